@@ -1,0 +1,78 @@
+"""Sentence similarity with transformer twins that decides with evidence.
+
+The road, one station a folder: ``data`` (sentences come in) → ``encoding`` (sentence → embedding) → ``scoring``
+(embeddings → score → probability → decision) → ``matching`` (many sentences → matches → clusters) →
+``interfaces`` (the command line).
+
+Importing this package loads none of them: each public name is fetched from its station at first use, so
+``import textsiam`` stays as light as the standard library.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_STATIONS = {
+    "Calibrator": "textsiam.scoring.calibration",
+    "Clusters": "textsiam.matching.clustering",
+    "Encoder": "textsiam.encoding.encoder",
+    "Matches": "textsiam.matching.matches",
+    "Pairs": "textsiam.data.pairs",
+    "SetAside": "textsiam.data.texts",
+    "Siamese": "textsiam.scoring.siamese",
+    "Texts": "textsiam.data.texts",
+    "Threshold": "textsiam.scoring.thresholds",
+    "cluster": "textsiam.matching.clustering",
+    "encode_to_parquet": "textsiam.encoding.shards",
+    "find_duplicates": "textsiam.matching.duplicates",
+    "find_repeats": "textsiam.matching.duplicates",
+    "read_pairs": "textsiam.data.readers",
+    "read_texts": "textsiam.data.readers",
+    "threshold_join": "textsiam.matching.exact",
+    "top_k_join": "textsiam.matching.exact",
+}
+
+if TYPE_CHECKING:
+    from textsiam.data.pairs import Pairs
+    from textsiam.data.readers import read_pairs, read_texts
+    from textsiam.data.texts import SetAside, Texts
+    from textsiam.encoding.encoder import Encoder
+    from textsiam.encoding.shards import encode_to_parquet
+    from textsiam.matching.clustering import Clusters, cluster
+    from textsiam.matching.duplicates import find_duplicates, find_repeats
+    from textsiam.matching.exact import threshold_join, top_k_join
+    from textsiam.matching.matches import Matches
+    from textsiam.scoring.calibration import Calibrator
+    from textsiam.scoring.siamese import Siamese
+    from textsiam.scoring.thresholds import Threshold
+
+__all__ = [
+    "Calibrator",
+    "Clusters",
+    "Encoder",
+    "Matches",
+    "Pairs",
+    "SetAside",
+    "Siamese",
+    "Texts",
+    "Threshold",
+    "cluster",
+    "encode_to_parquet",
+    "find_duplicates",
+    "find_repeats",
+    "read_pairs",
+    "read_texts",
+    "threshold_join",
+    "top_k_join",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _STATIONS:
+        raise AttributeError(f"textsiam has no name {name!r}; it has {', '.join(__all__)}.")
+    return getattr(import_module(_STATIONS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

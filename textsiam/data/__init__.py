@@ -1,0 +1,1 @@
+"""Sentences come in: checked columns (``Texts``, ``Pairs``) and the readers that fill them."""

@@ -1,0 +1,142 @@
+"""Which column is what: the names that data sets use for texts, pairs, labels, scores and ids.
+
+Names are compared without case. An option of the caller always wins; what was chosen is shown to the user.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from textsiam.errors import UnreadableInput
+
+TEXT_COLUMNS = ("text", "question", "sentence", "query", "title", "utterance", "content", "body")
+ID_COLUMNS = ("id", "_id", "qid")
+SPLIT_COLUMN = "split"
+
+# Pairs of columns, tried in this order.
+PAIR_COLUMNS = (
+    ("sentence1", "sentence2"),
+    ("question1", "question2"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("sentence_a", "sentence_b"),
+    ("first", "second"),
+    ("anchor", "positive"),
+)
+LABEL_COLUMNS = ("label", "is_duplicate", "labels")
+SCORE_COLUMNS = ("score", "similarity_score", "scores")
+
+
+def find_column(columns: Sequence[str], names: Sequence[str]) -> str | None:
+    """The first of `names` that is among `columns`, as the source spells it, or None.
+
+    Examples
+    --------
+    >>> find_column(["ID", "Question"], TEXT_COLUMNS)
+    'Question'
+    """
+    spelled = {column.lower(): column for column in reversed(columns)}
+    return next((spelled[name] for name in names if name in spelled), None)
+
+
+def named_column(source: str, columns: Sequence[str], name: str) -> str:
+    """`name`, if the source has it.
+
+    Raises
+    ------
+    UnreadableInput
+        If it has not; where the header looks like one of another delimiter, the text says so.
+    """
+    if name in columns:
+        return name
+    raise UnreadableInput(f"{source} has no column {name!r}. {_what_it_has(columns)}")
+
+
+def text_column(source: str, columns: Sequence[str]) -> str:
+    """The column that holds texts: the only one, or the one with a usual name.
+
+    Raises
+    ------
+    UnreadableInput
+        If there are several and none has a usual name.
+    """
+    if len(columns) == 1 and not _other_delimiter(columns):
+        return columns[0]
+    if found := find_column(columns, TEXT_COLUMNS):
+        return found
+    raise UnreadableInput(
+        f"{source} does not say which column holds the texts: name it (--column, column=). {_what_it_has(columns)}"
+    )
+
+
+def pair_columns(source: str, columns: Sequence[str]) -> tuple[str, str]:
+    """The two columns that hold the texts of a pair.
+
+    Raises
+    ------
+    UnreadableInput
+        If no two columns have usual names.
+    """
+    for names in PAIR_COLUMNS:
+        first, second = (find_column(columns, [name]) for name in names)
+        if first and second:
+            return first, second
+    raise UnreadableInput(
+        f"{source} does not say which two columns hold the pairs: name them (--first and --second, first= and second=). "
+        f"{_what_it_has(columns)}"
+    )
+
+
+class PairColumns(NamedTuple):
+    """Which columns hold a pair's texts, its label and its score."""
+
+    first: str
+    second: str
+    label: str | None
+    score: str | None
+
+    def mapping(self) -> dict[str, str]:
+        """The columns that there are, by what they are."""
+        return {name: column for name, column in self._asdict().items() if column}
+
+
+def find_pair_columns(
+    source: str,
+    columns: Sequence[str],
+    *,
+    first: str | None = None,
+    second: str | None = None,
+    label: str | None = None,
+    score: str | None = None,
+) -> PairColumns:
+    """The columns that hold pairs: those named, else those with usual names.
+
+    Raises
+    ------
+    UnreadableInput
+        If a named column is missing, or none has a usual name.
+    """
+
+    def named(name: str | None) -> str | None:
+        return named_column(source, columns, name) if name else None
+
+    if (first is None) != (second is None):
+        raise UnreadableInput(
+            f"A pair has two columns, but only {first or second!r} was named. Name both (--first and --second)."
+        )
+    first, second = (str(named(first)), str(named(second))) if first and second else pair_columns(source, columns)
+    return PairColumns(
+        first,
+        second,
+        named(label) or find_column(columns, LABEL_COLUMNS),
+        named(score) or find_column(columns, SCORE_COLUMNS),
+    )
+
+
+def _what_it_has(columns: Sequence[str]) -> str:
+    if delimiter := _other_delimiter(columns):
+        return f"Its header {columns[0][:80]!r} looks delimited by {delimiter!r}: name the delimiter (--delimiter, delimiter=)."
+    return f"It has: {', '.join(columns)}."
+
+
+def _other_delimiter(columns: Sequence[str]) -> str:
+    return next((mark for mark in ("\t", ";", "|", ",") if mark in columns[0]), "") if len(columns) == 1 else ""

@@ -1,0 +1,292 @@
+"""File formats as streams of records: one record a row, with its number, its values, or what is wrong with it.
+
+A bad row never ends a stream. Everything is read as strings by the csv module, json or pyarrow; nothing guesses that
+"None", "NA" or "null" might mean a missing value. `datasets`' own csv reader does, and dies on one ragged row.
+"""
+
+import csv
+import gzip
+import io
+import json
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from textsiam.errors import UnreadableInput
+
+# A quoted field may hold line breaks, but one that runs over this many lines is taken for a quote never closed:
+# the row is reported and reading goes on at the next line, instead of swallowing the rest of the file.
+MAX_LINES_IN_A_ROW = 1_000
+
+
+class Record(NamedTuple):
+    """One row: its number from 1, and its values by column, or the fault that hides them."""
+
+    row: int
+    values: dict[str, object]
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A source of rows: its name, its columns, and a stream of records of the wanted columns."""
+
+    name: str
+    columns: tuple[str, ...]
+    records: Callable[[Sequence[str]], Iterator[Record]]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a file of text is to be understood. None means the format's own default."""
+
+    format: str | None = None
+    delimiter: str | None = None
+    encoding: str = "utf-8"
+
+
+def open_table(path: str | Path, dialect: Dialect = Dialect()) -> Table:
+    """The rows of a file, or of standard input for ``"-"``.
+
+    The format is `dialect.format`, else the file's ending (``.gz`` may follow), else, for standard input, ``jsonl``
+    where the first byte is ``{`` and ``txt`` otherwise.
+
+    Raises
+    ------
+    UnreadableInput
+        If the format is unknown, the file is empty, or it is not what its ending says.
+    OSError
+        If the file cannot be opened.
+    """
+    name = str(path)
+    stream = _open(Path(name)) if name != "-" else _standard_input()
+    try:
+        start = stream.peek(1)[:1]
+        return FORMATS[_format_of(name, start, dialect)](name, stream, dialect)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UnreadableInput(f"{name} is damaged: {error}. Compress it again.") from None
+    except UnreadableInput:
+        stream.close()
+        raise
+
+
+def _format_of(name: str, start: bytes, dialect: Dialect) -> str:
+    if not start:
+        raise UnreadableInput(f"{name} is empty. Give a file with at least one row.")
+    ending = Path(name.removesuffix(".gz")).suffix.lstrip(".").lower()
+    chosen = dialect.format or (("jsonl" if start == b"{" else "txt") if name == "-" else ending)
+    if chosen not in FORMATS:
+        raise UnreadableInput(
+            f"{name} has a format that textsiam does not read: {chosen or 'no ending'!r}. "
+            f"It reads {', '.join(sorted(FORMATS))}; name the format if the ending does not tell (--format, format=)."
+        )
+    return chosen
+
+
+def _open(path: Path) -> io.BufferedReader:
+    if path.is_dir():
+        inside = sorted(file.name for file in path.iterdir() if file.suffix.lstrip(".") in FORMATS)
+        remedy = f"Give its files, such as {path / inside[0]}." if inside else "It holds no file that textsiam reads."
+        raise UnreadableInput(f"{path} is a folder, not a file. {remedy}")
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file {path}. Check the name, or use - for standard input.")
+    return io.BufferedReader(gzip.GzipFile(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def _standard_input() -> io.BufferedReader:
+    stream: Any = sys.stdin.buffer
+    return stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)
+
+
+def _text_lines(name: str, stream: io.BufferedReader, encoding: str) -> Iterator[str]:
+    """Physical lines, line ends kept. Undecodable bytes become lone surrogates, which fault_of reports with their row."""
+    start = stream.peek(2)[:2]
+    if encoding.lower().replace("_", "-") in {"utf-8", "utf8"}:
+        encoding = "utf-16" if start in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
+    errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
+    try:
+        text = io.TextIOWrapper(stream, encoding=encoding, errors=errors, newline="")
+    except LookupError:
+        raise UnreadableInput(
+            f"{encoding!r} is no text encoding that Python knows. Try utf-8, latin-1 or cp1252."
+        ) from None
+
+    def lines() -> Iterator[str]:
+        try:
+            with text:
+                yield from text
+        except (EOFError, zlib.error) as error:
+            raise UnreadableInput(f"{name} ends too early or is damaged: {error}. Compress it again.") from None
+
+    started = lines()
+    return chain([next(started, "")], started)  # begun, so that dropping it unread closes the file
+
+
+def _read_csv(name: str, stream: io.BufferedReader, dialect: Dialect) -> Table:
+    csv.field_size_limit(2**31 - 1)  # the default of 128 KiB would abort the file at its first long text
+    delimiter = dialect.delimiter or ","
+    rows = _csv_rows(_text_lines(name, stream, dialect.encoding), delimiter)
+    header, fault = next(rows, ([], "no header"))
+    columns = tuple(column.strip() for column in header)
+    if fault or not any(columns):
+        raise UnreadableInput(
+            f"{name} has no readable header ({fault or 'it is blank'}). Its first line must name the columns."
+        )
+    if len(set(columns)) < len(columns):
+        raise UnreadableInput(f"{name} names a column twice: {', '.join(columns)}. Give each column its own name.")
+
+    def records(_: Sequence[str]) -> Iterator[Record]:
+        for row, (values, fault) in enumerate(rows, start=1):
+            if not fault and values and len(values) != len(columns):
+                fault = f"{len(values)} field{'s' if len(values) > 1 else ''} where the header has {len(columns)}"  # noqa: PLW2901
+            yield (
+                Record(row, {}, fault)
+                if fault
+                else Record(row, dict(zip(columns, values or ("",) * len(columns), strict=True)))
+            )
+
+    return Table(name, columns, records)
+
+
+def _csv_rows(lines: Iterator[str], delimiter: str) -> Iterator[tuple[list[str], str]]:
+    """Each logical row's fields, or its fault; after a quoting fault reading goes on at the row's second line."""
+    pending: list[str] = []  # lines of the row at hand, in case they must be read again
+    again: list[str] = []  # lines to be read before the others
+
+    def feed() -> Iterator[str]:
+        nonlocal again
+        while True:
+            line = again.pop() if again else next(lines, None)
+            if line is None:
+                return
+            pending.append(line)
+            if len(pending) > MAX_LINES_IN_A_ROW:
+                raise csv.Error("unclosed")
+            yield line
+
+    reader = csv.reader(feed(), delimiter=delimiter, strict=True)
+    while True:
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            unclosed = len(pending) > 1 or "unexpected end" in str(error)
+            again.extend(reversed(pending[1:]))
+            pending.clear()
+            reader = csv.reader(feed(), delimiter=delimiter, strict=True)
+            yield [], "quote never closed" if unclosed else "text after a closing quote"
+        else:
+            pending.clear()
+            yield fields, ""
+
+
+def _read_tsv(name: str, stream: io.BufferedReader, dialect: Dialect) -> Table:
+    return _read_csv(name, stream, replace(dialect, delimiter=dialect.delimiter or "\t"))
+
+
+def _read_txt(name: str, stream: io.BufferedReader, dialect: Dialect) -> Table:
+    def records(_: Sequence[str]) -> Iterator[Record]:
+        for row, line in enumerate(_text_lines(name, stream, dialect.encoding), start=1):
+            yield Record(row, {"text": line.rstrip("\r\n")})
+
+    return Table(name, ("text",), records)
+
+
+def _read_jsonl(name: str, stream: io.BufferedReader, dialect: Dialect) -> Table:
+    def parse(row: int, line: str) -> Record:
+        try:
+            values = json.loads(line)
+        except ValueError:
+            return Record(row, {}, "not JSON")
+        return (
+            Record(row, values)
+            if isinstance(values, dict)
+            else Record(row, {}, f"JSON, but no object ({type(values).__name__})")
+        )
+
+    stream_of = (parse(row, line) for row, line in enumerate(_text_lines(name, stream, dialect.encoding), start=1))
+    first = list(islice(stream_of, 100))  # the columns are those of the first hundred rows, in order of appearance
+    columns = tuple(dict.fromkeys(column for record in first for column in record.values))
+    if not columns:
+        raise UnreadableInput(
+            f"{name} has no JSON object in its first {len(first)} lines. Write one object a line, or name the format."
+        )
+    return Table(name, columns, lambda _: chain(first, stream_of))
+
+
+def _read_parquet(name: str, stream: io.BufferedReader, _: Dialect) -> Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(_arrow_file(name, stream))
+    except pa.ArrowInvalid as error:
+        raise UnreadableInput(
+            f"{name} is no parquet file, or is damaged: {error}. Write it again, or name the format."
+        ) from None
+    return Table(
+        name,
+        tuple(file.schema_arrow.names),
+        lambda wanted: _batch_records(name, file.iter_batches(columns=list(wanted))),
+    )
+
+
+def _read_arrow(name: str, stream: io.BufferedReader, _: Dialect) -> Table:
+    import pyarrow as pa
+
+    source = _arrow_file(name, stream)
+    try:
+        try:
+            file = pa.ipc.open_file(source)
+            batches: Iterator[Any] = (file.get_batch(place) for place in range(file.num_record_batches))
+        except pa.ArrowInvalid:  # the streaming form of the format, which `datasets` writes
+            source.seek(0)
+            file = pa.ipc.open_stream(source)
+            batches = iter(file)
+    except pa.ArrowInvalid as error:
+        raise UnreadableInput(
+            f"{name} is no arrow file, or is damaged: {error}. Write it again, or name the format."
+        ) from None
+    return Table(
+        name,
+        tuple(file.schema.names),
+        lambda wanted: _batch_records(name, (batch.select(list(wanted)) for batch in batches)),
+    )
+
+
+def _arrow_file(name: str, stream: io.BufferedReader) -> Any:
+    import pyarrow as pa
+
+    with stream:
+        return pa.BufferReader(stream.read()) if name == "-" or name.endswith(".gz") else pa.OSFile(name)
+
+
+def _batch_records(name: str, batches: Iterator[Any]) -> Iterator[Record]:
+    import pyarrow as pa
+
+    row = 0
+    try:
+        for batch in batches:
+            columns = [column.to_pylist() for column in batch.columns]
+            for values in zip(*columns, strict=True):
+                row += 1
+                yield Record(row, dict(zip(batch.schema.names, values, strict=True)))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UnreadableInput(f"{name} is damaged after row {row}: {error}. Write it again.") from None
+
+
+FORMATS: dict[str, Callable[[str, io.BufferedReader, Dialect], Table]] = {
+    "csv": _read_csv,
+    "tsv": _read_tsv,
+    "jsonl": _read_jsonl,
+    "ndjson": _read_jsonl,
+    "parquet": _read_parquet,
+    "arrow": _read_arrow,
+    "feather": _read_arrow,
+    "txt": _read_txt,
+}

@@ -1,0 +1,134 @@
+"""Pairs: two aligned columns of texts, with labels, scores or neither, checked at birth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from textsiam.data.texts import Fault, SetAside, distinct, fault_of
+from textsiam.errors import UnreadableInput
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Pairs:
+    """Pairs of texts, with a label (1 means the same, 0 not), a graded score, or neither.
+
+    Parameters
+    ----------
+    first, second
+        The two texts of each pair; all usable (see `textsiam.data.texts.fault_of`).
+    labels
+        (n,) of 0 and 1, or None.
+    scores
+        (n,) finite graded similarities, larger is closer, on any scale, or None.
+    rows
+        Row number of each pair in its source, from 1. Default: 1, 2, 3, …
+    set_aside
+        The rows of the source that are not here, with reasons.
+    mapping
+        Which column became what, to be shown to the user.
+
+    Raises
+    ------
+    UnreadableInput
+        If columns differ in length, a text is unusable, a label is not 0 or 1, or a score is not finite.
+
+    Examples
+    --------
+    >>> pairs = Pairs(["How do I pay?"], ["How to pay?"], labels=[1])
+    >>> len(pairs), pairs.labels
+    (1, array([1]))
+    """
+
+    first: Sequence[str]
+    second: Sequence[str]
+    labels: Shaped[np.ndarray, " n"] | Sequence[int] | None = None
+    scores: Shaped[np.ndarray, " n"] | Sequence[float] | None = None
+    rows: Sequence[int] = ()
+    set_aside: SetAside = field(default_factory=SetAside)
+    mapping: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", self.rows or range(1, len(self.first) + 1))
+        lengths = {
+            len(column)
+            for column in (self.first, self.second, self.labels, self.scores, self.rows)
+            if column is not None
+        }
+        if len(lengths) > 1:
+            raise UnreadableInput(
+                f"Pairs needs columns of equal length, but got {len(self.first)} first and {len(self.second)} second "
+                "texts (or labels, scores or rows of another number). Align them row by row."
+            )
+        for row, fault in zip(self.rows, map(_fault_of_pair, self.first, self.second), strict=True):
+            if fault:
+                raise UnreadableInput(
+                    f"Row {row} is no usable pair: {fault}. Use Pairs.usable or read_pairs, which set it aside."
+                )
+        if self.labels is not None:
+            object.__setattr__(self, "labels", _checked_labels(np.asarray(self.labels)))
+        if self.scores is not None:
+            object.__setattr__(self, "scores", np.asarray(self.scores, dtype=np.float64))
+            if not np.isfinite(self.scores).all():
+                raise UnreadableInput("Scores are finite numbers, but NaN or infinity came too. Remove those rows.")
+
+    @classmethod
+    def usable(cls, first: Sequence[object], second: Sequence[object]) -> "Pairs":
+        """The pairs whose two texts are usable; the others are in ``set_aside``, ``rows`` says which remain.
+
+        Raises
+        ------
+        UnreadableInput
+            If the two columns differ in length.
+
+        Examples
+        --------
+        >>> pairs = Pairs.usable(["a", None, "b"], ["a", "x", " "])
+        >>> len(pairs), str(pairs.set_aside)
+        (1, '2 rows set aside: 1 first text null (row 2), 1 second text only whitespace (row 3)')
+        """
+        if len(first) != len(second):
+            raise UnreadableInput(
+                f"A pair has two texts, but {len(first)} first and {len(second)} second texts came. Align them row by row."
+            )
+        faults = [_fault_of_pair(a, b) for a, b in zip(first, second, strict=True)]
+        keep = [place for place, fault in enumerate(faults) if not fault]
+        return cls(
+            first=[str(first[place]) for place in keep],
+            second=[str(second[place]) for place in keep],
+            rows=[place + 1 for place in keep],
+            set_aside=SetAside(tuple(Fault("pairs", place + 1, fault) for place, fault in enumerate(faults) if fault)),
+        )
+
+    def unique(self) -> tuple[list[str], Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+        """Each distinct text once, and the place of every pair's first and second text among them.
+
+        Examples
+        --------
+        >>> Pairs(["a", "b"], ["b", "c"]).unique()
+        (['a', 'b', 'c'], array([0, 1]), array([1, 2]))
+        """
+        texts, places = distinct([*self.first, *self.second])
+        return texts, places[: len(self)], places[len(self) :]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __repr__(self) -> str:
+        kind = "labelled " if self.labels is not None else "scored " if self.scores is not None else ""
+        return f"Pairs({len(self):,} {kind}pairs, {self.set_aside})"
+
+
+def _checked_labels(labels: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    if others := set(np.unique(labels).tolist()) - {0, 1}:
+        raise UnreadableInput(f"Labels are 0 or 1, but {sorted(others)[:5]} came too. Graded values are `scores`.")
+    return labels.astype(np.int64)
+
+
+def _fault_of_pair(first: object, second: object) -> str:
+    if fault := fault_of(first):
+        return f"first text {fault}"
+    if fault := fault_of(second):
+        return f"second text {fault}"
+    return ""

@@ -1,0 +1,154 @@
+"""Sources to texts and pairs.
+
+Everything is streamed (see `sources`, `formats` and `streams`). Rows that cannot be used are set aside with row number and
+reason, and never end the reading.
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from textsiam.data.columns import find_pair_columns
+from textsiam.data.formats import Dialect
+from textsiam.data.pairs import Pairs
+from textsiam.data.sources import open_source
+from textsiam.data.streams import stream_pairs, stream_texts
+from textsiam.data.texts import SetAside, Texts
+from textsiam.errors import UnreadableInput
+
+
+def read_texts(
+    source: Any,
+    *,
+    column: str | None = None,
+    id_column: str | None = None,
+    split: str | None = None,
+    strict: bool = False,
+    format: str | None = None,  # noqa: A002  the word users know
+    delimiter: str | None = None,
+    encoding: str = "utf-8",
+) -> Texts:
+    """The usable texts of a source, with ids; the other rows are in ``.set_aside``.
+
+    Parameters
+    ----------
+    source
+        A path (csv, tsv, jsonl, parquet, arrow, txt, each also with ``.gz``), ``"-"`` for standard input, a
+        `datasets.Dataset`, a folder of a data set, the name of a data set on the Hub, a data frame (pandas, polars,
+        pyarrow), a mapping of columns, or a list of strings.
+    column
+        The column of texts. Default: the only one, or one with a usual name (`columns.TEXT_COLUMNS`).
+    id_column
+        The column of ids. Default: ``id``, ``_id`` or ``qid``, else the row numbers. An id that came before carries
+        its row number too (``a1#7``); such rows are in ``.renamed``.
+    split
+        Keep the rows of this split of a data set, or with this value in a file's ``split`` column.
+    strict
+        Raise `BadRows` if any row would be set aside or renamed.
+    format, delimiter, encoding
+        How a file is to be understood, where its ending does not tell.
+
+    Raises
+    ------
+    UnreadableInput
+        If the source has no such column or no usable row.
+    OSError
+        If a file cannot be opened.
+
+    Examples
+    --------
+    >>> from textsiam.samples import QUESTIONS
+    >>> texts = read_texts(QUESTIONS)
+    >>> texts.mapping["text"], texts.ids[0]
+    ('question', 'q001')
+    >>> read_texts(["How do I pay?", None, " "]).set_aside.counts()
+    {'null': 1, 'only whitespace': 1}
+    """
+    table = open_source(source, split, Dialect(format, delimiter, encoding))
+    chunks = list(stream_texts(table, column=column, id_column=id_column, split=split))
+    set_aside = _all_set_aside(chunks)
+    renamed = tuple(chain.from_iterable(chunk.renamed for chunk in chunks))
+    if strict:
+        (set_aside + SetAside(renamed)).refuse()
+    texts = list(chain.from_iterable(chunk.texts for chunk in chunks))
+    if not texts:
+        raise UnreadableInput(f"{table.name} has no usable text: {_or_no_row(set_aside)}. Give at least one.")
+    return Texts(
+        texts,
+        ids=list(chain.from_iterable(chunk.ids for chunk in chunks)),
+        rows=list(chain.from_iterable(chunk.rows for chunk in chunks)),
+        set_aside=set_aside,
+        mapping=chunks[0].mapping,
+        renamed=renamed,
+    )
+
+
+def read_pairs(
+    source: Any,
+    *,
+    first: str | None = None,
+    second: str | None = None,
+    label: str | None = None,
+    score: str | None = None,
+    split: str | None = None,
+    strict: bool = False,
+    format: str | None = None,  # noqa: A002
+    delimiter: str | None = None,
+    encoding: str = "utf-8",
+) -> Pairs:
+    """The usable pairs of a source, with labels or scores where it has them; the other rows are in ``.set_aside``.
+
+    Parameters
+    ----------
+    source
+        As for `read_texts`; a list holds ``(first, second)`` or ``(first, second, label)`` rows, a tuple of two or three
+        lists holds the columns.
+    first, second, label, score
+        Columns. Default: usual names (`columns.PAIR_COLUMNS`, ``label`` or ``is_duplicate``, ``score``). A row whose
+        label is not 0 or 1, or whose score is not a finite number, is set aside.
+    split, strict, format, delimiter, encoding
+        As for `read_texts`.
+
+    Raises
+    ------
+    UnreadableInput
+        If the source has no such columns or no usable row.
+    OSError
+        If a file cannot be opened.
+
+    Examples
+    --------
+    >>> from textsiam.samples import PAIRS
+    >>> read_pairs(PAIRS).mapping
+    {'first': 'question1', 'second': 'question2', 'label': 'is_duplicate'}
+    >>> read_pairs([("How do I pay?", "How to pay?", 1), ("Hello", None, 0)]).set_aside.counts()
+    {'second text null': 1}
+    """
+    table = open_source(source, split, Dialect(format, delimiter, encoding))
+    columns = find_pair_columns(table.name, table.columns, first=first, second=second, label=label, score=score)
+    chunks = list(stream_pairs(table, columns, split=split))
+    set_aside = _all_set_aside(chunks)
+    if strict:
+        set_aside.refuse()
+    if not any(map(len, chunks)):
+        raise UnreadableInput(f"{table.name} has no usable pair: {_or_no_row(set_aside)}. Give at least one.")
+    labels, scores = ([getattr(chunk, name) for chunk in chunks] for name in ("labels", "scores"))
+    return Pairs(
+        first=list(chain.from_iterable(chunk.first for chunk in chunks)),
+        second=list(chain.from_iterable(chunk.second for chunk in chunks)),
+        labels=np.concatenate(labels) if columns.label else None,
+        scores=np.concatenate(scores) if columns.score else None,
+        rows=list(chain.from_iterable(chunk.rows for chunk in chunks)),
+        set_aside=set_aside,
+        mapping=columns.mapping(),
+    )
+
+
+def _all_set_aside(chunks: Sequence[Texts] | Sequence[Pairs]) -> SetAside:
+    return SetAside(tuple(chain.from_iterable(chunk.set_aside for chunk in chunks)))
+
+
+def _or_no_row(set_aside: SetAside) -> str:
+    return str(set_aside) if set_aside else "it has a header and no row"

@@ -1,0 +1,180 @@
+"""What callers hand in, as one kind of table: files, data sets, data frames, mappings and lists."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from textsiam.data.columns import SPLIT_COLUMN
+from textsiam.data.formats import FORMATS, Dialect, Record, Table, open_table
+from textsiam.errors import UnreadableInput
+
+# A folder with one of these is a data set as `datasets` saves it or as the Hub lays it out.
+_SAVED = ("dataset_dict.json", "state.json")
+_HUB_LAYOUT = ("README.md", "dataset_infos.json", "data")
+
+
+def open_source(source: Any, split: str | None = None, dialect: Dialect | None = None) -> Table:
+    """A table of the source's rows; of a data set, those of one split.
+
+    Raises
+    ------
+    UnreadableInput
+        If the source is of no known kind, or a data set has several splits and none was named.
+    OSError
+        If a file cannot be opened.
+
+    Examples
+    --------
+    >>> open_source({"question": ["How do I pay?"], "id": [7]}).columns
+    ('question', 'id')
+    """
+    if isinstance(source, Table):
+        return source
+    if isinstance(source, (str, Path)):
+        return _of_name(source, split, dialect or Dialect())
+    if hasattr(source, "column_names") and hasattr(source, "with_format"):  # datasets.Dataset, IterableDataset
+        return _of_dataset("the data set", source)
+    if isinstance(source, Mapping) and all(hasattr(part, "column_names") for part in source.values()) and source:
+        return _of_splits("the data set", source, split)
+    if isinstance(source, Mapping):
+        return _of_columns("the columns", dict(source))
+    if hasattr(source, "columns") and hasattr(source, "__getitem__"):  # pandas, polars, pyarrow
+        names = source.column_names if hasattr(source, "column_names") else list(source.columns)
+        return _of_columns("the data frame", {str(name): source[name] for name in names})
+    if isinstance(source, Iterable):
+        return _of_rows(source)
+    raise UnreadableInput(
+        f"textsiam cannot read a {type(source).__name__}. Give a path, a data set, a data frame, a mapping of columns, or a list."
+    )
+
+
+def in_split(records: Iterable[Record], table: Table, split: str | None) -> Iterator[Record]:
+    """The records whose ``split`` column says `split`; all where none is asked for or the table is one split of a data set.
+
+    Raises
+    ------
+    UnreadableInput
+        At the end, if no record had that value; the text names those that came.
+    """
+    if split is None or SPLIT_COLUMN not in table.columns:
+        yield from records
+        return
+    others: dict[str, None] = {}
+    found = False
+    for record in records:
+        if record.fault or record.values.get(SPLIT_COLUMN) == split:
+            found = found or not record.fault
+            yield record
+        else:
+            others[str(record.values.get(SPLIT_COLUMN))] = None
+    if not found:
+        raise UnreadableInput(f"{table.name} has no row of split {split!r}. It has: {', '.join(others)}.")
+
+
+def _of_name(source: str | Path, split: str | None, dialect: Dialect) -> Table:
+    path = Path(source)
+    if path.is_dir() and any((path / mark).exists() for mark in (*_SAVED, *_HUB_LAYOUT)):
+        return _of_folder(path, split)
+    if str(source) == "-" or path.exists() or isinstance(source, Path) or not _may_be_on_the_hub(str(source)):
+        table = open_table(source, dialect)
+        if split is not None and SPLIT_COLUMN not in table.columns:
+            raise UnreadableInput(
+                f"{source} has no column {SPLIT_COLUMN!r} to take {split!r} from. It has: {', '.join(table.columns)}."
+            )
+        return table
+    return _of_splits(str(source), _load(str(source)), split)
+
+
+def _may_be_on_the_hub(name: str) -> bool:
+    return (
+        name.count("/") == 1
+        and not name.startswith((".", "/", "~"))
+        and Path(name).suffix.lstrip(".") not in {*FORMATS, "gz"}
+    )
+
+
+def _of_folder(folder: Path, split: str | None) -> Table:
+    import datasets
+
+    saved = any((folder / mark).exists() for mark in _SAVED)
+    found = datasets.load_from_disk(str(folder)) if saved else _load(str(folder))
+    return _of_splits(str(folder), found, split) if isinstance(found, Mapping) else _of_dataset(str(folder), found)
+
+
+def _load(name: str) -> Any:
+    import datasets
+
+    try:
+        return datasets.load_dataset(name)
+    except (OSError, ValueError, ConnectionError) as error:
+        raise UnreadableInput(
+            f"{name} is neither a file here nor a data set that could be loaded: {error}. Check the name, or the network."
+        ) from None
+
+
+def _of_splits(name: str, parts: Mapping[str, Any], split: str | None) -> Table:
+    if split is None and len(parts) == 1:
+        split = next(iter(parts))
+    if split is None or split not in parts:
+        given = "none was named" if split is None else f"{split!r} is not one of them"
+        raise UnreadableInput(f"{name} has the splits {', '.join(parts)}, and {given}. Name one (--split, split=).")
+    return _of_dataset(f"{name}[{split}]", parts[split])
+
+
+def _of_dataset(name: str, dataset: Any) -> Table:
+    def records(wanted: Sequence[str]) -> Iterator[Record]:
+        batches = dataset.select_columns(list(wanted)).iter(batch_size=1_000)
+        yield from _numbered(chain.from_iterable(_transposed(batch) for batch in batches))
+
+    if not dataset.column_names:
+        raise UnreadableInput(
+            f"{name} does not know its columns. Give it features, or read it into a datasets.Dataset first."
+        )
+    return Table(name, tuple(dataset.column_names), records)
+
+
+def _of_columns(name: str, columns: dict[str, Any]) -> Table:
+    lists = {column: _as_list(values) for column, values in columns.items()}
+    if len({len(values) for values in lists.values()}) > 1:
+        lengths = ", ".join(f"{column} has {len(values)}" for column, values in lists.items())
+        raise UnreadableInput(f"Columns of one table have equal lengths, but {lengths}. Align them row by row.")
+    return Table(
+        name, tuple(lists), lambda wanted: _numbered(_transposed({column: lists[column] for column in wanted}))
+    )
+
+
+def _as_list(values: Any) -> list[Any]:
+    for method in ("to_pylist", "to_list", "tolist"):
+        if hasattr(values, method):
+            return list(getattr(values, method)())
+    return list(values)
+
+
+def _of_rows(rows: Iterable[Any]) -> Table:
+    if isinstance(rows, tuple) and len(rows) in {2, 3} and all(isinstance(column, list) for column in rows):
+        return _of_columns("the lists", dict(zip(("first", "second", "label"), rows, strict=False)))
+    held = list(rows)
+    if any(isinstance(row, (tuple, list)) for row in held):
+        labelled = any(isinstance(row, (tuple, list)) and len(row) > 2 for row in held)  # noqa: PLR2004
+        return Table(
+            "the list", ("first", "second", "label") if labelled else ("first", "second"), lambda _: _pairs_of(held)
+        )
+    return _of_columns("the list", {"text": held})
+
+
+def _pairs_of(rows: Iterable[Any]) -> Iterator[Record]:
+    for row, values in enumerate(rows, start=1):
+        if isinstance(values, (tuple, list)) and len(values) in {2, 3}:
+            yield Record(row, dict(zip(("first", "second", "label"), values, strict=False)))
+        else:
+            yield Record(row, {}, "not a pair")
+
+
+def _transposed(columns: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, object]]:
+    names = list(columns)
+    return (dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True))
+
+
+def _numbered(rows: Iterable[dict[str, object]]) -> Iterator[Record]:
+    return (Record(row, values) for row, values in enumerate(rows, start=1))

@@ -1,0 +1,132 @@
+"""Records → texts and pairs, chunk by chunk, for sources larger than memory. What is unusable is set aside here."""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from textsiam.data.columns import ID_COLUMNS, SPLIT_COLUMN, PairColumns, find_column, named_column, text_column
+from textsiam.data.formats import Record, Table
+from textsiam.data.pairs import Pairs
+from textsiam.data.sources import in_split
+from textsiam.data.texts import Fault, SetAside, Texts, fault_of
+
+N_ROWS_A_CHUNK = 65_536
+
+_LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
+
+
+def stream_texts(
+    table: Table,
+    *,
+    column: str | None = None,
+    id_column: str | None = None,
+    split: str | None = None,
+    n_rows: int = N_ROWS_A_CHUNK,
+) -> Iterator[Texts]:
+    """The usable texts of a table, `n_rows` rows at a time, for sources larger than memory. At least one chunk comes.
+
+    Raises
+    ------
+    UnreadableInput
+        If the table has no such column.
+    """
+    text_name = named_column(table.name, table.columns, column) if column else text_column(table.name, table.columns)
+    id_name = (
+        named_column(table.name, table.columns, id_column) if id_column else find_column(table.columns, ID_COLUMNS)
+    )
+    if id_name == text_name:
+        id_name = None
+    seen: set[str] = set()
+    for records in _chunks(table, [text_name, id_name], split, n_rows):
+        texts, ids, rows, faults, renamed = [], [], [], [], []
+        for record in records:
+            value = record.values.get(text_name)
+            if fault := record.fault or fault_of(value):
+                faults.append(Fault(table.name, record.row, fault))
+                continue
+            name = _id_of(record, id_name)
+            if id_name:
+                if name in seen:
+                    renamed.append(Fault(table.name, record.row, f"repeats id {name!r}"))
+                    name = f"{name}#{record.row}"
+                seen.add(name)
+            texts.append(str(value))
+            ids.append(name)
+            rows.append(record.row)
+        yield Texts(
+            texts,
+            ids,
+            rows,
+            SetAside(tuple(faults)),
+            {"text": text_name, "id": id_name or "row number"},
+            tuple(renamed),
+        )
+
+
+def stream_pairs(
+    table: Table, columns: PairColumns, *, split: str | None = None, n_rows: int = N_ROWS_A_CHUNK
+) -> Iterator[Pairs]:
+    """The usable pairs of a table, `n_rows` rows at a time. At least one chunk comes."""
+    for records in _chunks(table, columns, split, n_rows):
+        kept, rows, faults = [], [], []
+        for record in records:
+            pair, fault = _pair_of(record, columns)
+            if fault:
+                faults.append(Fault(table.name, record.row, fault))
+            else:
+                kept.append(pair)
+                rows.append(record.row)
+        first, second, labels, scores = zip(*kept, strict=True) if kept else ((), (), (), ())
+        yield Pairs(
+            list(first),
+            list(second),
+            labels=np.array(labels, dtype=np.int64) if columns.label else None,
+            scores=np.array(scores, dtype=np.float64) if columns.score else None,
+            rows=rows,
+            set_aside=SetAside(tuple(faults)),
+            mapping=columns.mapping(),
+        )
+
+
+def _chunks(table: Table, wanted: Sequence[str | None], split: str | None, n_rows: int) -> Iterator[list[Record]]:
+    names = [name for name in wanted if name]
+    if split is not None and SPLIT_COLUMN in table.columns:
+        names.append(SPLIT_COLUMN)
+    records = in_split(table.records(list(dict.fromkeys(names))), table, split)
+    chunk = list(islice(records, n_rows))
+    while True:
+        following = list(islice(records, n_rows))
+        yield chunk
+        if not following:
+            return
+        chunk = following
+
+
+def _id_of(record: Record, id_name: str | None) -> str:
+    value = record.values.get(id_name) if id_name else None
+    return str(record.row) if value is None or value == "" else str(value)
+
+
+def _pair_of(record: Record, columns: PairColumns) -> tuple[tuple[str, str, int, float], str]:
+    values = record.values
+    first, second = values.get(columns.first), values.get(columns.second)
+    label, score, fault = 0, 0.0, record.fault
+    fault = fault or (f"first text {wrong}" if (wrong := fault_of(first)) else "")
+    fault = fault or (f"second text {wrong}" if (wrong := fault_of(second)) else "")
+    if columns.label and not fault:
+        label = _LABELS.get(str(values.get(columns.label)).strip().lower(), -1)
+        fault = "label is not 0 or 1" if label < 0 else ""
+    if columns.score and not fault:
+        score = _number(values.get(columns.score))
+        fault = "" if math.isfinite(score) else "score is not a number"
+    return (str(first), str(second), label, score), fault
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan

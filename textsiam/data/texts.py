@@ -1,0 +1,248 @@
+"""Texts with ids, what makes a text usable, and the record of what was not.
+
+A text is usable if it is a string, is valid Unicode and has at least one visible character. Everything else embeds to
+the same vector as every other empty text and would score 1.0 against it, so it is set aside at the door: counted,
+kept with its row number and reason, never silently dropped.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, overload
+
+import numpy as np
+from jaxtyping import Int
+
+from textsiam.errors import BadRows, UnreadableInput
+
+# Not whitespace to str.strip, yet nothing a reader or a tokenizer sees: zero-width marks, joiners, controls.
+_VISIBLE = re.compile("[^\\s\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\x00-\x1f\x7f]")
+
+
+def fault_of(value: object) -> str:
+    """Why this value is no usable text, or ``""`` if it is one.
+
+    Examples
+    --------
+    >>> fault_of("How do I pay?"), fault_of("NA"), fault_of(" "), fault_of(None), fault_of(3)
+    ('', '', 'only whitespace', 'null', 'not text (int)')
+    """
+    if value is None or value != value:  # noqa: PLR0124  NaN is the only value unequal to itself
+        return "null"
+    if not isinstance(value, str):
+        return f"not text ({type(value).__name__})"
+    if not _VISIBLE.search(value):
+        return "only whitespace" if value else "empty"
+    if not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            code = ord(value[error.start])
+            # Readers decode with surrogateescape, which parks the undecodable byte 0xNN at U+DCNN.
+            return f"undecodable (byte 0x{code - 0xDC00:02x})" if 0xDC80 <= code <= 0xDCFF else "not Unicode"  # noqa: PLR2004
+    return ""
+
+
+def normalise(text: str) -> str:
+    r"""The text with compatibility characters, case and runs of whitespace made equal (NFKC, casefold).
+
+    Examples
+    --------
+    >>> normalise("  How do I\tPAY？ ")
+    'how do i pay?'
+    """
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def distinct(texts: Iterable[str]) -> tuple[list[str], Int[np.ndarray, " n"]]:
+    """Each distinct text once, in order of first appearance, and for every text the place of its equal among them.
+
+    Examples
+    --------
+    >>> distinct(["b", "a", "b"])
+    (['b', 'a'], array([0, 1, 0]))
+    """
+    places: dict[str, int] = {}
+    rows = [places.setdefault(text, len(places)) for text in texts]
+    return list(places), np.array(rows, dtype=np.int64)
+
+
+class Fault(NamedTuple):
+    """One row that could not be used: where it stood and why. Rows count from 1, headers not counted."""
+
+    source: str
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """The rows of a source that could not be used, with reasons.
+
+    Examples
+    --------
+    >>> print(SetAside((Fault("faq.csv", 3, "empty"), Fault("faq.csv", 9, "empty"), Fault("faq.csv", 4, "null"))))
+    3 rows set aside: 2 empty (rows 3, 9), 1 null (row 4)
+    """
+
+    faults: tuple[Fault, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.faults)
+
+    def __iter__(self) -> Iterator[Fault]:
+        return iter(self.faults)
+
+    def __add__(self, other: "SetAside") -> "SetAside":
+        return SetAside(self.faults + other.faults)
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """Row numbers, in the order of the source."""
+        return tuple(fault.row for fault in self.faults)
+
+    def counts(self) -> dict[str, int]:
+        """How many rows for each reason, most frequent first."""
+        return dict(Counter(fault.reason for fault in self.faults).most_common())
+
+    def __str__(self) -> str:
+        if not self.faults:
+            return "no row set aside"
+        parts = []
+        for reason, count in self.counts().items():
+            rows = [str(fault.row) for fault in self.faults if fault.reason == reason][:5]
+            more = ", …" if count > len(rows) else ""
+            parts.append(f"{count:,} {reason} (row{'s' if count > 1 else ''} {', '.join(rows)}{more})")
+        return f"{len(self):,} row{'s' if len(self) > 1 else ''} set aside: {', '.join(parts)}"
+
+    def columns(self) -> dict[str, list[str] | list[int]]:
+        """``source, row, reason``, the columns of a file of rows set aside."""
+        return {
+            "source": [fault.source for fault in self.faults],
+            "row": [fault.row for fault in self.faults],
+            "reason": [fault.reason for fault in self.faults],
+        }
+
+    def refuse(self) -> None:
+        """Do nothing if no row was set aside.
+
+        Raises
+        ------
+        BadRows
+            If any was; the text names rows and reasons.
+        """
+        if self.faults:
+            raise BadRows(f"{self}. Mend these rows, or read without `strict` to go on with the others.")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Texts(Sequence[str]):
+    """Usable texts with their ids: a sequence of strings that remembers where each came from.
+
+    Parameters
+    ----------
+    texts
+        Strings, each usable (see `fault_of`).
+    ids
+        One id a text, all different. Default: the row numbers.
+    rows
+        Row number of each text in its source, from 1. Default: 1, 2, 3, …
+    set_aside
+        The rows of the source that are not here, with reasons.
+    mapping
+        Which column became what, to be shown to the user.
+    renamed
+        Rows whose id repeated an earlier one and therefore carries its row number too, as in ``a1#7``.
+
+    Raises
+    ------
+    UnreadableInput
+        If a text is unusable, an id repeats, or the columns differ in length.
+
+    Examples
+    --------
+    >>> texts = Texts(["How do I pay?", "How to pay?"], ids=["q1", "q2"])
+    >>> len(texts), texts[1], texts.ids[1]
+    (2, 'How to pay?', 'q2')
+    """
+
+    texts: Sequence[str]
+    ids: Sequence[str] = ()
+    rows: Sequence[int] = ()
+    set_aside: SetAside = field(default_factory=SetAside)
+    mapping: dict[str, str] = field(default_factory=dict)
+    renamed: tuple[Fault, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", self.rows or range(1, len(self.texts) + 1))
+        object.__setattr__(self, "ids", self.ids or [str(row) for row in self.rows])
+        if not len(self.texts) == len(self.ids) == len(self.rows):
+            raise UnreadableInput(
+                f"Texts needs one id and one row for each text, but got {len(self.texts)} texts, {len(self.ids)} ids "
+                f"and {len(self.rows)} rows. Give columns of equal length."
+            )
+        for row, text in zip(self.rows, self.texts, strict=True):
+            if fault := fault_of(text):
+                raise UnreadableInput(
+                    f"Row {row} is no usable text: {fault}. Use read_texts, which sets such rows aside."
+                )
+        if repeated := first_repeat(self.ids):
+            raise UnreadableInput(f"Ids must differ, but {repeated!r} names more than one text. Give each its own id.")
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        return list(self.texts[place]) if isinstance(place, slice) else self.texts[place]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __repr__(self) -> str:
+        return f"Texts({len(self):,} texts, {self.set_aside})"
+
+    @property
+    def n_read(self) -> int:
+        """Rows that the source held, usable or not."""
+        return len(self) + len(self.set_aside)
+
+
+def join_texts(parts: Mapping[str, Texts]) -> Texts:
+    """The texts of several named sources as one; where there is more than one, ids carry the source's name (``a.csv:17``).
+
+    Examples
+    --------
+    >>> join_texts({"a.csv": Texts(["x"]), "b.csv": Texts(["y"])}).ids
+    ['a.csv:1', 'b.csv:1']
+    """
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    return Texts(
+        [text for part in parts.values() for text in part.texts],
+        ids=[f"{name}:{own}" for name, part in parts.items() for own in part.ids],
+        set_aside=SetAside(tuple(fault for part in parts.values() for fault in part.set_aside)),
+        mapping={
+            name: ", ".join(f"{what} ← {column}" for what, column in part.mapping.items())
+            for name, part in parts.items()
+        },
+        renamed=tuple(fault for part in parts.values() for fault in part.renamed),
+    )
+
+
+def first_repeat(ids: Iterable[str]) -> str | None:
+    """The first id that came before, or None.
+
+    Examples
+    --------
+    >>> first_repeat(["a", "b", "a"])
+    'a'
+    """
+    seen: set[str] = set()
+    for name in ids:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None

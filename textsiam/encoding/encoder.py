@@ -1,0 +1,228 @@
+"""Texts → embeddings: distinct texts once, ordered by token count, in batches of a token budget, order restored."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from textsiam.data.texts import distinct, fault_of
+from textsiam.encoding.embedded import find_model
+from textsiam.encoding.saving import ModelFolder, read_folder
+from textsiam.encoding.tokenizing import Tokenizer, Tokens
+from textsiam.errors import UnsupportedModel
+
+logger = logging.getLogger("textsiam")
+
+# Texts tokenised in one call: enough to keep the tokenizer's threads busy, little enough to show progress.
+N_TEXTS_A_CALL = 8_192
+
+Progress = Callable[[int, int], None]  # (done, total), called now and then
+
+
+class Backend(Protocol):
+    """What turns a padded batch into embeddings."""
+
+    @property
+    def precision(self) -> str:
+        """The precision class of its vectors, such as ``float32``."""
+
+    @property
+    def token_budget(self) -> int:
+        """Padded tokens a batch that it works best with."""
+
+    def embed(self, ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> Float[np.ndarray, "n dim"]:
+        """Embeddings of a padded batch, fp32."""
+
+
+def _pytorch(folder: ModelFolder, device: str | None, dtype: str | None) -> Backend:
+    from textsiam.encoding.pytorch import load_twin
+
+    return load_twin(folder, device, dtype)
+
+
+BACKENDS: dict[str, Callable[[ModelFolder, str | None, str | None], Backend]] = {
+    "pytorch": _pytorch,
+}
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Embeddings (n, dim) fp32, and which of the n texts were cut to the maximum length."""
+
+    embeddings: Float[np.ndarray, "n dim"]
+    cut: Bool[np.ndarray, " n"]
+
+
+class Encoder:
+    """Texts → embeddings, by one model folder, one tokenizer and one backend.
+
+    Parameters
+    ----------
+    folder
+        What the model folder says (`textsiam.encoding.saving.read_folder`).
+    backend
+        A name from `BACKENDS`, ``"auto"`` for the best installed one, or an object with `Backend`'s methods.
+    device, dtype
+        Passed to the backend; None lets it choose.
+
+    Raises
+    ------
+    BrokenModel, UnsupportedModel
+        If the folder's files cannot be used.
+    ValueError
+        If there is no such backend, device or dtype.
+    """
+
+    def __init__(
+        self,
+        folder: ModelFolder,
+        backend: str | Backend = "auto",
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        if isinstance(backend, str) and backend not in {*BACKENDS, "auto"}:
+            raise ValueError(f"There is no backend {backend!r}. Use one of {', '.join(['auto', *BACKENDS])}.")
+        self.folder = folder
+        self.tokenizer = Tokenizer(folder.transformer, folder.max_length, lowercase=folder.lowercase)
+        self.backend = (
+            BACKENDS["pytorch" if backend == "auto" else backend](folder, device, dtype)
+            if isinstance(backend, str)
+            else backend
+        )
+        self.dim = self._embed(self.tokenizer(["."])).shape[1]
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path | None = None,
+        *,
+        backend: str = "auto",
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> "Encoder":
+        """The encoder of a folder, a Hub name, or the default (see `textsiam.encoding.embedded.find_model`).
+
+        Examples
+        --------
+        >>> encoder = Encoder.load()
+        >>> encoder.encode(["How do I pay?"]).shape
+        (1, 384)
+        """
+        return cls(read_folder(find_model(source)), backend, device=device, dtype=dtype)
+
+    @property
+    def precision(self) -> str:
+        """The precision class of the vectors: only vectors of one class may be compared."""
+        return self.backend.precision
+
+    def encode(
+        self, texts: Sequence[object], *, prompt: str | None = None, progress: Progress | None = None
+    ) -> Float[np.ndarray, "n dim"]:
+        """One embedding a text, fp32, in the order given.
+
+        Parameters
+        ----------
+        texts
+            Strings. A value that is no usable text (None, empty, only whitespace, no string) gets a row of NaN; how many
+            and which are logged as a warning. Texts longer than the model's maximum are cut, and logged likewise.
+        prompt
+            A name from the model's prompts, or the text itself, put before every text. Default: the model's default.
+        progress
+            Called with (texts done, texts in all) now and then.
+
+        Returns
+        -------
+        embeddings
+            (n, dim); (0, dim) for no texts. In fp32 a row differs by less than 1e-5 whatever else is encoded with it.
+
+        Raises
+        ------
+        UnsupportedModel
+            If the model cannot be used with a prompt of that name.
+
+        Examples
+        --------
+        >>> vectors = Encoder.load().encode(["How do I pay?", "How do I pay?"])
+        >>> bool((vectors[0] == vectors[1]).all())
+        True
+        """
+        usable = [place for place, text in enumerate(texts) if not fault_of(text)]
+        if len(usable) < len(texts):
+            wrong = sorted(set(range(len(texts))) - set(usable))
+            logger.warning("%d of %d texts are unusable and get NaN: positions %s", len(wrong), len(texts), _few(wrong))
+        encoded = self.embed([str(texts[place]) for place in usable], prompt=prompt, progress=progress)
+        if encoded.cut.any():
+            cut = [usable[place] for place in np.flatnonzero(encoded.cut)]
+            logger.warning(
+                "%d of %d texts exceed %d tokens and were cut: positions %s",
+                len(cut),
+                len(texts),
+                self.folder.max_length,
+                _few(cut),
+            )
+        if len(usable) == len(texts):
+            return encoded.embeddings
+        embeddings = np.full((len(texts), self.dim), np.nan, dtype=np.float32)
+        embeddings[usable] = encoded.embeddings
+        return embeddings
+
+    def embed(self, texts: Sequence[str], *, prompt: str | None = None, progress: Progress | None = None) -> Encoded:
+        """Embeddings of usable texts, and which were cut; what `encode` does without its checks and its log."""
+        before = self._prompt(prompt)
+        unique, rows = distinct(texts)
+        embeddings = np.empty((len(unique), self.dim), dtype=np.float32)
+        cut = np.zeros(len(unique), dtype=np.bool_)
+        for start in range(0, len(unique), N_TEXTS_A_CALL):
+            part = slice(start, start + N_TEXTS_A_CALL)
+            tokens = self.tokenizer([before + text for text in unique[part]])
+            cut[part] = tokens.cut
+
+            def report(n_done: int, start: int = start) -> None:
+                if progress:
+                    progress((start + n_done) * len(texts) // len(unique), len(texts))
+
+            embeddings[part] = self._embed(tokens, report)
+        return Encoded(embeddings[rows], cut[rows])
+
+    def _embed(self, tokens: Tokens, report: Callable[[int], None] = lambda _: None) -> Float[np.ndarray, "n dim"]:
+        vectors, places, n_done = [], [], 0
+        for rows in _batches(tokens.lengths, self.backend.token_budget):
+            vectors.append(self.backend.embed(*tokens.padded(rows, self.tokenizer.pad_id())))
+            places.append(rows)
+            n_done += len(rows)
+            report(n_done)
+        embeddings = np.empty_like(np.concatenate(vectors))
+        embeddings[np.concatenate(places)] = np.concatenate(vectors)
+        return embeddings
+
+    def _prompt(self, prompt: str | None) -> str:
+        prompts = self.folder.prompts
+        if prompt is None:
+            return prompts.get(self.folder.default_prompt or "", "")
+        if prompt in prompts:
+            return prompts[prompt]
+        if prompt.isidentifier():
+            raise UnsupportedModel(
+                f"The model has no prompt named {prompt!r}; it has {', '.join(prompts) or 'none'}. "
+                "Give one of them, or the text itself."
+            )
+        return prompt
+
+
+def _batches(lengths: Int[np.ndarray, " n"], token_budget: int) -> Iterator[Int[np.ndarray, " m"]]:
+    """Rows of each batch: neighbours in length, so that hardly a token is padding (0.5 % on questions)."""
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        size = max(1, token_budget // int(lengths[order[start]]))
+        yield order[start : start + size]
+        start += size
+
+
+def _few(places: Sequence[int], n: int = 10) -> str:
+    return ", ".join(map(str, places[:n])) + (", …" if len(places) > n else "")

@@ -1,0 +1,168 @@
+"""The twin in PyTorch: one transformer, pooling and normalisation. An ``nn.Module`` for training and a backend for inference."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from textsiam.encoding.pooling import POOLINGS
+from textsiam.encoding.saving import ModelFolder
+from textsiam.errors import BrokenModel, UnsupportedModel
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Twin(nn.Module):
+    """One encoder for both sentences: token ids and mask → embeddings.
+
+    Parameters
+    ----------
+    transformer
+        Any encoder of transformers' whose output has ``last_hidden_state``.
+    pooling
+        A name from `POOLINGS`.
+    normalize
+        Scale each embedding to length 1.
+    """
+
+    def __init__(self, transformer: nn.Module, pooling: str = "mean", *, normalize: bool = True) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.pool = POOLINGS[pooling]
+        self.normalize = normalize
+
+    def forward(self, ids: Int[Tensor, "n length"], mask: Int[Tensor, "n length"]) -> Float[Tensor, "n dim"]:
+        """Embeddings of a padded batch; differentiable."""
+        tokens = self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
+        pooled = self.pool(tokens, mask)
+        # In fp32: a bf16 norm would leave lengths 0.4 % off 1, and cosines with them.
+        return nn.functional.normalize(pooled.float(), dim=-1) if self.normalize else pooled.float()
+
+    def embed(self, ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> Float[np.ndarray, "n dim"]:
+        """Embeddings of a padded batch as fp32 NumPy, without gradients, on the twin's own device."""
+        with torch.inference_mode():
+            device = self.device
+            vectors = self(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+            return np.asarray(vectors.float().cpu().numpy())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.parameters()).device
+
+    @property
+    def precision(self) -> str:
+        """The precision class of the vectors: the name of the weights' dtype."""
+        return str(next(self.parameters()).dtype).removeprefix("torch.")
+
+    @property
+    def token_budget(self) -> int:
+        """Padded tokens a batch: what fits the processor's caches, measured; a GPU wants more at once."""
+        return 2_048 if self.device.type == "cpu" else 65_536
+
+
+def load_twin(folder: ModelFolder, device: str | None = None, dtype: str | None = None) -> Twin:
+    """The twin of a model folder, ready for inference.
+
+    Parameters
+    ----------
+    device
+        ``cpu``, ``cuda``, ``cuda:1``, ``mps``. Default: the first GPU there is, else the CPU.
+    dtype
+        ``float32``, ``bfloat16`` or ``float16``. Default: bf16 on a CUDA device that computes it natively, else fp32.
+
+    Raises
+    ------
+    ValueError
+        If torch cannot use that device or the dtype is unknown.
+    BrokenModel, UnsupportedModel
+        If the weights cannot be read, or are no encoder's.
+    """
+    place = _device(device)
+    transformer = read_transformer(folder.transformer)
+    twin = Twin(transformer, folder.pooling, normalize=folder.normalize)
+    return twin.to(device=place, dtype=_dtype(dtype, place)).eval()
+
+
+def read_transformer(folder: Path) -> nn.Module:
+    """The transformer of a folder, in fp32 on the CPU; only safetensors, never a pickle, never code from the folder.
+
+    Raises
+    ------
+    BrokenModel, UnsupportedModel
+        If the weights cannot be read, or are no encoder's.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModel
+    from transformers.utils import logging
+
+    bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        if getattr(config, "is_encoder_decoder", False):
+            raise UnsupportedModel(
+                f"{folder} holds an encoder-decoder ({config.model_type}). Give an encoder, such as BERT."
+            )
+        model, loading = AutoModel.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, UnsupportedModel):
+            raise
+        raise BrokenModel(
+            f"The weights in {folder} cannot be read: {error}. Restore them from where the model came from."
+        ) from error
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
+    _refuse_missing(folder, loading)
+    return model  # type: ignore[no-any-return]
+
+
+def _refuse_missing(folder: Path, loading: dict[str, Any]) -> None:
+    # transformers fills missing weights with random numbers and only warns. The pooler is never used here.
+    missing = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise BrokenModel(
+            f"The weights in {folder} lack {len(missing)} tensors, such as {missing[0]}. "
+            "Restore them from where the model came from."
+        )
+
+
+def _device(device: str | None) -> torch.device:
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"torch cannot use the device {device!r}: {str(error).splitlines()[0]} Use cpu, or install what it needs."
+        ) from None
+    return place
+
+
+def _dtype(dtype: str | None, device: torch.device) -> torch.dtype:
+    if dtype is None:
+        # On CPUs fp32 stays the default until a later station has measured where bf16 pays and what it changes.
+        return (
+            torch.bfloat16
+            if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            else torch.float32
+        )
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise ValueError(f"textsiam does not know the dtype {dtype!r}. Use one of {', '.join(DTYPES)}.")
+    return DTYPES[name]

@@ -1,0 +1,45 @@
+"""What can go wrong, as types that callers may catch.
+
+Every error of ours is a ``TextsiamError`` and also the built-in type that fits it, and its text has three parts:
+what is wrong, what came, what to do.
+"""
+
+
+class TextsiamError(Exception):
+    """The root of all errors that textsiam raises on purpose."""
+
+
+class UnreadableInput(TextsiamError, ValueError):
+    """A source cannot be read at all: unknown format, missing column, no usable row."""
+
+
+class BadRows(TextsiamError, ValueError):
+    """Rows were unusable and the caller asked for none to be set aside."""
+
+
+class ModelNotFound(TextsiamError, FileNotFoundError):
+    """No model can be had from where it was looked for."""
+
+
+class BrokenModel(TextsiamError, ValueError):
+    """A model folder is truncated, altered or inconsistent."""
+
+
+class UnsupportedModel(TextsiamError, ValueError):
+    """A model folder is sound, but asks for something that textsiam does not do."""
+
+
+class EncoderMismatch(TextsiamError, ValueError):
+    """Numbers made with one encoder were about to be used with another."""
+
+
+class NotCalibrated(TextsiamError, RuntimeError):
+    """A probability or a decision was asked of a model that carries none."""
+
+
+class TooManyMatches(TextsiamError, ValueError):
+    """More pairs reach the threshold than the caller allowed."""
+
+
+class MissingExtra(TextsiamError, ImportError):
+    """An optional part is not installed; the text gives the install line."""

@@ -1,0 +1,32 @@
+"""The command line: subcommands are the verbs. Answers go to standard output; progress and what was done to stderr.
+
+Exit codes: 0 done; 1 the answer is no; 2 bad usage or input; 130 interrupted.
+"""
+
+from typing import Annotated
+
+import typer
+
+from textsiam.interfaces.command_duplicates import duplicates
+from textsiam.interfaces.command_encode import encode
+from textsiam.interfaces.command_score import score
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app.command()(duplicates)
+app.command()(score)
+app.command()(encode)
+
+
+@app.callback(invoke_without_command=True)
+def textsiam(show: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False) -> None:
+    """Find duplicate questions, score paraphrases, encode sentences: decisions with evidence."""
+    if show:
+        from textsiam import __version__
+
+        typer.echo(f"textsiam {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """The console script."""
+    app()

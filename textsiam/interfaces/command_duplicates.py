@@ -1,0 +1,203 @@
+"""``textsiam duplicates``: texts in, duplicate pairs and clusters out."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from textsiam.interfaces import options
+from textsiam.interfaces.tables import check_outputs, rows_of, write_columns
+from textsiam.interfaces.terminal import (
+    answering,
+    following,
+    load_model,
+    mapped,
+    model_told,
+    say,
+    say_set_aside,
+    show_clusters,
+    show_pairs,
+)
+
+if TYPE_CHECKING:
+    from textsiam.data.texts import Texts
+    from textsiam.matching.clustering import Clusters
+    from textsiam.matching.matches import Matches
+    from textsiam.scoring.siamese import Siamese
+
+
+def duplicates(
+    files: options.Files = None,
+    column: options.Column = None,
+    id_column: options.IdColumn = None,
+    split: options.SplitName = None,
+    against: Annotated[str | None, typer.Option(help="Compare with this file's texts, not among themselves.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Lowest score of a pair. Default: the model's own accept threshold.")
+    ] = None,
+    output: options.Output = None,
+    clusters: Annotated[
+        Path | None, typer.Option(help="Write every row's cluster, its keeper and the score to it to this file.")
+    ] = None,
+    linkage: Annotated[
+        str, typer.Option(help="keeper: every row matches its keeper; complete: every two rows of a cluster match.")
+    ] = "keeper",
+    repeats_only: Annotated[
+        bool, typer.Option("--repeats-only", help="Only texts equal after normalisation; needs no model.")
+    ] = False,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Use the hand-written sample questions that come with textsiam.")
+    ] = False,
+    top: options.Top = 20,
+    max_matches: Annotated[
+        int, typer.Option(min=1, help="Most pairs to find; more is an error, never a silent cut.")
+    ] = 20_000_000,
+    max_memory_mb: Annotated[int, typer.Option(min=1, help="Working memory of the comparison.")] = 256,
+    set_aside: options.SetAsideFile = None,
+    strict: options.Strict = False,
+    format: options.Format = None,  # noqa: A002  the option is --format
+    delimiter: options.Delimiter = None,
+    encoding: options.Encoding = "utf-8",
+    model: options.Model = None,
+    backend: options.BackendName = "auto",
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Find the duplicates among texts, or between two sets.
+
+    `textsiam duplicates questions.csv` needs no option: it finds the column, encodes each distinct text once, compares
+    all with all exactly, and shows the closest pairs and the clusters.
+
+    `textsiam duplicates new.csv --against known.csv -o pairs.csv` compares two sets and writes every pair found.
+    """
+    with answering():
+        started = time.perf_counter()
+        check_outputs(output, clusters, set_aside)
+        _check_usage(files, sample=sample, within_one_set=bool(clusters) or repeats_only, against=against)
+        reading = dict(column=column, id_column=id_column, split=split, strict=strict)
+        reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
+        texts = _read(files, reading)
+        others = _read([against], reading) if against else None
+        _say_reading(texts, set_aside)
+        siamese = None if repeats_only else load_model(model, backend, device, dtype)
+        limits: dict[str, Any] = dict(max_matches=max_matches, max_memory_mb=max_memory_mb)
+        matches = _find(siamese, texts, others, threshold, limits)
+        groups = matches.clusters(linkage) if others is None else None
+        summary = _summary(siamese, texts, matches, groups, threshold)
+        write_columns(output, matches.columns)
+        if groups is not None:
+            write_columns(clusters, groups.columns)
+        summary["seconds"] = round(time.perf_counter() - started, 2)
+        if as_json:
+            _print_json(summary, None if output else matches, None if clusters else groups)
+            return
+        if output is None:
+            show_pairs(matches.top(top), len(matches))
+        if groups is not None and clusters is None and str(output) != "-":
+            show_clusters(groups, top)
+        _say_summary(summary, output, clusters)
+
+
+def _check_usage(files: list[str] | None, *, sample: bool, within_one_set: bool, against: str | None) -> None:
+    if bool(files) == sample:
+        raise typer.BadParameter(
+            "Give files or --sample, not both." if files else "Give files, - for standard input, or --sample."
+        )
+    if against and within_one_set:
+        raise typer.BadParameter("--clusters and --repeats-only work within one set: leave out --against.")
+
+
+def _read(files: list[str] | None, reading: dict[str, Any]) -> "Texts":
+    from textsiam.data.readers import read_texts
+    from textsiam.data.texts import join_texts
+    from textsiam.samples import QUESTIONS
+
+    return join_texts({source: read_texts(source, **reading) for source in files or [str(QUESTIONS)]})
+
+
+def _find(
+    siamese: "Siamese | None",
+    texts: "Texts",
+    others: "Texts | None",
+    threshold: float | None,
+    limits: dict[str, Any],
+) -> "Matches":
+    from textsiam.matching.duplicates import find_duplicates, find_repeats
+
+    if siamese is None:
+        return find_repeats(texts, max_matches=limits["max_matches"])
+    with following() as progress:
+        return find_duplicates(siamese, texts, against=others, threshold=threshold, progress=progress, **limits)
+
+
+def _summary(
+    siamese: "Siamese | None", texts: "Texts", matches: "Matches", groups: "Clusters | None", threshold: float | None
+) -> dict[str, Any]:
+    from textsiam.data.texts import normalise
+
+    return {
+        "read": texts.n_read,
+        "set_aside": {"rows": len(texts.set_aside), "reasons": texts.set_aside.counts()},
+        "texts": len(texts),
+        "distinct": len(set(texts)),
+        "distinct_normalised": len({normalise(text) for text in texts}),
+        "truncated": len(matches.cut),
+        "threshold": _threshold_told(siamese, threshold),
+        "pairs": len(matches),
+        "clusters": None if groups is None else len(groups),
+        "dropped": None if groups is None else groups.n_dropped,
+    } | ({} if siamese is None else model_told(siamese))
+
+
+def _threshold_told(siamese: "Siamese | None", threshold: float | None) -> dict[str, Any]:
+    if siamese is None:
+        return {"value": None, "told": "not needed: only texts equal after normalisation were paired"}
+    if threshold is not None:
+        return {"value": threshold, "told": f"{threshold:g} (given by you)"}
+    assert siamese.threshold is not None  # noqa: S101  find_duplicates has refused by now
+    return siamese.threshold.to_json() | {"told": f"{siamese.threshold}; the model's own, --threshold changes it"}
+
+
+def _print_json(summary: dict[str, Any], matches: "Matches | None", groups: "Clusters | None") -> None:
+    answer: dict[str, Any] = {"summary": summary}
+    if matches is not None:
+        answer["pairs"] = list(rows_of(matches.columns()))
+    if groups is not None:
+        names = groups.columns()["id"]
+        answer["clusters"] = [
+            {
+                "keeper": names[rows[0]],
+                "members": [names[row] for row in rows],
+                "weakest": round(groups.weakest(rows), 6),
+            }
+            for rows in groups.groups()
+        ]
+    typer.echo(json.dumps(answer, ensure_ascii=False))
+
+
+def _say_reading(texts: "Texts", set_aside: Path | None) -> None:
+    say(f"columns: {mapped(texts.mapping)}")
+    if texts.renamed:
+        few = ", ".join(f"row {fault.row} {fault.reason}" for fault in texts.renamed[:3])
+        say(f"{len(texts.renamed):,} ids came before and carry their row number now, as in a1#7 ({few})")
+    say_set_aside(texts.set_aside, set_aside)
+
+
+def _say_summary(summary: dict[str, Any], output: Path | None, clusters: Path | None) -> None:
+    repeats = summary["texts"] - summary["distinct"]
+    more = summary["distinct"] - summary["distinct_normalised"]
+    say(
+        f"read {summary['read']:,} rows, {summary['set_aside']['rows']:,} set aside; {repeats:,} repeat an earlier text "
+        f"exactly, {more:,} more after normalisation"
+    )
+    if summary["truncated"]:
+        say(f"{summary['truncated']:,} texts were longer than the model's maximum and were cut")
+    say(f"threshold {summary['threshold']['told']}")
+    found = f"found {summary['pairs']:,} pairs" + (f" → {output}" if output else "")
+    if summary["clusters"] is not None:
+        found += f", {summary['clusters']:,} clusters, {summary['dropped']:,} rows that match their keeper"
+        found += f" → {clusters}" if clusters else ""
+    say(f"{found}, in {summary['seconds']:.1f} s")

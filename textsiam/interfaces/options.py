@@ -1,0 +1,42 @@
+"""The options that several commands share, each described once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Files = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="csv, tsv, jsonl, parquet, arrow or txt (.gz too); - is standard input; owner/name a data set."
+    ),
+]
+Column = Annotated[
+    str | None,
+    typer.Option(help="Column of texts. Default: the only one, or one with a usual name (text, question, …)."),
+]
+IdColumn = Annotated[str | None, typer.Option(help="Column of ids. Default: id, else row numbers.")]
+SplitName = Annotated[str | None, typer.Option(help="Only the rows of this split.")]
+Format = Annotated[str | None, typer.Option(help="Format, where the file's ending does not tell.")]
+Delimiter = Annotated[str | None, typer.Option(help="Delimiter of a csv file. Default: a comma, for tsv a tab.")]
+Encoding = Annotated[str, typer.Option(help="Text encoding of the files.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop if any row is unusable, instead of setting it aside.")]
+SetAsideFile = Annotated[
+    Path | None,
+    typer.Option("--set-aside", help="Write the rows set aside, with reasons, to this .csv or .jsonl (- shows them)."),
+]
+Model = Annotated[
+    str | None, typer.Option(help="Model folder or Hub name. Default: $TEXTSIAM_MODEL, else the embedded one.")
+]
+BackendName = Annotated[str, typer.Option("--backend", help="What computes the embeddings: auto or pytorch.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. Default: a GPU if there is one.")]
+Dtype = Annotated[
+    str | None,
+    typer.Option(help="float32, bfloat16 or float16. Default: bf16 on a GPU that computes it, else float32."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on standard output.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Write the answer to this .csv, .jsonl or .parquet; - is csv on stdout."),
+]
+Top = Annotated[int, typer.Option(min=0, help="How many rows of an answer to show.")]

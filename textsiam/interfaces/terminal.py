@@ -1,0 +1,188 @@
+"""What people see: progress and notes on standard error, tables on standard output, errors without a traceback."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from textsiam.interfaces.tables import write_columns
+
+if TYPE_CHECKING:
+    from textsiam.data.texts import SetAside
+    from textsiam.matching.clustering import Clusters
+    from textsiam.matching.matches import Matches
+    from textsiam.scoring.siamese import Siamese
+
+INTERRUPTED, BAD_INPUT = 130, 2
+
+
+def say(text: str) -> None:
+    """One line on standard error."""
+    typer.echo(text, err=True)
+
+
+def mapped(mapping: dict[str, str]) -> str:
+    """Which column became what, in one line."""
+    return ", ".join(f"{what} ← {column}" for what, column in mapping.items())
+
+
+def say_set_aside(aside: "SetAside", target: Path | None) -> None:
+    """How many rows were set aside and why; all of them to `target` if there is one."""
+    if aside:
+        say(str(aside))
+        if any(reason.startswith("undecodable") for reason in aside.counts()):
+            say("if the file is not UTF-8, name its encoding, such as --encoding latin-1 or --encoding cp1252")
+    write_columns(target, aside.columns)
+
+
+def load_model(model: str | None, backend: str, device: str | None, dtype: str | None) -> "Siamese":
+    """The model that the options name."""
+    from textsiam.scoring.siamese import Siamese
+
+    return Siamese.load(model, backend=backend, device=device, dtype=dtype)
+
+
+def model_told(siamese: "Siamese") -> dict[str, Any]:
+    """What a JSON answer says of the model."""
+    return {
+        "model": str(siamese.encoder.folder.path),
+        "precision": siamese.encoder.precision,
+        "similarity": siamese.similarity,
+    }
+
+
+@contextmanager
+def answering(after_interrupt: str = "Nothing was written.") -> Iterator[None]:
+    """Turn what users can cause into one clear line and an exit code; let everything else show its traceback."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"\ntextsiam: interrupted. {after_interrupt}")
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # The reader (head, less) has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except OSError as error:
+        say(f"textsiam: {_told(error)}")
+        raise typer.Exit(BAD_INPUT) from None
+    except (ValueError, ImportError, RuntimeError) as error:
+        from textsiam.errors import TextsiamError
+
+        if not isinstance(error, (TextsiamError, ValueError)):
+            raise
+        say(f"textsiam: {error}")
+        raise typer.Exit(BAD_INPUT) from None
+
+
+def _told(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        what = error.filename or "the output"
+        return f"No space left to write {what}. Nothing half-written remains: free some space, or write elsewhere."
+    return f"{error.strerror}: {error.filename}" if error.strerror and error.filename else str(error)
+
+
+@contextmanager
+def following() -> Iterator[Callable[[str, int, int], None]]:
+    """A function that shows how far each stage is, what it does a second and what is left; silent where nobody watches."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    shown = Progress(
+        TextColumn("{task.description:8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+    stages: dict[str, TaskID] = {}
+    with shown:
+
+        def follow(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = shown.add_task(stage, total=total or None, rate="")
+            task = shown.tasks[stages[stage]]
+            shown.update(stages[stage], completed=done, rate=f"{task.speed:,.0f}/s" if task.speed else "")
+
+        yield follow
+
+
+def show_pairs(matches: "Matches", n_found: int) -> None:
+    """The pairs as a table, closest first."""
+    left, right = matches.text_columns() or matches.id_columns()
+    has_probability = matches.probability is not None
+    table = _table(
+        "score",
+        *(["probability"] if has_probability else []),
+        "text",
+        "text",
+        title=f"{len(matches):,} closest of {n_found:,} pairs",
+    )
+    for place, (a, b) in enumerate(zip(left, right, strict=True)):
+        probability = [f"{matches.probability[place]:.2f}"] if matches.probability is not None else []
+        table.add_row(f"{matches.score[place]:.4f}", *probability, _short(a), _short(b))
+    _print(table)
+
+
+def show_clusters(clusters: "Clusters", top: int) -> None:
+    """The largest clusters: keeper, the others with their score to it, the weakest link."""
+    from rich.text import Text
+
+    groups = sorted(clusters.groups(), key=len, reverse=True)
+    if not groups:
+        return
+    table = _table(
+        "rows",
+        "weakest",
+        "keeper and the rows that match it",
+        title=f"{min(top, len(groups)):,} largest of {len(groups):,} clusters",
+    )
+    names = clusters.texts if clusters.texts is not None else clusters.columns()["id"]
+    for rows in groups[:top]:
+        texts = [_short(names[row]).plain for row in rows[:5]]
+        more = f"\n… {len(rows) - 5:,} more" if len(rows) > 5 else ""  # noqa: PLR2004
+        table.add_row(str(len(rows)), f"{clusters.weakest(rows):.4f}", Text("\n  ".join(texts) + more))
+    _print(table)
+
+
+def show_scores(columns: dict[str, Any], top: int) -> None:
+    """The first scored pairs as a table."""
+    names = ("score", "probability", "decision", "first", "second")
+    table = _table(*names)
+    for values in list(zip(*(columns[name] for name in names), strict=True))[:top]:
+        score, probability, decision, first, second = values
+        told = "" if probability is None else f"{probability:.2f}"
+        table.add_row(f"{score:.4f}", told, str(decision or ""), _short(first), _short(second))
+    _print(table)
+
+
+def _table(*columns: str, title: str | None = None) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, title=title, title_justify="left", title_style="bold")
+    for name in columns:
+        number = name in {"score", "probability", "weakest", "rows"}
+        table.add_column(name, justify="right" if number else "left", no_wrap=number or name == "decision")
+    return table
+
+
+def _short(text: object, n: int = 160) -> Any:
+    from rich.text import Text
+
+    line = " ".join(str(text).split())
+    return Text(line if len(line) <= n else line[: n - 1] + "…")  # as Text: brackets in a question are no markup
+
+
+def _print(table: Any) -> None:
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 140).print(table)

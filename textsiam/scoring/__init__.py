@@ -1,0 +1,1 @@
+"""Embeddings → score → probability → decision, and the `Siamese` that carries all of it."""

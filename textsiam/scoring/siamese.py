@@ -1,0 +1,273 @@
+"""What users hold, save and load: an encoder, a similarity, and the evidence to decide with."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from textsiam.data.pairs import Pairs
+from textsiam.encoding.embedded import find_model
+from textsiam.encoding.encoder import Encoder, Progress
+from textsiam.encoding.saving import read_folder, write_folder
+from textsiam.errors import BrokenModel, NotCalibrated
+from textsiam.scoring.calibration import Calibrator
+from textsiam.scoring.card import model_card
+from textsiam.scoring.similarity import SIMILARITIES
+from textsiam.scoring.thresholds import Threshold, decisions
+
+logger = logging.getLogger("textsiam")
+
+# Short, ordinary and odd texts, whose vectors a saved folder keeps: another library version, tokenizer or machine that
+# would silently change vectors changes these too.
+CANARIES = ("How do I reset my password?", "Refund of 15 % — not 5 %!", "Wo ist mein Paket? 📦")
+# Largest difference of a coordinate that a precision class may show between machines (bf16: 3e-3 measured).
+TOLERANCES = {"float32": 1e-4, "bfloat16": 2e-2, "float16": 5e-3}
+
+N_PAIRS_A_BLOCK = 16_384
+
+
+@dataclass(frozen=True, eq=False)
+class Siamese:
+    """One encoder for both sentences, a similarity between their embeddings, and what is known about its scores.
+
+    Parameters
+    ----------
+    encoder
+        Texts → embeddings.
+    similarity
+        A name from `textsiam.scoring.similarity.SIMILARITIES`.
+    calibrator
+        Score → probability, or None if it was never calibrated.
+    threshold
+        Accept at or above it; None if never certified; its ``value`` is None if none qualifies.
+    reject_threshold
+        Reject below it; None, or with ``value`` None, rejects nothing.
+
+    Examples
+    --------
+    >>> model = Siamese.load()
+    >>> score = model.score(["How do I reset my password?"], ["I forgot my password, how can I change it?"])
+    >>> score.shape, bool(0.5 < score[0] < 1)
+    ((1,), True)
+    """
+
+    encoder: Encoder
+    similarity: str = "cosine"
+    calibrator: Calibrator | None = None
+    threshold: Threshold | None = None
+    reject_threshold: Threshold | None = None
+
+    def __post_init__(self) -> None:
+        if self.similarity not in SIMILARITIES:
+            raise ValueError(f"There is no similarity {self.similarity!r}. Use one of {', '.join(SIMILARITIES)}.")
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path | None = None,
+        *,
+        backend: str = "auto",
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> "Siamese":
+        """The model of a folder, of a Hub name, or the default.
+
+        Parameters
+        ----------
+        source
+            A folder saved by textsiam or sentence-transformers, or a Hub name. None: ``TEXTSIAM_MODEL``, else the embedded
+            all-MiniLM-L6-v2 with its own calibration and threshold.
+        backend
+            ``"auto"`` or a name from `textsiam.encoding.encoder.BACKENDS`.
+        device
+            ``cpu``, ``cuda``, ``cuda:1``, ``mps``. Default: a GPU if there is one.
+        dtype
+            ``float32``, ``bfloat16`` or ``float16``. Default: bf16 on a GPU that computes it natively, else fp32.
+
+        Raises
+        ------
+        ModelNotFound
+            If the model is nowhere; the text says how to get one.
+        BrokenModel, UnsupportedModel
+            If its files are damaged, altered, or ask for what textsiam does not have.
+        ValueError
+            If the backend, device or dtype cannot be had.
+        """
+        folder = read_folder(find_model(source))
+        encoder = Encoder(folder, backend, device=device, dtype=dtype)
+        told = folder.carried or _default_evidence(encoder)
+        model = cls(
+            encoder,
+            folder.similarity,
+            Calibrator.from_json(told["calibrator"]) if told.get("calibrator") else None,
+            Threshold.from_json(told["threshold"]) if told.get("threshold") else None,
+            Threshold.from_json(told["reject_threshold"]) if told.get("reject_threshold") else None,
+        )
+        if canaries := folder.carried.get("canaries"):
+            model._check_canaries(canaries)
+        return model
+
+    def encode(
+        self, texts: Sequence[object], *, prompt: str | None = None, progress: Progress | None = None
+    ) -> Float[np.ndarray, "n dim"]:
+        """One embedding a text, (n, dim) fp32, in the order given; NaN for a value that is no usable text.
+
+        See `textsiam.encoding.encoder.Encoder.encode`.
+
+        Examples
+        --------
+        >>> Siamese.load().encode(["How do I pay?", "Where is my order?"]).shape
+        (2, 384)
+        """
+        return self.encoder.encode(texts, prompt=prompt, progress=progress)
+
+    def score(
+        self, first: Sequence[object], second: Sequence[object], *, progress: Progress | None = None
+    ) -> Float[np.ndarray, " n"]:
+        """The similarity of each pair, (n,) fp32: larger is closer; for cosine in [-1, 1].
+
+        Computed in fp64 from the embeddings and rounded once. A pair with an unusable text (None, empty, only whitespace,
+        no string) scores NaN; how many and which are logged as a warning. No pairs give an empty array.
+
+        Raises
+        ------
+        UnreadableInput
+            If the columns differ in length.
+
+        Examples
+        --------
+        >>> model = Siamese.load()
+        >>> model.score(["How do I pay?", ""], ["How do I pay?", "How do I pay?"])
+        array([ 1., nan], dtype=float32)
+        """
+        pairs = Pairs.usable(first, second)
+        if pairs.set_aside:
+            logger.warning("%s; they score NaN", pairs.set_aside)
+        scores = np.full(len(first), np.nan, dtype=np.float32)
+        if len(pairs):
+            texts, left, right = pairs.unique()
+            vectors = self.encoder.encode(texts, progress=progress)
+            scores[np.asarray(pairs.rows) - 1] = self.compare(vectors, vectors, left, right)
+        return scores
+
+    def compare(
+        self, first: Float[np.ndarray, "n dim"], second: Float[np.ndarray, "m dim"], left: np.ndarray, right: np.ndarray
+    ) -> Float[np.ndarray, " k"]:
+        """The similarity of row ``left[i]`` of `first` with row ``right[i]`` of `second`, fp32, block by block."""
+        paired = SIMILARITIES[self.similarity].paired
+        scores = np.empty(len(left), dtype=np.float32)
+        for start in range(0, len(left), N_PAIRS_A_BLOCK):
+            block = slice(start, start + N_PAIRS_A_BLOCK)
+            scores[block] = paired(first[left[block]].astype(np.float64), second[right[block]].astype(np.float64))
+        return scores
+
+    def probability(self, first: Sequence[object], second: Sequence[object]) -> Float[np.ndarray, " n"]:
+        """How likely each pair means the same, (n,) in [0, 1], under the odds of the data it was calibrated on.
+
+        Raises
+        ------
+        NotCalibrated
+            If the model was never calibrated.
+
+        Examples
+        --------
+        >>> p = Siamese.load().probability(["How do I pay?"], ["What is the weather in Lima?"])
+        >>> bool(p[0] < 0.1)
+        True
+        """
+        return self.calibrated(self.score(first, second))
+
+    def calibrated(self, scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """The probability for each score; NaN stays NaN.
+
+        Raises
+        ------
+        NotCalibrated
+            If the model was never calibrated.
+        """
+        if self.calibrator is None:
+            raise NotCalibrated(
+                "This model was never calibrated: its scores have no probability. Calibrate it on labelled pairs."
+            )
+        return self.calibrator(scores)
+
+    def decide(self, first: Sequence[object], second: Sequence[object]) -> np.ndarray:
+        """``accept``, ``review`` or ``reject`` for each pair, (n,) of strings.
+
+        A pair is accepted at or above `threshold`, rejected below `reject_threshold`, and a person should look at the
+        rest, and at pairs with an unusable text. Where no threshold qualifies everything is ``review``.
+
+        Raises
+        ------
+        NotCalibrated
+            If no threshold was ever certified.
+
+        Examples
+        --------
+        >>> Siamese.load().decide(["How do I pay?"], ["How do I pay?"])
+        array(['accept'], dtype='<U6')
+        """
+        if self.threshold is None:
+            raise NotCalibrated(
+                "This model has no threshold: none was certified for it. Certify one on labelled pairs, or use score."
+            )
+        return decisions(self.score(first, second), self.threshold, self.reject_threshold)
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder that `load` reads with the same vectors and decisions, and sentence-transformers with the same vectors.
+
+        Whole or not at all; a model folder there is replaced. No pickle: safetensors, JSON and text.
+
+        Raises
+        ------
+        FileExistsError
+            If the name belongs to something that is no model folder.
+        OSError
+            What the file system says; an existing folder is then as it was.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "my-model"
+        >>> model = Siamese.load()
+        >>> model.save(target)
+        >>> Siamese.load(target).threshold == model.threshold
+        True
+        """
+        carried = {
+            "similarity": self.similarity,
+            "calibrator": self.calibrator and self.calibrator.to_json(),
+            "threshold": self.threshold and self.threshold.to_json(),
+            "reject_threshold": self.reject_threshold and self.reject_threshold.to_json(),
+            "canaries": {
+                "precision": self.encoder.precision,
+                "texts": list(CANARIES),
+                "vectors": [[round(float(value), 7) for value in vector] for vector in self.encode(CANARIES)],
+            },
+        }
+        card = model_card(
+            Path(folder).name, self.encoder.dim, self.encoder.folder.max_length, self.threshold, self.reject_threshold
+        )
+        write_folder(self.encoder.folder, Path(folder), carried, card)
+
+    def _check_canaries(self, canaries: Mapping[str, Any]) -> None:
+        tolerance = max(TOLERANCES.get(name, 0.0) for name in (canaries["precision"], self.encoder.precision))
+        difference = float(np.abs(self.encode(canaries["texts"]) - np.array(canaries["vectors"])).max())
+        if not difference <= tolerance:
+            raise BrokenModel(
+                f"This model gives other vectors than when it was saved: its canary texts differ by {difference:.1e}, "
+                f"and {tolerance:.0e} is allowed. Its thresholds no longer hold: use the library versions it was saved "
+                "with, or certify it again."
+            )
+
+
+def _default_evidence(encoder: Encoder) -> Mapping[str, Any]:
+    """The calibration and thresholds that come with the embedded default; nothing for any other model."""
+    told = json.loads(files("textsiam.scoring").joinpath("default.json").read_text(encoding="utf-8"))
+    return told if encoder.folder.fingerprint() == told["fingerprint"] else {}

@@ -1,0 +1,86 @@
+"""A threshold with the guarantee and the evidence under which it was chosen, and the decision that two of them make."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+ACCEPT, REVIEW, REJECT = "accept", "review", "reject"
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A score to cut at, or the finding that no score qualifies.
+
+    Parameters
+    ----------
+    value
+        The score, or None: it was looked for and none qualifies.
+    similarity
+        The similarity whose scores it cuts.
+    guarantee
+        What holds beyond it, in words, such as ``precision ≥ 0.90 with 95 % confidence``.
+    evidence
+        What it was chosen on, as plain values; ``on`` names the data.
+
+    Examples
+    --------
+    >>> print(Threshold(0.93, "cosine", "precision ≥ 0.90 with 95 % confidence", {"on": "curated question pairs"}))
+    0.9300 (precision ≥ 0.90 with 95 % confidence, on curated question pairs)
+    """
+
+    value: float | None
+    similarity: str = "cosine"
+    guarantee: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.value is not None and not np.isfinite(self.value):
+            raise ValueError(f"A threshold is a finite score or None, but got {self.value}. Give a number.")
+
+    def __str__(self) -> str:
+        value = "none exists" if self.value is None else f"{self.value:.4f}"
+        why = ", ".join(
+            part for part in (self.guarantee, f"on {self.evidence['on']}" if "on" in self.evidence else "") if part
+        )
+        return f"{value} ({why})" if why else value
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for the model folder."""
+        return {
+            "value": self.value,
+            "similarity": self.similarity,
+            "guarantee": self.guarantee,
+            "evidence": dict(self.evidence),
+        }
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> "Threshold":
+        """The threshold that `to_json` told of."""
+        return cls(told["value"], told["similarity"], told.get("guarantee", ""), told.get("evidence", {}))
+
+
+def decisions(scores: Float[np.ndarray, " n"], accept: Threshold, reject: Threshold | None = None) -> np.ndarray:
+    """``accept`` at or above the one threshold, ``reject`` below the other, ``review`` between and for NaN.
+
+    Scores and thresholds are compared in fp32, in which scores are given: a score printed as the threshold reaches it.
+
+    Returns
+    -------
+    decisions
+        (n,) of strings.
+
+    Examples
+    --------
+    >>> decisions(np.array([0.95, 0.7, 0.2, np.nan]), Threshold(0.9), Threshold(0.4))
+    array(['accept', 'review', 'reject', 'review'], dtype='<U6')
+    """
+    rounded = scores.astype(np.float32)
+    decided = np.full(len(scores), REVIEW)
+    if reject is not None and reject.value is not None:
+        decided[rounded < np.float32(reject.value)] = REJECT
+    if accept.value is not None:
+        decided[rounded >= np.float32(accept.value)] = ACCEPT
+    return decided
