@@ -73,6 +73,8 @@ def find_duplicates(
     >>> matches.left, matches.right
     (array([0]), array([2]))
     """
+    if isinstance(searcher, str) and searcher not in SEARCHERS:
+        raise ValueError(f"There is no searcher {searcher!r}. Use one of {', '.join(SEARCHERS)}, or a function.")
     threshold = _threshold_of(model, threshold)
     left_ids = _ids_of(texts, ids)
     left = _Side.of(texts, "texts")

@@ -25,6 +25,8 @@ Progress = Callable[[int, int], None]
 MAX_MATCHES = 20_000_000
 # Rounding of fp32 (half a unit in the last place) and room for the few operations beside the sum.
 _UNIT, _SPARE = 2.0**-24, 16
+# Rows and columns of the largest tile: beyond it a matrix product gains nothing and caches lose.
+_MAX_SIDE = 2_048
 
 
 def threshold_join(
@@ -195,7 +197,7 @@ class _Join(NamedTuple):
         dim, bytes_free = vectors.shape[1], max_memory_mb * 2**20
         # Half of the memory for tiles (a score and its place; Manhattan all differences), half for exact scoring.
         bytes_an_entry = 8 * dim + 8 if similarity == "manhattan" else 16
-        side = max(1, min(2_048, math.isqrt(bytes_free // 2 // bytes_an_entry)))
+        side = max(1, min(_MAX_SIDE, math.isqrt(bytes_free // 2 // bytes_an_entry)))
         n_candidates = max(1, bytes_free // 2 // (dim * 32 + 64))
         error = _error(left, right, similarity)
         return cls(vectors, second, left, right, similarity, against is None, error, side, n_candidates)

@@ -1,0 +1,107 @@
+"""Shared fixtures. Shapes in signatures are checked at run time, so a wrong shape fails by name."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+install_import_hook("textsiam", "beartype.beartype")
+
+import pytest  # noqa: E402  the hook must come before anything that imports textsiam
+
+ROOT = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("TEXTSIAM_SHARED", ROOT.parent / "shared" / "data"))
+NO_DATA = f"the real data is not at {SHARED}"
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<pad>", "<unk>", "<s>", "</s>", "?", "!", ".", "how", "do"]
+WORDS += ["i", "pay", "reset", "my", "password", "where", "is", "order", "the", "a", "can", "refund", "##s", "##ing"]
+WORDS += list("abcdefghijklmnopqrstuvwxyz") + [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs the real data where there is none."""
+    if not SHARED.is_dir():
+        for item in items:
+            if item.get_closest_marker("shared"):
+                item.add_marker(pytest.mark.skip(reason=NO_DATA))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests were not run for want of the real data."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_DATA in str(report.longrepr)]
+    terminalreporter.write_line(
+        f"tests on real data: {'all run' if SHARED.is_dir() else f'{len(skipped)} skipped, {NO_DATA}'}"
+    )
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def model():
+    """The embedded default in fp32."""
+    from textsiam import Siamese
+
+    return Siamese.load(dtype="float32", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_transformer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folders of tiny random encoders of several architectures, as transformers saves them."""
+    made: dict[str, Path] = {}
+
+    def make(architecture: str = "bert") -> Path:
+        if architecture not in made:
+            made[architecture] = _write_tiny(tmp_path_factory.mktemp(architecture) / "model", architecture)
+        return made[architecture]
+
+    return make
+
+
+def _write_tiny(folder: Path, architecture: str) -> Path:
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+
+    torch.manual_seed(0)
+    old = architecture in {"roberta", "xlm-roberta", "mpnet"}
+    cls, sep, pad, unk = ("<s>", "</s>", "<pad>", "<unk>") if old else ("[CLS]", "[SEP]", "[PAD]", "[UNK]")
+    places = {word: place for place, word in enumerate(WORDS)}
+    tokenizer = Tokenizer(models.WordPiece(places, unk_token=unk))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{cls} $A {sep}", special_tokens=[(cls, places[cls]), (sep, places[sep])]
+    )
+    # No dropout: sentence-transformers and we are both in eval mode, but a config should not matter.
+    sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
+    if architecture == "distilbert":
+        sizes = dict(dim=32, n_layers=2, n_heads=4, hidden_dim=48)
+    config = AutoConfig.for_model(
+        architecture, vocab_size=len(WORDS), max_position_embeddings=66, pad_token_id=places[pad], **sizes
+    )
+    for name in ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"):
+        if getattr(config, name, None) is not None:
+            setattr(config, name, places[cls] if name[0] in "bc" else places[sep])
+    folder.mkdir(parents=True)
+    AutoModel.from_config(config).eval().save_pretrained(folder)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, cls_token=cls, sep_token=sep, pad_token=pad, unk_token=unk, model_max_length=48
+    )
+    fast.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def texts() -> list[str]:
+    return [
+        "How do I pay?",
+        "how do i reset my password",
+        "Where is my order!",
+        "refund",
+        "Can I pay the order a second time, and where is the refund of my order? " * 2,
+        "pay pay pay",
+    ]
