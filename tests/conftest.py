@@ -1,12 +1,18 @@
 """Shared fixtures. Shapes in signatures are checked at run time, so a wrong shape fails by name."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
+from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
-install_import_hook("textsiam", "beartype.beartype")
+checker = ModuleType("checker")
+checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int where a float is asked for, as in PEP 484
+sys.modules["checker"] = checker
+install_import_hook("textsiam", "checker.check")
 
 import pytest  # noqa: E402  the hook must come before anything that imports textsiam
 

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textsiam.errors import TooManyMatches
-from textsiam.matching import threshold_join, top_k_join
-from textsiam.matching import exact
+from textsiam.matching import exact, threshold_join, top_k_join
 from textsiam.scoring.similarity import SIMILARITIES
 
 

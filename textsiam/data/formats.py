@@ -33,11 +33,12 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A source of rows: its name, its columns, and a stream of records of the wanted columns."""
+    """A source of rows: its name, its columns, a stream of records of the wanted columns, and how to close it."""
 
     name: str
     columns: tuple[str, ...]
     records: Callable[[Sequence[str]], Iterator[Record]]
+    close: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def open_table(path: str | Path, dialect: Dialect = Dialect()) -> Table:
     stream = _open(Path(name)) if name != "-" else _standard_input()
     try:
         start = stream.peek(1)[:1]
-        return FORMATS[_format_of(name, start, dialect)](name, stream, dialect)
+        table = FORMATS[_format_of(name, start, dialect)](name, stream, dialect)
+        return replace(table, close=stream.close) if name != "-" else table
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UnreadableInput(f"{name} is damaged: {error}. Compress it again.") from None
     except UnreadableInput:
@@ -122,8 +124,7 @@ def _text_lines(name: str, stream: io.BufferedReader, encoding: str) -> Iterator
         except (EOFError, zlib.error) as error:
             raise UnreadableInput(f"{name} ends too early or is damaged: {error}. Compress it again.") from None
 
-    started = lines()
-    return chain([next(started, "")], started)  # begun, so that dropping it unread closes the file
+    return lines()
 
 
 def _read_csv(name: str, stream: io.BufferedReader, dialect: Dialect) -> Table:

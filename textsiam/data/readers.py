@@ -5,6 +5,7 @@ reason, and never end the reading.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from itertools import chain
 from typing import Any
 
@@ -66,8 +67,8 @@ def read_texts(
     >>> read_texts(["How do I pay?", None, " "]).set_aside.counts()
     {'null': 1, 'only whitespace': 1}
     """
-    table = open_source(source, split, Dialect(format, delimiter, encoding))
-    chunks = list(stream_texts(table, column=column, id_column=id_column, split=split))
+    with closing(open_source(source, split, Dialect(format, delimiter, encoding))) as table:
+        chunks = list(stream_texts(table, column=column, id_column=id_column, split=split))
     set_aside = _all_set_aside(chunks)
     renamed = tuple(chain.from_iterable(chunk.renamed for chunk in chunks))
     if strict:
@@ -126,9 +127,9 @@ def read_pairs(
     >>> read_pairs([("How do I pay?", "How to pay?", 1), ("Hello", None, 0)]).set_aside.counts()
     {'second text null': 1}
     """
-    table = open_source(source, split, Dialect(format, delimiter, encoding))
-    columns = find_pair_columns(table.name, table.columns, first=first, second=second, label=label, score=score)
-    chunks = list(stream_pairs(table, columns, split=split))
+    with closing(open_source(source, split, Dialect(format, delimiter, encoding))) as table:
+        columns = find_pair_columns(table.name, table.columns, first=first, second=second, label=label, score=score)
+        chunks = list(stream_pairs(table, columns, split=split))
     set_aside = _all_set_aside(chunks)
     if strict:
         set_aside.refuse()

@@ -33,10 +33,10 @@ def open_source(source: Any, split: str | None = None, dialect: Dialect | None =
         return source
     if isinstance(source, (str, Path)):
         return _of_name(source, split, dialect or Dialect())
-    if hasattr(source, "column_names") and hasattr(source, "with_format"):  # datasets.Dataset, IterableDataset
-        return _of_dataset("the data set", source)
     if isinstance(source, Mapping) and all(hasattr(part, "column_names") for part in source.values()) and source:
         return _of_splits("the data set", source, split)
+    if hasattr(source, "column_names") and hasattr(source, "with_format"):  # datasets.Dataset, IterableDataset
+        return _of_dataset("the data set", source)
     if isinstance(source, Mapping):
         return _of_columns("the columns", dict(source))
     if hasattr(source, "columns") and hasattr(source, "__getitem__"):  # pandas, polars, pyarrow

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -23,6 +23,7 @@ N_TEXTS_A_CALL = 8_192
 Progress = Callable[[int, int], None]  # (done, total), called now and then
 
 
+@runtime_checkable
 class Backend(Protocol):
     """What turns a padded batch into embeddings."""
 

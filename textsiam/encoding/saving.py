@@ -267,7 +267,7 @@ def _refuse_pickles(folder: Path) -> None:
             raise UnsupportedModel(
                 f"{pickled} is a pickle, which can run code when read. Save the model once as safetensors."
             )
-        raise BrokenModel(f"{folder} has no weights (*.safetensors). Restore them from where the model came from.")
+        raise BrokenModel(f"{folder} has no weights (model.safetensors). Restore them from where the model came from.")
 
 
 def _verify(folder: ModelFolder) -> None:

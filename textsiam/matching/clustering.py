@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from textsiam.matching.matches import Matches
 
-Rows = Int[np.ndarray, " n"]
+Rows = Int[np.ndarray, " _"]  # row numbers, of any length
 
 # Complete linkage holds a component's whole distance matrix: 10,000 rows are 400 MB.
 MAX_COMPLETE = 10_000

@@ -16,7 +16,7 @@ from textsiam.scoring.thresholds import decisions
 
 logger = logging.getLogger("textsiam")
 
-Rows = Int[np.ndarray, " n"]
+Rows = Int[np.ndarray, " _"]  # row numbers, of any length
 Progress = Callable[[str, int, int], None]  # (stage, done, total); the stages are "encode" and "join"
 
 
@@ -195,7 +195,7 @@ class _Side:
 
 def _crossed(
     i: Rows, j: Rows, scores: Float[np.ndarray, " n"], left: _Side, right: _Side, max_matches: int
-) -> tuple[Rows, Rows, Float[np.ndarray, " n"]]:
+) -> tuple[Rows, Rows, Float[np.ndarray, " m"]]:
     """Matches of distinct texts → matches of all rows that hold them: every row of one group with every row of the other."""
     counts = left.sizes[i] * right.sizes[j]
     _refuse_too_many(int(counts.sum()), max_matches)

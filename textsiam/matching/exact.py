@@ -31,7 +31,7 @@ _MAX_SIDE = 2_048
 
 def threshold_join(
     vectors: Vectors,
-    against: Float[np.ndarray, "m dim"] | None = None,
+    against: Float[np.ndarray, "m other_dim"] | None = None,
     *,
     threshold: float,
     similarity: str = "cosine",
@@ -107,7 +107,7 @@ def threshold_join(
 
 def top_k_join(
     vectors: Vectors,
-    against: Float[np.ndarray, "m dim"] | None = None,
+    against: Float[np.ndarray, "m other_dim"] | None = None,
     *,
     k: int,
     similarity: str = "cosine",
@@ -176,7 +176,7 @@ class _Join(NamedTuple):
 
     @classmethod
     def of(
-        cls, vectors: Vectors, against: Float[np.ndarray, "m dim"] | None, similarity: str, max_memory_mb: int
+        cls, vectors: Vectors, against: Float[np.ndarray, "m other_dim"] | None, similarity: str, max_memory_mb: int
     ) -> "_Join":
         if similarity not in SIMILARITIES:
             raise ValueError(f"There is no similarity {similarity!r}. Use one of {', '.join(SIMILARITIES)}.")
@@ -246,7 +246,7 @@ def _prepared(vectors: Vectors, similarity: str) -> Vectors:
     return np.asarray(vectors / lengths[:, None], dtype=np.float32)
 
 
-def _error(left: Vectors, right: Vectors, similarity: str) -> float:
+def _error(left: Vectors, right: Float[np.ndarray, "m dim"], similarity: str) -> float:
     """A bound on |tile − exact|: an inner product of dim terms errs by at most (dim + spare)·u·‖a‖·‖b‖ (Higham 2002, § 3.1)."""
     if not len(left) or not len(right):
         return 0.0

@@ -1,0 +1,292 @@
+"""Bad input at the command line: a clear error or a counted row, never a traceback, and the good rows survive."""
+
+import json
+import os
+import resource
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from textsiam.interfaces.cli import app
+
+GOOD = ["how do i pay", "where is my order", "how do i pay", "can i reset my password"]
+
+
+@pytest.fixture
+def run(tiny_transformer, monkeypatch):
+    """`textsiam duplicates` in this process, on a tiny model, at a threshold where equal texts match."""
+    monkeypatch.setenv("TEXTSIAM_MODEL", str(tiny_transformer("bert")))
+
+    def call(*arguments, stdin=None, threshold="0.999"):
+        options = ["--threshold", threshold, "--json"] if threshold else []
+        return CliRunner().invoke(app, ["duplicates", *map(str, arguments), *options], input=stdin)
+
+    return call
+
+
+def answered(result):
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def refused(result, *words):
+    """Exit code 2, one clear message, no traceback."""
+    assert result.exit_code == 2, (result.exit_code, result.output, result.exception)
+    assert isinstance(result.exception, SystemExit)
+    told = " ".join(result.stderr.replace("│", " ").split())
+    for word in words:
+        assert word in told, told
+    assert "Traceback" not in told
+    assert result.stdout == ""
+
+
+def test_missing_file(run):
+    """Named, with what to do."""
+    refused(run("nowhere.csv"), "There is no file nowhere.csv", "Check the name")
+
+
+def test_missing_column(run, tmp_path):
+    """The columns that there are."""
+    (tmp_path / "t.csv").write_text("title,body\na,b\n")
+    refused(run(tmp_path / "t.csv", "--column", "question"), "no column 'question'", "It has: title, body")
+
+
+def test_wrong_delimiter(run, tmp_path):
+    """A semicolon file says which option to use, and the option reads it."""
+    (tmp_path / "t.csv").write_text("id;question\n" + "".join(f"{n};{text}\n" for n, text in enumerate(GOOD)))
+    refused(run(tmp_path / "t.csv", "--column", "question"), "looks delimited by ';'", "--delimiter")
+    assert answered(run(tmp_path / "t.csv", "--delimiter", ";"))["summary"]["pairs"] == 1
+
+
+@pytest.mark.parametrize("newline", ["\r\n", "\r", "\n"], ids=repr)
+def test_bom_and_newlines(run, tmp_path, newline):
+    """A BOM and any newline, mixed too."""
+    rows = ["id,question", *(f"{n},{text}" for n, text in enumerate(GOOD))]
+    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbf" + (newline.join(rows[:3]) + "\r\n" + "\n".join(rows[3:])).encode())
+    answer = answered(run(tmp_path / "t.csv"))
+    assert answer["summary"]["texts"] == 4
+    assert [(pair["id_a"], pair["id_b"]) for pair in answer["pairs"]] == [("0", "2")]
+
+
+def test_latin_1_bytes(run, tmp_path):
+    """The row is set aside and counted, the hint names the option, the option reads it."""
+    (tmp_path / "t.csv").write_bytes(b"question\n" + "\n".join([*GOOD, "où est ma commande"]).encode("latin-1"))
+    result = run(tmp_path / "t.csv")
+    assert answered(result)["summary"]["set_aside"] == {"rows": 1, "reasons": {"undecodable (byte 0xf9)": 1}}
+    assert "--encoding latin-1" in result.stderr
+    assert answered(run(tmp_path / "t.csv", "--encoding", "latin-1"))["summary"]["texts"] == 5
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "txt"])
+def test_a_row_of_ten_megabytes(run, tmp_path, ending):
+    """Read, cut by the model, counted as cut; its neighbours are found."""
+    texts = [*GOOD, "pay " * 2_500_000]
+    if ending == "csv":
+        (tmp_path / "t.csv").write_text("question\n" + "\n".join(texts))
+    elif ending == "jsonl":
+        (tmp_path / "t.jsonl").write_text("\n".join(json.dumps({"question": text}) for text in texts))
+    else:
+        (tmp_path / "t.txt").write_text("\n".join(texts))
+    summary = answered(run(tmp_path / f"t.{ending}"))["summary"]
+    assert (summary["texts"], summary["truncated"], summary["pairs"]) == (5, 1, 1)
+
+
+def test_a_text_of_200_000_characters_and_odd_alphabets(run, tmp_path):
+    """Emoji, right-to-left and combining text go through; equal ones are found."""
+    odd = ["👩‍👩‍👧‍👦 where is my order?", "كيف أدفع؟", "כיצד לשלם?", "كيف أدفع؟", "Z̷̢a̶l̴g̵o̸", "x" * 200_000]
+    (tmp_path / "t.csv").write_text("question\n" + "\n".join(odd), encoding="utf-8")
+    answer = answered(run(tmp_path / "t.csv"))
+    assert answer["summary"]["texts"] == 6
+    assert ("2", "4") in {(pair["id_a"], pair["id_b"]) for pair in answer["pairs"]}
+
+
+def test_nulls_nan_and_blanks(run, tmp_path):
+    """Counted by reason, listed on request, fatal only under --strict."""
+    lines = [
+        '{"question": null}',
+        '{"question": NaN}',
+        '{"question": ""}',
+        '{"question": "  "}',
+        "{}",
+        '{"question": 7}',
+    ]
+    (tmp_path / "t.jsonl").write_text("\n".join([json.dumps({"question": text}) for text in GOOD] + lines))
+    answer = answered(run(tmp_path / "t.jsonl", "--set-aside", tmp_path / "aside.csv"))
+    reasons = {"null": 3, "empty": 1, "only whitespace": 1, "not text (int)": 1}
+    assert answer["summary"]["set_aside"] == {"rows": 6, "reasons": reasons}
+    assert answer["summary"]["pairs"] == 1
+    listed = (tmp_path / "aside.csv").read_text().splitlines()
+    assert listed[0] == "source,row,reason"
+    assert [line.split(",")[1] for line in listed[1:]] == ["5", "6", "7", "8", "9", "10"]
+    refused(run(tmp_path / "t.jsonl", "--strict"), "6 rows set aside", "rows 5, 6, 9")
+
+
+def test_words_that_look_like_nulls_are_texts(run, tmp_path):
+    """ "None" and "NA" are questions like any other."""
+    (tmp_path / "t.csv").write_text("question\nNone\nNA\nnull\nNaN\nNone\n")
+    answer = answered(run(tmp_path / "t.csv"))
+    assert answer["summary"]["texts"] == 5
+    assert answer["summary"]["set_aside"]["rows"] == 0
+    assert ("1", "5") in {(pair["id_a"], pair["id_b"]) for pair in answer["pairs"]}
+
+
+def test_duplicate_ids(run, tmp_path):
+    """Both texts are kept, told apart by their row, and it is said."""
+    (tmp_path / "t.csv").write_text("id,question\n" + "".join(f"same,{text}\n" for text in GOOD))
+    result = run(tmp_path / "t.csv")
+    assert [(pair["id_a"], pair["id_b"]) for pair in answered(result)["pairs"]] == [("same", "same#3")]
+    assert "3 ids came before" in result.stderr
+    refused(run(tmp_path / "t.csv", "--strict"), "repeats id 'same'")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"", "is empty"), (b"question\n", "a header and no row"), (b"question\n \n\n", "no usable text")],
+)
+def test_nothing_to_compare(run, tmp_path, content, told):
+    """Empty, header only, only blanks."""
+    (tmp_path / "t.csv").write_bytes(content)
+    refused(run(tmp_path / "t.csv"), told)
+
+
+def test_a_folder_given(run, tmp_path):
+    """Says which file may have been meant."""
+    (tmp_path / "faq.csv").write_text("question\na\n")
+    refused(run(tmp_path), "is a folder", "faq.csv")
+
+
+def test_binary_rubbish(run, tmp_path):
+    """Random bytes under any ending: an error or set-aside rows, no traceback."""
+    rubbish = os.urandom(20_000)
+    for ending in ("csv", "tsv", "jsonl", "parquet", "arrow", "txt", "csv.gz"):
+        (tmp_path / f"t.{ending}").write_bytes(rubbish)
+        result = run(tmp_path / f"t.{ending}")
+        assert result.exit_code in {0, 2}, (ending, result.exception)
+        assert isinstance(result.exception, (SystemExit, type(None)))
+
+
+def test_standard_input(run):
+    """Lines, JSON lines by their first byte, csv by name."""
+    assert answered(run("-", stdin="\n".join(GOOD)))["summary"]["pairs"] == 1
+    lines = "\n".join(json.dumps({"text": text}) for text in GOOD)
+    assert answered(run("-", stdin=lines))["summary"]["pairs"] == 1
+    assert answered(run("-", "--format", "csv", stdin="question\n" + "\n".join(GOOD)))["summary"]["pairs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "Give files"),
+        (["t.csv", "--sample"], "not both"),
+        (["t.csv", "--against", "t.csv", "--clusters", "c.csv"], "leave out --against"),
+        (["t.csv", "--output", "x.docx"], "its ending names no format"),
+        (["t.csv", "--output", "no/such/folder/x.csv"], "folder does not exist"),
+        (["t.csv", "--linkage", "single"], "no linkage 'single'"),
+        (["t.csv", "--model", "./nowhere"], "no model folder ./nowhere"),
+        (["t.csv", "--device", "cuda:77"], "cannot use the device"),
+        (["t.csv", "--dtype", "float7"], "does not know the dtype"),
+        (["t.csv", "--backend", "abacus"], "no backend 'abacus'"),
+        (["t.csv", "--format", "docx"], "does not read: 'docx'"),
+        (["t.csv", "--threshold", "95"], "between -1 and 1"),
+        (["t.csv", "--max-matches", "0"], "--max-matches"),
+        (["t.csv", "--no-such-option"], "No such option"),
+    ],
+)
+def test_bad_usage(run, tmp_path, monkeypatch, arguments, told):
+    """Exit code 2 and the remedy, before the slow work."""
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text("question\n" + "\n".join(GOOD))
+    refused(run(*arguments, threshold=None if "--threshold" in arguments else "0.9"), told)
+
+
+def test_too_many_pairs_is_said(run, tmp_path):
+    """A limit hit is an error with its remedy, not a cut answer."""
+    (tmp_path / "t.txt").write_text("\n".join(["pay"] * 100))
+    refused(run(tmp_path / "t.txt", "--max-matches", "10"), "4,950 pairs match", "--max-matches")
+
+
+def test_a_model_without_threshold_asks_for_one(run, tmp_path):
+    """Nothing is guessed."""
+    (tmp_path / "t.txt").write_text("\n".join(GOOD))
+    refused(run(tmp_path / "t.txt", threshold=None), "never certified", "--threshold")
+
+
+def test_broken_model_folder(run, tmp_path, monkeypatch):
+    """A folder without a model, and one whose weights were cut."""
+    (tmp_path / "t.txt").write_text("\n".join(GOOD))
+    (tmp_path / "empty").mkdir()
+    refused(run(tmp_path / "t.txt", "--model", tmp_path / "empty"), "holds no model")
+    monkeypatch.setattr("textsiam.encoding.embedded.SHA256", {"model.safetensors": "0" * 64})
+    monkeypatch.delenv("TEXTSIAM_MODEL")
+    refused(
+        run(tmp_path / "t.txt"),
+        "model.safetensors is not the published one",
+        "expected " + "0" * 64,
+        "--force-reinstall",
+    )
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_disk_full_on_output(tmp_path, tiny_transformer, ending):
+    """A real limit on file size in a real process: exit code 2, what was there stays, nothing half-written beside it."""
+    (tmp_path / "t.txt").write_text("\n".join(["pay"] * 200))
+    output = tmp_path / f"pairs.{ending}"
+    output.write_text("precious")
+    command = [sys.executable, "-m", "textsiam", "duplicates", tmp_path / "t.txt", "-o", output, "--threshold", "0.9"]
+    command += ["--model", tiny_transformer("bert"), "--device", "cpu"]
+
+    def limit():
+        import signal
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
+
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, preexec_fn=limit, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert output.read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [output.name, "t.txt"]
+
+
+def test_no_space_is_said_with_its_remedy(run, tmp_path, monkeypatch):
+    """ENOSPC, simulated at the rename."""
+    (tmp_path / "t.txt").write_text("\n".join(GOOD))
+
+    def full(*_):
+        raise OSError(28, "No space left on device", "pairs.csv")
+
+    monkeypatch.setattr("textsiam.data.files._flush", full)
+    refused(
+        run(tmp_path / "t.txt", "-o", tmp_path / "pairs.csv"),
+        "No space left to write pairs.csv",
+        "Nothing half-written",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["t.txt"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_no_permission(run, tmp_path):
+    """Said before the slow work."""
+    (tmp_path / "t.txt").write_text("\n".join(GOOD))
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "locked").chmod(stat.S_IRUSR | stat.S_IXUSR)
+    refused(run(tmp_path / "t.txt", "-o", tmp_path / "locked" / "p.csv"), "may not be written")
+
+
+def test_pairs_with_bad_rows(tmp_path, tiny_transformer):
+    """`score` sets bad pairs aside with their rows, and scores the others."""
+    (tmp_path / "p.csv").write_text("question1,question2\nhow,do\n,pay\nmy,order,extra\nwhere,where\n")
+    arguments = ["score", str(tmp_path / "p.csv"), "--model", str(tiny_transformer("bert")), "--json"]
+    result = CliRunner().invoke(app, arguments)
+    answer = answered(result)
+    assert [pair["row"] for pair in answer["pairs"]] == [1, 4]
+    assert answer["pairs"][1]["score"] == 1
+    assert answer["summary"]["set_aside"] == 2
+    assert "first text empty (row 2)" in result.stderr
+    refused(CliRunner().invoke(app, [*arguments, "--strict"]), "row 2")
+    refused(CliRunner().invoke(app, ["score"]), "files of pairs or --pair")

@@ -1,0 +1,158 @@
+"""The command line end to end on the embedded default: what it answers, writes and says."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from textsiam import find_duplicates, read_texts
+from textsiam.interfaces.cli import app
+from textsiam.samples import PAIRS, QUESTIONS
+
+
+def run(*arguments, stdin=None):
+    result = CliRunner().invoke(app, [*map(str, arguments)], input=stdin)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result
+
+
+def test_duplicates_needs_no_option_and_says_what_it_did():
+    """Rows, set aside, threshold and where it comes from, pairs, clusters, time."""
+    result = run("duplicates", QUESTIONS)
+    told = " ".join(result.stderr.split())
+    for word in (
+        "text ← question",
+        "read 330 rows, 0 set aside",
+        "8 repeat an earlier text exactly, 8 more after normalisation",
+    ):
+        assert word in told
+    assert "precision ≥ 0.90 with 95 % confidence, on curated question pairs" in told
+    assert "--threshold changes it" in told
+    assert "clusters" in told
+    assert " s" in told.splitlines()[-1]
+    assert "probability" in result.stdout
+    assert "Can I turn euros into loyalty points?" in result.stdout
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_files_out_hold_what_python_finds(ending, tmp_path, model):
+    """The same pairs and clusters in every format, as find_duplicates gives them."""
+    pairs, clusters = tmp_path / f"pairs.{ending}", tmp_path / f"clusters.{ending}"
+    run("duplicates", QUESTIONS, "--threshold", "0.8", "-o", pairs, "--clusters", clusters)
+    expected = find_duplicates(model, read_texts(QUESTIONS), threshold=0.8)
+    rows = read_rows(pairs)
+    assert list(rows[0]) == ["id_a", "id_b", "score", "probability", "decision"]
+    assert [row["id_a"] for row in rows] == expected.id_columns()[0]
+    assert [row["id_b"] for row in rows] == expected.id_columns()[1]
+    np.testing.assert_allclose([float(row["score"]) for row in rows], expected.score, atol=1e-6)
+    np.testing.assert_allclose([float(row["probability"]) for row in rows], expected.probability, atol=1e-5)
+    assert [row["decision"] for row in rows] == expected.decision.tolist()
+    groups = read_rows(clusters)
+    assert list(groups[0]) == ["id", "cluster", "keeper", "score_to_keeper"]
+    assert [row["keeper"] for row in groups] == expected.clusters().columns()["keeper"]
+
+
+def read_rows(path):
+    if path.suffix == ".csv":
+        return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return pq.read_table(path).to_pylist()
+
+
+def test_json_is_one_object_with_everything():
+    """Summary, pairs and clusters for machines; nothing else on standard output."""
+    answer = json.loads(run("duplicates", QUESTIONS, "--threshold", "0.9", "--json").stdout)
+    assert set(answer) == {"summary", "pairs", "clusters"}
+    assert answer["summary"]["pairs"] == len(answer["pairs"])
+    assert answer["summary"]["threshold"] == {"value": 0.9, "told": "0.9 (given by you)"}
+    assert answer["summary"]["precision"] == "float32"
+    for group in answer["clusters"]:
+        assert group["keeper"] == group["members"][0]
+        assert 0.9 <= group["weakest"] <= 1
+
+
+def test_two_sets_are_compared(tmp_path):
+    """--against pairs the rows of one file with those of the other, and makes no clusters."""
+    (tmp_path / "new.txt").write_text("Where is my order?\nWhat is the moon made of?\n")
+    answer = json.loads(
+        run("duplicates", tmp_path / "new.txt", "--against", QUESTIONS, "--threshold", "0.95", "--json").stdout
+    )
+    assert {pair["id_a"] for pair in answer["pairs"]} == {"1"}
+    assert "clusters" not in answer
+
+
+def test_several_files_are_one_set(tmp_path):
+    """Ids carry the file's name."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text("Where is my order?\n")
+    answer = json.loads(run("duplicates", tmp_path / "a.txt", tmp_path / "b.txt", "--json").stdout)
+    assert [(pair["id_a"][-7:], pair["id_b"][-7:]) for pair in answer["pairs"]] == [("a.txt:1", "b.txt:1")]
+
+
+def test_repeats_need_no_model(tmp_path, monkeypatch):
+    """--repeats-only works where no model can be had."""
+    monkeypatch.setenv("TEXTSIAM_MODEL", str(tmp_path / "missing"))
+    answer = json.loads(run("duplicates", "--sample", "--repeats-only", "--json").stdout)
+    assert answer["summary"]["pairs"] == 16
+
+
+def test_csv_on_standard_output_is_only_csv():
+    """`-o -` can be piped on."""
+    lines = run("duplicates", "--sample", "-o", "-").stdout.splitlines()
+    assert lines[0] == "id_a,id_b,score,probability,decision"
+    assert all(line.count(",") == 4 for line in lines)
+
+
+def test_score_a_file_and_a_pair(tmp_path):
+    """Score, probability and decision of each pair, in the file's order."""
+    run("score", PAIRS, "-o", tmp_path / "scored.parquet")
+    table = pq.read_table(tmp_path / "scored.parquet")
+    assert table.column_names == ["row", "first", "second", "score", "probability", "decision"]
+    assert table.column("row").to_pylist() == list(range(1, 81))
+    answer = json.loads(run("score", "--pair", "How do I pay?", "how do i pay?", "--json").stdout)
+    assert answer["pairs"][0]["decision"] == "accept"
+    shown = run("score", PAIRS, "--top", "3")
+    assert "reject below" in shown.stderr
+    assert "scored 80 pairs" in shown.stderr
+
+
+def test_encode_writes_vectors(tmp_path, model):
+    """Ids and vectors in a parquet file, equal to encode."""
+    told = json.loads(run("encode", QUESTIONS, "-o", tmp_path / "v.parquet", "--json").stdout)
+    assert (told["texts"], told["shards_reused"]) == (330, 0)
+    table = pq.read_table(tmp_path / "v.parquet")
+    texts = read_texts(QUESTIONS)
+    assert table.column("id").to_pylist() == list(texts.ids)
+    vectors = np.array(table.column("embedding").to_pylist(), dtype=np.float32)
+    np.testing.assert_allclose(vectors, model.encode(texts), atol=1e-5)
+    assert CliRunner().invoke(app, ["encode", str(QUESTIONS), "-o", str(tmp_path / "v.csv")]).exit_code == 2
+
+
+def test_brackets_in_texts_are_no_markup(tmp_path):
+    """A question may say [bold]."""
+    (tmp_path / "t.txt").write_text("How do I type [bold]?\nHow do I type [bold]?\n[/red] is a tag\n")
+    assert "[bold]" in run("duplicates", tmp_path / "t.txt").stdout
+
+
+def test_a_reader_that_leaves_is_no_error():
+    """`textsiam … | head -1` ends quietly."""
+    command = f"{sys.executable} -m textsiam duplicates --sample --repeats-only -o - | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("id_a")
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+def test_version_and_help_teach():
+    """Every command explains itself by example."""
+    from textsiam import __version__
+
+    assert run("--version").stdout.strip() == f"textsiam {__version__}"
+    for command in ("duplicates", "score", "encode"):
+        assert "--model" in run(command, "--help").stdout
