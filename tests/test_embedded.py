@@ -9,7 +9,7 @@ import pytest
 from textsiam import Siamese
 from textsiam.encoding import embedded
 from textsiam.encoding.embedded import SHA256, embedded_model, find_model
-from textsiam.errors import BrokenModel, ModelNotFound
+from textsiam.errors import BrokenModel, MissingExtra, ModelNotFound
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_missing_file_is_refused(copy):
 
 def test_without_any_model_the_install_line_is_given(no_package):
     """No package, no network: the error says what to type."""
-    with pytest.raises(ModelNotFound, match=r'pip install "textsiam\[model\]"'):
+    with pytest.raises(MissingExtra, match=r'pip install "textsiam\[model\]"'):
         Siamese.load()
 
 

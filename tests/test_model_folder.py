@@ -8,7 +8,7 @@ import pytest
 
 from textsiam import Calibrator, Siamese, Threshold
 from textsiam.encoding.saving import CARRIED, read_folder
-from textsiam.errors import BrokenModel, ModelNotFound, UnsupportedModel
+from textsiam.errors import BrokenModel, EncoderMismatch, ModelNotFound, UnsupportedModel
 
 
 def st_model(folder, pooling="mean", *, normalize=True, dense=False, **options):
@@ -189,7 +189,7 @@ def test_other_vectors_than_when_it_was_saved_are_detected(saved, monkeypatch):
 
     encode = Encoder.encode
     monkeypatch.setattr(Encoder, "encode", lambda self, texts, **options: encode(self, texts, **options) + 0.01)
-    with pytest.raises(BrokenModel, match="canary texts differ by 1.0e-02"):
+    with pytest.raises(EncoderMismatch, match="canary texts differ by 1.0e-02"):
         Siamese.load(saved)
 
 

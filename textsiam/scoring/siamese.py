@@ -15,7 +15,7 @@ from textsiam.data.pairs import Pairs
 from textsiam.encoding.embedded import find_model
 from textsiam.encoding.encoder import Encoder, Progress
 from textsiam.encoding.saving import read_folder, write_folder
-from textsiam.errors import BrokenModel, NotCalibrated
+from textsiam.errors import EncoderMismatch, NotCalibrated
 from textsiam.scoring.calibration import Calibrator
 from textsiam.scoring.card import model_card
 from textsiam.scoring.similarity import SIMILARITIES
@@ -94,8 +94,12 @@ class Siamese:
         ------
         ModelNotFound
             If the model is nowhere; the text says how to get one.
+        MissingExtra
+            If the default was asked for and is not installed; the text gives the install line.
         BrokenModel, UnsupportedModel
             If its files are damaged, altered, or ask for what textsiam does not have.
+        EncoderMismatch
+            If it gives other vectors here than when it was saved.
         ValueError
             If the backend, device or dtype cannot be had.
         """
@@ -260,7 +264,7 @@ class Siamese:
         tolerance = max(TOLERANCES.get(name, 0.0) for name in (canaries["precision"], self.encoder.precision))
         difference = float(np.abs(self.encode(canaries["texts"]) - np.array(canaries["vectors"])).max())
         if not difference <= tolerance:
-            raise BrokenModel(
+            raise EncoderMismatch(
                 f"This model gives other vectors than when it was saved: its canary texts differ by {difference:.1e}, "
                 f"and {tolerance:.0e} is allowed. Its thresholds no longer hold: use the library versions it was saved "
                 "with, or certify it again."
