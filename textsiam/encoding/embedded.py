@@ -8,7 +8,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from textsiam.encoding.saving import sha256
+from textsiam.encoding.folder import sha256
 from textsiam.errors import BrokenModel, MissingExtra, ModelNotFound
 
 DEFAULT_NAME = "sentence-transformers/all-MiniLM-L6-v2"
@@ -44,7 +44,7 @@ def find_model(source: str | Path | None = None) -> Path:
     BrokenModel
         If the embedded package's files do not have the pinned hashes.
     """
-    source = source or os.environ.get("TEXTSIAM_MODEL")
+    source = source or os.environ.get("TEXTSIAM_MODEL") or None
     if source is None:
         try:
             return embedded_model() or _from_hub(DEFAULT_NAME)

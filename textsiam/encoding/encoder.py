@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int
 
 from textsiam.data.texts import distinct, fault_of
 from textsiam.encoding.embedded import find_model
-from textsiam.encoding.saving import ModelFolder, read_folder
+from textsiam.encoding.folder import ModelFolder
+from textsiam.encoding.saving import read_folder
 from textsiam.encoding.tokenizing import Tokenizer, Tokens
 from textsiam.errors import UnsupportedModel
 
@@ -188,7 +189,8 @@ class Encoder:
                     progress((start + n_done) * len(texts) // len(unique), len(texts))
 
             embeddings[part] = self._embed(tokens, report)
-        return Encoded(embeddings[rows], cut[rows])
+        # Where no text repeats, the rows stand in order already: no copy of what may be gigabytes.
+        return Encoded(embeddings, cut) if len(unique) == len(texts) else Encoded(embeddings[rows], cut[rows])
 
     def _embed(self, tokens: Tokens, report: Callable[[int], None] = lambda _: None) -> Float[np.ndarray, "n dim"]:
         vectors, places, n_done = [], [], 0

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from textsiam.encoding.folder import ModelFolder
 from textsiam.encoding.pooling import POOLINGS
-from textsiam.encoding.saving import ModelFolder
 from textsiam.errors import BrokenModel, UnsupportedModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -9,90 +9,20 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from textsiam.data.files import replacing
+from textsiam.encoding.folder import ModelFolder, canonical
 from textsiam.errors import BrokenModel, ModelNotFound, UnsupportedModel
 
 SCHEMA = 1
 CARRIED = "textsiam.json"
 
-# The transformer's and the tokenizer's files, whatever the architecture.
-_MODEL_FILES = (
-    "config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
-    "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "*.model",
-)  # fmt: skip
 _OLD_POOLING = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max"}
 # Architectures whose positions start behind the padding token's id, so that two places of the table are never used.
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
 _SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
-
-
-@dataclass(frozen=True)
-class ModelFolder:
-    """What a model folder says about itself.
-
-    Parameters
-    ----------
-    path, transformer
-        The folder, and the folder inside it (often the same) with the transformer and tokenizer.
-    pooling
-        ``mean``, ``cls`` or ``max``.
-    normalize
-        Whether embeddings are scaled to length 1.
-    max_length
-        Longest sequence in tokens, special tokens included.
-    lowercase
-        Whether texts are lower-cased before the tokenizer's own normalisation.
-    prompts, default_prompt
-        Named texts put before every text, and the name used when none is asked for.
-    similarity
-        ``cosine``, ``dot``, ``euclidean`` or ``manhattan``.
-    carried
-        The content of ``textsiam.json``, empty where there is none.
-    """
-
-    path: Path
-    transformer: Path
-    pooling: str
-    normalize: bool
-    max_length: int
-    lowercase: bool = False
-    prompts: Mapping[str, str] = field(default_factory=dict)
-    default_prompt: str | None = None
-    similarity: str = "cosine"
-    carried: Mapping[str, Any] = field(default_factory=dict)
-
-    def files(self) -> list[Path]:
-        """The transformer's and the tokenizer's files, sorted by name."""
-        return sorted({file for pattern in _MODEL_FILES for file in self.transformer.glob(pattern)})
-
-    def hashes(self) -> dict[str, str]:
-        """The sha256 of each file, by name. Reads all weights: 0.1 s for 90 MB."""
-        return {file.name: sha256(file) for file in self.files()}
-
-    def fingerprint(self, hashes: Mapping[str, str] | None = None) -> str:
-        """What the vectors depend on, as one hash: files, maximum length, pooling, normalisation, prompt.
-
-        Two folders with the same fingerprint give the same vectors.
-        """
-        told = {
-            "files": dict(hashes if hashes is not None else self.hashes()),
-            "max_length": self.max_length,
-            "pooling": self.pooling,
-            "normalize": self.normalize,
-            "lowercase": self.lowercase,
-            "prompt": self.prompts.get(self.default_prompt or "", ""),
-        }
-        return hashlib.sha256(_canonical(told)).hexdigest()
-
-
-def sha256(file: Path) -> str:
-    """The file's sha256 as 64 hex digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_folder(path: Path) -> ModelFolder:
@@ -305,9 +235,5 @@ def _json(file: Path, default: Any = None) -> Any:
         raise BrokenModel(f"{file} is no readable JSON ({error}). Restore it from where the model came from.") from None
 
 
-def _canonical(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-
-
 def _checksum(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_canonical(content)).hexdigest()
+    return hashlib.sha256(canonical(content)).hexdigest()

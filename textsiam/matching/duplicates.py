@@ -3,11 +3,13 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from textsiam.data.texts import Texts, distinct, fault_of, first_repeat, normalise
+from textsiam.encoding.encoder import Encoded
 from textsiam.errors import NotCalibrated, TooManyMatches
 from textsiam.matching.exact import MAX_MATCHES, SEARCHERS
 from textsiam.matching.matches import Matches
@@ -81,49 +83,36 @@ def find_duplicates(
     right = None if against is None else _Side.of(against, "against")
     if right is None:
         _refuse_too_many(int((left.sizes * (left.sizes - 1) // 2).sum()), max_matches)
+    encoded, others = _encoded(model, left, right, progress)
     join = SEARCHERS[searcher] if isinstance(searcher, str) else searcher
-
-    def stage(name: str) -> Callable[[int, int], None]:
-        return lambda n_done, n: progress(name, n_done, n) if progress else None
-
-    unique = left.unique if right is None else [*left.unique, *right.unique]
-    encoded = model.encoder.embed(unique, progress=stage("encode"))
-    vectors = encoded.embeddings[: len(left.unique)]
-    others = None if right is None else encoded.embeddings[len(left.unique) :]
     found = join(
-        vectors,
+        encoded.embeddings,
         others,
         threshold=threshold,
         similarity=model.similarity,
         max_memory_mb=max_memory_mb,
         max_matches=max_matches,
-        progress=stage("join"),
+        progress=_stage(progress, "join"),
     )
-    pairs = [_crossed(found.left, found.right, found.score, left, right or left, max_matches)]
+    pairs = _crossed(found, left, right or left, max_matches)
     if right is None:
-        every = np.arange(len(vectors))
-        own = model.compare(vectors, vectors, every, every)
-        pairs.append(_repeats(left, np.flatnonzero(own >= np.float32(threshold)), own))
-    a, b, scores = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
-    _refuse_too_many(len(a), max_matches)
-    if right is None:
-        a, b = np.minimum(a, b), np.maximum(a, b)
-    order = np.lexsort((b, a))
-    scores = scores[order]
-    cut = np.flatnonzero(encoded.cut[: len(left.unique)][left.rows])
+        every = np.arange(len(left.unique))
+        own = model.compare(encoded.embeddings, encoded.embeddings, every, every)
+        pairs = _with_repeats(pairs, _repeats(left, np.flatnonzero(own >= np.float32(threshold)), own))
+        _refuse_too_many(len(pairs.score), max_matches)
     return Matches(
-        a[order],
-        b[order],
-        scores,
+        pairs.left,
+        pairs.right,
+        pairs.score,
         n_left=len(texts),
         n_right=None if against is None else len(against),
-        probability=None if model.calibrator is None else model.calibrated(scores),
-        decision=None if model.threshold is None else decisions(scores, model.threshold, model.reject_threshold),
+        probability=None if model.calibrator is None else model.calibrated(pairs.score),
+        decision=None if model.threshold is None else decisions(pairs.score, model.threshold, model.reject_threshold),
         left_ids=left_ids,
         right_ids=None if against is None else _ids_of(against, None),
         left_texts=texts,
         right_texts=against,
-        cut=left.places[cut].tolist(),
+        cut=left.places[encoded.cut[left.rows]].tolist(),
     )
 
 
@@ -156,9 +145,8 @@ def find_repeats(
     left_ids = _ids_of(texts, ids)
     side = _Side.of(texts, "texts", normalise if normalised else None)
     _refuse_too_many(int((side.sizes * (side.sizes - 1) // 2).sum()), max_matches)
-    a, b, scores = _repeats(side, np.arange(len(side.unique)), np.ones(len(side.unique), dtype=np.float32))
-    order = np.lexsort((b, a))
-    return Matches(a[order], b[order], scores[order], n_left=len(texts), left_ids=left_ids, left_texts=texts)
+    pairs = _repeats(side, np.arange(len(side.unique)), np.ones(len(side.unique), dtype=np.float32))
+    return Matches(*pairs, n_left=len(texts), left_ids=left_ids, left_texts=texts)
 
 
 @dataclass(frozen=True)
@@ -193,10 +181,36 @@ class _Side:
         return cls(places, unique, rows, places[np.argsort(rows, kind="stable")], np.cumsum(sizes) - sizes, sizes)
 
 
-def _crossed(
-    i: Rows, j: Rows, scores: Float[np.ndarray, " n"], left: _Side, right: _Side, max_matches: int
-) -> tuple[Rows, Rows, Float[np.ndarray, " m"]]:
-    """Matches of distinct texts → matches of all rows that hold them: every row of one group with every row of the other."""
+class _Rows(NamedTuple):
+    """Pairs of rows with scores, left before right, in order."""
+
+    left: Rows
+    right: Rows
+    score: Float[np.ndarray, " _"]
+
+    @classmethod
+    def ordered(cls, left: Rows, right: Rows, score: Float[np.ndarray, " _"]) -> "_Rows":
+        order = np.lexsort((right, left))
+        return cls(left[order], right[order], score[order])
+
+
+def _encoded(
+    model: Siamese, left: _Side, right: _Side | None, progress: Progress | None
+) -> tuple[Encoded, Float[np.ndarray, "m dim"] | None]:
+    """The distinct texts of the left side, and of the right if there is one, encoded together."""
+    unique = left.unique if right is None else [*left.unique, *right.unique]
+    encoded = model.encoder.embed(unique, progress=_stage(progress, "encode"))
+    n = len(left.unique)
+    return Encoded(encoded.embeddings[:n], encoded.cut[:n]), None if right is None else encoded.embeddings[n:]
+
+
+def _stage(progress: Progress | None, name: str) -> Callable[[int, int], None]:
+    return lambda n_done, n: progress(name, n_done, n) if progress else None
+
+
+def _crossed(found: Matches, left: _Side, right: _Side, max_matches: int) -> _Rows:
+    """Matches of distinct texts → matches of all rows that hold them: every row of one with every row of the other."""
+    i, j = found.left, found.right
     counts = left.sizes[i] * right.sizes[j]
     _refuse_too_many(int(counts.sum()), max_matches)
     pair = np.repeat(np.arange(len(i)), counts)
@@ -204,10 +218,12 @@ def _crossed(
     width = right.sizes[j][pair]
     a = left.members[left.starts[i][pair] + place // width]
     b = right.members[right.starts[j][pair] + place % width]
-    return a, b, scores[pair]
+    if found.n_right is None:
+        a, b = np.minimum(a, b), np.maximum(a, b)
+    return _Rows.ordered(a, b, found.score[pair])
 
 
-def _repeats(side: _Side, groups: Rows, scores: Float[np.ndarray, " n"]) -> tuple[Rows, Rows, Float[np.ndarray, " m"]]:
+def _repeats(side: _Side, groups: Rows, scores: Float[np.ndarray, " n"]) -> _Rows:
     """Every two rows that hold the same text, for these distinct texts."""
     left, right, own = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
     for group in groups[side.sizes[groups] > 1].tolist():
@@ -216,7 +232,11 @@ def _repeats(side: _Side, groups: Rows, scores: Float[np.ndarray, " n"]) -> tupl
         left.append(rows[a])
         right.append(rows[b])
         own.append(np.full(len(a), scores[group], dtype=np.float32))
-    return np.concatenate(left), np.concatenate(right), np.concatenate(own)
+    return _Rows.ordered(np.concatenate(left), np.concatenate(right), np.concatenate(own))
+
+
+def _with_repeats(pairs: _Rows, repeats: _Rows) -> _Rows:
+    return _Rows.ordered(*(np.concatenate(columns) for columns in zip(pairs, repeats, strict=True)))
 
 
 def _threshold_of(model: Siamese, threshold: float | None) -> float:
