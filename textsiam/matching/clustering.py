@@ -50,7 +50,7 @@ class Clusters:
 
     def __len__(self) -> int:
         """Clusters of two rows or more."""
-        return len(self.groups())
+        return int((np.bincount(self.cluster) > 1).sum())
 
     @property
     def n_dropped(self) -> int:
