@@ -124,7 +124,7 @@ def test_score_a_file_and_a_pair(tmp_path):
 
 def test_encode_writes_vectors(tmp_path, model):
     """Ids and vectors in a parquet file, equal to encode."""
-    told = json.loads(run("encode", QUESTIONS, "-o", tmp_path / "v.parquet", "--json").stdout)
+    told = json.loads(run("encode", QUESTIONS, "-o", tmp_path / "v.parquet", "--json").stdout)["summary"]
     assert (told["texts"], told["shards_reused"]) == (330, 0)
     table = pq.read_table(tmp_path / "v.parquet")
     texts = read_texts(QUESTIONS)

@@ -227,7 +227,7 @@ def test_ids_that_repeat_carry_their_row(tmp_path):
     texts = read_texts(tmp_path / "i.csv")
     assert list(texts.ids) == ["a", "a#2", "3", "b"]
     assert [fault.row for fault in texts.renamed] == [2]
-    with pytest.raises(BadRows, match="repeats id 'a'"):
+    with pytest.raises(BadRows, match="1 repeats an id"):
         read_texts(tmp_path / "i.csv", strict=True)
 
 

@@ -1,6 +1,7 @@
 """What makes a text usable, and the nouns that hold texts and pairs."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,13 @@ from textsiam.errors import BadRows, UnreadableInput
         ("مرحبا", ""),
         ("", "empty"),
         (" \t\n ", "only whitespace"),
-        ("\u200b\ufeff", "only whitespace"),
+        ("\u200b\ufeff", "nothing visible"),
+        ("\u00ad\ufe0f", "nothing visible"),
+        ("\u3164\u2800", "nothing visible"),
+        ("\u0301", "nothing visible"),
+        (np.float32("nan"), "null"),
+        (pd.NA, "null"),
+        (np.array([1, 2]), "not text (ndarray)"),
         (None, "null"),
         (float("nan"), "null"),
         (3, "not text (int)"),

@@ -4,6 +4,7 @@ A bad row never ends a stream. Everything is read as strings by the csv module, 
 "None", "NA" or "null" might mean a missing value. `datasets`' own csv reader does, and dies on one ragged row.
 """
 
+import codecs
 import csv
 import gzip
 import io
@@ -11,50 +12,26 @@ import json
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from textsiam.data.columnar import read_arrow, read_parquet
+from textsiam.data.columns import ID_COLUMNS, PAIR_COLUMNS, TEXT_COLUMNS
+from textsiam.data.tables import Dialect, Record, Table
 from textsiam.errors import UnreadableInput
 
 # A quoted field may hold line breaks, but one that runs over this many lines is taken for a quote never closed:
 # the row is reported and reading goes on at the next line, instead of swallowing the rest of the file.
-MAX_LINES_IN_A_ROW = 1_000
+MAX_LINES_IN_A_ROW = 100
 
 
-class Record(NamedTuple):
-    """One row: its number from 1, and its values by column, or the fault that hides them."""
-
-    row: int
-    values: dict[str, object]
-    fault: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A source of rows: its name, its columns, a stream of records of the wanted columns, and how to close it."""
-
-    name: str
-    columns: tuple[str, ...]
-    records: Callable[[Sequence[str]], Iterator[Record]]
-    close: Callable[[], None] = lambda: None
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """How a file of text is to be understood. None means the format's own default."""
-
-    format: str | None = None
-    delimiter: str | None = None
-    encoding: str = "utf-8"
-
-
-def open_table(path: str | Path, dialect: Dialect = Dialect()) -> Table:
+def open_table(path: str | Path, dialect: Dialect) -> Table:
     """The rows of a file, or of standard input for ``"-"``.
 
     The format is `dialect.format`, else the file's ending (``.gz`` may follow), else, for standard input, ``jsonl``
-    where the first byte is ``{`` and ``txt`` otherwise.
+    where the first byte is ``{``, ``csv`` or ``tsv`` where the first line names a known column, and ``txt`` otherwise.
 
     Raises
     ------
@@ -66,7 +43,7 @@ def open_table(path: str | Path, dialect: Dialect = Dialect()) -> Table:
     name = str(path)
     stream = _open(Path(name)) if name != "-" else _standard_input()
     try:
-        start = stream.peek(1)[:1]
+        start = stream.peek(1)
         table = FORMATS[_format_of(name, start, dialect)](name, stream, dialect)
         return replace(table, close=stream.close) if name != "-" else table
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -80,13 +57,23 @@ def _format_of(name: str, start: bytes, dialect: Dialect) -> str:
     if not start:
         raise UnreadableInput(f"{name} is empty. Give a file with at least one row.")
     ending = Path(name.removesuffix(".gz")).suffix.lstrip(".").lower()
-    chosen = dialect.format or (("jsonl" if start == b"{" else "txt") if name == "-" else ending)
+    chosen = (dialect.format or (_guessed(start) if name == "-" else ending)).lower()
     if chosen not in FORMATS:
         raise UnreadableInput(
             f"{name} has a format that textsiam does not read: {chosen or 'no ending'!r}. "
             f"It reads {', '.join(sorted(FORMATS))}; name the format if the ending does not tell (--format, format=)."
         )
     return chosen
+
+
+def _guessed(start: bytes) -> str:
+    """The format of standard input: JSON objects, a header with a known column name, or plain lines."""
+    if start.startswith(b"{"):
+        return "jsonl"
+    header = start.partition(b"\n")[0].decode("utf-8", "replace").lstrip("\ufeff").strip().lower()
+    known = {*TEXT_COLUMNS, *ID_COLUMNS, *chain.from_iterable(PAIR_COLUMNS)}
+    formats = {",": "csv", "\t": "tsv"}
+    return next((found for mark, found in formats.items() if mark in header and known & {*header.split(mark)}), "txt")
 
 
 def _open(path: Path) -> io.BufferedReader:
@@ -107,21 +94,22 @@ def _standard_input() -> io.BufferedReader:
 def _text_lines(name: str, stream: io.BufferedReader, encoding: str) -> Iterator[str]:
     """Physical lines, line ends kept. Undecodable bytes become lone surrogates, which fault_of reports with their row."""
     start = stream.peek(2)[:2]
-    if encoding.lower().replace("_", "-") in {"utf-8", "utf8"}:
-        encoding = "utf-16" if start in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
-    errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
     try:
-        text = io.TextIOWrapper(stream, encoding=encoding, errors=errors, newline="")
+        encoding = codecs.lookup(encoding).name  # UTF8, U8 and cp65001 are one encoding
     except LookupError:
         raise UnreadableInput(
             f"{encoding!r} is no text encoding that Python knows. Try utf-8, latin-1 or cp1252."
         ) from None
+    if encoding == "utf-8":
+        encoding = "utf-16" if start in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
+    errors = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
+    text = io.TextIOWrapper(stream, encoding=encoding, errors=errors, newline="")
 
     def lines() -> Iterator[str]:
         try:
             with text:
                 yield from text
-        except (EOFError, zlib.error) as error:
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise UnreadableInput(f"{name} ends too early or is damaged: {error}. Compress it again.") from None
 
     return lines()
@@ -129,11 +117,13 @@ def _text_lines(name: str, stream: io.BufferedReader, encoding: str) -> Iterator
 
 def _read_csv(name: str, stream: io.BufferedReader, dialect: Dialect) -> Table:
     csv.field_size_limit(2**31 - 1)  # the default of 128 KiB would abort the file at its first long text
-    delimiter = dialect.delimiter or ","
+    delimiter = {"\\t": "\t", "tab": "\t"}.get(dialect.delimiter or ",", dialect.delimiter or ",")
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise UnreadableInput(f"A delimiter is one character, but got {delimiter!r}. Try a comma, ';', '|' or '\\t'.")
     rows = _csv_rows(_text_lines(name, stream, dialect.encoding), delimiter)
     header, fault = next(rows, ([], "no header"))
-    columns = tuple(column.strip() for column in header)
-    if fault or not any(columns):
+    columns = tuple(column.strip() or f"(column {place})" for place, column in enumerate(header, start=1))
+    if fault or not any(column.strip() for column in header):
         raise UnreadableInput(
             f"{name} has no readable header ({fault or 'it is blank'}). Its first line must name the columns."
         )
@@ -202,7 +192,7 @@ def _read_jsonl(name: str, stream: io.BufferedReader, dialect: Dialect) -> Table
     def parse(row: int, line: str) -> Record:
         try:
             values = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return Record(row, {}, "not JSON")
         return (
             Record(row, values)
@@ -220,74 +210,13 @@ def _read_jsonl(name: str, stream: io.BufferedReader, dialect: Dialect) -> Table
     return Table(name, columns, lambda _: chain(first, stream_of))
 
 
-def _read_parquet(name: str, stream: io.BufferedReader, _: Dialect) -> Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        file = pq.ParquetFile(_arrow_file(name, stream))
-    except pa.ArrowInvalid as error:
-        raise UnreadableInput(
-            f"{name} is no parquet file, or is damaged: {error}. Write it again, or name the format."
-        ) from None
-    return Table(
-        name,
-        tuple(file.schema_arrow.names),
-        lambda wanted: _batch_records(name, file.iter_batches(columns=list(wanted))),
-    )
-
-
-def _read_arrow(name: str, stream: io.BufferedReader, _: Dialect) -> Table:
-    import pyarrow as pa
-
-    source = _arrow_file(name, stream)
-    try:
-        try:
-            file = pa.ipc.open_file(source)
-            batches: Iterator[Any] = (file.get_batch(place) for place in range(file.num_record_batches))
-        except pa.ArrowInvalid:  # the streaming form of the format, which `datasets` writes
-            source.seek(0)
-            file = pa.ipc.open_stream(source)
-            batches = iter(file)
-    except pa.ArrowInvalid as error:
-        raise UnreadableInput(
-            f"{name} is no arrow file, or is damaged: {error}. Write it again, or name the format."
-        ) from None
-    return Table(
-        name,
-        tuple(file.schema.names),
-        lambda wanted: _batch_records(name, (batch.select(list(wanted)) for batch in batches)),
-    )
-
-
-def _arrow_file(name: str, stream: io.BufferedReader) -> Any:
-    import pyarrow as pa
-
-    with stream:
-        return pa.BufferReader(stream.read()) if name == "-" or name.endswith(".gz") else pa.OSFile(name)
-
-
-def _batch_records(name: str, batches: Iterator[Any]) -> Iterator[Record]:
-    import pyarrow as pa
-
-    row = 0
-    try:
-        for batch in batches:
-            columns = [column.to_pylist() for column in batch.columns]
-            for values in zip(*columns, strict=True):
-                row += 1
-                yield Record(row, dict(zip(batch.schema.names, values, strict=True)))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UnreadableInput(f"{name} is damaged after row {row}: {error}. Write it again.") from None
-
-
 FORMATS: dict[str, Callable[[str, io.BufferedReader, Dialect], Table]] = {
     "csv": _read_csv,
     "tsv": _read_tsv,
     "jsonl": _read_jsonl,
     "ndjson": _read_jsonl,
-    "parquet": _read_parquet,
-    "arrow": _read_arrow,
-    "feather": _read_arrow,
+    "parquet": read_parquet,
+    "arrow": read_arrow,
+    "feather": read_arrow,
     "txt": _read_txt,
 }

@@ -1,12 +1,12 @@
 """Pairs: two aligned columns of texts, with labels, scores or neither, checked at birth."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from textsiam.data.texts import Fault, SetAside, distinct, fault_of
+from textsiam.data.texts import Fault, SetAside, as_list, distinct, fault_of
 from textsiam.errors import UnreadableInput
 
 
@@ -50,7 +50,7 @@ class Pairs:
     mapping: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", self.rows or range(1, len(self.first) + 1))
+        object.__setattr__(self, "rows", self.rows if len(self.rows) else range(1, len(self.first) + 1))
         lengths = {
             len(column)
             for column in (self.first, self.second, self.labels, self.scores, self.rows)
@@ -61,7 +61,7 @@ class Pairs:
                 f"Pairs needs columns of equal length, but got {len(self.first)} first and {len(self.second)} second "
                 "texts (or labels, scores or rows of another number). Align them row by row."
             )
-        for row, fault in zip(self.rows, map(_fault_of_pair, self.first, self.second), strict=True):
+        for row, fault in zip(self.rows, map(fault_of_pair, self.first, self.second), strict=True):
             if fault:
                 raise UnreadableInput(
                     f"Row {row} is no usable pair: {fault}. Use Pairs.usable or read_pairs, which set it aside."
@@ -74,13 +74,13 @@ class Pairs:
                 raise UnreadableInput("Scores are finite numbers, but NaN or infinity came too. Remove those rows.")
 
     @classmethod
-    def usable(cls, first: Sequence[object], second: Sequence[object]) -> "Pairs":
+    def usable(cls, first: Iterable[object], second: Iterable[object]) -> "Pairs":
         """The pairs whose two texts are usable; the others are in ``set_aside``, ``rows`` says which remain.
 
         Raises
         ------
         UnreadableInput
-            If the two columns differ in length.
+            If the two columns differ in length, or one is a single string.
 
         Examples
         --------
@@ -88,11 +88,12 @@ class Pairs:
         >>> len(pairs), str(pairs.set_aside)
         (1, '2 rows set aside: 1 first text null (row 2), 1 second text only whitespace (row 3)')
         """
+        first, second = as_list(first), as_list(second)
         if len(first) != len(second):
             raise UnreadableInput(
                 f"A pair has two texts, but {len(first)} first and {len(second)} second texts came. Align them row by row."
             )
-        faults = [_fault_of_pair(a, b) for a, b in zip(first, second, strict=True)]
+        faults = [fault_of_pair(a, b) for a, b in zip(first, second, strict=True)]
         keep = [place for place, fault in enumerate(faults) if not fault]
         return cls(
             first=[str(first[place]) for place in keep],
@@ -126,7 +127,8 @@ def _checked_labels(labels: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     return labels.astype(np.int64)
 
 
-def _fault_of_pair(first: object, second: object) -> str:
+def fault_of_pair(first: object, second: object) -> str:
+    """Why these two are no usable pair, or ``""`` if they are."""
     if fault := fault_of(first):
         return f"first text {fault}"
     if fault := fault_of(second):

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from textsiam.data.columns import find_pair_columns
-from textsiam.data.formats import Dialect
 from textsiam.data.pairs import Pairs
 from textsiam.data.sources import open_source
 from textsiam.data.streams import stream_pairs, stream_texts
+from textsiam.data.tables import Dialect
 from textsiam.data.texts import SetAside, Texts
 from textsiam.errors import UnreadableInput
 
@@ -68,7 +68,7 @@ def read_texts(
     {'null': 1, 'only whitespace': 1}
     """
     with closing(open_source(source, split, Dialect(format, delimiter, encoding))) as table:
-        chunks = list(stream_texts(table, column=column, id_column=id_column, split=split))
+        chunks = list(stream_texts(table, column=column, id_column=id_column))
     set_aside = _all_set_aside(chunks)
     renamed = tuple(chain.from_iterable(chunk.renamed for chunk in chunks))
     if strict:
@@ -93,6 +93,7 @@ def read_pairs(
     second: str | None = None,
     label: str | None = None,
     score: str | None = None,
+    labelled: bool = True,
     split: str | None = None,
     strict: bool = False,
     format: str | None = None,  # noqa: A002
@@ -109,6 +110,8 @@ def read_pairs(
     first, second, label, score
         Columns. Default: usual names (`columns.PAIR_COLUMNS`, ``label`` or ``is_duplicate``, ``score``). A row whose
         label is not 0 or 1, or whose score is not a finite number, is set aside.
+    labelled
+        Whether labels and scores matter; without, they are not read, and no row is set aside for them.
     split, strict, format, delimiter, encoding
         As for `read_texts`.
 
@@ -129,7 +132,8 @@ def read_pairs(
     """
     with closing(open_source(source, split, Dialect(format, delimiter, encoding))) as table:
         columns = find_pair_columns(table.name, table.columns, first=first, second=second, label=label, score=score)
-        chunks = list(stream_pairs(table, columns, split=split))
+        columns = columns if labelled else columns._replace(label=None, score=None)
+        chunks = list(stream_pairs(table, columns))
     set_aside = _all_set_aside(chunks)
     if strict:
         set_aside.refuse()

@@ -1,17 +1,20 @@
 """What callers hand in, as one kind of table: files, data sets, data frames, mappings and lists."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from textsiam.data.columns import SPLIT_COLUMN
-from textsiam.data.formats import FORMATS, Dialect, Record, Table, open_table
+from textsiam.data.formats import FORMATS, open_table
+from textsiam.data.tables import Dialect, Record, Table
+from textsiam.data.texts import as_list
 from textsiam.errors import UnreadableInput
 
 # A folder with one of these is a data set as `datasets` saves it or as the Hub lays it out.
 _SAVED = ("dataset_dict.json", "state.json")
-_HUB_LAYOUT = ("README.md", "dataset_infos.json", "data")
+_HUB_LAYOUT = ("dataset_infos.json", "data")
 
 
 def open_source(source: Any, split: str | None = None, dialect: Dialect | None = None) -> Table:
@@ -30,60 +33,71 @@ def open_source(source: Any, split: str | None = None, dialect: Dialect | None =
     ('question', 'id')
     """
     if isinstance(source, Table):
-        return source
+        return _only(source, split)
     if isinstance(source, (str, Path)):
         return _of_name(source, split, dialect or Dialect())
-    if isinstance(source, Mapping) and all(hasattr(part, "column_names") for part in source.values()) and source:
+    if isinstance(source, Mapping) and source and all(hasattr(part, "column_names") for part in source.values()):
         return _of_splits("the data set", source, split)
     if hasattr(source, "column_names") and hasattr(source, "with_format"):  # datasets.Dataset, IterableDataset
-        return _of_dataset("the data set", source)
+        table = _of_dataset("the data set", source)
+        return table if split is not None and str(source.split) == split else _only(table, split)
     if isinstance(source, Mapping):
-        return _of_columns("the columns", dict(source))
+        return _only(_of_columns("the columns", dict(source)), split)
     if hasattr(source, "columns") and hasattr(source, "__getitem__"):  # pandas, polars, pyarrow
         names = source.column_names if hasattr(source, "column_names") else list(source.columns)
-        return _of_columns("the data frame", {str(name): source[name] for name in names})
+        return _only(_of_columns("the data frame", {str(name): source[name] for name in names}), split)
     if isinstance(source, Iterable):
-        return _of_rows(source)
+        return _only(_of_rows(source), split)
     raise UnreadableInput(
-        f"textsiam cannot read a {type(source).__name__}. Give a path, a data set, a data frame, a mapping of columns, or a list."
+        f"textsiam cannot read a {type(source).__name__}. "
+        "Give a path, a data set, a data frame, a mapping of columns, or a list."
     )
 
 
-def in_split(records: Iterable[Record], table: Table, split: str | None) -> Iterator[Record]:
-    """The records whose ``split`` column says `split`; all where none is asked for or the table is one split of a data set.
+def _only(table: Table, split: str | None) -> Table:
+    """The table with only the rows whose ``split`` column says `split`; the whole table where none is asked for.
 
     Raises
     ------
     UnreadableInput
-        At the end, if no record had that value; the text names those that came.
+        If there is no such column; or, at the end of reading, no such row: the text names the splits that came.
     """
-    if split is None or SPLIT_COLUMN not in table.columns:
-        yield from records
-        return
-    others: dict[str, None] = {}
-    found = False
-    for record in records:
-        if record.fault or record.values.get(SPLIT_COLUMN) == split:
-            found = found or not record.fault
-            yield record
-        else:
-            others[str(record.values.get(SPLIT_COLUMN))] = None
-    if not found:
-        raise UnreadableInput(f"{table.name} has no row of split {split!r}. It has: {', '.join(others)}.")
+    if split is None:
+        return table
+    if SPLIT_COLUMN not in table.columns:
+        raise UnreadableInput(
+            f"{table.name} has no column {SPLIT_COLUMN!r} to take {split!r} from. It has: {', '.join(table.columns)}."
+        )
+
+    def records(wanted: Sequence[str]) -> Iterator[Record]:
+        others: dict[str, None] = {}
+        found = False
+        for record in table.records(list(dict.fromkeys([*wanted, SPLIT_COLUMN]))):
+            if record.fault or record.values.get(SPLIT_COLUMN) == split:
+                found = found or not record.fault
+                yield record
+            else:
+                others[str(record.values.get(SPLIT_COLUMN))] = None
+        if not found:
+            raise UnreadableInput(f"{table.name} has no row of split {split!r}. It has: {', '.join(others)}.")
+
+    return replace(table, records=records)
 
 
 def _of_name(source: str | Path, split: str | None, dialect: Dialect) -> Table:
     path = Path(source)
-    if path.is_dir() and any((path / mark).exists() for mark in (*_SAVED, *_HUB_LAYOUT)):
+    if path.is_dir() and _is_data_set(path):
         return _of_folder(path, split)
     if str(source) == "-" or path.exists() or isinstance(source, Path) or not _may_be_on_the_hub(str(source)):
-        table = open_table(source, dialect)
-        if split is not None and SPLIT_COLUMN not in table.columns:
-            raise UnreadableInput(
-                f"{source} has no column {SPLIT_COLUMN!r} to take {split!r} from. It has: {', '.join(table.columns)}."
-            )
-        return table
+        return _only(open_table(source, dialect), split)
     return _of_splits(str(source), _load(str(source)), split)
+
+
+def _is_data_set(folder: Path) -> bool:
+    """As `datasets` saves one, or as the Hub lays one out: a card with a header of settings, or a folder ``data``."""
+    card = folder / "README.md"
+    has_card = card.is_file() and card.read_bytes()[:3] == b"---"
+    return has_card or any((folder / mark).exists() for mark in (*_SAVED, *_HUB_LAYOUT))
 
 
 def _may_be_on_the_hub(name: str) -> bool:
@@ -106,7 +120,13 @@ def _load(name: str) -> Any:
     import datasets
 
     try:
-        return datasets.load_dataset(name)
+        try:
+            # Its csv reader takes "None", "NA" and "null" for missing values unless told not to.
+            return datasets.load_dataset(name, keep_default_na=False)
+        except (ValueError, TypeError) as error:
+            if "keep_default_na" not in str(error):  # other readers do not know that setting
+                raise
+            return datasets.load_dataset(name)
     except (OSError, ValueError, ConnectionError) as error:
         raise UnreadableInput(
             f"{name} is neither a file here nor a data set that could be loaded: {error}. Check the name, or the network."
@@ -124,7 +144,7 @@ def _of_splits(name: str, parts: Mapping[str, Any], split: str | None) -> Table:
 
 def _of_dataset(name: str, dataset: Any) -> Table:
     def records(wanted: Sequence[str]) -> Iterator[Record]:
-        batches = dataset.select_columns(list(wanted)).iter(batch_size=1_000)
+        batches = dataset.with_format(None).select_columns(list(wanted)).iter(batch_size=1_000)
         yield from _numbered(chain.from_iterable(_transposed(batch) for batch in batches))
 
     if not dataset.column_names:
@@ -135,20 +155,13 @@ def _of_dataset(name: str, dataset: Any) -> Table:
 
 
 def _of_columns(name: str, columns: dict[str, Any]) -> Table:
-    lists = {column: _as_list(values) for column, values in columns.items()}
+    lists = {column: as_list(values) for column, values in columns.items()}
     if len({len(values) for values in lists.values()}) > 1:
         lengths = ", ".join(f"{column} has {len(values)}" for column, values in lists.items())
         raise UnreadableInput(f"Columns of one table have equal lengths, but {lengths}. Align them row by row.")
     return Table(
         name, tuple(lists), lambda wanted: _numbered(_transposed({column: lists[column] for column in wanted}))
     )
-
-
-def _as_list(values: Any) -> list[Any]:
-    for method in ("to_pylist", "to_list", "tolist"):
-        if hasattr(values, method):
-            return list(getattr(values, method)())
-    return list(values)
 
 
 def _of_rows(rows: Iterable[Any]) -> Table:

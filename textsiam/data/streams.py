@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from textsiam.data.columns import ID_COLUMNS, SPLIT_COLUMN, PairColumns, find_column, named_column, text_column
-from textsiam.data.formats import Record, Table
-from textsiam.data.pairs import Pairs
-from textsiam.data.sources import in_split
+from textsiam.data.columns import ID_COLUMNS, PairColumns, find_column, named_column, text_column
+from textsiam.data.pairs import Pairs, fault_of_pair
+from textsiam.data.tables import Record, Table
 from textsiam.data.texts import Fault, SetAside, Texts, fault_of
 
 N_ROWS_A_CHUNK = 65_536
@@ -23,7 +22,6 @@ def stream_texts(
     *,
     column: str | None = None,
     id_column: str | None = None,
-    split: str | None = None,
     n_rows: int = N_ROWS_A_CHUNK,
 ) -> Iterator[Texts]:
     """The usable texts of a table, `n_rows` rows at a time, for sources larger than memory. At least one chunk comes.
@@ -40,17 +38,18 @@ def stream_texts(
     if id_name == text_name:
         id_name = None
     seen: set[str] = set()
-    for records in _chunks(table, [text_name, id_name], split, n_rows):
+    for records in _chunks(table, [text_name, id_name], n_rows):
         texts, ids, rows, faults, renamed = [], [], [], [], []
         for record in records:
             value = record.values.get(text_name)
-            if fault := record.fault or fault_of(value):
+            name = _id_of(record, id_name)
+            if fault := record.fault or fault_of(value) or _fault_of_id(name):
                 faults.append(Fault(table.name, record.row, fault))
                 continue
-            name = _id_of(record, id_name)
             if id_name:
                 if name in seen:
-                    renamed.append(Fault(table.name, record.row, f"repeats id {name!r}"))
+                    renamed.append(Fault(table.name, record.row, "repeats an id"))
+                while name in seen:
                     name = f"{name}#{record.row}"
                 seen.add(name)
             texts.append(str(value))
@@ -66,11 +65,9 @@ def stream_texts(
         )
 
 
-def stream_pairs(
-    table: Table, columns: PairColumns, *, split: str | None = None, n_rows: int = N_ROWS_A_CHUNK
-) -> Iterator[Pairs]:
+def stream_pairs(table: Table, columns: PairColumns, *, n_rows: int = N_ROWS_A_CHUNK) -> Iterator[Pairs]:
     """The usable pairs of a table, `n_rows` rows at a time. At least one chunk comes."""
-    for records in _chunks(table, columns, split, n_rows):
+    for records in _chunks(table, columns, n_rows):
         kept, rows, faults = [], [], []
         for record in records:
             pair, fault = _pair_of(record, columns)
@@ -91,11 +88,8 @@ def stream_pairs(
         )
 
 
-def _chunks(table: Table, wanted: Sequence[str | None], split: str | None, n_rows: int) -> Iterator[list[Record]]:
-    names = [name for name in wanted if name]
-    if split is not None and SPLIT_COLUMN in table.columns:
-        names.append(SPLIT_COLUMN)
-    records = in_split(table.records(list(dict.fromkeys(names))), table, split)
+def _chunks(table: Table, wanted: Sequence[str | None], n_rows: int) -> Iterator[list[Record]]:
+    records = table.records(list(dict.fromkeys(name for name in wanted if name)))
     chunk = list(islice(records, n_rows))
     while True:
         following = list(islice(records, n_rows))
@@ -110,12 +104,16 @@ def _id_of(record: Record, id_name: str | None) -> str:
     return str(record.row) if value is None or value == "" else str(value)
 
 
+def _fault_of_id(name: str) -> str:
+    return (
+        f"id {fault}" if not name.isascii() and (fault := fault_of(name)).startswith(("undecodable", "not Uni")) else ""
+    )
+
+
 def _pair_of(record: Record, columns: PairColumns) -> tuple[tuple[str, str, int, float], str]:
     values = record.values
     first, second = values.get(columns.first), values.get(columns.second)
-    label, score, fault = 0, 0.0, record.fault
-    fault = fault or (f"first text {wrong}" if (wrong := fault_of(first)) else "")
-    fault = fault or (f"second text {wrong}" if (wrong := fault_of(second)) else "")
+    label, score, fault = 0, 0.0, record.fault or fault_of_pair(first, second)
     if columns.label and not fault:
         label = _LABELS.get(str(values.get(columns.label)).strip().lower(), -1)
         fault = "label is not 0 or 1" if label < 0 else ""

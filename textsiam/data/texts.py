@@ -1,8 +1,8 @@
 """Texts with ids, what makes a text usable, and the record of what was not.
 
-A text is usable if it is a string, is valid Unicode and has at least one visible character. Everything else embeds to
-the same vector as every other empty text and would score 1.0 against it, so it is set aside at the door: counted,
-kept with its row number and reason, never silently dropped.
+A text is usable if it is a string, is valid Unicode and has at least one visible character. Texts that show nothing embed
+to one vector and would score 1.0 against each other, so they are set aside at the door: counted, kept with row number
+and reason, never silently dropped.
 """
 
 import re
@@ -10,15 +10,55 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from jaxtyping import Int
 
 from textsiam.errors import BadRows, UnreadableInput
 
-# Not whitespace to str.strip, yet nothing a reader or a tokenizer sees: zero-width marks, joiners, controls.
-_VISIBLE = re.compile("[^\\s\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\x00-\x1f\x7f]")
+# A letter or digit decides at once; Hangul fillers count as letters in Unicode and yet show nothing.
+_LETTER = re.compile("[^\\W_\u115f\u1160\u3164\uffa0]")
+# Categories that show nothing by themselves: controls, formats, separators, unassigned, marks on another character.
+_UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp", "Mn", "Me"})
+_UNSEEN = frozenset("\u115f\u1160\u3164\uffa0\u2800\ufffd")
+
+
+def _is_visible(text: str) -> bool:
+    return bool(_LETTER.search(text)) or any(
+        mark not in _UNSEEN and unicodedata.category(mark) not in _UNSEEN_CATEGORIES for mark in text
+    )
+
+
+def _is_missing(value: object) -> bool:
+    # pandas' own marks are told by name: comparing pd.NA raises, and importing pandas to ask it would be slow.
+    is_nan = isinstance(value, (float, np.floating)) and bool(np.isnan(value))
+    return value is None or is_nan or type(value).__name__ in {"NAType", "NaTType"}
+
+
+def as_list(values: Iterable[Any]) -> Sequence[Any]:
+    """The values of any column by position: a list, a tuple, an iterator, an array, a Series of pandas, polars, arrow.
+
+    A Series of pandas would otherwise be indexed by its labels, which after a filter or a sort are not positions.
+
+    Raises
+    ------
+    UnreadableInput
+        If it is a single string, whose characters nobody means.
+
+    Examples
+    --------
+    >>> as_list(iter(["a", "b"]))
+    ['a', 'b']
+    """
+    if isinstance(values, (str, bytes)):
+        raise UnreadableInput(f"A list of texts was expected, but one string came: {values[:40]!r}. Put it in a list.")
+    if isinstance(values, (list, tuple, Texts)):
+        return values
+    for method in ("to_pylist", "to_list", "tolist"):
+        if hasattr(values, method):
+            return list(getattr(values, method)())
+    return list(values)
 
 
 def fault_of(value: object) -> str:
@@ -29,12 +69,12 @@ def fault_of(value: object) -> str:
     >>> fault_of("How do I pay?"), fault_of("NA"), fault_of(" "), fault_of(None), fault_of(3)
     ('', '', 'only whitespace', 'null', 'not text (int)')
     """
-    if value is None or value != value:  # noqa: PLR0124  NaN is the only value unequal to itself
-        return "null"
     if not isinstance(value, str):
-        return f"not text ({type(value).__name__})"
-    if not _VISIBLE.search(value):
-        return "only whitespace" if value else "empty"
+        return "null" if _is_missing(value) else f"not text ({type(value).__name__})"
+    if not value:
+        return "empty"
+    if not _is_visible(value) and not any("\ud800" <= mark <= "\udfff" for mark in value):
+        return "only whitespace" if value.isspace() else "nothing visible"
     if not value.isascii():
         try:
             value.encode("utf-8")
@@ -110,11 +150,15 @@ class SetAside:
     def __str__(self) -> str:
         if not self.faults:
             return "no row set aside"
+        rows: dict[str, list[int]] = {}
+        for fault in self.faults:
+            rows.setdefault(fault.reason, []).append(fault.row)
         parts = []
-        for reason, count in self.counts().items():
-            rows = [str(fault.row) for fault in self.faults if fault.reason == reason][:5]
-            more = ", …" if count > len(rows) else ""
-            parts.append(f"{count:,} {reason} (row{'s' if count > 1 else ''} {', '.join(rows)}{more})")
+        for reason in list(self.counts())[:8]:
+            few, more = ", ".join(map(str, rows[reason][:5])), ", …" if len(rows[reason]) > 5 else ""  # noqa: PLR2004
+            parts.append(f"{len(rows[reason]):,} {reason} (row{'s' if len(rows[reason]) > 1 else ''} {few}{more})")
+        if len(rows) > len(parts):
+            parts.append(f"{len(rows) - len(parts):,} other reasons")
         return f"{len(self):,} row{'s' if len(self) > 1 else ''} set aside: {', '.join(parts)}"
 
     def columns(self) -> dict[str, list[str] | list[int]]:
@@ -176,8 +220,8 @@ class Texts(Sequence[str]):
     renamed: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", self.rows or range(1, len(self.texts) + 1))
-        object.__setattr__(self, "ids", self.ids or [str(row) for row in self.rows])
+        object.__setattr__(self, "rows", self.rows if len(self.rows) else range(1, len(self.texts) + 1))
+        object.__setattr__(self, "ids", self.ids if len(self.ids) else [str(row) for row in self.rows])
         if not len(self.texts) == len(self.ids) == len(self.rows):
             raise UnreadableInput(
                 f"Texts needs one id and one row for each text, but got {len(self.texts)} texts, {len(self.ids)} ids "

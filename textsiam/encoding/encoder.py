@@ -1,7 +1,7 @@
 """Texts → embeddings: distinct texts once, ordered by token count, in batches of a token budget, order restored."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from textsiam.data.texts import distinct, fault_of
+from textsiam.data.texts import as_list, distinct, fault_of
 from textsiam.encoding.embedded import find_model
 from textsiam.encoding.folder import ModelFolder
 from textsiam.encoding.saving import read_folder
@@ -18,8 +18,9 @@ from textsiam.errors import UnsupportedModel
 
 logger = logging.getLogger("textsiam")
 
-# Texts tokenised in one call: enough to keep the tokenizer's threads busy, little enough to show progress.
-N_TEXTS_A_CALL = 8_192
+# Texts tokenised in one call: enough to keep the tokenizer's threads busy, little enough to show progress. Long texts
+# are bounded by their characters, for the tokenizer holds about a hundred bytes a token, cut or not.
+N_TEXTS_A_CALL, N_CHARACTERS_A_CALL = 8_192, 2_000_000
 
 Progress = Callable[[int, int], None]  # (done, total), called now and then
 
@@ -123,7 +124,7 @@ class Encoder:
         return self.backend.precision
 
     def encode(
-        self, texts: Sequence[object], *, prompt: str | None = None, progress: Progress | None = None
+        self, texts: Iterable[object], *, prompt: str | None = None, progress: Progress | None = None
     ) -> Float[np.ndarray, "n dim"]:
         """One embedding a text, fp32, in the order given.
 
@@ -144,6 +145,8 @@ class Encoder:
 
         Raises
         ------
+        UnreadableInput
+            If a single string came instead of a list.
         UnsupportedModel
             If the model cannot be used with a prompt of that name.
 
@@ -153,6 +156,7 @@ class Encoder:
         >>> bool((vectors[0] == vectors[1]).all())
         True
         """
+        texts = as_list(texts)
         usable = [place for place, text in enumerate(texts) if not fault_of(text)]
         if len(usable) < len(texts):
             wrong = sorted(set(range(len(texts))) - set(usable))
@@ -175,12 +179,12 @@ class Encoder:
 
     def embed(self, texts: Sequence[str], *, prompt: str | None = None, progress: Progress | None = None) -> Encoded:
         """Embeddings of usable texts, and which were cut; what `encode` does without its checks and its log."""
-        before = self._prompt(prompt)
+        before = self.prompt_text(prompt)
         unique, rows = distinct(texts)
         embeddings = np.empty((len(unique), self.dim), dtype=np.float32)
         cut = np.zeros(len(unique), dtype=np.bool_)
-        for start in range(0, len(unique), N_TEXTS_A_CALL):
-            part = slice(start, start + N_TEXTS_A_CALL)
+        for start, stop in _calls(unique):
+            part = slice(start, stop)
             tokens = self.tokenizer([before + text for text in unique[part]])
             cut[part] = tokens.cut
 
@@ -191,6 +195,13 @@ class Encoder:
             embeddings[part] = self._embed(tokens, report)
         # Where no text repeats, the rows stand in order already: no copy of what may be gigabytes.
         return Encoded(embeddings, cut) if len(unique) == len(texts) else Encoded(embeddings[rows], cut[rows])
+
+    def count_cut(self, texts: Iterable[str], *, prompt: str | None = None) -> int:
+        """How many of these usable texts are longer than the maximum; tokenises, does not encode."""
+        before = self.prompt_text(prompt)
+        unique, rows = distinct(texts)
+        cut = [self.tokenizer([before + text for text in unique[start:stop]]).cut for start, stop in _calls(unique)]
+        return int(np.concatenate(cut)[rows].sum()) if cut else 0
 
     def _embed(self, tokens: Tokens, report: Callable[[int], None] = lambda _: None) -> Float[np.ndarray, "n dim"]:
         vectors, places, n_done = [], [], 0
@@ -203,7 +214,14 @@ class Encoder:
         embeddings[np.concatenate(places)] = np.concatenate(vectors)
         return embeddings
 
-    def _prompt(self, prompt: str | None) -> str:
+    def prompt_text(self, prompt: str | None) -> str:
+        """The text put before every text: that of the prompt named, else the model's default.
+
+        Raises
+        ------
+        UnsupportedModel
+            If the model has no prompt of that name.
+        """
         prompts = self.folder.prompts
         if prompt is None:
             return prompts.get(self.folder.default_prompt or "", "")
@@ -225,6 +243,18 @@ def _batches(lengths: Int[np.ndarray, " n"], token_budget: int) -> Iterator[Int[
         size = max(1, token_budget // int(lengths[order[start]]))
         yield order[start : start + size]
         start += size
+
+
+def _calls(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Neighbouring texts that are tokenised together."""
+    start = n_characters = 0
+    for place, text in enumerate(texts):
+        n_characters += len(text)
+        if place - start == N_TEXTS_A_CALL or (n_characters > N_CHARACTERS_A_CALL and place > start):
+            yield start, place
+            start, n_characters = place, len(text)
+    if len(texts):
+        yield start, len(texts)
 
 
 def _few(places: Sequence[int], n: int = 10) -> str:

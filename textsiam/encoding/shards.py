@@ -14,9 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from textsiam.data.files import check_writable, remove, replacing
+from textsiam.data.files import check_writable, replacing
 from textsiam.data.texts import SetAside, Texts
 from textsiam.encoding.encoder import Encoder, Progress
+from textsiam.errors import UnreadableInput
 
 _KEY = b"textsiam"
 
@@ -72,6 +73,8 @@ def encode_to_parquet(
     ------
     OSError
         If the target cannot be written; finished shards stay.
+    UnreadableInput
+        If there is no usable text.
 
     Examples
     --------
@@ -83,18 +86,19 @@ def encode_to_parquet(
     ['q1']
     """
     check_writable(target)
+    before = encoder.prompt_text(prompt)
     parts = target.with_name(f"{target.name}.parts")
-    parts.mkdir(exist_ok=True)
     model = {
         "fingerprint": encoder.folder.fingerprint(),
         "precision": encoder.precision,
         "dim": encoder.dim,
-        "prompt": prompt,
+        "prompt": before,
     }
     shards: list[Path] = []
     n_texts = n_cut = n_reused = 0
     set_aside = SetAside()
     for chunk in chunks:
+        parts.mkdir(exist_ok=True)
         shard = parts / f"{len(shards):06d}.parquet"
         key = _key_of(model, chunk)
         told = _told_by(shard)
@@ -108,9 +112,20 @@ def encode_to_parquet(
         set_aside += chunk.set_aside
         if progress:
             progress(n_texts, 0)
+    if not n_texts:
+        _remove_parts(parts)
+        raise UnreadableInput(f"There is no usable text to encode: {set_aside}. Give at least one.")
     _join(shards, target, model, encoder.dim)
-    remove(parts)
+    _remove_parts(parts)
     return EncodeReport(n_texts, n_cut, n_reused, len(shards), set_aside)
+
+
+def _remove_parts(parts: Path) -> None:
+    """Remove the shards, and their folder unless somebody keeps something else in it."""
+    for shard in parts.glob("[0-9]*.parquet"):
+        shard.unlink()
+    if parts.is_dir() and not any(parts.iterdir()):
+        parts.rmdir()
 
 
 def _from(n_before: int, progress: Progress | None) -> Progress:
@@ -125,7 +140,7 @@ def _key_of(model: dict[str, object], chunk: Texts) -> str:
 def _told_by(shard: Path) -> dict[str, Any]:
     """What a finished shard says of itself; nothing if it is missing or was damaged, so that it is made again."""
     try:
-        metadata = pq.read_schema(shard).metadata or {}
+        metadata = pq.read_table(shard).schema.metadata or {}  # all of it: a footer may outlive its rows
         return json.loads(metadata.get(_KEY, b"{}"))  # type: ignore[no-any-return]
     except (OSError, ValueError):
         return {}

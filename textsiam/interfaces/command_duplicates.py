@@ -1,6 +1,5 @@
 """``textsiam duplicates``: texts in, duplicate pairs and clusters out."""
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,13 +9,18 @@ import typer
 from textsiam.interfaces import options
 from textsiam.interfaces.tables import check_outputs, rows_of, write_columns
 from textsiam.interfaces.terminal import (
+    answer_json,
     answering,
+    check_linkage,
+    check_sources,
     following,
     load_model,
     mapped,
     model_told,
     say,
+    say_renamed,
     say_set_aside,
+    set_aside_told,
     show_clusters,
     show_pairs,
 )
@@ -55,6 +59,7 @@ def duplicates(
         int, typer.Option(min=1, help="Most pairs to find; more is an error, never a silent cut.")
     ] = 20_000_000,
     max_memory_mb: Annotated[int, typer.Option(min=1, help="Working memory of the comparison.")] = 256,
+    prompt: options.Prompt = None,
     set_aside: options.SetAsideFile = None,
     strict: options.Strict = False,
     format: options.Format = None,  # noqa: A002  the option is --format
@@ -75,24 +80,29 @@ def duplicates(
     """
     with answering():
         started = time.perf_counter()
-        check_outputs(output, clusters, set_aside)
         _check_usage(files, sample=sample, within_one_set=bool(clusters) or repeats_only, against=against)
+        sources = [*(files or []), *([against] if against else [])]
+        check_outputs(output, clusters, set_aside, inputs=sources, as_json=as_json)
+        check_linkage(linkage)
         reading = dict(column=column, id_column=id_column, split=split, strict=strict)
         reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
         texts = _read(files, reading)
         others = _read([against], reading) if against else None
-        _say_reading(texts, set_aside)
+        _say_reading(texts, others, set_aside)
         siamese = None if repeats_only else load_model(model, backend, device, dtype)
-        limits: dict[str, Any] = dict(max_matches=max_matches, max_memory_mb=max_memory_mb)
+        limits: dict[str, Any] = dict(max_matches=max_matches, max_memory_mb=max_memory_mb, prompt=prompt)
         matches = _find(siamese, texts, others, threshold, limits)
+        if output:
+            write_columns(output, matches.blocks())
         groups = matches.clusters(linkage) if others is None else None
-        summary = _summary(siamese, texts, matches, groups, threshold)
-        write_columns(output, matches.columns)
-        if groups is not None:
-            write_columns(clusters, groups.columns)
+        if clusters and groups is not None:
+            write_columns(clusters, [groups.columns()])
+        summary = _summary(siamese, texts, others, matches, threshold)
+        summary["clusters"] = None if groups is None else len(groups)
+        summary["dropped"] = None if groups is None else groups.n_dropped
         summary["seconds"] = round(time.perf_counter() - started, 2)
         if as_json:
-            _print_json(summary, None if output else matches, None if clusters else groups)
+            answer_json(summary, **_tables(None if output else matches, None if clusters else groups))
             return
         if output is None:
             show_pairs(matches.top(top), len(matches))
@@ -108,6 +118,7 @@ def _check_usage(files: list[str] | None, *, sample: bool, within_one_set: bool,
         )
     if against and within_one_set:
         raise typer.BadParameter("--clusters and --repeats-only work within one set: leave out --against.")
+    check_sources([*(files or []), *([against] if against == "-" else [])])
 
 
 def _read(files: list[str] | None, reading: dict[str, Any]) -> "Texts":
@@ -134,21 +145,21 @@ def _find(
 
 
 def _summary(
-    siamese: "Siamese | None", texts: "Texts", matches: "Matches", groups: "Clusters | None", threshold: float | None
+    siamese: "Siamese | None", texts: "Texts", others: "Texts | None", matches: "Matches", threshold: float | None
 ) -> dict[str, Any]:
-    from textsiam.data.texts import normalise
+    from textsiam.data.texts import SetAside, normalise
 
+    aside = texts.set_aside + (SetAside() if others is None else others.set_aside)
     return {
-        "read": texts.n_read,
-        "set_aside": {"rows": len(texts.set_aside), "reasons": texts.set_aside.counts()},
+        "read": texts.n_read + (0 if others is None else others.n_read),
+        "set_aside": set_aside_told(aside),
         "texts": len(texts),
+        "against": None if others is None else len(others),
         "distinct": len(set(texts)),
         "distinct_normalised": len({normalise(text) for text in texts}),
-        "truncated": len(matches.cut),
+        "truncated": len(matches.cut) + len(matches.right_cut),
         "threshold": _threshold_told(siamese, threshold),
         "pairs": len(matches),
-        "clusters": None if groups is None else len(groups),
-        "dropped": None if groups is None else groups.n_dropped,
     } | ({} if siamese is None else model_told(siamese))
 
 
@@ -161,13 +172,13 @@ def _threshold_told(siamese: "Siamese | None", threshold: float | None) -> dict[
     return siamese.threshold.to_json() | {"told": f"{siamese.threshold}; the model's own, --threshold changes it"}
 
 
-def _print_json(summary: dict[str, Any], matches: "Matches | None", groups: "Clusters | None") -> None:
-    answer: dict[str, Any] = {"summary": summary}
+def _tables(matches: "Matches | None", groups: "Clusters | None") -> dict[str, Any]:
+    tables: dict[str, Any] = {}
     if matches is not None:
-        answer["pairs"] = list(rows_of(matches.columns()))
+        tables["pairs"] = list(rows_of(matches.columns()))
     if groups is not None:
         names = groups.columns()["id"]
-        answer["clusters"] = [
+        tables["clusters"] = [
             {
                 "keeper": names[rows[0]],
                 "members": [names[row] for row in rows],
@@ -175,15 +186,17 @@ def _print_json(summary: dict[str, Any], matches: "Matches | None", groups: "Clu
             }
             for rows in groups.groups()
         ]
-    typer.echo(json.dumps(answer, ensure_ascii=False))
+    return tables
 
 
-def _say_reading(texts: "Texts", set_aside: Path | None) -> None:
+def _say_reading(texts: "Texts", others: "Texts | None", set_aside: Path | None) -> None:
+    from textsiam.data.texts import SetAside
+
     say(f"columns: {mapped(texts.mapping)}")
-    if texts.renamed:
-        few = ", ".join(f"row {fault.row} {fault.reason}" for fault in texts.renamed[:3])
-        say(f"{len(texts.renamed):,} ids came before and carry their row number now, as in a1#7 ({few})")
-    say_set_aside(texts.set_aside, set_aside)
+    if others is not None:
+        say(f"columns of the others: {mapped(others.mapping)}")
+    say_renamed([*texts.renamed, *(() if others is None else others.renamed)])
+    say_set_aside(texts.set_aside + (SetAside() if others is None else others.set_aside), set_aside)
 
 
 def _say_summary(summary: dict[str, Any], output: Path | None, clusters: Path | None) -> None:

@@ -1,8 +1,9 @@
 """``textsiam encode``: texts in, vectors in a parquet file out, in bounded memory, resumable."""
 
-import json
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,10 +11,22 @@ import typer
 
 from textsiam.interfaces import options
 from textsiam.interfaces.tables import check_outputs
-from textsiam.interfaces.terminal import answering, following, load_model, mapped, model_told, say, say_set_aside
+from textsiam.interfaces.terminal import (
+    answer_json,
+    answering,
+    check_sources,
+    following,
+    load_model,
+    mapped,
+    model_told,
+    say,
+    say_renamed,
+    say_set_aside,
+    set_aside_told,
+)
 
 if TYPE_CHECKING:
-    from textsiam.data.formats import Table
+    from textsiam.data.tables import Table
     from textsiam.data.texts import Texts
     from textsiam.encoding.shards import EncodeReport
     from textsiam.scoring.siamese import Siamese
@@ -27,9 +40,7 @@ def encode(
     output: Annotated[Path, typer.Option("--output", "-o", help="The .parquet file to write: id, embedding.")] = Path(
         "vectors.parquet"
     ),
-    prompt: Annotated[
-        str | None, typer.Option(help="One of the model's prompts by name, or a text to put before each.")
-    ] = None,
+    prompt: options.Prompt = None,
     shard_rows: Annotated[int, typer.Option(min=1, help="Rows a shard: what an interruption can cost.")] = 8_192,
     set_aside: options.SetAsideFile = None,
     strict: options.Strict = False,
@@ -46,8 +57,8 @@ def encode(
 
     After an interruption the same command goes on where it stopped: finished shards wait in OUTPUT.parts.
     """
-    from textsiam.data.formats import Dialect
     from textsiam.data.sources import open_source
+    from textsiam.data.tables import Dialect
     from textsiam.encoding.shards import encode_to_parquet
     from textsiam.errors import UnreadableInput
 
@@ -57,9 +68,10 @@ def encode(
             raise UnreadableInput(f"Vectors are written as parquet, but the output is {output}. End it in .parquet.")
         if not files:
             raise typer.BadParameter("Give files, or - for standard input.")
-        check_outputs(output, set_aside)
+        check_sources(files)
+        check_outputs(output, set_aside, inputs=files, as_json=as_json)
         tables = [open_source(source, split, Dialect(format, delimiter, encoding)) for source in files]
-        reading = dict(column=column, id_column=id_column, split=split, n_rows=shard_rows)
+        reading = dict(column=column, id_column=id_column, n_rows=shard_rows)
         siamese = load_model(model, backend, device, dtype)
         with following() as progress:
             report = encode_to_parquet(
@@ -75,21 +87,25 @@ def encode(
 
 def _chunks(tables: "list[Table]", reading: dict[str, Any], *, strict: bool) -> Iterator["Texts"]:
     from textsiam.data.streams import stream_texts
+    from textsiam.data.texts import SetAside
 
     for table in tables:
-        for place, chunk in enumerate(stream_texts(table, **reading)):
-            if place == 0:
-                say(f"{table.name}: {mapped(chunk.mapping)}")
-            if strict:
-                chunk.set_aside.refuse()
-            yield chunk
+        with closing(table):
+            for place, chunk in enumerate(stream_texts(table, **reading)):
+                if place == 0:
+                    say(f"{table.name}: {mapped(chunk.mapping)}")
+                if strict:
+                    (chunk.set_aside + SetAside(chunk.renamed)).refuse()
+                say_renamed(chunk.renamed)
+                several = len(tables) > 1
+                yield replace(chunk, ids=[f"{table.name}:{name}" for name in chunk.ids]) if several else chunk
 
 
 def _tell(report: "EncodeReport", siamese: "Siamese", output: Path, seconds: float, *, as_json: bool) -> None:
     if as_json:
-        told = {"texts": report.n_texts, "set_aside": len(report.set_aside), "truncated": report.n_cut}
+        told = {"texts": report.n_texts, "set_aside": set_aside_told(report.set_aside), "truncated": report.n_cut}
         told |= {"shards": report.n_shards, "shards_reused": report.n_reused}
-        typer.echo(json.dumps({**told, "seconds": seconds, "output": str(output), **model_told(siamese)}))
+        answer_json({**told, "seconds": seconds, "output": str(output), **model_told(siamese)})
         return
     if report.n_cut:
         say(f"{report.n_cut:,} texts were longer than {siamese.encoder.folder.max_length} tokens and were cut")

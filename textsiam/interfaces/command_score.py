@@ -1,7 +1,7 @@
 """``textsiam score``: pairs in; similarity, probability and decision out."""
 
-import json
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,13 +9,16 @@ import typer
 from textsiam.interfaces import options
 from textsiam.interfaces.tables import check_outputs, rows_of, write_columns
 from textsiam.interfaces.terminal import (
+    answer_json,
     answering,
+    check_sources,
     following,
     load_model,
     mapped,
     model_told,
     say,
     say_set_aside,
+    set_aside_told,
     show_scores,
 )
 
@@ -34,6 +37,7 @@ def score(
     split: options.SplitName = None,
     output: options.Output = None,
     top: options.Top = 20,
+    prompt: options.Prompt = None,
     set_aside: options.SetAsideFile = None,
     strict: options.Strict = False,
     format: options.Format = None,  # noqa: A002  the option is --format
@@ -56,46 +60,57 @@ def score(
 
     with answering():
         started = time.perf_counter()
-        check_outputs(output, set_aside)
         if bool(files) == bool(pair):
             raise typer.BadParameter("Give either files of pairs or --pair FIRST SECOND.")
+        check_sources(files or [])
+        check_outputs(output, set_aside, inputs=files or [], as_json=as_json)
         reading = dict(first=first, second=second, split=split, format=format, delimiter=delimiter, encoding=encoding)
-        sources: list[tuple[Any, dict[str, Any]]] = [(name, reading) for name in files] if files else [([pair], {})]
-        parts = [read_pairs(source, strict=strict, **how) for source, how in sources]
-        for part in parts:
+        sources: dict[str, tuple[Any, dict[str, Any]]] = {name: (name, reading) for name in files or []}
+        sources = sources or {"pair": ([pair], {})}
+        parts = {
+            name: read_pairs(source, labelled=False, strict=strict, **how) for name, (source, how) in sources.items()
+        }
+        for part in parts.values():
             say(f"columns: {mapped(part.mapping)}")
-        aside = sum((part.set_aside for part in parts), SetAside())
+        aside = sum((part.set_aside for part in parts.values()), SetAside())
         say_set_aside(aside, set_aside)
         siamese = load_model(model, backend, device, dtype)
-        columns = _scored(siamese, parts)
-        write_columns(output, lambda: columns)
-        seconds = round(time.perf_counter() - started, 2)
+        columns, n_cut = _scored(siamese, parts, prompt)
+        if output:
+            write_columns(output, [columns])
+        summary = {"pairs": len(columns["row"]), "set_aside": set_aside_told(aside), "truncated": n_cut}
+        summary |= {"seconds": round(time.perf_counter() - started, 2), **model_told(siamese)}
         if as_json:
-            summary = {"pairs": len(columns["row"]), "set_aside": len(aside), "seconds": seconds, **model_told(siamese)}
-            answer = {"summary": summary} | ({} if output else {"pairs": list(rows_of(columns))})
-            typer.echo(json.dumps(answer, ensure_ascii=False))
+            answer_json(summary, **({} if output else {"pairs": list(rows_of(columns))}))
             return
         if output is None:
             show_scores(columns, top)
+        if n_cut:
+            say(f"{n_cut:,} texts were longer than {siamese.encoder.folder.max_length} tokens and were cut")
         say(f"accept at or above {siamese.threshold or 'no threshold: never certified'}")
         say(f"reject below {siamese.reject_threshold or 'no threshold: never certified'}")
-        say(f"scored {len(columns['row']):,} pairs in {seconds:.1f} s" + (f" → {output}" if output else ""))
+        say(f"scored {summary['pairs']:,} pairs in {summary['seconds']:.1f} s" + (f" → {output}" if output else ""))
 
 
-def _scored(siamese: "Siamese", parts: "list[Pairs]") -> dict[str, Any]:
+def _scored(siamese: "Siamese", parts: "dict[str, Pairs]", prompt: str | None) -> tuple[dict[str, Any], int]:
+    """The columns of the answer, and how many texts were cut."""
     from textsiam.scoring.thresholds import decisions
 
-    firsts = [text for part in parts for text in part.first]
-    seconds = [text for part in parts for text in part.second]
+    firsts = [text for part in parts.values() for text in part.first]
+    seconds = [text for part in parts.values() for text in part.second]
     with following() as progress:
-        scores = siamese.score(firsts, seconds, progress=lambda done, total: progress("encode", done, total))
+        follow = partial(progress, "encode")
+        scores = siamese.score(firsts, seconds, prompt=prompt, progress=follow)
     nothing = [None] * len(scores)
     decided = decisions(scores, siamese.threshold, siamese.reject_threshold) if siamese.threshold else nothing
-    return {
-        "row": [row for part in parts for row in part.rows],
+    source = {"source": [name for name, part in parts.items() for _ in range(len(part))]} if len(parts) > 1 else {}
+    columns = source | {
+        "row": [row for part in parts.values() for row in part.rows],
         "first": firsts,
         "second": seconds,
         "score": scores,
         "probability": siamese.calibrated(scores).astype("float32") if siamese.calibrator else nothing,
         "decision": decided,
     }
+    # Tokenising again costs a hundredth of encoding, and score itself gives nothing but scores.
+    return columns, siamese.encoder.count_cut([*firsts, *seconds], prompt=prompt)

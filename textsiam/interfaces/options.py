@@ -40,3 +40,4 @@ Output = Annotated[
     typer.Option("--output", "-o", help="Write the answer to this .csv, .jsonl or .parquet; - is csv on stdout."),
 ]
 Top = Annotated[int, typer.Option(min=0, help="How many rows of an answer to show.")]
+Prompt = Annotated[str | None, typer.Option(help="One of the model's prompts by name, or a text to put before each.")]

@@ -1,10 +1,9 @@
 """Columns out: csv, jsonl or parquet by the file's ending, csv or jsonl on standard output; whole or not at all."""
 
 import csv
-import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,31 +15,45 @@ Columns = Mapping[str, Any]
 Write = Callable[[Columns], None]
 
 
-def check_outputs(*targets: Path | None) -> None:
-    """Refuse, before the slow work, outputs that cannot be written.
+def check_outputs(*targets: Path | None, inputs: Iterable[str] = (), as_json: bool = False) -> None:
+    """Refuse, before the slow work, outputs that cannot be written, or that would destroy an input or each other.
 
     Raises
     ------
     UnreadableInput
-        If the ending names no format.
+        If an ending names no format, or one place is named for two things.
     OSError
         If the place cannot be written.
     """
+    taken = {Path(name).resolve() for name in inputs if name != "-"}
+    standard = int(as_json)
     for target in targets:
-        if target is None or str(target) == "-" or (target.exists() and not target.is_file() and not target.is_dir()):
+        if target is None:
             continue
-        if target.suffix not in WRITERS:
+        if str(target) == "-":
+            standard += 1
+            if standard > 1:
+                raise UnreadableInput(
+                    "Standard output was asked for two things (-, --json). Write one of them to a file."
+                )
+            continue
+        if target.exists() and not target.is_file() and not target.is_dir():
+            continue  # a pipe or a device
+        if target.suffix.lower() not in WRITERS:
             raise UnreadableInput(
                 f"textsiam cannot write {target.name}: its ending names no format. End it in {', '.join(WRITERS)}."
             )
+        if target.resolve() in taken:
+            raise UnreadableInput(f"{target} is also an input or another output of this command. Name another file.")
+        taken.add(target.resolve())
         check_writable(target)
 
 
-def write_columns(target: Path | None, columns: Callable[[], Columns]) -> None:
-    """Write columns, asked for only if there is a `target`, to it."""
-    if target is not None:
-        with writing(target) as write:
-            write(columns())
+def write_columns(target: Path, blocks: Iterable[Columns]) -> None:
+    """Write columns that come block by block."""
+    with writing(target) as write:
+        for columns in blocks:
+            write(columns)
 
 
 @contextmanager
@@ -50,7 +63,7 @@ def writing(target: Path) -> Iterator[Write]:
         with _csv(sys.stdout) as write:
             yield write
         return
-    with replacing(target) as temporary, WRITERS.get(target.suffix, _csv_file)(temporary) as write:
+    with replacing(target) as temporary, WRITERS.get(target.suffix.lower(), _csv_file)(temporary) as write:
         yield write
 
 
@@ -126,20 +139,6 @@ def rows_of(columns: Columns) -> Iterator[dict[str, Any]]:
     """The columns as one mapping a row, of plain values that JSON knows."""
     names = list(columns)
     return (dict(zip(names, values, strict=True)) for values in zip(*map(_plain, columns.values()), strict=True))
-
-
-def as_csv(columns: Columns) -> str:
-    r"""The columns as csv text.
-
-    Examples
-    --------
-    >>> as_csv({"id": ["a"], "score": [0.5]})
-    'id,score\na,0.5\n'
-    """
-    stream = io.StringIO()
-    with _csv(stream) as write:
-        write(columns)
-    return stream.getvalue()
 
 
 def _plain(values: Any) -> list[Any]:

@@ -1,9 +1,10 @@
 """What people see: progress and notes on standard error, tables on standard output, errors without a traceback."""
 
 import errno
+import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import typer
 from textsiam.interfaces.tables import write_columns
 
 if TYPE_CHECKING:
-    from textsiam.data.texts import SetAside
+    from textsiam.data.texts import Fault, SetAside
     from textsiam.matching.clustering import Clusters
     from textsiam.matching.matches import Matches
     from textsiam.scoring.siamese import Siamese
@@ -37,7 +38,48 @@ def say_set_aside(aside: "SetAside", target: Path | None) -> None:
         say(str(aside))
         if any(reason.startswith("undecodable") for reason in aside.counts()):
             say("if the file is not UTF-8, name its encoding, such as --encoding latin-1 or --encoding cp1252")
-    write_columns(target, aside.columns)
+    if target is not None:
+        write_columns(target, [aside.columns()])
+
+
+def say_renamed(renamed: "Sequence[Fault]") -> None:
+    """How many ids came before."""
+    if renamed:
+        few = ", ".join(str(fault.row) for fault in renamed[:5])
+        say(f"{len(renamed):,} ids came before and carry their row number now, as in a1#7 (rows {few})")
+
+
+def answer_json(summary: dict[str, Any], **tables: Any) -> None:
+    """One JSON object on standard output: the summary, then each table that was not written to a file."""
+    typer.echo(json.dumps({"summary": summary} | tables, ensure_ascii=False))
+
+
+def check_sources(sources: "Sequence[str]") -> None:
+    """Refuse a source named twice: its rows would all be duplicates of themselves, or standard input empty."""
+    repeated = next((source for place, source in enumerate(sources) if source in sources[:place]), None)
+    if repeated is not None:
+        raise typer.BadParameter(
+            f"{repeated} was given twice. Give each source once; to compare two sets use --against."
+        )
+
+
+def check_linkage(linkage: str) -> None:
+    """Refuse an unknown linkage before the slow work.
+
+    Raises
+    ------
+    ValueError
+        If there is no such linkage.
+    """
+    from textsiam.matching.clustering import LINKAGES
+
+    if linkage not in LINKAGES:
+        raise ValueError(f"There is no linkage {linkage!r}. Use one of {', '.join(LINKAGES)}.")
+
+
+def set_aside_told(aside: "SetAside") -> dict[str, Any]:
+    """What a JSON answer says of the rows set aside."""
+    return {"rows": len(aside), "reasons": aside.counts()}
 
 
 def load_model(model: str | None, backend: str, device: str | None, dtype: str | None) -> "Siamese":

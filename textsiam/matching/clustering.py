@@ -74,7 +74,7 @@ class Clusters:
             "id": [str(name) for name in ids],
             "cluster": self.cluster,
             "keeper": [str(ids[row]) for row in self.keeper.tolist()],
-            "score_to_keeper": [None if np.isnan(score) else score for score in self.score_to_keeper.tolist()],
+            "score_to_keeper": self.score_to_keeper,
         }
 
     def __repr__(self) -> str:

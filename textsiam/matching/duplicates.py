@@ -1,14 +1,14 @@
 """Duplicates among texts: encode the distinct ones, join them, and give every repeat its pairs back."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from textsiam.data.texts import Texts, distinct, fault_of, first_repeat, normalise
+from textsiam.data.texts import Texts, as_list, distinct, fault_of, first_repeat, normalise
 from textsiam.encoding.encoder import Encoded
 from textsiam.errors import NotCalibrated, TooManyMatches
 from textsiam.matching.exact import MAX_MATCHES, SEARCHERS
@@ -24,10 +24,11 @@ Progress = Callable[[str, int, int], None]  # (stage, done, total); the stages a
 
 def find_duplicates(
     model: Siamese,
-    texts: Sequence[object],
+    texts: Iterable[object],
     *,
-    against: Sequence[object] | None = None,
+    against: Iterable[object] | None = None,
     threshold: float | None = None,
+    prompt: str | None = None,
     ids: Sequence[str] | None = None,
     searcher: str | Callable[..., Matches] = "exact",
     max_memory_mb: int = 256,
@@ -44,6 +45,8 @@ def find_duplicates(
         Compare `texts` with these instead of with themselves.
     threshold
         Lowest score. Default: the model's own accept threshold.
+    prompt
+        As for `Siamese.encode`.
     ids
         One for each text, all different. Default: the ids of `Texts`, else row numbers.
     searcher
@@ -78,16 +81,17 @@ def find_duplicates(
     if isinstance(searcher, str) and searcher not in SEARCHERS:
         raise ValueError(f"There is no searcher {searcher!r}. Use one of {', '.join(SEARCHERS)}, or a function.")
     threshold = _threshold_of(model, threshold)
+    texts, against = as_list(texts), None if against is None else as_list(against)
     left_ids = _ids_of(texts, ids)
     left = _Side.of(texts, "texts")
     right = None if against is None else _Side.of(against, "against")
     if right is None:
         _refuse_too_many(int((left.sizes * (left.sizes - 1) // 2).sum()), max_matches)
-    encoded, others = _encoded(model, left, right, progress)
+    encoded, others = _encoded(model, left, right, prompt, progress)
     join = SEARCHERS[searcher] if isinstance(searcher, str) else searcher
     found = join(
         encoded.embeddings,
-        others,
+        None if others is None else others.embeddings,
         threshold=threshold,
         similarity=model.similarity,
         max_memory_mb=max_memory_mb,
@@ -113,11 +117,12 @@ def find_duplicates(
         left_texts=texts,
         right_texts=against,
         cut=left.places[encoded.cut[left.rows]].tolist(),
+        right_cut=[] if others is None or right is None else right.places[others.cut[right.rows]].tolist(),
     )
 
 
 def find_repeats(
-    texts: Sequence[object],
+    texts: Iterable[object],
     *,
     normalised: bool = True,
     ids: Sequence[str] | None = None,
@@ -142,6 +147,7 @@ def find_repeats(
     >>> list(find_repeats(["How do I pay?", "how do I  pay?", "Where?"]))
     [Match(left=0, right=1, score=1.0)]
     """
+    texts = as_list(texts)
     left_ids = _ids_of(texts, ids)
     side = _Side.of(texts, "texts", normalise if normalised else None)
     _refuse_too_many(int((side.sizes * (side.sizes - 1) // 2).sum()), max_matches)
@@ -195,13 +201,14 @@ class _Rows(NamedTuple):
 
 
 def _encoded(
-    model: Siamese, left: _Side, right: _Side | None, progress: Progress | None
-) -> tuple[Encoded, Float[np.ndarray, "m dim"] | None]:
+    model: Siamese, left: _Side, right: _Side | None, prompt: str | None, progress: Progress | None
+) -> tuple[Encoded, Encoded | None]:
     """The distinct texts of the left side, and of the right if there is one, encoded together."""
     unique = left.unique if right is None else [*left.unique, *right.unique]
-    encoded = model.encoder.embed(unique, progress=_stage(progress, "encode"))
+    encoded = model.encoder.embed(unique, prompt=prompt, progress=_stage(progress, "encode"))
     n = len(left.unique)
-    return Encoded(encoded.embeddings[:n], encoded.cut[:n]), None if right is None else encoded.embeddings[n:]
+    first = Encoded(encoded.embeddings[:n], encoded.cut[:n])
+    return first, None if right is None else Encoded(encoded.embeddings[n:], encoded.cut[n:])
 
 
 def _stage(progress: Progress | None, name: str) -> Callable[[int, int], None]:

@@ -26,7 +26,7 @@ class Matches:
     Parameters
     ----------
     left, right
-        (n,) row numbers from 0. Within one set left < right; between two sets they count in their own set.
+        (n,) row numbers from 0. A threshold join within one set gives left < right; between two sets each counts in its own.
     score
         (n,) fp32, larger is closer.
     n_left, n_right
@@ -35,8 +35,8 @@ class Matches:
         (n,) each, or None where the model has no calibration or no threshold.
     left_ids, right_ids, left_texts, right_texts
         What stands in each row of the two sets, or None where only vectors were given.
-    cut
-        Rows of the left set whose text was longer than the model's maximum.
+    cut, right_cut
+        Rows of the left and of the right set whose text was longer than the model's maximum.
 
     Examples
     --------
@@ -57,6 +57,7 @@ class Matches:
     left_texts: Sequence[Any] | None = None
     right_texts: Sequence[Any] | None = None
     cut: Sequence[int] = ()
+    right_cut: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         columns = (self.left, self.right, self.score, self.probability, self.decision)
@@ -102,6 +103,11 @@ class Matches:
         if self.left_texts is None or right_texts is None:
             return None
         return [self.left_texts[row] for row in self.left.tolist()], [right_texts[row] for row in self.right.tolist()]
+
+    def blocks(self, n: int = 65_536) -> Iterator[dict[str, Any]]:
+        """The columns of a pairs file, `n` rows at a time, so that writing needs no second copy of them all."""
+        for start in range(0, max(len(self), 1), n):
+            yield self.take(np.arange(start, min(start + n, len(self)))).columns()
 
     def columns(self) -> dict[str, Any]:
         """``id_a, id_b, score, probability, decision``, the columns of a pairs file; None where there is no value."""

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -118,7 +118,7 @@ class Siamese:
         return model
 
     def encode(
-        self, texts: Sequence[object], *, prompt: str | None = None, progress: Progress | None = None
+        self, texts: Iterable[object], *, prompt: str | None = None, progress: Progress | None = None
     ) -> Float[np.ndarray, "n dim"]:
         """One embedding a text, (n, dim) fp32, in the order given; NaN for a value that is no usable text.
 
@@ -132,17 +132,23 @@ class Siamese:
         return self.encoder.encode(texts, prompt=prompt, progress=progress)
 
     def score(
-        self, first: Sequence[object], second: Sequence[object], *, progress: Progress | None = None
+        self,
+        first: Iterable[object],
+        second: Iterable[object],
+        *,
+        prompt: str | None = None,
+        progress: Progress | None = None,
     ) -> Float[np.ndarray, " n"]:
         """The similarity of each pair, (n,) fp32: larger is closer; for cosine in [-1, 1].
 
         Computed in fp64 from the embeddings and rounded once. A pair with an unusable text (None, empty, only whitespace,
-        no string) scores NaN; how many and which are logged as a warning. No pairs give an empty array.
+        no string) scores NaN; how many and which are logged as a warning, as are texts that were cut. No pairs give an
+        empty array. `prompt` is that of `encode`.
 
         Raises
         ------
         UnreadableInput
-            If the columns differ in length.
+            If the columns differ in length, or one is a single string.
 
         Examples
         --------
@@ -153,11 +159,15 @@ class Siamese:
         pairs = Pairs.usable(first, second)
         if pairs.set_aside:
             logger.warning("%s; they score NaN", pairs.set_aside)
-        scores = np.full(len(first), np.nan, dtype=np.float32)
+        scores = np.full(len(pairs) + len(pairs.set_aside), np.nan, dtype=np.float32)
         if len(pairs):
             texts, left, right = pairs.unique()
-            vectors = self.encoder.encode(texts, progress=progress)
-            scores[np.asarray(pairs.rows) - 1] = self.compare(vectors, vectors, left, right)
+            encoded = self.encoder.embed(texts, prompt=prompt, progress=progress)
+            rows = np.asarray(pairs.rows)
+            scores[rows - 1] = self.compare(encoded.embeddings, encoded.embeddings, left, right)
+            if (cut := encoded.cut[left] | encoded.cut[right]).any():
+                limit, few = self.encoder.folder.max_length, rows[cut][:10].tolist()
+                logger.warning("%d pairs hold a text cut at %d tokens: rows %s", cut.sum(), limit, few)
         return scores
 
     def compare(
@@ -171,7 +181,7 @@ class Siamese:
             scores[block] = paired(first[left[block]].astype(np.float64), second[right[block]].astype(np.float64))
         return scores
 
-    def probability(self, first: Sequence[object], second: Sequence[object]) -> Float[np.ndarray, " n"]:
+    def probability(self, first: Iterable[object], second: Iterable[object]) -> Float[np.ndarray, " n"]:
         """How likely each pair means the same, (n,) in [0, 1], under the odds of the data it was calibrated on.
 
         Raises
@@ -201,7 +211,7 @@ class Siamese:
             )
         return self.calibrator(scores)
 
-    def decide(self, first: Sequence[object], second: Sequence[object]) -> np.ndarray:
+    def decide(self, first: Iterable[object], second: Iterable[object]) -> np.ndarray:
         """``accept``, ``review`` or ``reject`` for each pair, (n,) of strings.
 
         A pair is accepted at or above `threshold`, rejected below `reject_threshold`, and a person should look at the

@@ -65,6 +65,8 @@ class Threshold:
 def decisions(scores: Float[np.ndarray, " n"], accept: Threshold, reject: Threshold | None = None) -> np.ndarray:
     """``accept`` at or above the one threshold, ``reject`` below the other, ``review`` between and for NaN.
 
+    Where no threshold to accept at exists, everything is ``review``.
+
     Scores and thresholds are compared in fp32, in which scores are given: a score printed as the threshold reaches it.
 
     Returns
@@ -79,8 +81,9 @@ def decisions(scores: Float[np.ndarray, " n"], accept: Threshold, reject: Thresh
     """
     rounded = scores.astype(np.float32)
     decided = np.full(len(scores), REVIEW)
+    if accept.value is None:
+        return decided
     if reject is not None and reject.value is not None:
         decided[rounded < np.float32(reject.value)] = REJECT
-    if accept.value is not None:
-        decided[rounded >= np.float32(accept.value)] = ACCEPT
+    decided[rounded >= np.float32(accept.value)] = ACCEPT
     return decided
