@@ -16,7 +16,7 @@ def read_parquet(name: str, stream: io.BufferedReader, _: Dialect) -> Table:
 
     try:
         file = pq.ParquetFile(_arrow_file(name, stream))
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise UnreadableInput(
             f"{name} is no parquet file, or is damaged: {error}. Write it again, or name the format."
         ) from None
@@ -36,11 +36,11 @@ def read_arrow(name: str, stream: io.BufferedReader, _: Dialect) -> Table:
         try:
             file = pa.ipc.open_file(source)
             batches: Iterator[Any] = (file.get_batch(place) for place in range(file.num_record_batches))
-        except pa.ArrowInvalid:  # the streaming form of the format, which `datasets` writes
+        except (pa.ArrowException, OSError):  # the streaming form of the format, which `datasets` writes
             source.seek(0)
             file = pa.ipc.open_stream(source)
             batches = iter(file)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise UnreadableInput(
             f"{name} is no arrow file, or is damaged: {error}. Write it again, or name the format."
         ) from None

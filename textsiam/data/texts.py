@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, overload
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from textsiam.errors import BadRows, UnreadableInput
 
@@ -213,8 +213,8 @@ class Texts(Sequence[str]):
     """
 
     texts: Sequence[str]
-    ids: Sequence[str] = ()
-    rows: Sequence[int] = ()
+    ids: Sequence[str] | Shaped[np.ndarray, " n"] = ()
+    rows: Sequence[int] | Shaped[np.ndarray, " n"] = ()
     set_aside: SetAside = field(default_factory=SetAside)
     mapping: dict[str, str] = field(default_factory=dict)
     renamed: tuple[Fault, ...] = ()

@@ -265,7 +265,7 @@ def _threshold_of(model: Siamese, threshold: float | None) -> float:
 
 def _ids_of(texts: Sequence[object], ids: Sequence[str] | None) -> Sequence[str] | None:
     if ids is None:
-        return texts.ids if isinstance(texts, Texts) else None
+        return [str(name) for name in texts.ids] if isinstance(texts, Texts) else None
     if len(ids) != len(texts):
         raise ValueError(
             f"Each text needs one id, but {len(texts)} texts and {len(ids)} ids came. Align them row by row."
