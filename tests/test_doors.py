@@ -327,3 +327,17 @@ def test_certified_to_none_sends_everything_to_review(tiny):
 
     none = Siamese(tiny.encoder, threshold=Threshold(None), reject_threshold=Threshold(0.99))
     assert none.decide(["pay"], ["order"]).tolist() == ["review"]
+
+
+def test_characters_that_the_model_does_not_know_are_told(run, model, tmp_path):
+    """They embed alike: counted by every command and listed by row, so that nobody trusts such a match unwarned."""
+    matches = find_duplicates(model, ["How do I 🧾?", "How do I 🦖?", "How do I pay?"], threshold=0.99)
+    assert [(m.left, m.right) for m in matches] == [(0, 1)]
+    assert list(matches.unknown) == [0, 1]
+    (tmp_path / "t.txt").write_text("how do i 🧾\nhow do i 🦖\nhow do i pay\n")
+    result = run("duplicates", tmp_path / "t.txt", "--threshold", "0.9", "--json")
+    assert json.loads(result.stdout)["summary"]["with_unknown_characters"] == 2
+    result = run("encode", tmp_path / "t.txt", "-o", tmp_path / "v.parquet")
+    assert "2 texts hold characters unknown to the model" in result.stderr
+    result = run("score", "--pair", "🧾", "pay")
+    assert "1 texts hold characters unknown" in result.stderr

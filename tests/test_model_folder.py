@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from textsiam import Calibrator, Siamese, Threshold
+from textsiam.encoding import saving
 from textsiam.encoding.saving import CARRIED, read_folder
 from textsiam.errors import BrokenModel, EncoderMismatch, ModelNotFound, UnsupportedModel
 
@@ -90,8 +91,14 @@ def test_we_load_the_old_layout(tiny_transformer, tmp_path, texts, pooling):
     ours = Siamese.load(folder, device="cpu", dtype="float32")
     expected = st_model(tiny_transformer("bert"), pooling)
     expected.max_seq_length = 24
-    np.testing.assert_allclose(ours.encode(texts), expected.encode(texts), atol=1e-6)
+    np.testing.assert_allclose(before := ours.encode(texts), expected.encode(texts), atol=1e-6)
     assert ours.encoder.folder.lowercase
+    for _ in range(
+        2
+    ):  # onto the folder it came from, whose 0_Transformer is then gone: twice, for it must be found again
+        ours.save(folder)
+        np.testing.assert_array_equal(Siamese.load(folder, device="cpu", dtype="float32").encode(texts), before)
+    assert not (folder / "0_Transformer").exists()
 
 
 def test_what_we_do_not_support_is_refused_by_name(tiny_transformer, tmp_path):
@@ -99,11 +106,8 @@ def test_what_we_do_not_support_is_refused_by_name(tiny_transformer, tmp_path):
     st_model(tiny_transformer("bert"), dense=True).save_pretrained(str(tmp_path / "dense"))
     with pytest.raises(UnsupportedModel, match="Transformer, Pooling, Dense, Normalize"):
         Siamese.load(tmp_path / "dense")
-    for pooling, told in (
-        ("lasttoken", "lasttoken"),
-        (("mean", "cls"), "mean and cls"),
-        ("weightedmean", "weightedmean"),
-    ):
+    poolings = {"lasttoken": "lasttoken", "mean and cls": ["mean", "cls"], "weightedmean": "weightedmean"}
+    for told, pooling in poolings.items():
         folder = tmp_path / told
         st_model(tiny_transformer("bert"), "mean").save_pretrained(str(folder))
         config = folder / "1_Pooling" / "config.json"
@@ -136,12 +140,13 @@ def test_the_folder_holds_no_pickle_and_a_card(saved):
         assert file.is_dir() or file.suffix in {".safetensors", ".json", ".md", ".txt"}, file
         assert file.is_dir() or not file.read_bytes().startswith((b"\x80\x02", b"\x80\x04", b"PK"))
     card = (saved / "README.md").read_text()
-    for line in (
+    told = (
         "library_name: sentence-transformers",
         "pipeline_tag: sentence-similarity",
         "- textsiam",
         "precision ≥ 0.90",
-    ):
+    )
+    for line in told:
         assert line in card
 
 
@@ -163,7 +168,7 @@ def test_damage_is_detected(saved, name, damage):
 
 
 def test_altered_settings_are_detected(saved):
-    """A threshold edited by hand, a pooling changed, a later schema, half a file."""
+    """A threshold edited by hand, a later schema, half a file, a file emptied of what it told."""
     original = (saved / CARRIED).read_text()
     told = json.loads(original)
     told["threshold"]["value"] = 0.1
@@ -176,11 +181,49 @@ def test_altered_settings_are_detected(saved):
     (saved / CARRIED).write_text(json.dumps(json.loads(original) | {"schema": 99}))
     with pytest.raises(UnsupportedModel, match="schema 99"):
         Siamese.load(saved)
-    (saved / CARRIED).write_text(original)
-    pooling = saved / "1_Pooling" / "config.json"
-    pooling.write_text(pooling.read_text().replace('"pooling_mode": "mean"', '"pooling_mode": "cls"'))
-    with pytest.raises(BrokenModel, match="pooling, length, prompts"):
+    for emptied, told in (("{}", "checksum"), ("[]", "must hold a JSON object")):
+        (saved / CARRIED).write_text(emptied)
+        with pytest.raises(BrokenModel, match=told):
+            Siamese.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("1_Pooling/config.json", '"pooling_mode": "mean"', '"pooling_mode": "cls"'),
+        ("config_sentence_transformers.json", '"cosine"', '"euclidean"'),
+        ("config_sentence_transformers.json", '"prompts": {}', '"prompts": {"query": "q: "}'),
+        ("modules.json", '"1_Pooling"', '"."'),
+        ("sentence_bert_config.json", "48", "47"),
+    ],
+)
+def test_altered_layout_files_are_named(saved, name, old, new):
+    """Every file that we write beside the transformer's is recorded; changed or gone, the error names it."""
+    content = (saved / name).read_text()
+    assert old in content
+    (saved / name).write_text(content.replace(old, new))
+    with pytest.raises(BrokenModel, match=f"{name} has sha256"):
         Siamese.load(saved)
+    (saved / name).unlink()
+    with pytest.raises(BrokenModel, match=f"{name} is missing"):
+        Siamese.load(saved)
+
+
+def test_a_folder_from_before_the_layout_was_recorded_is_checked_too(saved):
+    """Without recorded layout files the folder loads; another pooling or similarity than saved is still refused."""
+    told = json.loads((saved / CARRIED).read_text())
+    del told["layout"], told["checksum"]
+    (saved / CARRIED).write_text(json.dumps(told | {"checksum": saving._checksum(told)}))
+    assert Siamese.load(saved).threshold.value == 0.9
+    for name, old, new, match in (
+        ("1_Pooling/config.json", '"pooling_mode": "mean"', '"pooling_mode": "cls"', "pooling, length, prompts"),
+        ("config_sentence_transformers.json", '"cosine"', '"dot"', "by dot, but was saved to compare by cosine"),
+    ):
+        content = (saved / name).read_text()
+        (saved / name).write_text(content.replace(old, new))
+        with pytest.raises(BrokenModel, match=match):
+            Siamese.load(saved)
+        (saved / name).write_text(content)
 
 
 def test_other_vectors_than_when_it_was_saved_are_detected(saved, monkeypatch):

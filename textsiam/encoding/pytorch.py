@@ -95,7 +95,6 @@ def read_transformer(folder: Path) -> nn.Module:
     BrokenModel, UnsupportedModel
         If the weights cannot be read, or are no encoder's.
     """
-    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModel
     from transformers.utils import logging
 
@@ -104,10 +103,7 @@ def read_transformer(folder: Path) -> nn.Module:
     logging.set_verbosity_error()
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        if getattr(config, "is_encoder_decoder", False):
-            raise UnsupportedModel(
-                f"{folder} holds an encoder-decoder ({config.model_type}). Give an encoder, such as BERT."
-            )
+        _refuse_decoder(folder, config)
         model, loading = AutoModel.from_pretrained(
             folder,
             config=config,
@@ -117,18 +113,27 @@ def read_transformer(folder: Path) -> nn.Module:
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, UnsupportedModel):
-            raise
+    except UnsupportedModel:
+        raise
+    except Exception as error:  # a config.json with wrong values raises whatever the line that meets them raises
         raise BrokenModel(
-            f"The weights in {folder} cannot be read: {error}. Restore them from where the model came from."
+            f"The weights in {folder} cannot be read: {error}. "
+            "Restore them and config.json from where the model came from."
         ) from error
     finally:
         logging.set_verbosity(level)
         if bar:
             logging.enable_progress_bar()
     _refuse_missing(folder, loading)
+    _refuse_infinite(folder, model)
     return model  # type: ignore[no-any-return]
+
+
+def _refuse_decoder(folder: Path, config: Any) -> None:
+    if getattr(config, "is_encoder_decoder", False):
+        raise UnsupportedModel(
+            f"{folder} holds an encoder-decoder ({config.model_type}). Give an encoder, such as BERT."
+        )
 
 
 def _refuse_missing(folder: Path, loading: dict[str, Any]) -> None:
@@ -139,6 +144,16 @@ def _refuse_missing(folder: Path, loading: dict[str, Any]) -> None:
             f"The weights in {folder} lack {len(missing)} tensors, such as {missing[0]}. "
             "Restore them from where the model came from."
         )
+
+
+def _refuse_infinite(folder: Path, model: nn.Module) -> None:
+    # One NaN or infinite weight makes every embedding NaN, which would be taken for an unusable text.
+    for name, weights in model.named_parameters():
+        if not name.startswith("pooler.") and not bool(torch.isfinite(weights).all()):
+            raise BrokenModel(
+                f"The weights in {folder} are broken: {name} has a NaN or infinite value. "
+                "Restore them from where the model came from; if you trained it, train it again with a lower rate."
+            )
 
 
 def _device(device: str | None) -> torch.device:

@@ -1,8 +1,8 @@
 """The model folder: what sentence-transformers reads and writes, plus ``textsiam.json``, which it ignores.
 
-The only file that knows that layout. What ``textsiam.json`` carries beyond the files' hashes is opaque here. A folder is
-read without pickles and without running its code; it is written whole or not at all. Weights are copied, not
-rewritten, so a model loaded in bf16 saves the fp32 weights that it came from.
+The only file that knows that layout. What ``textsiam.json`` carries beyond the files' hashes and the similarity is
+opaque here. A folder is read without pickles and without running its code; it is written whole or not at all. Weights
+are copied, not rewritten, so a model loaded in bf16 saves the fp32 weights that it came from.
 """
 
 import hashlib
@@ -13,15 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from textsiam.data.files import replacing
-from textsiam.encoding.folder import ModelFolder, canonical
+from textsiam.encoding.folder import ModelFolder, canonical, read_json, read_object, sha256
 from textsiam.errors import BrokenModel, ModelNotFound, UnsupportedModel
 
 SCHEMA = 1
 CARRIED = "textsiam.json"
 
+# The configuration files that we write beside the transformer's own; their hashes are recorded too.
+_LAYOUT = (
+    "modules.json", "1_Pooling/config.json", "2_Normalize/config.json", "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+)  # fmt: skip
 _OLD_POOLING = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max"}
 # Architectures whose positions start behind the padding token's id, so that two places of the table are never used.
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
+# Prompts that sentence-transformers takes every model to have; empty where the model says nothing.
+_EMPTY_PROMPTS = ("query", "document")
 _SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
 
@@ -39,6 +46,7 @@ def read_folder(path: Path) -> ModelFolder:
     """
     if not path.is_dir():
         raise ModelNotFound(f"There is no model folder {path}. Give a folder that has config.json or modules.json.")
+    carried = _carried(path)
     transformer, pooling, normalize = _modules(path)
     if not (transformer / "config.json").exists():
         raise ModelNotFound(
@@ -46,29 +54,21 @@ def read_folder(path: Path) -> ModelFolder:
             "Give a folder saved by textsiam or sentence-transformers."
         )
     _refuse_pickles(transformer)
-    config = _json(transformer / "config.json")
-    sentence: dict[str, Any] = next((_json(file) for file in sorted(transformer.glob("sentence_*_config.json"))), {})
-    if (task := sentence.get("transformer_task", "feature-extraction")) != "feature-extraction":
-        raise UnsupportedModel(
-            f"{path} is a model for {task!r}. textsiam reads sentence encoders (feature-extraction)."
-        )
-    general = _json(path / "config_sentence_transformers.json", {})
-    similarity = general.get("similarity_fn_name") or "cosine"
-    if similarity not in _SIMILARITIES:
-        raise UnsupportedModel(f"{path} compares by {similarity!r}. textsiam has {', '.join(_SIMILARITIES)}.")
+    max_length, lowercase = _lengths(transformer)
+    prompts, default_prompt, similarity = _general(path / "config_sentence_transformers.json")
     folder = ModelFolder(
         path,
         transformer,
         pooling,
         normalize,
-        _max_length(sentence, _json(transformer / "tokenizer_config.json", {}), config),
-        lowercase=bool(sentence.get("do_lower_case")),
-        prompts=general.get("prompts") or {},
-        default_prompt=general.get("default_prompt_name"),
+        max_length,
+        lowercase=lowercase,
+        prompts=prompts,
+        default_prompt=default_prompt,
         similarity=similarity,
-        carried=_json(path / CARRIED, {}),
+        carried=carried,
     )
-    if folder.carried:
+    if carried:
         _verify(folder)
     return folder
 
@@ -111,6 +111,7 @@ def write_folder(folder: ModelFolder, target: Path, carried: Mapping[str, Any], 
         (new / "README.md").write_text(card, encoding="utf-8")
         hashes = folder.hashes()
         told = {**carried, "schema": SCHEMA, "files": hashes, "fingerprint": folder.fingerprint(hashes)}
+        told["layout"] = {name: sha256(new / name) for name in _LAYOUT if (new / name).exists()}
         told["checksum"] = _checksum(told)
         (new / CARRIED).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
@@ -122,9 +123,8 @@ def _layout(folder: ModelFolder) -> dict[str, Any]:
         ("1_Pooling", "Pooling"),
         *([("2_Normalize", "Normalize")] if folder.normalize else []),
     ]
-    dim = _json(folder.transformer / "config.json").get("hidden_size") or _json(folder.transformer / "config.json").get(
-        "dim"
-    )
+    config = read_object(folder.transformer / "config.json")
+    dim = config.get("hidden_size") or config.get("dim")
     pooling = {
         "word_embedding_dimension": dim,
         "embedding_dimension": dim,
@@ -151,9 +151,16 @@ def _modules(path: Path) -> tuple[Path, str, bool]:
     """Where the transformer is, how tokens are pooled, and whether embeddings are normalised."""
     if not (path / "modules.json").exists():
         return path, "mean", False  # a plain transformers folder: sentence-transformers takes the mean too
-    modules = [
-        (str(module["type"]).rpartition(".")[2], path / module["path"]) for module in _json(path / "modules.json")
-    ]
+    told = read_json(path / "modules.json")
+    if not isinstance(told, list) or not all(
+        isinstance(module, dict) and isinstance(module.get("type"), str) and isinstance(module.get("path"), str)
+        for module in told
+    ):
+        raise BrokenModel(
+            f"{path / 'modules.json'} must be a list of modules, each with a type and a path, but is not. "
+            "Restore it from where the model came from."
+        )
+    modules = [(module["type"].rpartition(".")[2], path / module["path"]) for module in told]
     kinds = [kind for kind, _ in modules]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise UnsupportedModel(
@@ -164,13 +171,13 @@ def _modules(path: Path) -> tuple[Path, str, bool]:
 
 
 def _pooling(file: Path) -> str:
-    config = _json(file)
-    modes = config.get("pooling_mode") or [
+    config = read_object(file)
+    told = config.get("pooling_mode") or [
         _OLD_POOLING.get(key, key.removeprefix("pooling_mode_"))
         for key, on in config.items()
         if key.startswith("pooling_mode_") and on is True
     ]
-    modes = [modes] if isinstance(modes, str) else list(modes)
+    modes = [str(mode) for mode in (told if isinstance(told, list) else [told])]
     if len(modes) != 1 or modes[0] not in _OLD_POOLING.values():
         raise UnsupportedModel(
             f"{file} pools by {' and '.join(modes) or 'nothing'}. textsiam pools by mean, cls or max, one at a time."
@@ -179,15 +186,53 @@ def _pooling(file: Path) -> str:
         raise UnsupportedModel(
             f"{file} leaves the prompt out of the pooling (include_prompt: false), which textsiam does not do."
         )
-    return str(modes[0])
+    return modes[0]
 
 
-def _max_length(sentence: Mapping[str, Any], tokenizer: Mapping[str, Any], config: Mapping[str, Any]) -> int:
-    told = sentence.get("max_seq_length") or tokenizer.get("model_max_length")
-    places = config.get("max_position_embeddings") or config.get("n_positions") or 512
-    if config.get("model_type") in _OFFSET_POSITIONS:
-        places -= config.get("pad_token_id", 1) + 1
-    return int(min(told or places, places))
+def _lengths(transformer: Path) -> tuple[int, bool]:
+    """Longest sequence in tokens, and whether texts are lower-cased first."""
+    file = next(iter(sorted(transformer.glob("sentence_*_config.json"))), transformer / "sentence_bert_config.json")
+    sentence = read_object(file, {})
+    if (task := sentence.get("transformer_task", "feature-extraction")) != "feature-extraction":
+        raise UnsupportedModel(
+            f"{transformer} is a model for {task!r}. textsiam reads sentence encoders (feature-extraction)."
+        )
+    tokenizer, config = transformer / "tokenizer_config.json", transformer / "config.json"
+    told = _count(file, "max_seq_length") or _count(tokenizer, "model_max_length")
+    places = _count(config, "max_position_embeddings") or _count(config, "n_positions") or 512
+    model = read_object(config)
+    if model.get("model_type") in _OFFSET_POSITIONS:
+        padding = model.get("pad_token_id")
+        places -= (padding if isinstance(padding, int) else 1) + 1
+    return min(told or places, places), bool(sentence.get("do_lower_case"))
+
+
+def _count(file: Path, key: str) -> int | None:
+    """A number above 0 in a JSON file, or None where it names none. Floats too: 1e30 stands for no limit."""
+    count = read_object(file, {}).get(key)
+    if count is None:
+        return None
+    if isinstance(count, bool) or not isinstance(count, int | float) or not 1 <= count < float("inf"):
+        raise BrokenModel(f"{file} has {key} {count!r}. It must be a number of tokens above 0: correct it.")
+    return int(count)
+
+
+def _general(file: Path) -> tuple[dict[str, str], str | None, str]:
+    """Prompts, the name of the default one, and the similarity."""
+    general = read_object(file, {})
+    prompts, default = general.get("prompts") or {}, general.get("default_prompt_name")
+    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
+        raise BrokenModel(f"{file} has the prompts {prompts!r}. They must be texts by name: correct them.")
+    prompts = {name: text or "" for name, text in prompts.items()}
+    if default is not None and default not in [*prompts, *_EMPTY_PROMPTS]:
+        raise BrokenModel(
+            f"{file} has the default prompt {default!r}, but prompts named {', '.join(prompts) or 'nothing'}. "
+            "Name one of them, or null."
+        )
+    similarity = general.get("similarity_fn_name") or "cosine"
+    if similarity not in _SIMILARITIES:
+        raise UnsupportedModel(f"{file} compares by {similarity!r}. textsiam has {', '.join(_SIMILARITIES)}.")
+    return prompts, default, similarity
 
 
 def _refuse_pickles(folder: Path) -> None:
@@ -200,39 +245,42 @@ def _refuse_pickles(folder: Path) -> None:
         raise BrokenModel(f"{folder} has no weights (model.safetensors). Restore them from where the model came from.")
 
 
-def _verify(folder: ModelFolder) -> None:
-    told = dict(folder.carried)
-    file = folder.path / CARRIED
-    if told.get("schema") != SCHEMA:
-        raise UnsupportedModel(
-            f"{file} has schema {told.get('schema')!r}, this textsiam reads {SCHEMA}. Update textsiam."
-        )
-    if told.pop("checksum", None) != _checksum(told):
+def _carried(path: Path) -> dict[str, Any]:
+    """What ``textsiam.json`` says, itself unaltered and true of the settings beside it; empty where there is none."""
+    file = path / CARRIED
+    if not file.exists():
+        return {}
+    told = read_object(file)
+    if isinstance(schema := told.get("schema"), int) and schema != SCHEMA:
+        raise UnsupportedModel(f"{file} has schema {schema}, this textsiam reads {SCHEMA}. Update textsiam.")
+    if told.get("checksum") != _checksum({key: value for key, value in told.items() if key != "checksum"}):
         raise BrokenModel(
             f"{file} was altered after it was saved: its checksum differs. Restore the folder, or save the model again."
         )
+    # Before any of them is read, so that the error names the altered file and not what follows from it.
+    _compare(path, told.get("layout", {}), {name: sha256(path / name) for name in _LAYOUT if (path / name).is_file()})
+    return told
+
+
+def _verify(folder: ModelFolder) -> None:
     found = folder.hashes()
-    for name, expected in told["files"].items():
-        if found.get(name) != expected:
-            state = "is missing" if name not in found else f"has sha256 {found[name][:12]}…, not {expected[:12]}…"
-            raise BrokenModel(
-                f"{folder.transformer / name} {state}: it was altered or cut after saving. Restore the folder."
-            )
-    if folder.fingerprint(found) != told["fingerprint"]:
+    _compare(folder.transformer, folder.carried["files"], found)
+    if (saved := folder.carried.get("similarity", folder.similarity)) != folder.similarity:
+        raise BrokenModel(
+            f"{folder.path} compares by {folder.similarity}, but was saved to compare by {saved}. Restore the folder."
+        )
+    # What no recorded file says: a folder saved before its layout was recorded, or a file put beside the recorded.
+    if folder.fingerprint(found) != folder.carried["fingerprint"]:
         raise BrokenModel(
             f"The configuration in {folder.path} (pooling, length, prompts) was altered after saving. Restore the folder."
         )
 
 
-def _json(file: Path, default: Any = None) -> Any:
-    if default is not None and not file.exists():
-        return default
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BrokenModel(f"{file} is missing. Restore it from where the model came from.") from None
-    except ValueError as error:
-        raise BrokenModel(f"{file} is no readable JSON ({error}). Restore it from where the model came from.") from None
+def _compare(path: Path, expected: Mapping[str, str], found: Mapping[str, str]) -> None:
+    for name, recorded in expected.items():
+        if found.get(name) != recorded:
+            state = "is missing" if name not in found else f"has sha256 {found[name][:12]}…, not {recorded[:12]}…"
+            raise BrokenModel(f"{path / name} {state}: it was altered or cut after saving. Restore the folder.")
 
 
 def _checksum(content: Mapping[str, Any]) -> str:

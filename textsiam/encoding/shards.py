@@ -30,8 +30,8 @@ class EncodeReport:
     ----------
     n_texts
         Rows written.
-    n_cut
-        Texts longer than the model's maximum, which were cut.
+    n_cut, n_unknown
+        Texts longer than the model's maximum, which were cut; texts with characters that the model does not know.
     n_reused
         Shards found finished from an earlier run.
     n_shards
@@ -42,6 +42,7 @@ class EncodeReport:
 
     n_texts: int
     n_cut: int
+    n_unknown: int
     n_reused: int
     n_shards: int
     set_aside: SetAside
@@ -95,7 +96,7 @@ def encode_to_parquet(
         "prompt": before,
     }
     shards: list[Path] = []
-    n_texts = n_cut = n_reused = 0
+    n_texts = n_cut = n_unknown = n_reused = 0
     set_aside = SetAside()
     for chunk in chunks:
         parts.mkdir(exist_ok=True)
@@ -109,6 +110,7 @@ def encode_to_parquet(
         shards.append(shard)
         n_texts += len(chunk)
         n_cut += told["n_cut"]
+        n_unknown += told["n_unknown"]
         set_aside += chunk.set_aside
         if progress:
             progress(n_texts, 0)
@@ -117,7 +119,7 @@ def encode_to_parquet(
         raise UnreadableInput(f"There is no usable text to encode: {set_aside}. Give at least one.")
     _join(shards, target, model, encoder.dim)
     _remove_parts(parts)
-    return EncodeReport(n_texts, n_cut, n_reused, len(shards), set_aside)
+    return EncodeReport(n_texts, n_cut, n_unknown, n_reused, len(shards), set_aside)
 
 
 def _remove_parts(parts: Path) -> None:
@@ -155,7 +157,7 @@ def _write_shard(
     encoder: Encoder, chunk: Texts, shard: Path, told: dict[str, Any], prompt: str | None, progress: Progress
 ) -> dict[str, Any]:
     encoded = encoder.embed(chunk.texts, prompt=prompt, progress=progress)
-    told = {**told, "n_cut": int(encoded.cut.sum())}
+    told = {**told, "n_cut": int(encoded.cut.sum()), "n_unknown": int(encoded.unknown.sum())}
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(encoded.embeddings.reshape(-1)), encoder.dim)
     table = pa.table([pa.array(list(chunk.ids), pa.string()), vectors], schema=_schema(encoder.dim, told))
     with replacing(shard) as temporary:

@@ -1,4 +1,4 @@
-"""Text → token ids, with the count of texts that were cut to the model's maximum length."""
+"""Text → token ids, and what is lost on the way: ends beyond the maximum length, characters that no token stands for."""
 
 from dataclasses import dataclass
 from itertools import chain
@@ -9,12 +9,13 @@ from jaxtyping import Bool, Int
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import normalizers
 
+from textsiam.encoding.folder import read_object
 from textsiam.errors import BrokenModel, UnsupportedModel
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of n texts end to end, where each text ends, and which texts were cut.
+    """Token ids of n texts end to end, where each text ends, which were cut, and which hold an unknown token.
 
     Flat, because a list of lists costs thirty times the memory of the ids themselves.
     """
@@ -22,6 +23,7 @@ class Tokens:
     ids: Int[np.ndarray, " total"]
     ends: Int[np.ndarray, " n"]
     cut: Bool[np.ndarray, " n"]
+    unknown: Bool[np.ndarray, " n"]
 
     @property
     def lengths(self) -> Int[np.ndarray, " n"]:
@@ -48,16 +50,19 @@ class Tokenizer:
     Parameters
     ----------
     folder
-        Where ``tokenizer.json`` is; without one, transformers converts what the folder has.
+        Where ``tokenizer.json`` is; without one, or where ``tokenizer_config.json`` overrides its normalisation,
+        transformers converts what the folder has.
     max_length
-        Longest sequence in tokens, special tokens included; longer texts are cut on the right.
+        Longest sequence in tokens, special tokens included; longer texts are cut on the right, or on the left if
+        the tokenizer's ``truncation_side`` says so.
     lowercase
         Lower-case before the model's own normalisation.
 
     Raises
     ------
     BrokenModel
-        If ``tokenizer.json`` cannot be read.
+        If ``tokenizer.json`` cannot be read, knows ids that the model has no embedding for, or if `max_length` leaves
+        no room for text.
     UnsupportedModel
         If the folder's tokenizer has no fast form.
     """
@@ -68,8 +73,11 @@ class Tokenizer:
         if lowercase:
             own = self._tokenizer.normalizer
             self._tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([own] if own else [])])
+        _check(self._tokenizer, folder, max_length)
+        found = (self._tokenizer.token_to_id(token) for token in ("[UNK]", "<unk>"))
+        self._unknown_ids = [token for token in found if token is not None]
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length)
+        self._tokenizer.enable_truncation(max_length, direction=_side(self._tokenizer, folder))
 
     def __call__(self, texts: list[str]) -> Tokens:
         """Token ids of the texts; a text that tokenises to nothing keeps its special tokens."""
@@ -82,7 +90,9 @@ class Tokenizer:
             np.bool_,
             len(encodings),
         )
-        return Tokens(ids, lengths.cumsum(), cut)
+        owner = np.repeat(np.arange(len(encodings)), lengths)
+        unknown = np.bincount(owner[np.isin(ids, self._unknown_ids)], minlength=len(encodings)) > 0
+        return Tokens(ids, lengths.cumsum(), cut, unknown)
 
     def pad_id(self) -> int:
         """The id of the padding token; 0 where the tokenizer names none, for masked places are never read."""
@@ -96,19 +106,65 @@ def _read(folder: Path) -> RustTokenizer:
     file = folder / "tokenizer.json"
     if file.exists():
         try:
-            return RustTokenizer.from_file(str(file))
+            tokenizer = RustTokenizer.from_file(str(file))
         except Exception as error:  # noqa: BLE001  the Rust side raises bare Exception
             raise BrokenModel(f"{file} cannot be read: {error}. Restore it from where the model came from.") from None
+        if _agrees(tokenizer, folder):
+            return tokenizer
     from transformers import AutoTokenizer
 
     try:
-        found = getattr(AutoTokenizer.from_pretrained(str(folder), local_files_only=True), "backend_tokenizer", None)
-    except (OSError, ValueError, KeyError) as error:
+        whole = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # noqa: BLE001  wrong values raise whatever the line that meets them raises
         raise BrokenModel(
             f"{folder} has no tokenizer that transformers can read: {error}. Restore its tokenizer files."
         ) from None
-    if found is None:
+    if (found := getattr(whole, "backend_tokenizer", None)) is None:
         raise UnsupportedModel(
             f"The tokenizer in {folder} has no fast form. Save it once as tokenizer.json with transformers."
         )
     return RustTokenizer.from_str(found.to_str())
+
+
+def _agrees(tokenizer: RustTokenizer, folder: Path) -> bool:
+    """Whether ``tokenizer.json`` normalises as transformers would.
+
+    transformers 5 builds the normaliser of BERT's tokenizers anew from ``tokenizer_config.json``, so that an edited
+    ``do_lower_case`` wins over ``tokenizer.json``. Which class does so is for transformers to say: it is asked wherever
+    the two differ, and not where they agree, for it takes longer.
+    """
+    told = read_object(folder / "tokenizer_config.json", {})
+    own = tokenizer.normalizer
+    if not isinstance(own, normalizers.BertNormalizer):
+        return told.get("tokenizer_class") not in ("BertTokenizer", "BertTokenizerFast")
+    return (own.lowercase, own.strip_accents, own.handle_chinese_chars) == (
+        told.get("do_lower_case", True),
+        told.get("strip_accents"),
+        told.get("tokenize_chinese_chars", True),
+    )
+
+
+def _side(tokenizer: RustTokenizer, folder: Path) -> str:
+    """Where long texts are cut: what ``tokenizer_config.json`` says, else ``tokenizer.json``, else right."""
+    file = folder / "tokenizer_config.json"
+    side = read_object(file, {}).get("truncation_side") or (tokenizer.truncation or {}).get("direction", "right")
+    if side not in ("left", "right"):
+        raise BrokenModel(f"{file} cuts on the side {side!r}. Set truncation_side to left or right.")
+    return str(side)
+
+
+def _check(tokenizer: RustTokenizer, folder: Path, max_length: int) -> None:
+    n_special = tokenizer.num_special_tokens_to_add(is_pair=False)
+    if max_length <= n_special:
+        raise BrokenModel(
+            f"The model in {folder} reads at most {max_length} tokens, of which {n_special} are special: no room for text. "
+            "Set a larger max_seq_length."
+        )
+    # The embedding table has vocab_size rows: transformers refuses weights of another size.
+    n_rows = read_object(folder / "config.json", {}).get("vocab_size")
+    largest = max(tokenizer.get_vocab().values(), default=-1)
+    if isinstance(n_rows, int) and largest >= n_rows:
+        raise BrokenModel(
+            f"The tokenizer in {folder} gives token ids up to {largest}, but the embedding table has {n_rows} rows "
+            "(vocab_size in config.json). Restore tokenizer.json and config.json from one and the same model."
+        )

@@ -18,6 +18,7 @@ from textsiam.interfaces.terminal import (
     mapped,
     model_told,
     say,
+    say_lost,
     say_renamed,
     say_set_aside,
     set_aside_told,
@@ -158,6 +159,7 @@ def _summary(
         "distinct": len(set(texts)),
         "distinct_normalised": len({normalise(text) for text in texts}),
         "truncated": len(matches.cut) + len(matches.right_cut),
+        "with_unknown_characters": len(matches.unknown) + len(matches.right_unknown),
         "threshold": _threshold_told(siamese, threshold),
         "pairs": len(matches),
     } | ({} if siamese is None else model_told(siamese))
@@ -206,8 +208,7 @@ def _say_summary(summary: dict[str, Any], output: Path | None, clusters: Path | 
         f"read {summary['read']:,} rows, {summary['set_aside']['rows']:,} set aside; {repeats:,} repeat an earlier text "
         f"exactly, {more:,} more after normalisation"
     )
-    if summary["truncated"]:
-        say(f"{summary['truncated']:,} texts were longer than the model's maximum and were cut")
+    say_lost(summary["truncated"], summary["with_unknown_characters"])
     say(f"threshold {summary['threshold']['told']}")
     found = f"found {summary['pairs']:,} pairs" + (f" → {output}" if output else "")
     if summary["clusters"] is not None:

@@ -20,6 +20,7 @@ from textsiam.interfaces.terminal import (
     mapped,
     model_told,
     say,
+    say_lost,
     say_renamed,
     say_set_aside,
     set_aside_told,
@@ -104,10 +105,10 @@ def _chunks(tables: "list[Table]", reading: dict[str, Any], *, strict: bool) -> 
 def _tell(report: "EncodeReport", siamese: "Siamese", output: Path, seconds: float, *, as_json: bool) -> None:
     if as_json:
         told = {"texts": report.n_texts, "set_aside": set_aside_told(report.set_aside), "truncated": report.n_cut}
+        told |= {"with_unknown_characters": report.n_unknown}
         told |= {"shards": report.n_shards, "shards_reused": report.n_reused}
         answer_json({**told, "seconds": seconds, "output": str(output), **model_told(siamese)})
         return
-    if report.n_cut:
-        say(f"{report.n_cut:,} texts were longer than {siamese.encoder.folder.max_length} tokens and were cut")
+    say_lost(report.n_cut, report.n_unknown)
     reused = f" ({report.n_reused} of {report.n_shards} shards were there already)" if report.n_reused else ""
     say(f"encoded {report.n_texts:,} texts in {seconds:.1f} s{reused} → {output}")

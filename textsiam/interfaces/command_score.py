@@ -17,6 +17,7 @@ from textsiam.interfaces.terminal import (
     mapped,
     model_told,
     say,
+    say_lost,
     say_set_aside,
     set_aside_told,
     show_scores,
@@ -75,25 +76,25 @@ def score(
         aside = sum((part.set_aside for part in parts.values()), SetAside())
         say_set_aside(aside, set_aside)
         siamese = load_model(model, backend, device, dtype)
-        columns, n_cut = _scored(siamese, parts, prompt)
+        columns, n_cut, n_unknown = _scored(siamese, parts, prompt)
         if output:
             write_columns(output, [columns])
         summary = {"pairs": len(columns["row"]), "set_aside": set_aside_told(aside), "truncated": n_cut}
+        summary |= {"with_unknown_characters": n_unknown}
         summary |= {"seconds": round(time.perf_counter() - started, 2), **model_told(siamese)}
         if as_json:
             answer_json(summary, **({} if output else {"pairs": list(rows_of(columns))}))
             return
         if output is None:
             show_scores(columns, top)
-        if n_cut:
-            say(f"{n_cut:,} texts were longer than {siamese.encoder.folder.max_length} tokens and were cut")
+        say_lost(n_cut, n_unknown)
         say(f"accept at or above {siamese.threshold or 'no threshold: never certified'}")
         say(f"reject below {siamese.reject_threshold or 'no threshold: never certified'}")
         say(f"scored {summary['pairs']:,} pairs in {summary['seconds']:.1f} s" + (f" → {output}" if output else ""))
 
 
-def _scored(siamese: "Siamese", parts: "dict[str, Pairs]", prompt: str | None) -> tuple[dict[str, Any], int]:
-    """The columns of the answer, and how many texts were cut."""
+def _scored(siamese: "Siamese", parts: "dict[str, Pairs]", prompt: str | None) -> tuple[dict[str, Any], int, int]:
+    """The columns of the answer, how many texts were cut, and how many hold unknown characters."""
     from textsiam.scoring.thresholds import decisions
 
     firsts = [text for part in parts.values() for text in part.first]
@@ -113,4 +114,4 @@ def _scored(siamese: "Siamese", parts: "dict[str, Pairs]", prompt: str | None) -
         "decision": decided,
     }
     # Tokenising again costs a hundredth of encoding, and score itself gives nothing but scores.
-    return columns, siamese.encoder.count_cut([*firsts, *seconds], prompt=prompt)
+    return columns, *siamese.encoder.count_lost([*firsts, *seconds], prompt=prompt)

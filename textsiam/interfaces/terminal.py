@@ -49,6 +49,14 @@ def say_renamed(renamed: "Sequence[Fault]") -> None:
         say(f"{len(renamed):,} ids came before and carry their row number now, as in a1#7 (rows {few})")
 
 
+def say_lost(n_cut: int, n_unknown: int) -> None:
+    """What the encoder could not read of the texts."""
+    if n_cut:
+        say(f"{n_cut:,} texts were longer than the model's maximum and were cut")
+    if n_unknown:
+        say(f"{n_unknown:,} texts hold characters unknown to the model, which it cannot tell from one another")
+
+
 def answer_json(summary: dict[str, Any], **tables: Any) -> None:
     """One JSON object on standard output: the summary, then each table that was not written to a file."""
     typer.echo(json.dumps({"summary": summary} | tables, ensure_ascii=False))

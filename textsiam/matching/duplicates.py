@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from textsiam.data.texts import Texts, as_list, distinct, fault_of, first_repeat, normalise
 from textsiam.encoding.encoder import Encoded
@@ -116,8 +116,10 @@ def find_duplicates(
         right_ids=None if against is None else _ids_of(against, None),
         left_texts=texts,
         right_texts=against,
-        cut=left.places[encoded.cut[left.rows]].tolist(),
-        right_cut=[] if others is None or right is None else right.places[others.cut[right.rows]].tolist(),
+        cut=left.rows_where(encoded.cut),
+        right_cut=[] if others is None or right is None else right.rows_where(others.cut),
+        unknown=left.rows_where(encoded.unknown),
+        right_unknown=[] if others is None or right is None else right.rows_where(others.unknown),
     )
 
 
@@ -186,6 +188,10 @@ class _Side:
         sizes = np.bincount(rows, minlength=len(unique))
         return cls(places, unique, rows, places[np.argsort(rows, kind="stable")], np.cumsum(sizes) - sizes, sizes)
 
+    def rows_where(self, flags: Shaped[np.ndarray, " _"]) -> list[int]:
+        """Positions, in what the caller gave, of the texts whose distinct text is flagged."""
+        return [int(place) for place in self.places[flags[self.rows]]]
+
 
 class _Rows(NamedTuple):
     """Pairs of rows with scores, left before right, in order."""
@@ -207,8 +213,7 @@ def _encoded(
     unique = left.unique if right is None else [*left.unique, *right.unique]
     encoded = model.encoder.embed(unique, prompt=prompt, progress=_stage(progress, "encode"))
     n = len(left.unique)
-    first = Encoded(encoded.embeddings[:n], encoded.cut[:n])
-    return first, None if right is None else Encoded(encoded.embeddings[n:], encoded.cut[n:])
+    return encoded[:n], None if right is None else encoded[n:]
 
 
 def _stage(progress: Progress | None, name: str) -> Callable[[int, int], None]:

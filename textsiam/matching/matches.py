@@ -37,6 +37,8 @@ class Matches:
         What stands in each row of the two sets, or None where only vectors were given.
     cut, right_cut
         Rows of the left and of the right set whose text was longer than the model's maximum.
+    unknown, right_unknown
+        Rows whose text holds characters that the model does not know, and so cannot tell from one another.
 
     Examples
     --------
@@ -58,6 +60,8 @@ class Matches:
     right_texts: Sequence[Any] | None = None
     cut: Sequence[int] = ()
     right_cut: Sequence[int] = ()
+    unknown: Sequence[int] = ()
+    right_unknown: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         columns = (self.left, self.right, self.score, self.probability, self.decision)

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,12 @@ class Siamese:
     def __post_init__(self) -> None:
         if self.similarity not in SIMILARITIES:
             raise ValueError(f"There is no similarity {self.similarity!r}. Use one of {', '.join(SIMILARITIES)}.")
+        for threshold in (self.threshold, self.reject_threshold):
+            if threshold is not None and threshold.similarity != self.similarity:
+                raise EncoderMismatch(
+                    f"The model compares by {self.similarity}, but its threshold {threshold} cuts scores of "
+                    f"{threshold.similarity}. Certify one for {self.similarity}, or use {threshold.similarity}."
+                )
 
     @classmethod
     def load(
@@ -105,7 +111,8 @@ class Siamese:
         """
         folder = read_folder(find_model(source))
         encoder = Encoder(folder, backend, device=device, dtype=dtype)
-        told = folder.carried or _default_evidence(encoder)
+        # The default's evidence is of cosines: a copy of it that compares otherwise has none.
+        told = folder.carried or (_default_evidence(encoder) if folder.similarity == "cosine" else {})
         model = cls(
             encoder,
             folder.similarity,
@@ -265,10 +272,14 @@ class Siamese:
                 "vectors": [[round(float(value), 7) for value in vector] for vector in self.encode(CANARIES)],
             },
         }
+        target = Path(folder).expanduser()
         card = model_card(
-            Path(folder).name, self.encoder.dim, self.encoder.folder.max_length, self.threshold, self.reject_threshold
+            target.name, self.encoder.dim, self.encoder.folder.max_length, self.threshold, self.reject_threshold
         )
-        write_folder(self.encoder.folder, Path(folder), carried, card)
+        write_folder(replace(self.encoder.folder, similarity=self.similarity), target, carried, card)
+        if target.resolve() == self.encoder.folder.path.resolve():
+            # What it was loaded from is no more: older layouts keep the transformer in a sub-folder, ours does not.
+            self.encoder.folder = read_folder(target)
 
     def _check_canaries(self, canaries: Mapping[str, Any]) -> None:
         tolerance = max(TOLERANCES.get(name, 0.0) for name in (canaries["precision"], self.encoder.precision))
