@@ -294,6 +294,15 @@ def test_devices_may_be_outputs(tmp_path, tiny_transformer):
         assert not os.path.isfile(device)  # noqa: PTH113
 
 
+def test_an_output_behind_a_link_is_replaced_and_the_link_stays(run, tmp_path):
+    """The file that the link names gets the answer."""
+    (tmp_path / "t.txt").write_text("pay\npay\n")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    assert run("duplicates", tmp_path / "t.txt", "--repeats-only", "-o", tmp_path / "link.csv").exit_code == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len((tmp_path / "real.csv").read_text().splitlines()) == 2
+
+
 def test_long_texts_are_tokenised_few_at_a_time(tiny, monkeypatch):
     """Two million characters a call, so that memory does not grow with the texts' length; nothing is lost between."""
     calls = []

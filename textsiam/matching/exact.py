@@ -76,6 +76,7 @@ def threshold_join(
     >>> list(threshold_join(vectors, threshold=0.7))
     [Match(left=0, right=1, score=0.800000011920929)]
     """
+    vectors, against = np.asarray(vectors), None if against is None else np.asarray(against)
     join = _Join.of(vectors, against, similarity, max_memory_mb)
     if not np.isfinite(threshold):
         raise ValueError(f"A threshold is a finite score, but got {threshold}. Give a number.")
@@ -132,6 +133,7 @@ def top_k_join(
     """
     if k < 1:
         raise ValueError(f"k is at least 1, but got {k}. Ask for one neighbour or more.")
+    vectors, against = np.asarray(vectors), None if against is None else np.asarray(against)
     join = _Join.of(vectors, against, similarity, max_memory_mb)
     own = against is None
     n_others = len(join.right)
