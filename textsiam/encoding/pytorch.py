@@ -60,7 +60,7 @@ class Twin(nn.Module):
 
     @property
     def token_budget(self) -> int:
-        """Padded tokens a batch: what fits the processor's caches, measured; a GPU wants more at once."""
+        """Padded tokens a batch: the best measured on a CPU (benchmarks/LOG.md); for GPUs a guess, not yet measured."""
         return 2_048 if self.device.type == "cpu" else 65_536
 
 

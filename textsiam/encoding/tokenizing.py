@@ -17,7 +17,7 @@ from textsiam.errors import BrokenModel, UnsupportedModel
 class Tokens:
     """Token ids of n texts end to end, where each text ends, which were cut, and which hold an unknown token.
 
-    Flat, because a list of lists costs thirty times the memory of the ids themselves.
+    Flat, because a list of lists of questions takes three times the memory.
     """
 
     ids: Int[np.ndarray, " total"]

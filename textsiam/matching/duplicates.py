@@ -100,9 +100,10 @@ def find_duplicates(
     )
     pairs = _crossed(found, left, right or left, max_matches)
     if right is None:
-        every = np.arange(len(left.unique))
-        own = model.compare(encoded.embeddings, encoded.embeddings, every, every)
-        pairs = _with_repeats(pairs, _repeats(left, np.flatnonzero(own >= np.float32(threshold)), own))
+        repeated = np.flatnonzero(left.sizes > 1)
+        own = model.compare(encoded.embeddings, encoded.embeddings, repeated, repeated)
+        reach = own >= np.float32(threshold)
+        pairs = _with_repeats(pairs, _repeats(left, repeated[reach], own[reach]))
         _refuse_too_many(len(pairs.score), max_matches)
     return Matches(
         pairs.left,
@@ -236,14 +237,15 @@ def _crossed(found: Matches, left: _Side, right: _Side, max_matches: int) -> _Ro
 
 
 def _repeats(side: _Side, groups: Rows, scores: Float[np.ndarray, " n"]) -> _Rows:
-    """Every two rows that hold the same text, for these distinct texts."""
+    """Every two rows that hold the same text, for these distinct texts and the score of each with itself."""
     left, right, own = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    for group in groups[side.sizes[groups] > 1].tolist():
+    many = side.sizes[groups] > 1
+    for group, score in zip(groups[many].tolist(), scores[many].tolist(), strict=True):
         rows = side.members[side.starts[group] : side.starts[group] + side.sizes[group]]
         a, b = np.triu_indices(len(rows), k=1)
         left.append(rows[a])
         right.append(rows[b])
-        own.append(np.full(len(a), scores[group], dtype=np.float32))
+        own.append(np.full(len(a), score, dtype=np.float32))
     return _Rows.ordered(np.concatenate(left), np.concatenate(right), np.concatenate(own))
 
 

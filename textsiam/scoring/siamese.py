@@ -26,7 +26,7 @@ logger = logging.getLogger("textsiam")
 # Short, ordinary and odd texts, whose vectors a saved folder keeps: another library version, tokenizer or machine that
 # would silently change vectors changes these too.
 CANARIES = ("How do I reset my password?", "Refund of 15 % — not 5 %!", "Wo ist mein Paket? 📦")
-# Largest difference of a coordinate that a precision class may show between machines (bf16: 3e-3 measured).
+# Largest difference of a coordinate that a precision class may show between machines: generous bounds, not measurements.
 TOLERANCES = {"float32": 1e-4, "bfloat16": 2e-2, "float16": 5e-3}
 
 N_PAIRS_A_BLOCK = 16_384
