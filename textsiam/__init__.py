@@ -2,7 +2,7 @@
 
 The road, one station a folder: ``data`` (sentences come in) → ``encoding`` (sentence → embedding) → ``scoring``
 (embeddings → score → probability → decision) → ``matching`` (many sentences → matches → clusters) →
-``interfaces`` (the command line).
+``training`` (pairs → a better encoder) → ``interfaces`` (the command line).
 
 Importing this package loads none of them: each public name is fetched from its station at first use, so
 ``import textsiam`` stays as light as the standard library.
@@ -17,26 +17,36 @@ _STATIONS = {
     "Calibrator": "textsiam.scoring.calibration",
     "Clusters": "textsiam.matching.clustering",
     "Encoder": "textsiam.encoding.encoder",
+    "LOSSES": "textsiam.training.losses",
     "Matches": "textsiam.matching.matches",
     "Pairs": "textsiam.data.pairs",
     "SetAside": "textsiam.data.texts",
     "Siamese": "textsiam.scoring.siamese",
+    "Split": "textsiam.data.splitting",
     "Texts": "textsiam.data.texts",
     "Threshold": "textsiam.scoring.thresholds",
+    "Triplets": "textsiam.data.triplets",
     "cluster": "textsiam.matching.clustering",
     "encode_to_parquet": "textsiam.encoding.shards",
     "find_duplicates": "textsiam.matching.duplicates",
     "find_repeats": "textsiam.matching.duplicates",
+    "folds": "textsiam.data.splitting",
+    "mine_negatives": "textsiam.training.negatives",
     "read_pairs": "textsiam.data.readers",
     "read_texts": "textsiam.data.readers",
+    "read_triplets": "textsiam.data.readers",
+    "split": "textsiam.data.splitting",
     "threshold_join": "textsiam.matching.exact",
     "top_k_join": "textsiam.matching.exact",
+    "train": "textsiam.training.fine_tuning",
 }
 
 if TYPE_CHECKING:
     from textsiam.data.pairs import Pairs
-    from textsiam.data.readers import read_pairs, read_texts
+    from textsiam.data.readers import read_pairs, read_texts, read_triplets
+    from textsiam.data.splitting import Split, folds, split
     from textsiam.data.texts import SetAside, Texts
+    from textsiam.data.triplets import Triplets
     from textsiam.encoding.encoder import Encoder
     from textsiam.encoding.shards import encode_to_parquet
     from textsiam.matching.clustering import Clusters, cluster
@@ -46,8 +56,12 @@ if TYPE_CHECKING:
     from textsiam.scoring.calibration import Calibrator
     from textsiam.scoring.siamese import Siamese
     from textsiam.scoring.thresholds import Threshold
+    from textsiam.training.fine_tuning import train
+    from textsiam.training.losses import LOSSES
+    from textsiam.training.negatives import mine_negatives
 
 __all__ = [
+    "LOSSES",
     "Calibrator",
     "Clusters",
     "Encoder",
@@ -55,16 +69,23 @@ __all__ = [
     "Pairs",
     "SetAside",
     "Siamese",
+    "Split",
     "Texts",
     "Threshold",
+    "Triplets",
     "cluster",
     "encode_to_parquet",
     "find_duplicates",
     "find_repeats",
+    "folds",
+    "mine_negatives",
     "read_pairs",
     "read_texts",
+    "read_triplets",
+    "split",
     "threshold_join",
     "top_k_join",
+    "train",
 ]
 
 

@@ -22,6 +22,7 @@ PAIR_COLUMNS = (
     ("first", "second"),
     ("anchor", "positive"),
 )
+NEGATIVE_COLUMNS = ("negative", *(f"negative_{k}" for k in range(1, 101)))
 LABEL_COLUMNS = ("label", "is_duplicate", "labels")
 SCORE_COLUMNS = ("score", "similarity_score", "scores")
 
@@ -84,6 +85,17 @@ def pair_columns(source: str, columns: Sequence[str]) -> tuple[str, str]:
         f"{source} does not say which two columns hold the pairs: name them (--first and --second, first= and second=). "
         f"{_what_it_has(columns)}"
     )
+
+
+def negative_columns(columns: Sequence[str]) -> list[str]:
+    """The columns of negatives: ``negative``, or ``negative_1``, ``negative_2`` and so on.
+
+    Examples
+    --------
+    >>> negative_columns(["anchor", "positive", "Negative"])
+    ['Negative']
+    """
+    return [found for name in NEGATIVE_COLUMNS if (found := find_column(columns, [name]))]
 
 
 class PairColumns(NamedTuple):

@@ -113,6 +113,25 @@ class Pairs:
         texts, places = distinct([*self.first, *self.second])
         return texts, places[: len(self)], places[len(self) :]
 
+    def take(self, places: Sequence[int] | Int[np.ndarray, " m"]) -> "Pairs":
+        """The pairs at these places (from 0), in this order, with their row numbers.
+
+        Examples
+        --------
+        >>> pairs = Pairs(["a", "b"], ["c", "d"], labels=[1, 0]).take([1])
+        >>> pairs.first, pairs.labels, pairs.rows
+        (['b'], array([0]), [2])
+        """
+        chosen = np.asarray(places, dtype=np.int64)
+        return Pairs(
+            [self.first[place] for place in chosen],
+            [self.second[place] for place in chosen],
+            labels=None if self.labels is None else np.asarray(self.labels)[chosen],
+            scores=None if self.scores is None else np.asarray(self.scores)[chosen],
+            rows=[self.rows[place] for place in chosen],
+            mapping=self.mapping,
+        )
+
     def __len__(self) -> int:
         return len(self.first)
 

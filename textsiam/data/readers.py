@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from textsiam.data.columns import find_pair_columns
+from textsiam.data.columns import find_pair_columns, named_column, negative_columns
 from textsiam.data.pairs import Pairs
 from textsiam.data.sources import open_source
-from textsiam.data.streams import stream_pairs, stream_texts
+from textsiam.data.streams import stream_pairs, stream_texts, stream_triplets
 from textsiam.data.tables import Dialect
 from textsiam.data.texts import SetAside, Texts
+from textsiam.data.triplets import Triplets
 from textsiam.errors import UnreadableInput
 
 
@@ -151,7 +152,85 @@ def read_pairs(
     )
 
 
-def _all_set_aside(chunks: Sequence[Texts] | Sequence[Pairs]) -> SetAside:
+def read_triplets(
+    source: Any,
+    *,
+    anchor: str | None = None,
+    positive: str | None = None,
+    negatives: Sequence[str] = (),
+    split: str | None = None,
+    strict: bool = False,
+    format: str | None = None,  # noqa: A002
+    delimiter: str | None = None,
+    encoding: str = "utf-8",
+) -> Triplets:
+    """The usable triplets of a source; the other rows are in ``.set_aside``.
+
+    Parameters
+    ----------
+    source
+        As for `read_texts`, with columns.
+    anchor, positive, negatives
+        Columns. Default: those of pairs (`columns.PAIR_COLUMNS`), and ``negative``, ``negative_1``, ``negative_2``, …
+    split, strict, format, delimiter, encoding
+        As for `read_texts`.
+
+    Raises
+    ------
+    UnreadableInput
+        If the source has no such columns or no usable row.
+    OSError
+        If a file cannot be opened.
+
+    Examples
+    --------
+    >>> rows = {"anchor": ["How do I pay?"], "positive": ["How to pay?"], "negative": ["Where is my order?"]}
+    >>> read_triplets(rows)
+    Triplets(1 triplets with 1 negatives each, no row set aside)
+    """
+    with closing(open_source(source, split, Dialect(format, delimiter, encoding))) as table:
+        pair = find_pair_columns(table.name, table.columns, first=anchor, second=positive)
+        others = [named_column(table.name, table.columns, name) for name in negatives] or negative_columns(
+            table.columns
+        )
+        if not others:
+            raise UnreadableInput(
+                f"{table.name} does not say which column holds the negatives: name it (negatives=). "
+                f"It has: {', '.join(table.columns)}."
+            )
+        chunks = list(stream_triplets(table, [pair.first, pair.second, *others]))
+    set_aside = _all_set_aside(chunks)
+    if strict:
+        set_aside.refuse()
+    if not any(map(len, chunks)):
+        raise UnreadableInput(f"{table.name} has no usable triplet: {_or_no_row(set_aside)}. Give at least one.")
+    columns = [list(chain.from_iterable(parts)) for parts in zip(*(chunk.columns for chunk in chunks), strict=True)]
+    rows = list(chain.from_iterable(chunk.rows for chunk in chunks))
+    return Triplets(columns[0], columns[1], columns[2:], rows, set_aside, chunks[0].mapping)
+
+
+def read_examples(source: Any, **how: Any) -> Pairs | Triplets:
+    """What a source holds to train on: triplets if it has a column of negatives, else pairs.
+
+    Takes `read_pairs`' parameters.
+
+    Raises
+    ------
+    UnreadableInput, OSError
+        As `read_pairs` does.
+    """
+    if isinstance(source, Pairs | Triplets):
+        return source
+    split, strict = how.pop("split", None), how.pop("strict", False)
+    dialect = Dialect(**{name: how.pop(name) for name in ("format", "delimiter", "encoding") if name in how})
+    # Opened once: standard input cannot be read twice.
+    with closing(open_source(source, split, dialect)) as table:
+        if negative_columns(table.columns) and not (how.get("label") or how.get("score")):
+            return read_triplets(table, anchor=how.get("first"), positive=how.get("second"), strict=strict)
+        return read_pairs(table, strict=strict, **how)
+
+
+def _all_set_aside(chunks: Sequence[Texts] | Sequence[Pairs] | Sequence[Triplets]) -> SetAside:
     return SetAside(tuple(chain.from_iterable(chunk.set_aside for chunk in chunks)))
 
 

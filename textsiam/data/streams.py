@@ -11,6 +11,7 @@ from textsiam.data.columns import ID_COLUMNS, PairColumns, find_column, named_co
 from textsiam.data.pairs import Pairs, fault_of_pair
 from textsiam.data.tables import Record, Table
 from textsiam.data.texts import Fault, SetAside, Texts, fault_of
+from textsiam.data.triplets import Triplets
 
 N_ROWS_A_CHUNK = 65_536
 
@@ -86,6 +87,24 @@ def stream_pairs(table: Table, columns: PairColumns, *, n_rows: int = N_ROWS_A_C
             set_aside=SetAside(tuple(faults)),
             mapping=columns.mapping(),
         )
+
+
+def stream_triplets(table: Table, columns: Sequence[str], *, n_rows: int = N_ROWS_A_CHUNK) -> Iterator[Triplets]:
+    """The usable triplets of a table (anchor, positive, one or more negatives), `n_rows` rows at a time."""
+    names = ("anchor", "positive", *["negative"] * (len(columns) - 2))
+    for records in _chunks(table, columns, n_rows):
+        kept, rows, faults = [], [], []
+        for record in records:
+            texts = [record.values.get(column) for column in columns]
+            found = (f"{name} {fault}" for name, text in zip(names, texts, strict=True) if (fault := fault_of(text)))
+            if fault := record.fault or next(found, ""):
+                faults.append(Fault(table.name, record.row, fault))
+            else:
+                kept.append([str(text) for text in texts])
+                rows.append(record.row)
+        anchors, positives, *negatives = map(list, zip(*kept, strict=True)) if kept else ([] for _ in columns)
+        aside, mapping = SetAside(tuple(faults)), dict(zip(("anchor", "positive", "negative"), columns, strict=False))
+        yield Triplets(anchors, positives, negatives, rows, aside, mapping)
 
 
 def _chunks(table: Table, wanted: Sequence[str | None], n_rows: int) -> Iterator[list[Record]]:

@@ -1,5 +1,7 @@
 """The twin in PyTorch: one transformer, pooling and normalisation. An ``nn.Module`` for training and a backend for inference."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +129,40 @@ def read_transformer(folder: Path) -> nn.Module:
     _refuse_missing(folder, loading)
     _refuse_infinite(folder, model)
     return model  # type: ignore[no-any-return]
+
+
+def randomise(twin: Twin, seed: int) -> None:
+    """Give the twin fresh random weights, as its architecture initialises them: an untuned start.
+
+    The random numbers of torch are as before afterwards.
+    """
+    from transformers import AutoModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = AutoModel.from_config(twin.transformer.config, dtype=torch.float32, trust_remote_code=False)
+    twin.transformer.load_state_dict(fresh.state_dict())
+
+
+def write_transformer(twin: Twin, folder: ModelFolder, target: Path) -> ModelFolder:
+    """Write the twin's weights, with the tokenizer of the folder it came from, to a new folder; what that folder says.
+
+    Nothing that the old folder carried (calibration, thresholds) comes along: it was of other vectors.
+    """
+    from transformers.utils import logging
+
+    target.mkdir(parents=True)
+    for file in folder.files():
+        if file.name != "config.json" and ".safetensors" not in file.name:
+            shutil.copyfile(file, target / file.name)
+    bar = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        twin.transformer.save_pretrained(target)  # type: ignore[operator]
+    finally:
+        if bar:
+            logging.enable_progress_bar()
+    return replace(folder, path=target, transformer=target, carried={})
 
 
 def _refuse_decoder(folder: Path, config: Any) -> None:

@@ -10,16 +10,20 @@ import typer
 from textsiam.interfaces.command_duplicates import duplicates
 from textsiam.interfaces.command_encode import encode
 from textsiam.interfaces.command_score import score
+from textsiam.interfaces.command_split import split
+from textsiam.interfaces.command_train import train
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 app.command()(duplicates)
 app.command()(score)
 app.command()(encode)
+app.command()(split)
+app.command()(train)
 
 
 @app.callback(invoke_without_command=True)
 def textsiam(show: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False) -> None:
-    """Find duplicate questions, score paraphrases, encode sentences: decisions with evidence."""
+    """Find duplicate questions, score paraphrases, encode sentences, fine-tune on your pairs: decisions with evidence."""
     if show:
         from textsiam import __version__
 

@@ -31,10 +31,8 @@ if TYPE_CHECKING:
 def score(
     files: options.Files = None,
     pair: Annotated[tuple[str, str] | None, typer.Option("--pair", help="Two texts to compare, not files.")] = None,
-    first: Annotated[
-        str | None, typer.Option(help="Column of first texts. Default: sentence1, question1, text_a, anchor, …")
-    ] = None,
-    second: Annotated[str | None, typer.Option(help="Column of second texts.")] = None,
+    first: options.First = None,
+    second: options.Second = None,
     split: options.SplitName = None,
     output: options.Output = None,
     top: options.Top = 20,

@@ -41,3 +41,14 @@ Output = Annotated[
 ]
 Top = Annotated[int, typer.Option(min=0, help="How many rows of an answer to show.")]
 Prompt = Annotated[str | None, typer.Option(help="One of the model's prompts by name, or a text to put before each.")]
+First = Annotated[
+    str | None, typer.Option(help="Column of first texts. Default: sentence1, question1, text_a, anchor, …")
+]
+Second = Annotated[str | None, typer.Option(help="Column of second texts.")]
+Label = Annotated[str | None, typer.Option(help="Column of labels 0 and 1. Default: label, is_duplicate.")]
+Score = Annotated[str | None, typer.Option(help="Column of graded similarities. Default: score.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same answer.")]
+LinkScore = Annotated[
+    float | None,
+    typer.Option(help="Graded pairs at or above it mean the same when data is split. Default: 80 % of the range."),
+]

@@ -1,5 +1,8 @@
 """The model card: README.md of a saved folder, in the form that the Hub reads."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
 from textsiam.scoring.thresholds import Threshold
 
 _CARD = """---
@@ -29,11 +32,49 @@ model.decide(["How do I pay?"], ["How can I pay?"])
 - reject below: {reject}
 
 A threshold holds for pairs like those it was chosen on. Other data has other odds: certify it there.
+{training}"""
+
+_TRAINING = """
+## Training
+
+Started from {start}; {steps:,} updates in {seconds:,.0f} s.
+
+| data | rows | holds | loss |
+|---|---|---|---|
+{data}
+
+{split}
+
+| validation | metric | rows | before | after | difference |
+|---|---|---|---|---|---|
+{metrics}
+
+(95 % intervals, by bootstrap over components.)
+
+Loss: {curve}
+
+Hyper-parameters: {hyperparameters}
+
+Environment: {environment}
 """
 
+_BARS = "▁▂▃▄▅▆▇█"
 
-def model_card(name: str, dim: int, max_length: int, accept: Threshold | None, reject: Threshold | None) -> str:
+
+def model_card(
+    name: str,
+    dim: int,
+    max_length: int,
+    accept: Threshold | None,
+    reject: Threshold | None,
+    training: Mapping[str, Any] | None = None,
+) -> str:
     """The card's text.
+
+    Parameters
+    ----------
+    training
+        What `textsiam.train` recorded, or None.
 
     Examples
     --------
@@ -46,4 +87,49 @@ def model_card(name: str, dim: int, max_length: int, accept: Threshold | None, r
         max_length=max_length,
         accept=accept or "never certified",
         reject=reject or "never certified",
+        training=_training(training) if training else "",
     )
+
+
+def _training(told: Mapping[str, Any]) -> str:
+    split = told["split"]
+    held_out = "a leak-free part of the data" if split["carved"] else "the data given for it"
+    return _TRAINING.format(
+        start=told["start"],
+        steps=told["steps"],
+        seconds=told["seconds"],
+        data=_rows([name, f"{of['rows']:,}", of["holds"], f"`{of['loss']}`"] for name, of in told["data"].items()),
+        split=f"Trained on {split['train_rows']:,} rows, validated on {split['validation_rows']:,} ({held_out}); "
+        f"{split['rows_left_out']:,} rows left out because they would have leaked.",
+        metrics=_rows(
+            [name, of["metric"], f"{of['rows']:,}", *(_interval(*of[key]) for key in ("before", "after", "difference"))]
+            for name, of in told["metrics"].items()
+        ),
+        curve=_sparkline(told["curve"]),
+        hyperparameters=", ".join(f"{name} {value}" for name, value in told["hyperparameters"].items()),
+        environment=", ".join(f"{name} {value}" for name, value in told["environment"].items()),
+    )
+
+
+def _rows(rows: Iterable[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    return f"{value:.4f} [{low:.4f}, {high:.4f}]"
+
+
+def _sparkline(curve: Sequence[Sequence[float]]) -> str:
+    """The losses as bars between the lowest and the highest, with the first and the last in numbers.
+
+    Examples
+    --------
+    >>> _sparkline([(1, 0.9), (2, 0.5), (3, 0.1)])
+    '0.9000 (step 1) █▄▁ 0.1000 (step 3)'
+    """
+    if not curve:
+        return "not recorded"
+    losses = [loss for _, loss in curve]
+    low, high = min(losses), max(losses)
+    bars = "".join(_BARS[int((loss - low) / (high - low) * (len(_BARS) - 1)) if high > low else 0] for loss in losses)
+    return f"{losses[0]:.4f} (step {curve[0][0]:,}) {bars} {losses[-1]:.4f} (step {curve[-1][0]:,})"

@@ -17,17 +17,12 @@ from textsiam.encoding.encoder import Encoder, Progress
 from textsiam.encoding.saving import read_folder, write_folder
 from textsiam.errors import EncoderMismatch, NotCalibrated
 from textsiam.scoring.calibration import Calibrator
+from textsiam.scoring.canaries import canaries_of, check_canaries
 from textsiam.scoring.card import model_card
 from textsiam.scoring.similarity import SIMILARITIES
 from textsiam.scoring.thresholds import Threshold, decisions
 
 logger = logging.getLogger("textsiam")
-
-# Short, ordinary and odd texts, whose vectors a saved folder keeps: another library version, tokenizer or machine that
-# would silently change vectors changes these too.
-CANARIES = ("How do I reset my password?", "Refund of 15 % — not 5 %!", "Wo ist mein Paket? 📦")
-# Largest difference of a coordinate that a precision class may show between machines: generous bounds, not measurements.
-TOLERANCES = {"float32": 1e-4, "bfloat16": 2e-2, "float16": 5e-3}
 
 N_PAIRS_A_BLOCK = 16_384
 
@@ -48,6 +43,8 @@ class Siamese:
         Accept at or above it; None if never certified; its ``value`` is None if none qualifies.
     reject_threshold
         Reject below it; None, or with ``value`` None, rejects nothing.
+    training
+        What it was fine-tuned on and what that changed, as plain values (see `textsiam.train`); None if it was not.
 
     Examples
     --------
@@ -62,6 +59,7 @@ class Siamese:
     calibrator: Calibrator | None = None
     threshold: Threshold | None = None
     reject_threshold: Threshold | None = None
+    training: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.similarity not in SIMILARITIES:
@@ -119,9 +117,10 @@ class Siamese:
             Calibrator.from_json(told["calibrator"]) if told.get("calibrator") else None,
             Threshold.from_json(told["threshold"]) if told.get("threshold") else None,
             Threshold.from_json(told["reject_threshold"]) if told.get("reject_threshold") else None,
+            told.get("training"),
         )
         if canaries := folder.carried.get("canaries"):
-            model._check_canaries(canaries)
+            check_canaries(encoder, canaries)
         return model
 
     def encode(
@@ -266,30 +265,18 @@ class Siamese:
             "calibrator": self.calibrator and self.calibrator.to_json(),
             "threshold": self.threshold and self.threshold.to_json(),
             "reject_threshold": self.reject_threshold and self.reject_threshold.to_json(),
-            "canaries": {
-                "precision": self.encoder.precision,
-                "texts": list(CANARIES),
-                "vectors": [[round(float(value), 7) for value in vector] for vector in self.encode(CANARIES)],
-            },
+            "canaries": canaries_of(self.encoder),
+            "training": self.training,
         }
         target = Path(folder).expanduser()
+        of = self.encoder
         card = model_card(
-            target.name, self.encoder.dim, self.encoder.folder.max_length, self.threshold, self.reject_threshold
+            target.name, of.dim, of.folder.max_length, self.threshold, self.reject_threshold, self.training
         )
         write_folder(replace(self.encoder.folder, similarity=self.similarity), target, carried, card)
         if target.resolve() == self.encoder.folder.path.resolve():
             # What it was loaded from is no more: older layouts keep the transformer in a sub-folder, ours does not.
             self.encoder.folder = read_folder(target)
-
-    def _check_canaries(self, canaries: Mapping[str, Any]) -> None:
-        tolerance = max(TOLERANCES.get(name, 0.0) for name in (canaries["precision"], self.encoder.precision))
-        difference = float(np.abs(self.encode(canaries["texts"]) - np.array(canaries["vectors"])).max())
-        if not difference <= tolerance:
-            raise EncoderMismatch(
-                f"This model gives other vectors than when it was saved: its canary texts differ by {difference:.1e}, "
-                f"and {tolerance:.0e} is allowed. Its thresholds no longer hold: use the library versions it was saved "
-                "with, or certify it again."
-            )
 
 
 def _default_evidence(encoder: Encoder) -> Mapping[str, Any]:

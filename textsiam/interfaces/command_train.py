@@ -1,0 +1,170 @@
+"""``textsiam train``: pairs in; a fine-tuned model out."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from textsiam.interfaces import options
+from textsiam.interfaces.terminal import answer_json, answering, load_model, mapped, say, say_set_aside, set_aside_told
+
+
+def train(
+    files: options.Files,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the fine-tuned model.")],
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help="logistic, contrastive, online_contrastive, triplet, multiple_negatives_ranking, cosent, cosine_regression or "
+            "distillation. Default: by what the data holds. One for all files, or one a file, separated by commas."
+        ),
+    ] = None,
+    shares: Annotated[str | None, typer.Option(help="Share of the batches a file, separated by commas.")] = None,
+    validation: Annotated[
+        str | None, typer.Option(help="Held-out pairs to choose the best checkpoint by. Default: a leak-free tenth.")
+    ] = None,
+    no_validation: Annotated[bool, typer.Option("--no-validation", help="Hold nothing out.")] = False,
+    first: options.First = None,
+    second: options.Second = None,
+    label: options.Label = None,
+    score: options.Score = None,
+    split: options.SplitName = None,
+    epochs: Annotated[float | None, typer.Option(help="Times that all rows are seen.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Stop after so many updates.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows an update.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate of AdamW.")] = None,
+    keep: Annotated[
+        float | None,
+        typer.Option(help="Share of the start's weights in the result, 0 to 1: forgets less, learns less."),
+    ] = None,
+    hard_negatives: Annotated[
+        int | None, typer.Option(help="Negatives to mine for each positive without labels.")
+    ] = None,
+    lora: Annotated[
+        int | None, typer.Option(help="Train low-rank adapters of this rank instead of all weights.")
+    ] = None,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Less memory, a third more time: for huge batches.")
+    ] = False,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many evaluations without a better metric.")
+    ] = None,
+    bf16: Annotated[
+        bool | None, typer.Option("--bf16/--no-bf16", help="Mixed precision. Default: on GPUs that have it.")
+    ] = None,
+    random_start: Annotated[bool, typer.Option("--random-start", help="Begin with random weights.")] = False,
+    teacher: Annotated[
+        str | None, typer.Option(help="Model folder or name whose embeddings distillation matches.")
+    ] = None,
+    link_score: options.LinkScore = None,
+    seed: options.Seed = 0,
+    report_to: Annotated[str | None, typer.Option(help="Tracking: tensorboard, wandb, mlflow, …")] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw away the checkpoints of an unfinished run.")
+    ] = False,
+    set_aside: options.SetAsideFile = None,
+    strict: options.Strict = False,
+    format: options.Format = None,  # noqa: A002  the option is --format
+    delimiter: options.Delimiter = None,
+    encoding: options.Encoding = "utf-8",
+    model: options.Model = None,
+    device: options.Device = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Fine-tune the encoder on your pairs.
+
+    `textsiam train pairs.csv -o my-model` takes labelled pairs, graded pairs, positives alone or triplets, holds a leak-free
+    tenth out to choose the best checkpoint by, and writes a model folder with a card: metrics before and after, loss curve.
+
+    Interrupted (Ctrl-C, kill): the same command goes on from the last checkpoint, beside the output.
+    """
+    from textsiam.data.readers import read_examples
+    from textsiam.data.texts import SetAside
+    from textsiam.training.fine_tuning import train as fine_tune
+
+    with answering("The checkpoint is kept: the same command goes on from it."), _telling():
+        _check_output(output)
+        sources = files or []
+        reading = dict(split=split, strict=strict, format=format, delimiter=delimiter, encoding=encoding)
+        how: dict[str, Any] = dict(first=first, second=second, label=label, score=score)
+        how |= {name: value for name, value in reading.items() if value is not None}
+        parts = {name: read_examples(name, **how) for name in sources}
+        for name, part in parts.items():
+            say(f"{name}: {len(part):,} rows, columns: {mapped(part.mapping)}")
+        aside = sum((part.set_aside for part in parts.values()), SetAside())
+        say_set_aside(aside, set_aside)
+        recipe = dict(
+            epochs=epochs, max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate, keep=keep,
+            hard_negatives=hard_negatives, lora=lora, recompute=recompute or None, patience=patience, bf16=bf16,
+            random_start=random_start or None,
+        )  # fmt: skip
+        tuned = fine_tune(
+            load_model(model, "auto", device, "float32"),
+            _mixture(parts, loss, shares),
+            validation=False if no_validation else read_examples(validation, **how) if validation else None,
+            seed=seed,
+            output=output,
+            teacher=teacher,
+            link_score=link_score,
+            arguments={"report_to": report_to} if report_to else {},
+            restart=restart,
+            **{name: value for name, value in recipe.items() if value is not None},
+        )
+        told = dict(tuned.training or {})
+        for name, of in told["metrics"].items():
+            (old, *_), (new, *_), (gain, low, high) = of["before"], of["after"], of["difference"]
+            say(
+                f"{name}: {of['metric']} {old:.4f} → {new:.4f} (difference {gain:+.4f}, 95 % interval {low:+.4f} to {high:+.4f})"
+            )
+        say(f"{told['steps']:,} updates in {told['seconds']:,.0f} s → {output}")
+        say("not calibrated: its scores have no probability and no threshold yet")
+        if as_json:
+            answer_json({"model": str(output), "set_aside": set_aside_told(aside), "training": told})
+
+
+def _mixture(parts: dict[str, Any], loss: str | None, shares: str | None) -> Any:
+    losses = (loss or "").split(",") if loss else [None]
+    numbers = [_number(part) for part in shares.split(",")] if shares else [None]
+    for what, given in (("losses", losses), ("shares", numbers)):
+        if len(given) not in (1, len(parts)):
+            raise ValueError(
+                f"{len(parts)} files came with {len(given)} {what}. Give one for each file, or one for all."
+            )
+    losses, numbers = (list(given) * (len(parts) if len(given) == 1 else 1) for given in (losses, numbers))
+    if len(parts) == 1:
+        return {name: (part, losses[0]) for name, part in parts.items()}
+    return {name: (part, a, b) for (name, part), a, b in zip(parts.items(), losses, numbers, strict=True)}
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"A share is a number above 0, at most 1, but got {text!r}. Correct it.") from None
+
+
+def _check_output(output: Path) -> None:
+    if output.is_file() or (output.is_dir() and any(output.iterdir()) and not (output / "modules.json").exists()):
+        raise FileExistsError(f"{output} exists and is no model folder. Name a new folder, or remove it first.")
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """What the package logs while it trains, as lines on standard error."""
+
+    class Said(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say(record.getMessage())
+
+    logger, handler = logging.getLogger("textsiam"), Said()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

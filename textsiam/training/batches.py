@@ -1,0 +1,263 @@
+"""Data sets as training sees them, and their batches: deterministic from the seed, whatever the process or the resumption.
+
+A `Task` is a data set with its loss. `Batches` says which rows stand in which batch, for all processes together; each
+process then prepares its own slice of a batch, so that two processes make the same update as one with twice the batch.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch.utils.data import Sampler
+
+from textsiam.training.losses import Distillation, Loss, MultipleNegativesRanking
+
+ROUNDING = 1e-6  # of shares that sum to 1
+Key = tuple[int, int]  # number of the task, number of the row
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One data set to learn from: distinct inputs, rows of places among them, and the loss.
+
+    Parameters
+    ----------
+    name
+        What it is called in the log.
+    inputs
+        The distinct inputs, of any kind that the tower's `prepare` takes.
+    columns
+        (n, 2 + k) places among `inputs`: first, second, then k negatives.
+    loss
+        What is minimised on its batches.
+    labels, scores
+        (n,) 0 and 1, or graded similarities on any scale; neither means positives or triplets.
+    components
+        (n, 2 + k) positive component of each input, or None: all rows differ in meaning.
+    rows
+        Row number of each row in its source, for messages.
+    taught
+        (inputs, teacher dim) what the teacher embeds each input to, or None.
+    share
+        Share of all batches, or None: in proportion to its rows.
+
+    Raises
+    ------
+    ValueError
+        If the loss cannot use this data, or the data holds no contrast for it.
+    """
+
+    name: str
+    inputs: Sequence[Any]
+    columns: Int[np.ndarray, "n width"]
+    loss: Loss
+    labels: Int[np.ndarray, " n"] | None = None
+    scores: Shaped[np.ndarray, " n"] | None = None
+    components: Int[np.ndarray, "n width"] | None = None
+    rows: Sequence[int] = ()
+    taught: Float[np.ndarray, "m dim"] | None = None
+    share: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", self.rows if len(self.rows) else range(1, len(self.columns) + 1))
+        if not len(self.columns):
+            raise ValueError(f"{self.name} has no row to train on. Give at least one.")
+        if self.share is not None and not 0 < self.share <= 1:
+            raise ValueError(
+                f"The share of {self.name} is a number above 0, at most 1, but got {self.share}. Correct it."
+            )
+
+    @property
+    def kind(self) -> str:
+        """``triplets``, ``labels``, ``scores`` or ``positives``."""
+        if self.columns.shape[1] > 2:  # noqa: PLR2004
+            return "triplets"
+        return "labels" if self.labels is not None else "scores" if self.scores is not None else "positives"
+
+    def check(self) -> None:
+        """Do nothing if the loss can learn from this data.
+
+        Raises
+        ------
+        ValueError
+            If not; the text names what it can use.
+        """
+        loss = type(self.loss).__name__
+        if self.kind not in self.loss.kinds:
+            raise ValueError(
+                f"{loss} learns from {' or '.join(self.loss.kinds)}, but {self.name} holds {_CALLED[self.kind]}. "
+                f"Use {' or '.join(SUITABLE[self.kind])}."
+            )
+        if (
+            self.kind == "labels"
+            and len(np.unique(np.asarray(self.labels))) == 1
+            and "positives" not in self.loss.kinds
+        ):
+            only = int(np.asarray(self.labels)[0])
+            remedy = "Use multiple_negatives_ranking, or add negatives" if only else "Add positives"
+            raise ValueError(f"{loss} learns from contrast, but every label of {self.name} is {only}. {remedy}.")
+        if self.kind == "labels" and isinstance(self.loss, MultipleNegativesRanking) and not np.any(self.labels):
+            raise ValueError(f"{loss} learns from positives, but every label of {self.name} is 0. Add positives.")
+        if self.kind == "scores" and len(np.unique(np.asarray(self.scores))) == 1:
+            raise ValueError(f"Every score of {self.name} is the same: there is nothing to learn. Check the column.")
+        if isinstance(self.loss, Distillation) and self.taught is None:
+            raise ValueError(f"{loss} on {self.name} needs a teacher. Name one (teacher=, --teacher).")
+
+
+SUITABLE = {
+    "labels": ("logistic", "online_contrastive", "contrastive", "cosent", "multiple_negatives_ranking"),
+    "scores": ("cosent", "cosine_regression"),
+    "positives": ("multiple_negatives_ranking",),
+    "triplets": ("multiple_negatives_ranking", "triplet"),
+}
+_CALLED = {
+    "labels": "labelled pairs", "scores": "graded pairs", "positives": "positives without labels", "triplets": "triplets",
+}  # fmt: skip
+
+
+class Batches(Sampler[list[Key]]):
+    """Which rows stand in which batch of an epoch, as lists of (task, row); the same for every process.
+
+    Each batch holds rows of one task. Tasks take turns at random in proportion to their shares; one that runs out starts
+    again, shuffled anew. Rows that do not fill a last batch wait for another epoch's shuffle. Where the loss ranks
+    against the batch's other rows no input stands in two rows of a batch.
+
+    Parameters
+    ----------
+    tasks
+        At least one.
+    batch_size
+        Rows a batch, over all processes together.
+    seed
+        Decides all of it, together with the epoch.
+
+    Raises
+    ------
+    ValueError
+        If the batch size is below 1 or the shares of the tasks sum to more than 1.
+    """
+
+    def __init__(self, tasks: Sequence[Task], batch_size: int, seed: int = 0) -> None:
+        if batch_size < 1:
+            raise ValueError(f"A batch has at least one row, but got {batch_size}. Give 1 or more.")
+        self.tasks, self.batch_size, self.seed, self.epoch = tasks, batch_size, seed, 0
+        self.counts = _counts(tasks, batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Later epochs shuffle otherwise."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return sum(self.counts)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        turns = rng.permutation(np.repeat(np.arange(len(self.tasks)), self.counts))
+        streams = [
+            self._of(number, np.random.default_rng([self.seed, self.epoch, number]))
+            for number in range(len(self.tasks))
+        ]
+        for number in turns.tolist():
+            yield [(number, row) for row in next(streams[number])]
+
+    def _of(self, number: int, rng: np.random.Generator) -> Iterator[list[int]]:
+        task = self.tasks[number]
+        apart = isinstance(task.loss, MultipleNegativesRanking)
+        while True:
+            order = rng.permutation(len(task.columns)).tolist()
+            size = min(self.batch_size, len(order))
+            made = _apart(order, task.columns, size) if apart else _even(order, size)
+            yield from made
+
+
+def _even(order: list[int], size: int) -> Iterator[list[int]]:
+    return (order[start : start + size] for start in range(0, len(order) - size + 1, size))
+
+
+def _apart(order: list[int], columns: Int[np.ndarray, "n width"], size: int) -> Iterator[list[int]]:
+    """Batches in which no input stands in two rows; a row that would repeat one waits for the next batch.
+
+    A batch is closed early only when no waiting or coming row fits; at least one batch comes.
+    """
+    inputs = [set(row) for row in columns.tolist()]
+    waiting: list[int] = []
+    coming = iter(order)
+    n_made = 0
+    while True:
+        batch: list[int] = []
+        seen: set[int] = set()
+        later: list[int] = []
+        for row in waiting:
+            fits = len(batch) < size and not inputs[row] & seen
+            (batch if fits else later).append(row)
+            seen |= inputs[row] if fits else set()
+        while len(batch) < size and (row := next(coming, -1)) >= 0:
+            fits = not inputs[row] & seen
+            (batch if fits else later).append(row)
+            seen |= inputs[row] if fits else set()
+        if len(batch) < size and (n_made or not batch):
+            return
+        yield batch
+        n_made += 1
+        waiting = later
+
+
+def _counts(tasks: Sequence[Task], batch_size: int) -> list[int]:
+    """Batches of each task in an epoch; all tasks' rows once, unless shares say otherwise."""
+    own = [max(1, len(task.columns) // batch_size) for task in tasks]
+    stated = [task.share for task in tasks]
+    if all(share is None for share in stated):
+        return own
+    left = 1 - sum(share for share in stated if share is not None)
+    n_unstated = sum(count for count, share in zip(own, stated, strict=True) if share is None)
+    if left < -ROUNDING or (n_unstated and left <= ROUNDING):
+        raise ValueError(f"The shares of the tasks sum to {1 - left:.2f}, but all together they are 1. Lower them.")
+    shares = [left * count / n_unstated if share is None else share for count, share in zip(own, stated, strict=True)]
+    return [max(1, round(sum(own) * share / sum(shares))) for share in shares]
+
+
+@dataclass(frozen=True, eq=False)
+class Collator:
+    """Keys of a batch → what the tower and the loss need, of which this process prepares only its own slice of inputs.
+
+    Parameters
+    ----------
+    tasks
+        As in `Batches`.
+    prepare
+        A list of inputs → what the tower's forward takes.
+    rank, world
+        This process's number, and how many there are.
+    """
+
+    tasks: Sequence[Task]
+    prepare: Callable[[list[Any]], Any]
+    rank: int = 0
+    world: int = 1
+
+    def __call__(self, keys: list[Key]) -> dict[str, Any]:
+        """``inputs`` for the tower; ``places`` of this slice's rows among them; of the whole batch what the loss needs."""
+        number = keys[0][0]
+        task, rows = self.tasks[number], np.array([row for _, row in keys])
+        own = np.array_split(rows, self.world)[self.rank]
+        # A process without a row of a tiny batch embeds one all the same, for gradients are exchanged by all.
+        used, places = np.unique(task.columns[own if len(own) else rows[:1]], return_inverse=True)
+        shape = (max(len(own), 1), task.columns.shape[1])
+        batch: dict[str, Any] = {
+            "inputs": self.prepare([task.inputs[place] for place in used]),
+            "places": torch.from_numpy(places.reshape(shape)[: len(own)]),
+            "task": number,
+            "rows": rows,
+        }
+        for name in ("labels", "scores", "components"):
+            if (values := getattr(task, name)) is not None:
+                batch[name] = torch.from_numpy(np.asarray(values)[rows])
+        if task.scores is not None:
+            low, high = float(np.min(task.scores)), float(np.max(task.scores))
+            batch["scores"] = ((batch["scores"] - low) / (high - low)).float()
+        if task.taught is not None:
+            batch["taught"] = torch.from_numpy(task.taught[task.columns[rows][:, :2]])
+        return batch

@@ -1,0 +1,105 @@
+"""Checkpoints that survive kill -9: one counts only after its marker says that all its files are whole.
+
+The checkpoints themselves are the Trainer's own. They hold pickles (optimizer, random states), which torch reads as plain
+data; load them from folders that you trust alone.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from textsiam.data.files import remove, replacing
+
+MARKER, RUN, STATE = "complete.json", "run.json", "trainer_state.json"
+
+
+class Marker(TrainerCallback):
+    """Writes the completion marker into each checkpoint, with the size of every file that belongs to it."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """The Trainer has just written one."""
+        if not state.is_world_process_zero:
+            return
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        with replacing(folder / MARKER) as temporary:
+            temporary.write_text(
+                json.dumps({file.name: file.stat().st_size for file in _files(folder)}), encoding="utf-8"
+            )
+
+
+def latest(folder: Path) -> Path | None:
+    """The last complete checkpoint, or None."""
+    complete = [path for path in folder.glob("checkpoint-*") if _is_complete(path)]
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def remove_incomplete(folder: Path) -> list[str]:
+    """Delete checkpoints that an interruption left half-written; their names."""
+    broken = [path for path in folder.glob("checkpoint-*") if not _is_complete(path)]
+    for path in broken:
+        remove(path)
+    return sorted(path.name for path in broken)
+
+
+def claim(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Make the folder this run's own, or find that it is.
+
+    Raises
+    ------
+    ValueError
+        If it holds the checkpoints of another run; the text names the settings that differ.
+    """
+    file = folder / RUN
+    if file.exists():
+        told = json.loads(file.read_text(encoding="utf-8"))
+        differing = [name for name in settings if told.get(name) != settings[name]]
+        if differing:
+            changes = ", ".join(f"{name} {told.get(name)!r} → {settings[name]!r}" for name in differing[:5])
+            raise ValueError(
+                f"{folder} holds the checkpoints of an unfinished run with other settings ({changes}). "
+                "Go on with those, start anew (restart=True, --restart), or name another output."
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as temporary:
+        temporary.write_text(json.dumps(dict(settings), indent=1), encoding="utf-8")
+
+
+def is_finished(checkpoint: Path) -> bool:
+    """Whether the run ended with this checkpoint: all steps made, or early stopping out of patience."""
+    state = state_of(checkpoint)
+    stopping = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback", {})
+    patience = stopping.get("args", {}).get("early_stopping_patience", float("inf"))
+    spent = stopping.get("attributes", {}).get("early_stopping_patience_counter", 0)
+    return bool(state["global_step"] >= state["max_steps"] or spent >= patience)
+
+
+def best_of(checkpoint: Path) -> Path:
+    """The checkpoint with the best metric of the run, as this one knows it; itself where none is known or left."""
+    name = state_of(checkpoint).get("best_model_checkpoint")
+    # By its name: the folder may have been moved since.
+    best = checkpoint.parent / Path(name).name if name else checkpoint
+    return best if _is_complete(best) else checkpoint
+
+
+def state_of(checkpoint: Path) -> dict[str, Any]:
+    """What the Trainer recorded: steps, log history, best metric."""
+    told: dict[str, Any] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    return told
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    try:
+        told = json.loads((checkpoint / MARKER).read_text(encoding="utf-8"))
+        return all((checkpoint / name).stat().st_size == size for name, size in told.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(
+        file for file in folder.iterdir() if file.is_file() and file.name != MARKER and not file.name.startswith(".")
+    )

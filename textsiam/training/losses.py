@@ -1,0 +1,393 @@
+"""Losses on embeddings. None of them sees the model, so each is a few lines and serves any tower.
+
+A loss gets an `EmbeddedBatch` and returns one number to minimise. It names the kinds of data that it can use, and is
+refused before the run if it cannot use what it was given. Scores are the similarities of `textsiam.scoring.similarity`, the
+same lines as at inference, whose gradients are finite on equal and on zero rows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss, relu
+
+from textsiam.scoring.similarity import cosine_matrix, paired_cosine, paired_euclidean
+
+Scalar = Float[Tensor, ""]
+
+# What data a loss can use: pairs with labels, with graded scores, positives alone, or triplets.
+KINDS = ("labels", "scores", "positives", "triplets")
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedBatch:
+    """A batch after the encoder.
+
+    Parameters
+    ----------
+    first, second
+        (n, dim) embeddings of each row's two inputs; of triplets the anchor and the positive.
+    labels
+        (n,) of 0 and 1, or None.
+    scores
+        (n,) graded similarities scaled to 0 … 1 over the data set, or None.
+    negatives
+        (n, k, dim) embeddings of k negatives a row, or None.
+    components
+        (n, 2 + k) the positive component of each input: inputs of one component mean the same. None: all differ.
+    taught
+        (n, 2, teacher dim) what a teacher embeds the first and second input to, or None.
+    """
+
+    first: Float[Tensor, "n dim"]
+    second: Float[Tensor, "n dim"]
+    labels: Int[Tensor, " n"] | None = None
+    scores: Float[Tensor, " n"] | None = None
+    negatives: Float[Tensor, "n k dim"] | None = None
+    components: Int[Tensor, "n _"] | None = None
+    taught: Float[Tensor, "n 2 _"] | None = None
+
+    @property
+    def targets(self) -> Shaped[Tensor, " n"]:
+        """Scores where there are any, else labels."""
+        found = self.scores if self.scores is not None else self.labels
+        if found is None:
+            raise ValueError(
+                "This loss needs labels or scores, but the batch has neither. Give labelled or graded pairs."
+            )
+        return found
+
+
+@runtime_checkable
+class Fittable(Protocol):
+    """A loss that is fitted to the start's scores before the first step."""
+
+    def fitted(self, scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> "Loss":
+        """The loss to train with, for pairs that the start scores so."""
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """What `train` minimises."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of data it can use, from `KINDS`."""
+
+    def __call__(self, batch: EmbeddedBatch) -> Scalar:
+        """One number, smaller is better, differentiable in the embeddings."""
+
+
+# Distances are similarities turned round: 0 for equal rows.
+_DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cosine": lambda first, second: 1 - paired_cosine(first, second),
+    "euclidean": lambda first, second: -paired_euclidean(first, second),
+}
+
+
+def _distance(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+    if name not in _DISTANCES:
+        raise ValueError(f"There is no distance {name!r}. Use one of {', '.join(_DISTANCES)}.")
+    return _DISTANCES[name]
+
+
+@dataclass(frozen=True)
+class Contrastive:
+    """Pull positives together, push negatives apart until `margin`: ½ y d² + ½ (1 - y) max(0, margin - d)², the mean.
+
+    Hadsell, Chopra & LeCun 2006, "Dimensionality reduction by learning an invariant mapping", equation 4.
+
+    Parameters
+    ----------
+    margin
+        Negatives farther than this cost nothing. Cosine distances lie in 0 … 2.
+    distance
+        ``cosine`` (1 - cosine) or ``euclidean``.
+
+    Examples
+    --------
+    >>> equal = torch.tensor([[1.0, 0.0]])
+    >>> float(Contrastive(margin=0.5)(EmbeddedBatch(equal, equal, labels=torch.tensor([0]))))
+    0.125
+    """
+
+    margin: float = 0.5
+    distance: str = "cosine"
+    kinds: ClassVar[tuple[str, ...]] = ("labels",)
+
+    def __post_init__(self) -> None:
+        _distance(self.distance)
+
+    def __call__(self, batch: EmbeddedBatch) -> Scalar:
+        d, y = _distance(self.distance)(batch.first, batch.second), batch.targets
+        return (0.5 * (y * d**2 + (1 - y) * relu(self.margin - d) ** 2)).mean()
+
+
+@dataclass(frozen=True)
+class OnlineContrastive:
+    """`Contrastive` on the batch's hard pairs alone, summed: positives farther apart than the closest negative, and reverse.
+
+    Hard pairs as in Reimers & Gurevych's sentence-transformers (``OnlineContrastiveLoss``); the loss is Hadsell's equation 4
+    without the half, a sum because the number of hard pairs falls as training succeeds.
+
+    Parameters
+    ----------
+    margin, distance
+        As for `Contrastive`.
+
+    Examples
+    --------
+    >>> a, b = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> float(OnlineContrastive()(EmbeddedBatch(a, b, labels=torch.tensor([1, 0]))))  # all well apart
+    0.0
+    """
+
+    margin: float = 0.5
+    distance: str = "cosine"
+    kinds: ClassVar[tuple[str, ...]] = ("labels",)
+
+    def __post_init__(self) -> None:
+        _distance(self.distance)
+
+    def __call__(self, batch: EmbeddedBatch) -> Scalar:
+        d, same = _distance(self.distance)(batch.first, batch.second), batch.targets == 1
+        positive, negative = d[same], d[~same]
+        # A lone pair of its kind has no rival to be harder than: its own kind's mean stands in.
+        farthest = positive.max() if len(positive) > 1 else negative.mean()
+        closest = negative.min() if len(negative) > 1 else positive.mean()
+        return (positive[positive > closest] ** 2).sum() + (
+            relu(self.margin - negative[negative < farthest]) ** 2
+        ).sum()
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """The cosine, scaled, as the log-odds of meaning the same: binary cross-entropy of σ(scale · (cos - threshold)), the mean.
+
+    Zhai et al. 2023, "Sigmoid loss for language image pre-training", equation 1, on given pairs, with a fixed scale and bias.
+    Every pair counts, hard or not, and scores end up near their probabilities.
+
+    Parameters
+    ----------
+    scale
+        Steepness: at 20 the odds change by e for every 0.05 of cosine.
+    threshold
+        The cosine of even odds. None: `fitted` to the start, as `train` does.
+
+    Examples
+    --------
+    >>> equal = torch.tensor([[1.0, 0.0]])
+    >>> round(float(Logistic(20.0, 0.8)(EmbeddedBatch(equal, equal, labels=torch.tensor([1])))), 4)  # log(1 + e⁻⁴)
+    0.0181
+    """
+
+    scale: float = 20.0
+    threshold: float | None = None
+    kinds: ClassVar[tuple[str, ...]] = ("labels",)
+
+    def __call__(self, batch: EmbeddedBatch) -> Scalar:
+        if self.threshold is None:
+            raise ValueError("This loss needs the cosine of even odds: give a threshold, or fit it to scores (fitted).")
+        odds = self.scale * (paired_cosine(batch.first, batch.second) - self.threshold)
+        return binary_cross_entropy_with_logits(odds, batch.targets.to(odds.dtype))
+
+    def fitted(self, scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> "Logistic":
+        """The loss with the threshold at which these cosines predict as many positives as there are; a given one is kept."""
+        from scipy.optimize import brentq
+        from scipy.special import expit
+
+        share = float(np.clip(np.mean(labels), 0.01, 0.99))
+        found = brentq(lambda t: float(expit(self.scale * (scores - t)).mean()) - share, -3.0, 3.0)
+        return self if self.threshold is not None else Logistic(self.scale, round(found, 4))
+
+
+@dataclass(frozen=True)
+class Triplet:
+    """The anchor shall be closer to its positive than to each negative by `margin`: max(0, d(a, p) - d(a, n) + margin), the mean.
+
+    Schroff, Kalenichenko & Philbin 2015, "FaceNet", equation 3 (distances there are squared; here they are not).
+
+    Examples
+    --------
+    >>> a, n = torch.tensor([[1.0, 0.0]]), torch.tensor([[[0.0, 1.0]]])
+    >>> float(Triplet(margin=0.5)(EmbeddedBatch(a, a, negatives=n)))
+    0.0
+    """
+
+    margin: float = 0.3
+    distance: str = "cosine"
+    kinds: ClassVar[tuple[str, ...]] = ("triplets",)
+
+    def __post_init__(self) -> None:
+        _distance(self.distance)
+
+    def __call__(self, batch: EmbeddedBatch) -> Scalar:
+        if batch.negatives is None:
+            raise ValueError("The triplet loss needs negatives, but the batch has none. Give triplets.")
+        distance, (n, k, dim) = _distance(self.distance), batch.negatives.shape
+        anchors = batch.first[:, None].expand(n, k, dim).reshape(n * k, dim)
+        apart = distance(anchors, batch.negatives.reshape(n * k, dim)).reshape(n, k)
+        return relu(distance(batch.first, batch.second)[:, None] - apart + self.margin).mean()
+
+
+@dataclass(frozen=True)
+class MultipleNegativesRanking:
+    """Each anchor shall find its positive among all second texts and negatives of the batch: cross-entropy of scaled cosines.
+
+    Henderson et al. 2017, "Efficient natural language response suggestion", equation 4, with the cosine scaled (van den Oord
+    et al. 2018, InfoNCE). A candidate of the anchor's own positive component is no negative, and is masked. Of labelled
+    pairs the positives are anchors, and every second text is a candidate.
+
+    Parameters
+    ----------
+    scale
+        1 / temperature.
+    symmetric
+        Let each positive find its anchor too, and take the mean of both.
+
+    Examples
+    --------
+    >>> rows = torch.eye(2)
+    >>> round(float(MultipleNegativesRanking(scale=1.0)(EmbeddedBatch(rows, rows))), 4)  # -log(e / (e + 1))
+    0.3133
+    """
+
+    scale: float = 20.0
+    symmetric: bool = False
+    kinds: ClassVar[tuple[str, ...]] = ("positives", "triplets", "labels")
+
+    def __call__(self, batch: EmbeddedBatch) -> Scalar:
+        anchors = _places(batch.labels == 1) if batch.labels is not None else torch.arange(len(batch.first))
+        if not len(anchors):
+            return batch.first.sum() * 0.0
+        anchors = anchors.to(batch.first.device)
+        extra = [] if batch.negatives is None else [batch.negatives.flatten(0, 1)]
+        scores = self.scale * cosine_matrix(batch.first[anchors], torch.cat([batch.second, *extra]))
+        if batch.components is not None:
+            columns = batch.components
+            candidates = torch.cat([columns[:, 1], columns[:, 2:].flatten()])
+            scores = _masked(scores, columns[anchors, 0][:, None] == candidates[None, :], anchors)
+        loss = cross_entropy(scores, anchors)
+        if self.symmetric:
+            back = scores[:, anchors].T
+            loss = (loss + cross_entropy(back, torch.arange(len(back), device=back.device))) / 2
+        return loss
+
+
+@dataclass(frozen=True)
+class CoSENT:
+    """Pairs that rank higher shall score higher: log(1 + Σ exp(scale · (cos_j - cos_i))) over all i that rank above j.
+
+    Su 2022, "CoSENT: a more efficient sentence vector scheme than Sentence-BERT" (kexue.fm/archives/8847). Only the order of
+    labels or scores counts.
+
+    Parameters
+    ----------
+    scale
+        1 / temperature.
+
+    Examples
+    --------
+    >>> a, b = torch.eye(2), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    >>> round(float(CoSENT(scale=1.0)(EmbeddedBatch(a, b, labels=torch.tensor([1, 0])))), 4)  # log(1 + 1/e)
+    0.3133
+    """
+
+    scale: float = 20.0
+    kinds: ClassVar[tuple[str, ...]] = ("labels", "scores")
+
+    def __call__(self, batch: EmbeddedBatch) -> Scalar:
+        scores, targets = self.scale * paired_cosine(batch.first, batch.second), batch.targets
+        differences = (scores[None, :] - scores[:, None])[targets[:, None] > targets[None, :]]
+        return torch.logsumexp(torch.cat([differences.new_zeros(1), differences]), dim=0)
+
+
+@dataclass(frozen=True)
+class CosineRegression:
+    """The cosine shall equal the score (scaled to 0 … 1) or the label: the mean squared difference.
+
+    Reimers & Gurevych 2019, "Sentence-BERT", section 3, regression objective.
+
+    Examples
+    --------
+    >>> a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    >>> float(CosineRegression()(EmbeddedBatch(a, b, scores=torch.tensor([0.5]))))
+    0.25
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("scores", "labels")
+
+    def __call__(self, batch: EmbeddedBatch) -> Scalar:
+        scores = paired_cosine(batch.first, batch.second)
+        return mse_loss(scores, batch.targets.to(scores.dtype))
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Embed as a teacher does: match its embeddings, or only the similarities between them.
+
+    ``embeddings``: the mean squared difference (Reimers & Gurevych 2020, "Making monolingual sentence embeddings
+    multilingual", equation 1); both must have the same dimension. ``similarities``: the mean squared difference between
+    the two matrices of cosines of all the batch's texts (Tung & Mori 2019, "Similarity-preserving knowledge
+    distillation", equation 4, on cosines); any dimensions.
+
+    Parameters
+    ----------
+    match
+        ``similarities`` or ``embeddings``.
+
+    Examples
+    --------
+    >>> rows = torch.eye(2)
+    >>> float(Distillation()(EmbeddedBatch(rows, rows, taught=torch.stack([rows, rows], 1))))
+    0.0
+    """
+
+    match: str = "similarities"
+    kinds: ClassVar[tuple[str, ...]] = KINDS
+
+    def __post_init__(self) -> None:
+        if self.match not in ("similarities", "embeddings"):
+            raise ValueError(
+                f"Distillation matches similarities or embeddings, but got {self.match!r}. Name one of them."
+            )
+
+    def __call__(self, batch: EmbeddedBatch) -> Scalar:
+        if batch.taught is None:
+            raise ValueError("Distillation needs a teacher, but none was given. Name one (teacher=, --teacher).")
+        learned = torch.cat([batch.first, batch.second])
+        taught = torch.cat([batch.taught[:, 0], batch.taught[:, 1]])
+        if self.match == "similarities":
+            return mse_loss(cosine_matrix(learned, learned), cosine_matrix(taught, taught))
+        if learned.shape != taught.shape:
+            raise ValueError(
+                f"The teacher embeds into {taught.shape[1]} dimensions, the student into {learned.shape[1]}: their embeddings "
+                "cannot be equal. Match similarities instead."
+            )
+        return mse_loss(learned, taught)
+
+
+LOSSES: dict[str, type[Loss]] = {
+    "logistic": Logistic,
+    "contrastive": Contrastive,
+    "online_contrastive": OnlineContrastive,
+    "triplet": Triplet,
+    "multiple_negatives_ranking": MultipleNegativesRanking,
+    "cosent": CoSENT,
+    "cosine_regression": CosineRegression,
+    "distillation": Distillation,
+}
+
+
+def _places(mask: Bool[Tensor, " n"]) -> Int[Tensor, " m"]:
+    return mask.nonzero().flatten()
+
+
+def _masked(scores: Float[Tensor, "m c"], same: Bool[Tensor, "m c"], own: Int[Tensor, " m"]) -> Float[Tensor, "m c"]:
+    """Scores without the candidates that mean the same as the anchor, but for its own."""
+    keep = torch.zeros_like(same).scatter(1, own[:, None], value=True)
+    return scores.masked_fill(same & ~keep, float("-inf"))

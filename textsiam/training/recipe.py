@@ -1,0 +1,136 @@
+"""How a run goes: the hyper-parameters, with the defaults that did best (see benchmarks/LOG.md for those that did not)."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyper-parameters of fine-tuning.
+
+    Parameters
+    ----------
+    epochs
+        Times that all rows are seen; may be a fraction.
+    max_steps
+        Stop after so many updates, whatever `epochs` says; None: as `epochs` says.
+    batch_size
+        Rows an update and process.
+    learning_rate
+        Of AdamW at its highest: it rises over the first `warmup` share of the steps and falls linearly to 0.
+    warmup
+        Share of the steps, 0 to 1.
+    weight_decay
+        Of AdamW, on matrices only.
+    dropout
+        Probability, for every dropout of the transformer.
+    keep
+        Share of the start's weights in the result, 0 to 1: start · keep + trained · (1 - keep). What the start could do on
+        other data is largely kept, at a small price on this (Wortsman et al. 2022, "Robust fine-tuning of zero-shot
+        models", equation 1, with α = 1 - keep).
+    hard_negatives
+        Texts mined for each positive pair without labels, as negatives (see `mine_negatives`).
+    lora
+        Rank of low-rank adapters trained in place of the weights, merged in the result; None trains all weights.
+    recompute
+        Hold activations of one group of texts only: for batches of thousands, at a third more time.
+    evaluations
+        How often the validation metric is measured and a checkpoint saved, evenly over the run.
+    patience
+        Stop after so many evaluations without a better metric; None: never.
+    bf16
+        Mixed precision; None: where a CUDA device computes bf16 natively.
+    random_start
+        Begin with random weights instead of the model's own.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+
+    Examples
+    --------
+    >>> Recipe().changed(epochs=1, batch_size=32).batch_size
+    32
+    """
+
+    epochs: float = 2.0
+    max_steps: int | None = None
+    batch_size: int = 64
+    learning_rate: float = 1e-4
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    dropout: float = 0.0
+    keep: float = 0.0
+    hard_negatives: int = 0
+    lora: int | None = None
+    recompute: bool = False
+    evaluations: int = 4
+    patience: int | None = None
+    bf16: bool | None = None
+    random_start: bool = False
+
+    def __post_init__(self) -> None:
+        positive = ("epochs", "batch_size", "learning_rate", "evaluations", "max_steps", "lora", "patience")
+        for name in positive:
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"{name} is a number above 0, but got {value}. Correct it.")
+        for name in ("warmup", "dropout", "keep"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise ValueError(f"{name} is a share from 0 to 1, but got {value}. Correct it.")
+        if self.weight_decay < 0 or self.hard_negatives < 0:
+            raise ValueError(
+                f"weight_decay and hard_negatives are at least 0, but got {self.weight_decay} and {self.hard_negatives}. "
+                "Correct them."
+            )
+        if self.random_start and (self.keep or self.lora):
+            raise ValueError("A random start has nothing worth keeping or adapting: leave out keep and lora.")
+
+    def changed(self, **changes: Any) -> "Recipe":
+        """The recipe with these hyper-parameters otherwise.
+
+        Raises
+        ------
+        ValueError
+            If there is no such hyper-parameter, or its value is out of range.
+        """
+        names = [field.name for field in fields(self)]
+        if unknown := sorted(set(changes) - set(names)):
+            raise ValueError(f"There is no hyper-parameter {', '.join(unknown)}. There are: {', '.join(names)}.")
+        if changes.get("random_start"):
+            changes = {"keep": 0.0, **changes}
+        return replace(self, **changes)
+
+    def arguments(self, n_steps: int, n_an_epoch: int, *, is_validated: bool) -> dict[str, Any]:
+        """Transformers' TrainingArguments, as keywords, for a run of `n_steps` updates."""
+        every = max(1, n_steps // self.evaluations)
+        return {
+            "max_steps": n_steps,
+            "num_train_epochs": max(1.0, n_steps / n_an_epoch),
+            "per_device_train_batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "warmup_steps": int(self.warmup * n_steps),
+            "weight_decay": self.weight_decay,
+            "lr_scheduler_type": "linear",
+            "logging_steps": max(1, min(25, n_steps // 20)),
+            "logging_nan_inf_filter": False,
+            "save_strategy": "steps",
+            "save_steps": every,
+            "save_total_limit": 2,
+            "eval_strategy": "steps" if is_validated else "no",
+            "eval_steps": every,
+            "load_best_model_at_end": is_validated,
+            "metric_for_best_model": "eval_metric" if is_validated else None,
+            "greater_is_better": True if is_validated else None,
+            "restore_callback_states_from_checkpoint": False,
+            "remove_unused_columns": False,
+            "ddp_find_unused_parameters": False,
+            "report_to": "none",
+            "disable_tqdm": True,
+        }
+
+    def to_json(self) -> Mapping[str, Any]:
+        """Plain values."""
+        return asdict(self)

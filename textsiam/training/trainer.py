@@ -1,0 +1,259 @@
+"""The training loop: transformers' Trainer, of which only the data, the loss on embeddings and the evaluation are ours.
+
+Everything else is its own: TrainingArguments, callbacks, tracking, mixed precision, several processes, checkpoints.
+The module knows nothing of texts: `tower` may be any ``nn.Module`` that maps a batch of inputs to vectors.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from textsiam.training.batches import Batches, Collator, Key, Task
+from textsiam.training.checkpoints import Marker
+from textsiam.training.losses import EmbeddedBatch
+from textsiam.training.validation import judge
+
+N_INPUTS_A_PASS = 256
+
+Prepare = Callable[[list[Any]], Any]
+
+
+class TwinTrainer(Trainer):
+    """transformers' Trainer for twins: batches of pairs through one tower, a loss on all processes' embeddings together.
+
+    Parameters
+    ----------
+    tower
+        An ``nn.Module``; its forward takes what `prepare` returns (a mapping as keywords) and gives (inputs, dim).
+    tasks
+        What to learn from; each with its loss.
+    arguments
+        transformers' TrainingArguments; ``per_device_train_batch_size`` counts rows of a task.
+    prepare
+        A list of inputs → what the tower's forward takes.
+    validation
+        Held-out tasks; their mean metric is ``eval_metric``.
+    callbacks
+        transformers' callbacks, beside its own.
+
+    Raises
+    ------
+    ValueError
+        If a task's loss cannot use its data.
+    """
+
+    def __init__(
+        self,
+        tower: nn.Module,
+        tasks: Sequence[Task],
+        arguments: TrainingArguments,
+        prepare: Prepare = torch.stack,
+        *,
+        validation: Sequence[Task] = (),
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> None:
+        for task in tasks:
+            task.check()
+        self.tasks, self.prepare, self.validation = tasks, prepare, validation
+        super().__init__(
+            model=tower,
+            args=arguments,
+            data_collator=lambda keys: keys,
+            train_dataset=_Keys(tasks),
+            eval_dataset=_Keys(validation) if validation else None,
+            callbacks=[Marker(), Guard(self), Interruption(), *callbacks],
+        )
+        self.remove_callback(PrinterCallback)
+        self.last_rows: tuple[int, Int[np.ndarray, " n"]] = (0, np.empty(0, dtype=np.int64))
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches as `Batches` plans them; each process prepares its own slice."""
+        world = self.args.world_size
+        plan = Batches(self.tasks, self._train_batch_size * world, self.args.seed)
+        return _Loader(
+            _Keys(self.tasks),
+            batch_sampler=plan,
+            collate_fn=Collator(self.tasks, self.prepare, self.args.process_index, world),
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.device.type == "cuda",
+        )
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """The task's loss on the embeddings of the whole batch, over all processes."""
+        self.last_rows = inputs["task"], inputs["rows"]
+        batch = self._embedded(embed(model, inputs["inputs"]), inputs)
+        loss = self.tasks[inputs["task"]].loss(batch)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(self._told_of_infinite(batch, float(loss)))
+        return (loss, batch) if return_outputs else loss
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """The metric of each held-out task, and their mean as ``eval_metric``; every process measures all of it."""
+        self.model.eval()
+        found = {task.name: judge(task, self.embed_inputs(task.inputs)) for task in self.validation}
+        metrics = {f"{metric_key_prefix}_{name}_{judged.metric}": judged.value for name, judged in found.items()}
+        metrics[f"{metric_key_prefix}_metric"] = float(np.mean([judged.value for judged in found.values()]))
+        self.log(metrics)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def embed_inputs(self, inputs: Sequence[Any]) -> Float[np.ndarray, "n dim"]:
+        """Vectors of these inputs by the tower as it is, in evaluation mode."""
+        self.model.eval()
+        vectors = []
+        with torch.inference_mode():
+            for start in range(0, len(inputs), N_INPUTS_A_PASS):
+                prepared = self._prepare_input(self.prepare(list(inputs[start : start + N_INPUTS_A_PASS])))
+                vectors.append(embed(self.model, prepared).float().cpu().numpy())
+        return np.concatenate(vectors)
+
+    def _embedded(self, vectors: Float[Tensor, "m dim"], inputs: Mapping[str, Any]) -> EmbeddedBatch:
+        """The rows of all processes, of which this one's carry gradients."""
+        # In fp32: under mixed precision a tower may answer in bf16, in which a margin of .001 is lost.
+        rows = vectors.float()[inputs["places"]]
+        if self.args.world_size > 1:
+            rows = gather_rows(rows, len(inputs["rows"]), self.args.process_index, self.args.world_size)
+        return EmbeddedBatch(
+            rows[:, 0],
+            rows[:, 1],
+            labels=inputs.get("labels"),
+            scores=inputs.get("scores"),
+            negatives=rows[:, 2:] if rows.shape[1] > 2 else None,  # noqa: PLR2004
+            components=inputs.get("components"),
+            taught=inputs.get("taught"),
+        )
+
+    def _told_of_infinite(self, batch: EmbeddedBatch, loss: float) -> str:
+        finite = torch.isfinite(batch.first).all(1) & torch.isfinite(batch.second).all(1)
+        task = self.tasks[self.last_rows[0]]
+        wrong = self.last_rows[1][~finite.cpu().numpy()] if not bool(finite.all()) else self.last_rows[1]
+        few = ", ".join(str(task.rows[row]) for row in wrong[:10]) + (", …" if len(wrong) > 10 else "")  # noqa: PLR2004
+        return (
+            f"The loss became {loss} at step {self.state.global_step + 1}, on {task.name}, rows {few}. "
+            "Look at these rows; if they are sound, lower the learning rate or the loss's scale. "
+            "The last checkpoint is as it was."
+        )
+
+
+def embed(tower: nn.Module, prepared: Any) -> Float[Tensor, "n dim"]:
+    """The tower's vectors of what `prepare` returned: a mapping becomes keywords."""
+    return cast("Tensor", tower(**prepared) if isinstance(prepared, Mapping) else tower(prepared))
+
+
+def gather_rows(rows: Float[Tensor, "own width dim"], n: int, rank: int, world: int) -> Float[Tensor, "n width dim"]:
+    """The rows of all processes in order; gradients reach this process's own.
+
+    Every process computes the whole batch's loss, and its gradient through its own rows; the average over processes that
+    torch then takes would be too small by their number, so gradients are scaled by it. The sum is exactly the gradient
+    that one process with the whole batch would get.
+    """
+    import torch.distributed as dist
+
+    sizes = [len(part) for part in np.array_split(np.arange(n), world)]
+    padded = rows.new_zeros((max(sizes), *rows.shape[1:]))
+    padded[: len(rows)] = rows.detach()
+    gathered = [torch.empty_like(padded) for _ in range(world)]
+    dist.all_gather(gathered, padded)
+    if rows.requires_grad:
+        rows.register_hook(lambda gradient: gradient * world)  # type: ignore[no-untyped-call]
+    parts = [
+        rows if place == rank else part[:size] for place, (part, size) in enumerate(zip(gathered, sizes, strict=True))
+    ]
+    return torch.cat(parts)
+
+
+class Guard(TrainerCallback):
+    """Stops before a gradient that is NaN or infinite reaches the weights; names the rows of its batch."""
+
+    def __init__(self, trainer: TwinTrainer) -> None:
+        self.trainer = trainer
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """See the class."""
+        if self.trainer.accelerator.scaler is not None:
+            return  # fp16 meets infinite gradients by design, and skips those steps itself
+        gradients = [w.grad for w in self.trainer.model.parameters() if w.grad is not None]
+        if gradients and not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
+            number, rows = self.trainer.last_rows
+            task = self.trainer.tasks[number]
+            few = ", ".join(str(task.rows[row]) for row in rows[:10]) + (", …" if len(rows) > 10 else "")  # noqa: PLR2004
+            raise FloatingPointError(
+                f"The gradient became NaN or infinite at step {state.global_step + 1}, on {task.name}, rows {few}. "
+                "Lower the learning rate or the loss's scale. The last checkpoint is as it was."
+            )
+
+
+class Interruption(TrainerCallback):
+    """On the first Ctrl-C the step is finished, a checkpoint is saved and KeyboardInterrupt raised; a second stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.before: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Listen."""
+        if threading.current_thread() is threading.main_thread():
+            self.before = signal.signal(signal.SIGINT, self._ask)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Save and stop, if asked to."""
+        if self.asked:
+            control.should_save = control.should_training_stop = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """The checkpoint is there: leave."""
+        if self.asked:
+            self.stop()
+            raise KeyboardInterrupt
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Listen no more."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Give Ctrl-C back to whom it belonged."""
+        if self.before is not None:
+            signal.signal(signal.SIGINT, self.before)
+            self.before = None
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        self.stop()
+
+
+class _Keys(Dataset[Key]):
+    """The batch sampler's keys, as they are: the collator looks rows up."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self.n_rows = sum(len(task.columns) for task in tasks)
+
+    def __getitem__(self, key: Key) -> Key:
+        return key
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+
+class _Loader(DataLoader[Any]):
+    """A DataLoader that tells its plan the epoch; the Trainer's own skipping on resumption reaches the plan likewise."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Later epochs shuffle otherwise."""
+        self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]

@@ -1,0 +1,79 @@
+"""How a held-out task is judged: by the metric that its kind of data allows, with what training changed and how sure that is."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from textsiam.data.splitting import dependence
+from textsiam.evaluation import average_precision, reciprocal_ranks, spearman
+from textsiam.scoring.intervals import bootstrap
+from textsiam.scoring.similarity import paired_cosine
+from textsiam.training.batches import Task
+
+# Rows of positives ranked against each other: the matrix of scores stays small, and the figure comparable.
+N_RANKED = 1_000
+N_DRAWS = 500
+
+
+class Judged(NamedTuple):
+    """A metric's name, and what it is computed from: the truth and the scores of each row."""
+
+    metric: str
+    figure: Callable[[Any, Any], float]
+    truth: Shaped[np.ndarray, " n"]
+    scores: Float[np.ndarray, " n"]
+
+    @property
+    def value(self) -> float:
+        """The metric; larger is better."""
+        return self.figure(self.truth, self.scores)
+
+
+def judge(task: Task, vectors: Float[np.ndarray, "m dim"]) -> Judged:
+    """The metric that the task's kind allows, with what it is computed from.
+
+    ``average_precision`` of labels, ``spearman`` of scores, the mean ``reciprocal_rank`` of positives among the first 1,000
+    rows' seconds, or the ``accuracy`` of triplets: how often the positive is closer than every negative.
+
+    Parameters
+    ----------
+    task
+        Held out.
+    vectors
+        One a distinct input of the task.
+    """
+    if task.kind == "labels":
+        return Judged("average_precision", average_precision, np.asarray(task.labels), _cosines(task, vectors))
+    if task.kind == "scores":
+        return Judged("spearman", spearman, np.asarray(task.scores), _cosines(task, vectors))
+    if task.kind == "triplets":
+        rivals = np.max([_cosines(task, vectors, 0, place) for place in range(2, task.columns.shape[1])], axis=0)
+        return _rowwise("accuracy", (_cosines(task, vectors) > rivals).astype(np.float64))
+    rows = slice(0, N_RANKED)
+    first, second = (vectors[task.columns[rows, side]] for side in (0, 1))
+    of = task.columns if task.components is None else task.components
+    return _rowwise("reciprocal_rank", reciprocal_ranks(first, second, of[rows, :1] == of[rows, 1][None, :]))
+
+
+def compare(task: Task, before: Judged, after: Judged, seed: int) -> dict[str, Any]:
+    """The metric before and after, and the difference, each with its 95 % interval over components; plain values."""
+    of = task.columns if task.components is None else task.components
+    how: dict[str, Any] = {"components": dependence(of)[: len(after.truth)], "n_draws": N_DRAWS, "seed": seed}
+    return {
+        "metric": after.metric,
+        "rows": len(after.truth),
+        "before": list(bootstrap(before.figure, before.truth, before.scores, **how)),
+        "after": list(bootstrap(after.figure, after.truth, after.scores, **how)),
+        "difference": list(bootstrap(after.figure, after.truth, after.scores, minus=before.scores, **how)),
+    }
+
+
+def _rowwise(metric: str, values: Float[np.ndarray, " n"]) -> Judged:
+    return Judged(metric, lambda _, scores: float(np.mean(scores)), values, values)
+
+
+def _cosines(task: Task, vectors: Float[np.ndarray, "m dim"], left: int = 0, right: int = 1) -> Float[np.ndarray, " n"]:
+    wide = vectors.astype(np.float64)
+    return np.asarray(paired_cosine(wide[task.columns[:, left]], wide[task.columns[:, right]]))
