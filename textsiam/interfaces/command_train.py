@@ -96,7 +96,7 @@ def train(
             say(f"{name}: {len(part):,} rows, columns: {mapped(part.mapping)}")
         aside = sum((part.set_aside for part in parts.values()), SetAside())
         say_set_aside(aside, set_aside)
-        recipe = dict(
+        recipe: dict[str, Any] = dict(
             epochs=epochs, max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate, keep=keep,
             hard_negatives=hard_negatives, lora=lora, recompute=recompute or None, patience=patience, bf16=bf16,
             random_start=random_start or None,
@@ -126,17 +126,15 @@ def train(
 
 
 def _mixture(parts: dict[str, Any], loss: str | None, shares: str | None) -> Any:
-    losses = (loss or "").split(",") if loss else [None]
-    numbers = [_number(part) for part in shares.split(",")] if shares else [None]
+    losses: list[Any] = loss.split(",") if loss else [None]
+    numbers: list[Any] = [_number(part) for part in shares.split(",")] if shares else [None] * len(parts)
+    losses *= len(parts) if len(losses) == 1 else 1
     for what, given in (("losses", losses), ("shares", numbers)):
-        if len(given) not in (1, len(parts)):
+        if len(given) != len(parts):
             raise ValueError(
-                f"{len(parts)} files came with {len(given)} {what}. Give one for each file, or one for all."
+                f"{len(parts)} files came with {len(given)} {what}. Give one for each file, or one loss for all."
             )
-    losses, numbers = (list(given) * (len(parts) if len(given) == 1 else 1) for given in (losses, numbers))
-    if len(parts) == 1:
-        return {name: (part, losses[0]) for name, part in parts.items()}
-    return {name: (part, a, b) for (name, part), a, b in zip(parts.items(), losses, numbers, strict=True)}
+    return {name: (part, own, share) for (name, part), own, share in zip(parts.items(), losses, numbers, strict=True)}
 
 
 def _number(text: str) -> float:

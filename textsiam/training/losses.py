@@ -131,7 +131,7 @@ class Contrastive:
 class OnlineContrastive:
     """`Contrastive` on the batch's hard pairs alone, summed: positives farther apart than the closest negative, and reverse.
 
-    Hard pairs as in Reimers & Gurevych's sentence-transformers (``OnlineContrastiveLoss``); the loss is Hadsell's equation 4
+    Hard pairs as in sentence-transformers (Reimers & Gurevych 2019, ``OnlineContrastiveLoss``); the loss is Hadsell's equation 4
     without the half, a sum because the number of hard pairs falls as training succeeds.
 
     Parameters
