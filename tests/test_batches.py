@@ -20,10 +20,16 @@ from textsiam.training.losses import (
 
 def task(n=20, loss=None, name="a", columns=None, **extra):
     columns = np.arange(2 * n).reshape(n, 2) if columns is None else np.asarray(columns)
-    return Task(name, [f"text {k}" for k in range(int(columns.max()) + 1)], columns, loss or MultipleNegativesRanking(), **extra)
+    return Task(
+        name, [f"text {k}" for k in range(int(columns.max()) + 1)], columns, loss or MultipleNegativesRanking(), **extra
+    )
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=40), st.integers(1, 8), st.integers(0, 3))
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=40),
+    st.integers(1, 8),
+    st.integers(0, 3),
+)
 def test_no_input_stands_in_two_rows_of_a_ranking_batch(pairs, size, seed):
     """Whatever repeats in the data; batches come as many as promised, none larger than asked, none empty."""
     plan = Batches([task(columns=pairs)], size, seed)
@@ -87,11 +93,23 @@ def test_bad_shares_and_sizes_are_refused():
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (lambda: task(loss=Contrastive()), "learns from labels, but a holds positives without labels. Use multiple_neg"),
+        (
+            lambda: task(loss=Contrastive()),
+            "learns from labels, but a holds positives without labels. Use multiple_neg",
+        ),
         (lambda: task(loss=Triplet()), "learns from triplets, but a holds positives"),
-        (lambda: task(loss=MultipleNegativesRanking(), scores=np.linspace(0, 1, 20)), "holds graded pairs. Use cosent or"),
-        (lambda: task(columns=np.arange(60).reshape(20, 3), loss=Logistic()), "holds triplets. Use multiple_negatives_rank"),
-        (lambda: task(loss=Contrastive(), labels=np.ones(20, dtype=int)), "every label of a is 1. Use multiple_negatives"),
+        (
+            lambda: task(loss=MultipleNegativesRanking(), scores=np.linspace(0, 1, 20)),
+            "holds graded pairs. Use cosent or",
+        ),
+        (
+            lambda: task(columns=np.arange(60).reshape(20, 3), loss=Logistic()),
+            "holds triplets. Use multiple_negatives_rank",
+        ),
+        (
+            lambda: task(loss=Contrastive(), labels=np.ones(20, dtype=int)),
+            "every label of a is 1. Use multiple_negatives",
+        ),
         (lambda: task(loss=Logistic(), labels=np.zeros(20, dtype=int)), "every label of a is 0. Add positives"),
         (lambda: task(labels=np.zeros(20, dtype=int)), "learns from positives, but every label of a is 0"),
         (lambda: task(loss=CosineRegression(), scores=np.full(20, 3.0)), "Every score of a is the same"),
@@ -127,5 +145,7 @@ def test_a_process_without_rows_embeds_one_all_the_same():
 def test_each_input_of_a_batch_is_prepared_once():
     """A text that stands in several rows is embedded once."""
     columns = [[0, 1], [0, 2], [0, 3]]
-    part = Collator([task(columns=columns, loss=Contrastive(), labels=np.array([1, 0, 1]))], list)([(0, k) for k in range(3)])
+    part = Collator([task(columns=columns, loss=Contrastive(), labels=np.array([1, 0, 1]))], list)(
+        [(0, k) for k in range(3)]
+    )
     assert len(part["inputs"]) == 4

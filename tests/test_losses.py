@@ -94,7 +94,9 @@ def test_pair_losses_equal_sentence_transformers(ours, name, how, seed):
     if "distance" in how:
         how = {"margin": how["margin"], "distance_metric": SiameseDistanceMetric.EUCLIDEAN}
     a, b, y = rows(seed=seed), rows(seed=seed + 100), labels(seed)
-    assert float(ours(EmbeddedBatch(a, b, labels=y))) == pytest.approx(theirs(name, [a, b], y.double(), **how), abs=1e-5)
+    assert float(ours(EmbeddedBatch(a, b, labels=y))) == pytest.approx(
+        theirs(name, [a, b], y.double(), **how), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("ours", [CoSENT(), CosineRegression()])
@@ -170,7 +172,10 @@ def test_distillation_matches_similarities_or_embeddings():
 
 def test_logistic_is_cross_entropy_and_fits_its_threshold():
     """By hand; and fitted so that the predicted share of positives is the true one. A stated threshold stays."""
-    a, b = torch.eye(2, dtype=torch.float64), torch.tensor([[1.0, 0.0], [0.6, 0.8]], dtype=torch.float64)  # cosines 1, 0.8
+    a, b = (
+        torch.eye(2, dtype=torch.float64),
+        torch.tensor([[1.0, 0.0], [0.6, 0.8]], dtype=torch.float64),
+    )  # cosines 1, 0.8
     by_hand = (math.log1p(math.exp(-10 * 0.5)) + math.log1p(math.exp(10 * 0.3))) / 2
     assert float(Logistic(10, 0.5)(EmbeddedBatch(a, b, labels=torch.tensor([1, 0])))) == pytest.approx(by_hand)
     rng = np.random.default_rng(0)

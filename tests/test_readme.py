@@ -38,6 +38,9 @@ def test_commands_run(line, tmp_path):
     (tmp_path / "questions.csv").write_bytes(QUESTIONS.read_bytes())
     (tmp_path / "pairs.csv").write_bytes(PAIRS.read_bytes())
     (tmp_path / "known.csv").write_bytes(QUESTIONS.read_bytes())
+    if "parts/train.csv" in line:
+        (tmp_path / "parts").mkdir()
+        (tmp_path / "parts" / "train.csv").write_bytes(PAIRS.read_bytes())
     command = line.removeprefix("$ textsiam")
     done = subprocess.run(
         f"{sys.executable} -m textsiam {command}", shell=True, cwd=tmp_path, capture_output=True, text=True, check=False

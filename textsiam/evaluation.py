@@ -64,20 +64,17 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 }
 
 
-def reciprocal_ranks(
-    first: Float[np.ndarray, "n dim"], second: Float[np.ndarray, "n dim"], same: Shaped[np.ndarray, "n n"]
-) -> Float[np.ndarray, " n"]:
-    """For each row 1 / the rank of its second among all seconds, by dot product; (0, 1], 1 is best.
+def reciprocal_ranks(scores: Float[np.ndarray, "n n"], same: Shaped[np.ndarray, "n n"]) -> Float[np.ndarray, " n"]:
+    """For each row 1 / the rank of its own column, i for row i, among all columns; (0, 1], 1 is best.
 
-    ``same[i, j]`` marks seconds that mean the same as first i: they are no rivals. Ties count half.
+    ``same[i, j]`` marks columns that mean the same as row i: they are no rivals. Ties count half.
 
     Examples
     --------
-    >>> reciprocal_ranks(np.eye(2), np.eye(2), np.eye(2, dtype=bool))
-    array([1., 1.])
+    >>> reciprocal_ranks(np.array([[0.9, 0.1], [0.8, 0.5]]), np.zeros((2, 2), dtype=bool))
+    array([1. , 0.5])
     """
-    scores = first @ second.T
     own = np.diagonal(scores)[:, None]
-    rivals = ~same
-    rank = 1 + ((scores > own) & rivals).sum(1) + 0.5 * ((scores == own) & rivals).sum(1)
+    rival = ~same & ~np.eye(len(scores), dtype=np.bool_)
+    rank = 1 + ((scores > own) & rival).sum(1) + 0.5 * ((scores == own) & rival).sum(1)
     return np.asarray(1 / rank)

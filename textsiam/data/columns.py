@@ -3,6 +3,7 @@
 Names are compared without case. An option of the caller always wins; what was chosen is shown to the user.
 """
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -22,7 +23,8 @@ PAIR_COLUMNS = (
     ("first", "second"),
     ("anchor", "positive"),
 )
-NEGATIVE_COLUMNS = ("negative", *(f"negative_{k}" for k in range(1, 101)))
+# `negative`, or `negative_1`, `negative_2` and so on, as mined negatives are stored.
+NEGATIVE_COLUMN = re.compile(r"negative(?:_([0-9]+))?", re.IGNORECASE)
 LABEL_COLUMNS = ("label", "is_duplicate", "labels")
 SCORE_COLUMNS = ("score", "similarity_score", "scores")
 
@@ -88,14 +90,17 @@ def pair_columns(source: str, columns: Sequence[str]) -> tuple[str, str]:
 
 
 def negative_columns(columns: Sequence[str]) -> list[str]:
-    """The columns of negatives: ``negative``, or ``negative_1``, ``negative_2`` and so on.
+    """The columns of negatives by their numbers: ``negative``, or ``negative_1``, ``negative_2`` and so on.
 
     Examples
     --------
     >>> negative_columns(["anchor", "positive", "Negative"])
     ['Negative']
+    >>> negative_columns(["negative_10", "negative_2", "negatives"])
+    ['negative_2', 'negative_10']
     """
-    return [found for name in NEGATIVE_COLUMNS if (found := find_column(columns, [name]))]
+    found = {column: match[1] or -1 for column in columns if (match := NEGATIVE_COLUMN.fullmatch(column))}
+    return sorted(found, key=lambda column: int(found[column]))
 
 
 class PairColumns(NamedTuple):

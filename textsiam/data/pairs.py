@@ -116,19 +116,25 @@ class Pairs:
     def take(self, places: Sequence[int] | Int[np.ndarray, " m"]) -> "Pairs":
         """The pairs at these places (from 0), in this order, with their row numbers.
 
+        Raises
+        ------
+        ValueError
+            If the places are no whole numbers: a mask, say.
+
         Examples
         --------
         >>> pairs = Pairs(["a", "b"], ["c", "d"], labels=[1, 0]).take([1])
         >>> pairs.first, pairs.labels, pairs.rows
         (['b'], array([0]), [2])
         """
-        chosen = np.asarray(places, dtype=np.int64)
+        chosen = checked_places(places)
+        first, second, rows = as_list(self.first), as_list(self.second), as_list(self.rows)
         return Pairs(
-            [self.first[place] for place in chosen],
-            [self.second[place] for place in chosen],
+            [first[place] for place in chosen],
+            [second[place] for place in chosen],
             labels=None if self.labels is None else np.asarray(self.labels)[chosen],
             scores=None if self.scores is None else np.asarray(self.scores)[chosen],
-            rows=[self.rows[place] for place in chosen],
+            rows=[rows[place] for place in chosen],
             mapping=self.mapping,
         )
 
@@ -138,6 +144,22 @@ class Pairs:
     def __repr__(self) -> str:
         kind = "labelled " if self.labels is not None else "scored " if self.scores is not None else ""
         return f"Pairs({len(self):,} {kind}pairs, {self.set_aside})"
+
+
+def checked_places(places: Sequence[int] | Int[np.ndarray, " m"]) -> Int[np.ndarray, " m"]:
+    """Places of rows as an array.
+
+    Raises
+    ------
+    ValueError
+        If they are no whole numbers: True and False would be taken for the places 1 and 0.
+    """
+    chosen = np.asarray(places)
+    if chosen.size and not np.issubdtype(chosen.dtype, np.integer):
+        raise ValueError(
+            f"Places are whole numbers from 0, but {chosen.dtype} came. Of a mask take numpy.flatnonzero(mask)."
+        )
+    return chosen.astype(np.int64)
 
 
 def _checked_labels(labels: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:

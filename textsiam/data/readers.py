@@ -15,8 +15,8 @@ from textsiam.data.columns import find_pair_columns, named_column, negative_colu
 from textsiam.data.pairs import Pairs
 from textsiam.data.sources import open_source
 from textsiam.data.streams import stream_pairs, stream_texts, stream_triplets
-from textsiam.data.tables import Dialect
-from textsiam.data.texts import SetAside, Texts
+from textsiam.data.tables import Dialect, Table
+from textsiam.data.texts import SetAside, Texts, as_list
 from textsiam.data.triplets import Triplets
 from textsiam.errors import UnreadableInput
 
@@ -170,8 +170,10 @@ def read_triplets(
     ----------
     source
         As for `read_texts`, with columns.
-    anchor, positive, negatives
-        Columns. Default: those of pairs (`columns.PAIR_COLUMNS`), and ``negative``, ``negative_1``, ``negative_2``, …
+    anchor, positive
+        Columns. Default: those of pairs (`columns.PAIR_COLUMNS`).
+    negatives
+        A list of columns. Default: ``negative``, ``negative_1``, ``negative_2``, …
     split, strict, format, delimiter, encoding
         As for `read_texts`.
 
@@ -190,9 +192,8 @@ def read_triplets(
     """
     with closing(open_source(source, split, Dialect(format, delimiter, encoding))) as table:
         pair = find_pair_columns(table.name, table.columns, first=anchor, second=positive)
-        others = [named_column(table.name, table.columns, name) for name in negatives] or negative_columns(
-            table.columns
-        )
+        others = [named_column(table.name, table.columns, name) for name in as_list(negatives)]
+        others = others or _other_negatives(table, pair.first, pair.second)
         if not others:
             raise UnreadableInput(
                 f"{table.name} does not say which column holds the negatives: name it (negatives=). "
@@ -212,7 +213,7 @@ def read_triplets(
 def read_examples(source: Any, **how: Any) -> Pairs | Triplets:
     """What a source holds to train on: triplets if it has a column of negatives, else pairs.
 
-    Takes `read_pairs`' parameters.
+    Takes `read_pairs`' parameters. Who names a label, a score, or the negatives' column as one of the two, means pairs.
 
     Raises
     ------
@@ -220,14 +221,21 @@ def read_examples(source: Any, **how: Any) -> Pairs | Triplets:
         As `read_pairs` does.
     """
     if isinstance(source, Pairs | Triplets):
+        if how.get("split") is not None:
+            raise UnreadableInput(f"{source!r} knows no splits to take {how['split']!r} from. Take it when you read.")
         return source
     split, strict = how.pop("split", None), how.pop("strict", False)
     dialect = Dialect(**{name: how.pop(name) for name in ("format", "delimiter", "encoding") if name in how})
     # Opened once: standard input cannot be read twice.
     with closing(open_source(source, split, dialect)) as table:
-        if negative_columns(table.columns) and not (how.get("label") or how.get("score")):
+        others = _other_negatives(table, how.get("first"), how.get("second"))
+        if others and not (how.get("label") or how.get("score")):
             return read_triplets(table, anchor=how.get("first"), positive=how.get("second"), strict=strict)
         return read_pairs(table, strict=strict, **how)
+
+
+def _other_negatives(table: Table, first: str | None, second: str | None) -> list[str]:
+    return [column for column in negative_columns(table.columns) if column not in {first, second}]
 
 
 def _all_set_aside(chunks: Sequence[Texts] | Sequence[Pairs] | Sequence[Triplets]) -> SetAside:

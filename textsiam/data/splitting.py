@@ -4,12 +4,13 @@ A random split of pairs leaks: a question of a test pair stands in a training pa
 duplicates. Here texts that must stay together form components: equal after normalisation, a positive pair, a pair at or
 above a stated score, or a link that the caller knows of. A component goes to one side as a whole. Negatives link nothing
 (over all labelled pairs one component may hold everything), so a negative between two sides belongs to neither: it is
-dropped and counted. To lose few of them, components that negatives connect are kept together where they fit, and a group
-too large for that is cut along its reverse Cuthill-McKee order (Cuthill & McKee 1969), which has few pairs across any cut.
+dropped and counted, and no other row is. To lose few of them, components that negatives connect are kept together where
+they fit, and a group too large for that is cut along its reverse Cuthill-McKee order (Cuthill & McKee 1969), which has few
+pairs across any cut. A component too large for its side is taken as it is: sizes give way, the promise does not.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ SHARES = (0.8, 0.1, 0.1)
 # A graded pair links its texts from this share of the way between the lowest and the highest score: 4 of 0 to 5.
 LINK_SHARE = 0.8
 DROPPED = -1
+# A group of components goes to one side as a whole up to this share of the smallest side, and is cut beyond it.
+WHOLE_SHARE = 0.5
+N_TURNS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +43,7 @@ class Split:
         Pairs or triplets, as they came. `train` to fit, `calibration` to calibrate and certify, `test` to report.
     report
         Plain values: rows and share of positives of each part, rows dropped, components, the score that links, and what
-        a random split of the same sizes would have leaked.
+        a random split of the same shares would have leaked.
 
     Examples
     --------
@@ -53,7 +57,7 @@ class Split:
     train: Any
     calibration: Any
     test: Any
-    report: dict[str, Any] = field(default_factory=dict)
+    report: dict[str, Any]
 
     def __str__(self) -> str:
         parts = [
@@ -92,17 +96,18 @@ def split(
         Pairs of texts known to belong together (one document, one topic): never on two sides either.
     link_score
         Graded pairs link their texts at or above it. Default: 80 % of the way from the lowest to the highest score.
+        Where there are labels, they decide instead.
 
     Returns
     -------
     parts
         With ``.train``, ``.calibration``, ``.test`` and ``.report``. Rows keep their order and their row numbers. A part
-        may be empty if there are fewer components than parts.
+        may be empty where there are only a few components.
 
     Raises
     ------
     ValueError
-        If the shares are not three numbers from 0 to 1 that sum to 1.
+        If the shares are not three numbers from 0 to 1 that sum to 1, or a link is not two texts.
 
     Examples
     --------
@@ -112,20 +117,20 @@ def split(
     >>> sorted(len(part) for part in (parts.train, parts.calibration, parts.test))  # a, A, b and z stay together
     [1, 1, 2]
     """
-    if len(shares) != 3 or any(not 0 <= share <= 1 for share in shares) or abs(sum(shares) - 1) > 1e-6:  # noqa: PLR2004
-        raise ValueError(f"Shares are three numbers from 0 to 1 that sum to 1, but got {tuple(shares)}. Correct them.")
+    shares = checked_shares(shares)
     graph = link([pairs], links=links, link_score=link_score)
     kinds = kinds_of(pairs, graph.link_score)
     sides = assign(graph.columns[0], kinds, shares, seed)
     parts = {name: np.flatnonzero(sides == side) for side, name in enumerate(("train", "calibration", "test"))}
-    sizes = np.bincount(graph.component) if len(graph.component) else np.zeros(1, dtype=np.int64)
+    # Texts that only `links` knows are no texts of the pairs.
+    sizes = np.unique(graph.component[np.unique(graph.texts[0])], return_counts=True)[1]
     report = {
         "seed": seed,
         "rows": len(pairs),
         "parts": {name: {"rows": len(rows), "positive": _positive(kinds[rows])} for name, rows in parts.items()},
         "dropped": int((sides == DROPPED).sum()),
         "components": len(sizes),
-        "largest_component": int(sizes.max()),
+        "largest_component": int(sizes.max(initial=0)),
         "link_score": graph.link_score,
         "random_split_leaks": leaks(graph, shares, seed),
     }
@@ -148,7 +153,7 @@ def folds(
     Raises
     ------
     ValueError
-        If `k` is below 2.
+        If `k` is below 2, or a link is not two texts.
 
     Examples
     --------
@@ -157,8 +162,7 @@ def folds(
     >>> [(len(train), len(test)) for train, test in folds(pairs, 3)]
     [(2, 1), (2, 1), (2, 1)]
     """
-    if k < 2:  # noqa: PLR2004
-        raise ValueError(f"Cross-validation needs at least 2 folds, but got {k}. Give 2 or more.")
+    check_folds(k)
     graph = link([pairs], links=links, link_score=link_score)
     sides = _sides(graph.columns[0], kinds_of(pairs, graph.link_score), [1 / k] * k, seed)
     made = []
@@ -166,6 +170,31 @@ def folds(
         inside = sides == fold
         made.append((pairs.take(np.flatnonzero(~inside.any(1))), pairs.take(np.flatnonzero(inside.all(1)))))
     return made
+
+
+def checked_shares(shares: Sequence[float], n: int = 3) -> tuple[float, ...]:
+    """The shares, summing to 1 exactly.
+
+    Raises
+    ------
+    ValueError
+        If they are not `n` numbers from 0 to 1 that sum to 1.
+    """
+    if len(shares) != n or any(not 0 <= share <= 1 for share in shares) or abs(sum(shares) - 1) > 1e-6:  # noqa: PLR2004
+        raise ValueError(f"Shares are {n} numbers from 0 to 1 that sum to 1, but got {tuple(shares)}. Correct them.")
+    return tuple(share / sum(shares) for share in shares)
+
+
+def check_folds(k: int) -> None:
+    """Do nothing if there can be so many folds.
+
+    Raises
+    ------
+    ValueError
+        If `k` is below 2.
+    """
+    if k < 2:  # noqa: PLR2004
+        raise ValueError(f"Cross-validation needs at least 2 folds, but got {k}. Give 2 or more.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +210,7 @@ class Linked:
     component
         (n,) the component of each distinct normalised text.
     link_score
-        The score from which graded pairs were linked, or None.
+        The score from which graded pairs were linked (of several graded tables, the last), or None.
     """
 
     columns: list[Int[np.ndarray, "_ _"]]
@@ -195,7 +224,7 @@ def link(tables: Sequence[Examples], *, links: Links = (), link_score: float | N
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    known = [(normalise(a), normalise(b)) for a, b in links]
+    known = [(normalise(a), normalise(b)) for a, b in map(_checked_link, links)]
     flat = [normalise(text) for table in tables for column in columns_of(table) for text in column]
     names, places = distinct([*flat, *(text for pair in known for text in pair)])
     numbers, start = [], 0
@@ -206,8 +235,9 @@ def link(tables: Sequence[Examples], *, links: Links = (), link_score: float | N
     edges = [places[start:].reshape(-1, 2)]
     lowest = None
     for table, rows in zip(tables, numbers, strict=True):
-        lowest = _link_score(table, link_score) if getattr(table, "scores", None) is not None else lowest
-        edges.append(rows[kinds_of(table, lowest) == 1][:, :2])
+        own = _link_score(table, link_score)
+        lowest = lowest if own is None else own
+        edges.append(rows[kinds_of(table, own) == 1][:, :2])
     left, right = np.concatenate(edges).T
     graph = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(len(names),) * 2)
     _, component = connected_components(graph, directed=False)
@@ -232,11 +262,12 @@ def columns_of(table: Examples) -> tuple[Sequence[str], ...]:
 
 def kinds_of(table: Examples, link_score: float | None) -> Int[np.ndarray, " n"]:
     """1 for rows whose first two texts mean the same, 0 for the others."""
-    if isinstance(table, Triplets) or (table.labels is None and table.scores is None):
-        return np.ones(len(table), dtype=np.int64)
-    if table.labels is not None:
+    if not isinstance(table, Triplets) and table.labels is not None:
         return np.asarray(table.labels)
-    return (np.asarray(table.scores) >= (_link_score(table, link_score) or 0.0)).astype(np.int64)
+    lowest = _link_score(table, link_score)
+    if lowest is None:
+        return np.ones(len(table), dtype=np.int64)
+    return (np.asarray(getattr(table, "scores", None)) >= lowest).astype(np.int64)
 
 
 def assign(
@@ -250,13 +281,20 @@ def assign(
 def carve(
     tables: Sequence[Examples], share: float, *, seed: int = 0, links: Links = (), link_score: float | None = None
 ) -> list[tuple[Any, Any]]:
-    """Each table's (rest, carved part), so that no part carved shares a component with the rest of any table."""
+    """Each table's (rest, carved part), so that no part carved shares a component with the rest of any table.
+
+    Raises
+    ------
+    ValueError
+        If the share is not from 0 to 1.
+    """
+    shares = checked_shares((1 - share, share), 2)
     graph = link(tables, links=links, link_score=link_score)
     width = max(columns.shape[1] for columns in graph.columns)
     # Narrower tables repeat their first column, which changes no component; each table is stratified by itself.
     wide = [np.hstack([columns] + [columns[:, :1]] * (width - columns.shape[1])) for columns in graph.columns]
-    kinds = [kinds_of(table, graph.link_score) + 2 * place for place, table in enumerate(tables)]
-    sides = assign(np.concatenate(wide), np.concatenate(kinds), (1 - share, share), seed)
+    kinds = [kinds_of(table, link_score) + 2 * place for place, table in enumerate(tables)]
+    sides = assign(np.concatenate(wide), np.concatenate(kinds), shares, seed)
     ends = np.cumsum([len(table) for table in tables])[:-1]
     return [
         (table.take(np.flatnonzero(own == 0)), table.take(np.flatnonzero(own == 1)))
@@ -292,67 +330,100 @@ def _sides(
     """The side of each text of each row."""
     rng = np.random.default_rng(seed)
     used, inverse = np.unique(columns, return_inverse=True)
-    columns = inverse.reshape(columns.shape)
-    counts = np.zeros((len(used), int(kinds.max(initial=0)) + 1))
-    np.add.at(counts, (columns[:, 0], kinds), 1)
-    side = np.full(len(used), -1)
-    groups = _groups(columns, len(used))
-    totals = counts.sum(0)
-    targets = np.outer(shares, totals)
-    filled = np.zeros_like(targets)
-    limit = max(1.0, 0.5 * totals.sum() * min((share for share in shares if share > 0), default=1.0))
-    small = []
-    for group in groups:
-        if len(group) > 1 and counts[group].sum() > limit:
-            side[group] = _cut(group, columns, counts, shares, rng)
-            np.add.at(filled, side[group], counts[group])
-        else:
-            small.append(group)
-    # Large groups first, while every side has room for them; within a size in random order.
-    sizes = np.array([counts[group].sum() for group in small])
-    for place in np.lexsort((rng.random(len(small)), -np.floor(np.log2(np.maximum(sizes, 1))))) if small else []:
-        group = small[place]
-        own = counts[group].sum(0)
-        missing = np.where(targets > 0, 1 - filled / np.maximum(targets, 1e-9), -1e12)
-        chosen = int(np.argmax((own * missing).sum(1)))
-        side[group] = chosen
-        filled[chosen] += own
+    columns, of_kind = inverse.reshape(columns.shape), np.eye(int(kinds.max(initial=0)) + 1)[kinds]
+    group = dependence(columns)  # of each row
+    n_groups = int(group.max(initial=-1)) + 1
+    group_of = np.empty(len(used), dtype=np.int64)  # of each component
+    group_of[columns] = group[:, None]
+    rows = np.zeros((n_groups, of_kind.shape[1]))
+    np.add.at(rows, group, of_kind)
+    side = np.empty(len(used), dtype=np.int64)
+    filled = np.zeros((len(shares), of_kind.shape[1]))
+    limit = max(1.0, WHOLE_SHARE * len(columns) * min(share for share in shares if share > 0))
+    large = (np.bincount(group_of, minlength=n_groups) > 1) & (rows.sum(1) > limit)
+    for place in np.flatnonzero(large):
+        members, own = np.flatnonzero(group_of == place), group == place
+        side[members], kept = _cut(np.searchsorted(members, columns[own]), of_kind[own], shares, rng)
+        filled += kept
+    of_group = _fill(rows[~large], filled, np.outer(shares, of_kind.sum(0)), rng)
+    whole = ~large[group_of]
+    side[whole] = of_group[(np.cumsum(~large) - 1)[group_of[whole]]]
     return np.asarray(side[columns])
 
 
-def _groups(columns: Int[np.ndarray, "n width"], n: int) -> list[Places]:
-    """Components that rows connect, as lists."""
-    from scipy.sparse.csgraph import connected_components
-
-    _, group = connected_components(_graph(columns, n), directed=False)
-    order = np.argsort(group, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if n else []
+def _fill(
+    rows: Float[np.ndarray, "m kinds"],
+    filled: Float[np.ndarray, "sides kinds"],
+    targets: Float[np.ndarray, "sides kinds"],
+    rng: np.random.Generator,
+) -> Int[np.ndarray, " m"]:
+    """Sides for whole groups, so that the rows of each kind come nearest to the targets (least chi-square)."""
+    filled, scale, shut = filled.copy(), np.where(targets > 0, targets, 1.0), targets.sum(1) == 0
+    sides = np.empty(len(rows), dtype=np.int64)
+    # Large groups first, while every side has room for them; within a size in random order.
+    order = np.lexsort((rng.random(len(rows)), -np.floor(np.log2(np.maximum(rows.sum(1), 1)))))
+    for n_left, place in zip(range(len(rows), 0, -1), order, strict=True):
+        own = rows[place]
+        cost = (own * (own + 2 * (filled - targets)) / scale).sum(1)
+        empty = (filled.sum(1) == 0) & ~shut
+        # The last groups go where nothing is: no part stays empty if there are groups enough.
+        cost[shut | (~empty if n_left <= empty.sum() else shut)] = np.inf
+        sides[place] = chosen = int(np.argmin(cost))
+        filled[chosen] += own
+    return sides
 
 
 def _cut(
-    group: Places,
     columns: Int[np.ndarray, "n width"],
-    counts: Float[np.ndarray, "m _"],
+    of_kind: Float[np.ndarray, "n kinds"],
     shares: Sequence[float],
-    rng: Any,
-) -> Places:
-    """Sides for the components of one large group: neighbours in an order of small bandwidth stay together."""
+    rng: np.random.Generator,
+) -> tuple[Places, Float[np.ndarray, "sides kinds"]]:
+    """Sides for the components of one large group, and the rows of each kind that each side keeps.
+
+    Neighbours in an order of small bandwidth stay together. Of a few turns of the sides along that order the one is taken
+    that keeps most rows and meets the shares best: a component larger than a small side must not fall to that side.
+    """
     from scipy.sparse.csgraph import reverse_cuthill_mckee
 
-    shuffled = rng.permutation(group)
-    place = np.full(len(counts), -1)
-    place[shuffled] = np.arange(len(group))
-    order = reverse_cuthill_mckee(_graph(place[columns[place[columns[:, 0]] >= 0]], len(group)), symmetric_mode=True)
-    weights = counts[shuffled[order]].sum(1)
-    middle = (np.cumsum(weights) - weights / 2) / max(weights.sum(), 1.0)
-    turned = rng.permutation(len(shares))
-    # Zero-width sides have no room between equal bounds.
-    chosen = turned[np.searchsorted(np.cumsum(np.asarray(shares)[turned])[:-1], middle, side="right")]
-    sides = np.empty(len(group), dtype=np.int64)
-    sides[order] = chosen
-    by_component = np.empty(len(counts), dtype=np.int64)
-    by_component[shuffled] = sides
-    return np.asarray(by_component[group])
+    shuffled = rng.permutation(int(columns.max()) + 1)
+    order = np.argsort(shuffled)[reverse_cuthill_mckee(_graph(shuffled[columns], len(shuffled)), symmetric_mode=True)]
+    weights = np.bincount(columns[:, 0], minlength=len(order))[order]
+    middle = (np.cumsum(weights) - weights / 2) / len(columns)
+    wanted, opened = np.outer(shares, of_kind.sum(0)), np.flatnonzero(np.asarray(shares) > 0)
+    best, least = np.zeros(len(order), dtype=np.int64), np.inf
+    for _ in range(N_TURNS):
+        turned = rng.permutation(opened)
+        sides = np.empty(len(order), dtype=np.int64)
+        sides[order] = turned[np.searchsorted(np.cumsum(np.asarray(shares)[turned])[:-1], middle, side="right")]
+        missed = np.abs(_kept(sides[columns], of_kind, len(shares)) - wanted).sum()
+        best, least = (sides, missed) if missed < least else (best, least)
+    best = _without_needless_loss(best, columns)
+    return best, _kept(best[columns], of_kind, len(shares))
+
+
+def _kept(
+    sides: Int[np.ndarray, "n width"], of_kind: Float[np.ndarray, "n kinds"], n_sides: int
+) -> Float[np.ndarray, "_ kinds"]:
+    """The rows of each kind that each side keeps."""
+    whole = (sides == sides[:, :1]).all(1)
+    kept = np.zeros((n_sides, of_kind.shape[1]))
+    np.add.at(kept, sides[whole, 0], of_kind[whole])
+    return kept
+
+
+def _without_needless_loss(side: Places, columns: Int[np.ndarray, "n width"]) -> Places:
+    """The sides, but components that no kept row holds follow a row that would be dropped for their sake."""
+    side, of_rows = side.copy(), side[columns]
+    kept = (of_rows == of_rows[:, :1]).all(1)
+    settled = np.zeros(len(side), dtype=bool)
+    settled[columns[kept]] = True
+    for row in np.flatnonzero(~kept):
+        own = columns[row]
+        held = set(side[own[settled[own]]].tolist()) or {int(side[own[0]])}
+        if len(held) == 1:
+            side[own], settled[own] = held.pop(), True
+    return side
 
 
 def _graph(columns: Int[np.ndarray, "n width"], n: int) -> Any:
@@ -364,10 +435,20 @@ def _graph(columns: Int[np.ndarray, "n width"], n: int) -> Any:
     return coo_array((ones, (np.concatenate([left, right]), np.concatenate([right, left]))), shape=(n, n)).tocsr()
 
 
+def _checked_link(pair: Any) -> tuple[str, str]:
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):  # noqa: PLR2004
+        raise ValueError(f"A link is two texts that belong together, but got {pair!r}. Give pairs of texts.")
+    return pair[0], pair[1]
+
+
 def _link_score(table: Examples, link_score: float | None) -> float | None:
-    if link_score is not None or not len(table):
+    """The score from which the table's pairs are linked; None where labels decide, or nothing is graded."""
+    scores = None if isinstance(table, Triplets) or table.labels is not None else table.scores
+    if scores is None or not len(scores):
+        return None
+    if link_score is not None:
         return link_score
-    scores = np.asarray(getattr(table, "scores", None))
+    scores = np.asarray(scores)
     return float(scores.min() + LINK_SHARE * (scores.max() - scores.min()))
 
 

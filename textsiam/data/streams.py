@@ -90,7 +90,12 @@ def stream_pairs(table: Table, columns: PairColumns, *, n_rows: int = N_ROWS_A_C
 
 
 def stream_triplets(table: Table, columns: Sequence[str], *, n_rows: int = N_ROWS_A_CHUNK) -> Iterator[Triplets]:
-    """The usable triplets of a table (anchor, positive, one or more negatives), `n_rows` rows at a time."""
+    """The usable triplets of a table (anchor, positive, one or more negatives), `n_rows` rows at a time.
+
+    At least one chunk comes.
+    """
+    keys = ["negative"] if len(columns) == 3 else [f"negative_{k}" for k in range(1, len(columns) - 1)]  # noqa: PLR2004
+    mapping = dict(zip(("anchor", "positive", *keys), columns, strict=True))
     names = ("anchor", "positive", *["negative"] * (len(columns) - 2))
     for records in _chunks(table, columns, n_rows):
         kept, rows, faults = [], [], []
@@ -103,8 +108,7 @@ def stream_triplets(table: Table, columns: Sequence[str], *, n_rows: int = N_ROW
                 kept.append([str(text) for text in texts])
                 rows.append(record.row)
         anchors, positives, *negatives = map(list, zip(*kept, strict=True)) if kept else ([] for _ in columns)
-        aside, mapping = SetAside(tuple(faults)), dict(zip(("anchor", "positive", "negative"), columns, strict=False))
-        yield Triplets(anchors, positives, negatives, rows, aside, mapping)
+        yield Triplets(anchors, positives, negatives, rows, SetAside(tuple(faults)), mapping)
 
 
 def _chunks(table: Table, wanted: Sequence[str | None], n_rows: int) -> Iterator[list[Record]]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Int
 
-from textsiam.data.texts import SetAside, distinct, fault_of
+from textsiam.data.pairs import checked_places
+from textsiam.data.texts import SetAside, as_list, distinct, fault_of
 from textsiam.errors import UnreadableInput
 
 
@@ -30,7 +31,7 @@ class Triplets:
     Raises
     ------
     UnreadableInput
-        If columns differ in length, a text is unusable, or there is no negative.
+        If columns differ in length, a text is unusable, a column is a single string, or there is no negative.
 
     Examples
     --------
@@ -47,6 +48,10 @@ class Triplets:
     mapping: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "anchors", as_list(self.anchors))
+        object.__setattr__(self, "positives", as_list(self.positives))
+        # A list of texts is no column of columns: its first text would be read letter by letter.
+        object.__setattr__(self, "negatives", [as_list(column) for column in as_list(self.negatives)])
         object.__setattr__(self, "rows", self.rows if len(self.rows) else range(1, len(self.anchors) + 1))
         if not self.negatives:
             raise UnreadableInput("Triplets needs at least one column of negatives, but got none. Use Pairs instead.")
@@ -70,9 +75,22 @@ class Triplets:
         return (self.anchors, self.positives, *self.negatives)
 
     def take(self, places: Sequence[int] | Int[np.ndarray, " m"]) -> "Triplets":
-        """The triplets at these places (from 0), in this order, with their row numbers."""
-        anchors, positives, *negatives = ([column[place] for place in places] for column in self.columns)
-        rows = [self.rows[place] for place in places]
+        """The triplets at these places (from 0), in this order, with their row numbers.
+
+        Raises
+        ------
+        ValueError
+            If the places are no whole numbers: a mask, say.
+
+        Examples
+        --------
+        >>> triplets = Triplets(["a", "b"], ["c", "d"], [["e", "f"]]).take([1])
+        >>> triplets.columns, triplets.rows
+        ((['b'], ['d'], ['f']), [2])
+        """
+        chosen = checked_places(places)
+        anchors, positives, *negatives = ([column[place] for place in chosen] for column in self.columns)
+        rows = [self.rows[place] for place in chosen]
         return Triplets(anchors, positives, negatives, rows, mapping=self.mapping)
 
     def unique(self) -> tuple[list[str], tuple[Int[np.ndarray, " n"], ...]]:

@@ -1,6 +1,8 @@
 """The twin in PyTorch: one transformer, pooling and normalisation. An ``nn.Module`` for training and a backend for inference."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,37 +100,46 @@ def read_transformer(folder: Path) -> nn.Module:
         If the weights cannot be read, or are no encoder's.
     """
     from transformers import AutoConfig, AutoModel
+
+    with quiet():
+        try:
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            _refuse_decoder(folder, config)
+            model, loading = AutoModel.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        except UnsupportedModel:
+            raise
+        except Exception as error:  # a config.json with wrong values raises whatever the line that meets them raises
+            raise BrokenModel(
+                f"The weights in {folder} cannot be read: {error}. "
+                "Restore them and config.json from where the model came from."
+            ) from error
+    _refuse_missing(folder, loading)
+    _refuse_infinite(folder, model)
+    return model  # type: ignore[no-any-return]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Transformers without its bars and warnings, which are as before afterwards."""
     from transformers.utils import logging
 
     bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        _refuse_decoder(folder, config)
-        model, loading = AutoModel.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except UnsupportedModel:
-        raise
-    except Exception as error:  # a config.json with wrong values raises whatever the line that meets them raises
-        raise BrokenModel(
-            f"The weights in {folder} cannot be read: {error}. "
-            "Restore them and config.json from where the model came from."
-        ) from error
+        yield
     finally:
         logging.set_verbosity(level)
         if bar:
             logging.enable_progress_bar()
-    _refuse_missing(folder, loading)
-    _refuse_infinite(folder, model)
-    return model  # type: ignore[no-any-return]
 
 
 def randomise(twin: Twin, seed: int) -> None:
@@ -149,19 +160,12 @@ def write_transformer(twin: Twin, folder: ModelFolder, target: Path) -> ModelFol
 
     Nothing that the old folder carried (calibration, thresholds) comes along: it was of other vectors.
     """
-    from transformers.utils import logging
-
     target.mkdir(parents=True)
     for file in folder.files():
         if file.name != "config.json" and ".safetensors" not in file.name:
             shutil.copyfile(file, target / file.name)
-    bar = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
+    with quiet():
         twin.transformer.save_pretrained(target)  # type: ignore[operator]
-    finally:
-        if bar:
-            logging.enable_progress_bar()
     return replace(folder, path=target, transformer=target, carried={})
 
 

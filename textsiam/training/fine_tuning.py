@@ -20,7 +20,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 from textsiam.data.files import remove
 from textsiam.encoding.encoder import Encoder
 from textsiam.encoding.folder import ModelFolder
-from textsiam.encoding.pytorch import Twin, load_twin, randomise, write_transformer
+from textsiam.encoding.pytorch import Twin, load_twin, quiet, randomise, write_transformer
 from textsiam.errors import MissingExtra
 from textsiam.scoring.siamese import Siamese
 from textsiam.training.batches import Batches, Task
@@ -187,9 +187,6 @@ class _Run:
         """The trained twin, and what happened, as plain values."""
         self._fit_losses()
         before = self._judged()
-        weights = (
-            {name: value.detach().clone() for name, value in self.twin.state_dict().items()} if self.recipe.keep else {}
-        )
         started = time.perf_counter()
         if dropped := remove_incomplete(self.checkpoints):
             logger.warning("%s was cut off and is thrown away", ", ".join(dropped))
@@ -197,14 +194,15 @@ class _Run:
         if last is None or not is_finished(last):
             if last is not None:
                 logger.warning("going on from %s", last)
-            self.trainer.train(resume_from_checkpoint=str(last) if last else None)
+            with quiet():
+                self.trainer.train(resume_from_checkpoint=str(last) if last else None)
         seconds = time.perf_counter() - started
         last = latest(self.checkpoints)
         if last is not None:
             self._load(best_of(last) if self.parted.validation else last)
         merge_lora(self.twin)
-        if weights:
-            _interpolate(self.twin, weights, self.recipe.keep)
+        if self.recipe.keep:
+            _interpolate(self.twin, self.weights, self.recipe.keep)
         return self.twin, self._told(before, self._judged(), seconds, state_of(last) if last else {"log_history": []})
 
     def _fit_losses(self) -> None:
@@ -235,6 +233,8 @@ class _Run:
         twin = load_twin(self.start.encoder.folder, device, "float32")
         if self.recipe.random_start:
             randomise(twin, self.seed)
+        # Before adapters stand beside them, under the names that the merged weights will have again.
+        self.weights = {name: value.clone() for name, value in twin.state_dict().items()} if self.recipe.keep else {}
         set_dropout(twin, self.recipe.dropout)
         if self.recipe.lora:
             add_lora(twin, self.recipe.lora, self.seed)

@@ -58,11 +58,11 @@ class Recipe:
     epochs: float = 2.0
     max_steps: int | None = None
     batch_size: int = 64
-    learning_rate: float = 1e-4
+    learning_rate: float = 2e-4
     warmup: float = 0.1
     weight_decay: float = 0.01
     dropout: float = 0.0
-    keep: float = 0.0
+    keep: float = 0.4
     hard_negatives: int = 0
     lora: int | None = None
     recompute: bool = False

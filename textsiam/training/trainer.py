@@ -99,7 +99,7 @@ class TwinTrainer(Trainer):
         batch = self._embedded(embed(model, inputs["inputs"]), inputs)
         loss = self.tasks[inputs["task"]].loss(batch)
         if not torch.isfinite(loss):
-            raise FloatingPointError(self._told_of_infinite(batch, float(loss)))
+            raise FloatingPointError(self._told_of_infinite(batch, loss.item()))
         return (loss, batch) if return_outputs else loss
 
     def evaluate(

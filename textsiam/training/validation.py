@@ -9,7 +9,7 @@ from jaxtyping import Float, Shaped
 from textsiam.data.splitting import dependence
 from textsiam.evaluation import average_precision, reciprocal_ranks, spearman
 from textsiam.scoring.intervals import bootstrap
-from textsiam.scoring.similarity import paired_cosine
+from textsiam.scoring.similarity import cosine_matrix, paired_cosine
 from textsiam.training.batches import Task
 
 # Rows of positives ranked against each other: the matrix of scores stays small, and the figure comparable.
@@ -52,9 +52,12 @@ def judge(task: Task, vectors: Float[np.ndarray, "m dim"]) -> Judged:
         rivals = np.max([_cosines(task, vectors, 0, place) for place in range(2, task.columns.shape[1])], axis=0)
         return _rowwise("accuracy", (_cosines(task, vectors) > rivals).astype(np.float64))
     rows = slice(0, N_RANKED)
-    first, second = (vectors[task.columns[rows, side]] for side in (0, 1))
+    first, second = (vectors[task.columns[rows, side]].astype(np.float64) for side in (0, 1))
     of = task.columns if task.components is None else task.components
-    return _rowwise("reciprocal_rank", reciprocal_ranks(first, second, of[rows, :1] == of[rows, 1][None, :]))
+    return _rowwise(
+        "reciprocal_rank",
+        reciprocal_ranks(cosine_matrix(first, second).astype(np.float32), of[rows, :1] == of[rows, 1][None, :]),
+    )
 
 
 def compare(task: Task, before: Judged, after: Judged, seed: int) -> dict[str, Any]:
@@ -76,4 +79,5 @@ def _rowwise(metric: str, values: Float[np.ndarray, " n"]) -> Judged:
 
 def _cosines(task: Task, vectors: Float[np.ndarray, "m dim"], left: int = 0, right: int = 1) -> Float[np.ndarray, " n"]:
     wide = vectors.astype(np.float64)
-    return np.asarray(paired_cosine(wide[task.columns[:, left]], wide[task.columns[:, right]]))
+    # Rounded as scores are given: the last bits of a sum depend on where its rows lie in memory, and must not pick the best.
+    return np.asarray(paired_cosine(wide[task.columns[:, left]], wide[task.columns[:, right]]).astype(np.float32))

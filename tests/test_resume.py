@@ -1,0 +1,144 @@
+"""Runs in processes of their own: killed at any moment and called again, interrupted by Ctrl-C, spread over two processes."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+RUN = """
+import os, signal, sys
+import numpy as np
+from textsiam import Pairs, Siamese, train
+from transformers import TrainerCallback
+
+folder, output, moment = sys.argv[1:4]
+rng = np.random.default_rng(0)
+words = ["pay", "reset", "password", "order", "refund", "where", "how", "my", "the", "is", *"abcdefghijklmnop"]
+pairs = Pairs(*([" ".join(rng.choice(words, 6)) for _ in range(96)] for _ in range(2)), labels=[0, 1] * 48)
+
+class Kill(TrainerCallback):
+    def on_step_end(self, args, state, control, **_):
+        if moment == f"step {state.global_step}":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if moment == f"interrupt {state.global_step}":
+            os.kill(os.getpid(), signal.SIGINT)
+    def on_train_end(self, args, state, control, **_):
+        if moment == "end":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+if moment.startswith("file"):  # in the middle of a checkpoint: after so many of its files
+    import torch
+    save, left = torch.save, [int(moment.split()[1])]
+    def dying(what, where, *rest, **more):
+        left[0] -= 1
+        if left[0] < 0:
+            with open(where, "wb") as half:
+                half.write(b"half a file")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return save(what, where, *rest, **more)
+    torch.save = dying
+
+settings = dict(max_steps=12, batch_size=8, evaluations=4, dropout=0.1, keep=0.2, patience=3, learning_rate=1e-3)
+settings |= eval(sys.argv[4]) if len(sys.argv) > 4 else {}
+loss = settings.pop("loss", None)
+validation = settings.pop("validation", None)
+train(Siamese.load(folder, device="cpu"), pairs, loss=loss, validation=validation, output=output, callbacks=[Kill()], **settings)
+"""
+
+
+def run(folder, output, moment="never", settings="{}", *, launcher=()):
+    """One run in a process of its own; its exit code and what it said."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    command = [sys.executable, *launcher, str(output.parent / "run.py"), str(folder), str(output), moment, settings]
+    (output.parent / "run.py").write_text(RUN, encoding="utf-8")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    return done.returncode, done.stderr
+
+
+def weights(folder: Path):
+    return load_file(folder / "model.safetensors")
+
+
+def same(first: Path, second: Path):
+    return all(torch.equal(value, weights(second)[name]) for name, value in weights(first).items())
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_transformer, tmp_path_factory):
+    folder, output = tiny_transformer("bert"), tmp_path_factory.mktemp("whole") / "tuned"
+    code, said = run(folder, output)
+    assert code == 0, said
+    return folder, output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["step 2", "step 7", "file 0", "file 4", "file 5", "end"])
+def test_a_killed_run_goes_on_to_the_same_weights(uninterrupted, tmp_path, moment):
+    """kill -9 between checkpoints, in the middle of the first one, in later ones, and after the last step: bit-equal."""
+    folder, whole = uninterrupted
+    code, said = run(folder, tmp_path / "tuned", moment)
+    assert code == -signal.SIGKILL, said
+    assert not (tmp_path / "tuned").exists()
+    assert (tmp_path / "tuned.checkpoints").is_dir()
+    code, said = run(folder, tmp_path / "tuned")
+    assert code == 0, said
+    assert same(whole, tmp_path / "tuned")
+    assert not (tmp_path / "tuned.checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_loses_nothing(uninterrupted, tmp_path):
+    """The step under way is finished and saved; the same call goes on to the same weights."""
+    folder, whole = uninterrupted
+    code, said = run(folder, tmp_path / "tuned", "interrupt 5")
+    assert code != 0
+    assert "KeyboardInterrupt" in said
+    assert (tmp_path / "tuned.checkpoints" / "checkpoint-6" / "complete.json").exists()
+    code, said = run(folder, tmp_path / "tuned")
+    assert code == 0, said
+    assert same(whole, tmp_path / "tuned")
+
+
+@pytest.mark.slow
+def test_other_settings_do_not_go_on_from_these_checkpoints(uninterrupted, tmp_path):
+    """The run says what differs; restart throws them away."""
+    folder, _ = uninterrupted
+    run(folder, tmp_path / "tuned", "step 5")
+    code, said = run(folder, tmp_path / "tuned", settings="{'learning_rate': 0.5}")
+    assert code != 0
+    assert "unfinished run with other settings (learning_rate 0.001 → 0.5)" in said
+    code, said = run(folder, tmp_path / "tuned", settings="{'learning_rate': 0.5, 'restart': True}")
+    assert code == 0, said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["multiple_negatives_ranking", "online_contrastive", "cosent"])
+def test_two_processes_make_the_update_of_one_with_twice_the_batch(tiny_transformer, tmp_path, loss):
+    """torchrun over gloo: in-batch negatives, hard pairs and rankings reach across processes, with their gradients."""
+    common = f"'loss': '{loss}', 'dropout': 0.0, 'keep': 0.0, 'max_steps': 5, 'validation': False"
+    folder = tiny_transformer("bert")
+    code, said = run(folder, tmp_path / "one", settings=f"{{{common}, 'batch_size': 16}}")
+    assert code == 0, said
+    launcher = [
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "--master_port=0",
+        "--rdzv_backend=c10d",
+        "--rdzv_endpoint=localhost:0",
+    ]
+    code, said = run(folder, tmp_path / "two", settings=f"{{{common}, 'batch_size': 8}}", launcher=launcher)
+    assert code == 0, said
+    one, two, start = weights(tmp_path / "one"), weights(tmp_path / "two"), weights(folder)
+    moved = max(float((one[name] - start[name]).abs().max()) for name in one)
+    apart = max(float((one[name] - two[name]).abs().max()) for name in one)
+    assert moved > 1e-3
+    assert apart < 0.02 * moved  # Adam turns rounding of gradients near zero into steps
+    assert sum(float((one[name] - two[name]).abs().sum()) for name in one) < 1e-3 * sum(
+        float((one[name] - start[name]).abs().sum()) for name in one
+    )
