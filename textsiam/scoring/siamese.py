@@ -2,6 +2,7 @@
 
 import json
 import logging
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -277,6 +278,38 @@ class Siamese:
         if target.resolve() == self.encoder.folder.path.resolve():
             # What it was loaded from is no more: older layouts keep the transformer in a sub-folder, ours does not.
             self.encoder.folder = read_folder(target)
+
+    def push_to_hub(self, name: str, *, private: bool = False, token: str | None = None) -> str:
+        """Upload the model to the Hugging Face Hub, where ``Siamese.load(name)`` and sentence-transformers find it; its address.
+
+        Parameters
+        ----------
+        name
+            ``owner/model``; made if there is none, replaced file by file if there is.
+        private
+            Whether a new one is private.
+        token
+            Default: that of ``hf auth login`` or ``HF_TOKEN``.
+
+        Raises
+        ------
+        OSError
+            What the Hub or the network says (huggingface_hub's errors are OSErrors).
+
+        Examples
+        --------
+        >>> Siamese.load().push_to_hub("me/my-model")  # doctest: +SKIP
+        'https://huggingface.co/me/my-model'
+        """
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / name.rpartition("/")[2]
+            self.save(target)
+            address = api.create_repo(name, private=private, exist_ok=True)
+            api.upload_folder(repo_id=name, folder_path=target, commit_message="Model saved by textsiam")
+        return str(address)
 
 
 def _default_evidence(encoder: Encoder) -> Mapping[str, Any]:

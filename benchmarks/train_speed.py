@@ -1,0 +1,128 @@
+"""Training throughput beside sentence-transformers' trainer: the same pairs, loss and batch, in turn, one process a run.
+
+Multiple negatives ranking at batch 64 on real duplicate questions, fp32; medians of the rounds, the ratio of each round
+paired. Pairs a second are of the steps alone: loading the model and the data is not counted. Peak memory is the process's.
+
+    python benchmarks/train_speed.py [--rounds 5] [--steps 20]
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+from record import SHARED, record
+
+BATCH = 64
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--one", choices=list(SYSTEMS))
+    asked = parser.parse_args()
+    if asked.one:
+        print(json.dumps(SYSTEMS[asked.one](asked.steps)))
+        return
+    found: dict[str, list[dict]] = {name: [] for name in SYSTEMS}
+    for _ in range(asked.rounds):
+        for name in SYSTEMS:
+            command = [sys.executable, __file__, "--one", name, "--steps", str(asked.steps)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            found[name].append(json.loads(done.stdout.splitlines()[-1]))
+            print(name, found[name][-1], flush=True)
+    rates = {name: np.array([run["pairs_per_second"] for run in of]) for name, of in found.items()}
+    told = {
+        name: {
+            "pairs_per_second": round(float(np.median(rates[name])), 1),
+            "times_peer": round(float(np.median(rates[name] / rates["peer"])), 2),
+            "times_peer_range": [round(float(value), 2) for value in np.quantile(rates[name] / rates["peer"], [0, 1])],
+            "peak_mb": round(float(np.median([run["peak_mb"] for run in of]))),
+        }
+        for name, of in found.items()
+    }
+    record(
+        "train_speed",
+        __doc__.splitlines()[0],
+        {"rounds": asked.rounds, "steps": asked.steps, "batch": BATCH, **told},
+        0,
+    )
+
+
+def columns(steps: int) -> tuple[list[str], list[str]]:
+    from textsiam import read_pairs
+
+    pairs = read_pairs(SHARED / "qqp_duplicates.parquet", split="train")
+    rows = np.random.default_rng(0).permutation(len(pairs))[: 2 * BATCH * steps]
+    return [pairs.first[row] for row in rows], [pairs.second[row] for row in rows]
+
+
+def timed(steps: int, begin_after: int = 2):
+    """A callback that times the steps after the first few."""
+    from transformers import TrainerCallback
+
+    class Timed(TrainerCallback):
+        started = ended = 0.0
+
+        def on_step_end(self, args, state, control, **_):  # noqa: ARG002
+            if state.global_step == begin_after:
+                self.started = time.perf_counter()
+            self.ended = time.perf_counter()
+
+        def told(self) -> dict:
+            rate = (steps - begin_after) * BATCH / (self.ended - self.started)
+            return {"pairs_per_second": rate, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+    return Timed()
+
+
+def ours(steps: int, **settings) -> dict:
+    from textsiam import Pairs, Siamese, train
+    from textsiam.encoding.embedded import embedded_model
+
+    watch = timed(steps)
+    recipe = dict(max_steps=steps, batch_size=BATCH, validation=False, keep=0.0) | settings
+    model = Siamese.load(embedded_model(), dtype="float32")
+    train(model, Pairs(*columns(steps)), callbacks=[watch], arguments={"save_strategy": "no"}, **recipe)
+    return watch.told()
+
+
+def peer(steps: int) -> dict:
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    from textsiam.encoding.embedded import embedded_model
+
+    watch, (first, second) = timed(steps), columns(steps)
+    model = SentenceTransformer(str(embedded_model()), device="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = SentenceTransformerTrainingArguments(
+            output_dir=folder, max_steps=steps, per_device_train_batch_size=BATCH, learning_rate=2e-5, use_cpu=True,
+            save_strategy="no", report_to="none", disable_tqdm=True, batch_sampler="no_duplicates",
+        )  # fmt: skip
+        table = Dataset.from_dict({"anchor": first, "positive": second})
+        SentenceTransformerTrainer(
+            model, arguments, train_dataset=table, loss=MultipleNegativesRankingLoss(model), callbacks=[watch]
+        ).train()
+    return watch.told()
+
+
+SYSTEMS = {
+    "peer": peer,
+    "ours": ours,
+    "ours_with_dropout": lambda steps: ours(steps, dropout=0.1),
+    "ours_recompute": lambda steps: ours(steps, recompute=True),
+}
+
+if __name__ == "__main__":
+    main()
