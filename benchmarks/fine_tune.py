@@ -24,7 +24,7 @@ import numpy as np
 from record import SHARED, record
 
 from textsiam import Pairs, Siamese, read_pairs, split, train
-from textsiam.data.splitting import dependence, link
+from textsiam.data.linking import dependence, link
 from textsiam.encoding.embedded import embedded_model
 from textsiam.evaluation import average_precision, best_f1, spearman
 from textsiam.scoring.intervals import bootstrap

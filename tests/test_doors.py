@@ -350,3 +350,13 @@ def test_characters_that_the_model_does_not_know_are_told(run, model, tmp_path):
     assert "2 texts hold characters unknown to the model" in result.stderr
     result = run("score", "--pair", "🧾", "pay")
     assert "1 texts hold characters unknown" in result.stderr
+
+
+def test_a_lone_carriage_return_survives_a_csv_file(tmp_path):
+    """It is quoted, so the text comes back whole."""
+    from textsiam import read_texts
+    from textsiam.interfaces.tables import write_columns
+
+    write_columns(tmp_path / "a.csv", [{"text": ["one\rtwo", "three", 'four "five", six']}])
+    assert list(read_texts(tmp_path / "a.csv")) == ["one\rtwo", "three", 'four "five", six']
+    assert b"\r\n" not in (tmp_path / "a.csv").read_bytes()

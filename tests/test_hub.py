@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -16,8 +17,8 @@ import pytest
 class Hub(BaseHTTPRequestHandler):
     """As much of the Hub as an upload and a download ask for: repositories, commits, large files."""
 
-    files: dict[str, bytes] = {}
-    large: dict[str, bytes] = {}
+    files: ClassVar[dict[str, bytes]] = {}
+    large: ClassVar[dict[str, bytes]] = {}
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -76,7 +77,7 @@ class Hub(BaseHTTPRequestHandler):
         else:
             self.answer({"error": "Entry not found"}, 404)
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815  http.server's names
 
     def answer(self, content, status=200):
         data = content if isinstance(content, bytes) else json.dumps(content).encode()

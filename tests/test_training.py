@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from textsiam import Pairs, Siamese, Triplets, mine_negatives, read_pairs, split, train
-from textsiam.data.splitting import link
+from textsiam.data.linking import link
 from textsiam.encoding.pytorch import load_twin
 from textsiam.samples import PAIRS
 from textsiam.training.batches import Task

@@ -65,6 +65,7 @@ def _only(table: Table, split: str | None) -> Table:
     if split is None:
         return table
     if SPLIT_COLUMN not in table.columns:
+        table.close()
         raise UnreadableInput(
             f"{table.name} has no column {SPLIT_COLUMN!r} to take {split!r} from. It has: {', '.join(table.columns)}."
         )

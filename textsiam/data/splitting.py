@@ -9,24 +9,16 @@ they fit, and a group too large for that is cut along its reverse Cuthill-McKee 
 pairs across any cut. A component too large for its side is taken as it is: sizes give way, the promise does not.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from textsiam.data.pairs import Pairs
-from textsiam.data.texts import distinct, normalise
-from textsiam.data.triplets import Triplets
-
-Places = Int[np.ndarray, " _"]  # rows of a table of pairs, of any number
-Links = Iterable[tuple[str, str]]
-Examples = Pairs | Triplets
+from textsiam.data.linking import Examples, Linked, Links, Places, dependence, graph_of, kinds_of, link
 
 SHARES = (0.8, 0.1, 0.1)
-# A graded pair links its texts from this share of the way between the lowest and the highest score: 4 of 0 to 5.
-LINK_SHARE = 0.8
 DROPPED = -1
 # A group of components goes to one side as a whole up to this share of the smallest side, and is cut beyond it.
 WHOLE_SHARE = 0.5
@@ -197,79 +189,6 @@ def check_folds(k: int) -> None:
         raise ValueError(f"Cross-validation needs at least 2 folds, but got {k}. Give 2 or more.")
 
 
-@dataclass(frozen=True, eq=False)
-class Linked:
-    """Which texts belong together, over one or several tables.
-
-    Parameters
-    ----------
-    columns
-        For each table (rows, texts a row): the component of each text.
-    texts
-        For each table (rows, texts a row): the number of each text after normalisation.
-    component
-        (n,) the component of each distinct normalised text.
-    link_score
-        The score from which graded pairs were linked (of several graded tables, the last), or None.
-    """
-
-    columns: list[Int[np.ndarray, "_ _"]]
-    texts: list[Int[np.ndarray, "_ _"]]
-    component: Places
-    link_score: float | None
-
-
-def link(tables: Sequence[Examples], *, links: Links = (), link_score: float | None = None) -> Linked:
-    """The components of the texts of all tables together: over positives, equal normalised texts and `links`."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    known = [(normalise(a), normalise(b)) for a, b in map(_checked_link, links)]
-    flat = [normalise(text) for table in tables for column in columns_of(table) for text in column]
-    names, places = distinct([*flat, *(text for pair in known for text in pair)])
-    numbers, start = [], 0
-    for table in tables:
-        width = len(columns_of(table))
-        numbers.append(places[start : start + width * len(table)].reshape(width, len(table)).T)
-        start += width * len(table)
-    edges = [places[start:].reshape(-1, 2)]
-    lowest = None
-    for table, rows in zip(tables, numbers, strict=True):
-        own = _link_score(table, link_score)
-        lowest = lowest if own is None else own
-        edges.append(rows[kinds_of(table, own) == 1][:, :2])
-    left, right = np.concatenate(edges).T
-    graph = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(len(names),) * 2)
-    _, component = connected_components(graph, directed=False)
-    component = component.astype(np.int64)
-    return Linked([component[rows] for rows in numbers], numbers, component, lowest)
-
-
-def dependence(columns: Int[np.ndarray, "n width"]) -> Places:
-    """Which rows depend on each other: the number of each row's group, over all the components that rows share."""
-    from scipy.sparse.csgraph import connected_components
-
-    used, places = np.unique(columns, return_inverse=True)
-    places = places.reshape(columns.shape)
-    _, group = connected_components(_graph(places, len(used)), directed=False)
-    return group[places[:, 0]].astype(np.int64)
-
-
-def columns_of(table: Examples) -> tuple[Sequence[str], ...]:
-    """The columns of texts; the first two mean the same where the row is a positive."""
-    return table.columns if isinstance(table, Triplets) else (table.first, table.second)
-
-
-def kinds_of(table: Examples, link_score: float | None) -> Int[np.ndarray, " n"]:
-    """1 for rows whose first two texts mean the same, 0 for the others."""
-    if not isinstance(table, Triplets) and table.labels is not None:
-        return np.asarray(table.labels)
-    lowest = _link_score(table, link_score)
-    if lowest is None:
-        return np.ones(len(table), dtype=np.int64)
-    return (np.asarray(getattr(table, "scores", None)) >= lowest).astype(np.int64)
-
-
 def assign(
     columns: Int[np.ndarray, "n width"], kinds: Int[np.ndarray, " n"], shares: Sequence[float], seed: int
 ) -> Int[np.ndarray, " n"]:
@@ -387,7 +306,7 @@ def _cut(
     from scipy.sparse.csgraph import reverse_cuthill_mckee
 
     shuffled = rng.permutation(int(columns.max()) + 1)
-    order = np.argsort(shuffled)[reverse_cuthill_mckee(_graph(shuffled[columns], len(shuffled)), symmetric_mode=True)]
+    order = np.argsort(shuffled)[reverse_cuthill_mckee(graph_of(shuffled[columns], len(shuffled)), symmetric_mode=True)]
     weights = np.bincount(columns[:, 0], minlength=len(order))[order]
     middle = (np.cumsum(weights) - weights / 2) / len(columns)
     wanted, opened = np.outer(shares, of_kind.sum(0)), np.flatnonzero(np.asarray(shares) > 0)
@@ -424,32 +343,6 @@ def _without_needless_loss(side: Places, columns: Int[np.ndarray, "n width"]) ->
         if len(held) == 1:
             side[own], settled[own] = held.pop(), True
     return side
-
-
-def _graph(columns: Int[np.ndarray, "n width"], n: int) -> Any:
-    from scipy.sparse import coo_array
-
-    left = np.repeat(columns[:, 0], columns.shape[1] - 1)
-    right = columns[:, 1:].ravel()
-    ones = np.ones(2 * len(left), dtype=np.int8)
-    return coo_array((ones, (np.concatenate([left, right]), np.concatenate([right, left]))), shape=(n, n)).tocsr()
-
-
-def _checked_link(pair: Any) -> tuple[str, str]:
-    if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):  # noqa: PLR2004
-        raise ValueError(f"A link is two texts that belong together, but got {pair!r}. Give pairs of texts.")
-    return pair[0], pair[1]
-
-
-def _link_score(table: Examples, link_score: float | None) -> float | None:
-    """The score from which the table's pairs are linked; None where labels decide, or nothing is graded."""
-    scores = None if isinstance(table, Triplets) or table.labels is not None else table.scores
-    if scores is None or not len(scores):
-        return None
-    if link_score is not None:
-        return link_score
-    scores = np.asarray(scores)
-    return float(scores.min() + LINK_SHARE * (scores.max() - scores.min()))
 
 
 def _positive(kinds: Int[np.ndarray, " n"]) -> float | None:

@@ -15,7 +15,7 @@ from textsiam.interfaces.tables import WRITERS, check_outputs, write_columns
 from textsiam.interfaces.terminal import answer_json, answering, mapped, say, say_set_aside, set_aside_told
 
 if TYPE_CHECKING:
-    from textsiam.data.splitting import Examples
+    from textsiam.data.linking import Examples
 
 SHARES = (0.8, 0.1, 0.1)  # those of `textsiam.split`, whose import would slow --help down
 
@@ -162,7 +162,7 @@ def _columns(part: "Examples") -> dict[str, Any]:
     """The part's columns by the names they had, with the row each came from."""
     import numpy as np
 
-    from textsiam.data.splitting import columns_of
+    from textsiam.data.linking import columns_of
 
     texts = columns_of(part)
     kinds = ("anchor", "positive") if "anchor" in part.mapping else ("first", "second")

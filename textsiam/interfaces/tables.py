@@ -67,10 +67,23 @@ def writing(target: Path) -> Iterator[Write]:
         yield write
 
 
+class _UnixLines:
+    """Ends each row in one newline, for these files meet Unix tools first.
+
+    The csv module could do so itself, but then it would leave a lone carriage return within a text unquoted, which readers
+    take for the end of the row.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, row: str) -> int:
+        return self.stream.write(row.removesuffix("\r\n") + "\n")
+
+
 @contextmanager
 def _csv(stream: TextIO) -> Iterator[Write]:
-    # "\n", not the csv module's "\r\n": these files meet Unix tools first.
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = csv.writer(_UnixLines(stream))
     header: list[str] = []
 
     def write(columns: Columns) -> None:

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from textsiam.data.linking import Examples, link
 from textsiam.data.pairs import Pairs
 from textsiam.data.readers import read_examples
-from textsiam.data.splitting import Examples, carve, link, without
+from textsiam.data.splitting import carve, without
 from textsiam.data.triplets import Triplets
 from textsiam.encoding.encoder import Encoder
 from textsiam.training.batches import SUITABLE, Task
@@ -108,14 +109,15 @@ def part(
             f"Of {', '.join(empty)} no row is left to learn from: each shares a text, or a chain of positives, with the "
             "validation data. Give other validation data."
         )
-    graph = link([*learned, *(examples for _, examples in held)], link_score=link_score)
+    # Over the whole tables: parts of graded ones alone could have other scores from which they are linked.
+    graph = link([*tables, *(table for _, table in held if validation is not None)], link_score=link_score)
     tasks = [
-        _task(source.name, table, source.loss, source.share, columns, encoder)
-        for source, table, columns in zip(sources, learned, graph.columns, strict=False)
+        _task(source.name, table, source.loss, source.share, graph.components_of(table), encoder)
+        for source, table in zip(sources, learned, strict=True)
     ]
     checks = [
-        _task(name, table, None, None, columns, None)
-        for (name, table), columns in zip(held, graph.columns[len(tasks) :], strict=True)
+        _task(name, table, None, None, graph.components_of(table), None)
+        for name, table in held
         if _can_be_judged(table)
     ]
     told = {

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
+from textsiam.data.linking import kinds_of, link
 from textsiam.data.pairs import Pairs
-from textsiam.data.splitting import kinds_of, link
 from textsiam.data.texts import distinct
 from textsiam.data.triplets import Triplets
 from textsiam.matching.exact import top_k_join

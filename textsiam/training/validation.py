@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from textsiam.data.splitting import dependence
+from textsiam.data.linking import dependence
 from textsiam.evaluation import average_precision, reciprocal_ranks, spearman
 from textsiam.scoring.intervals import bootstrap
 from textsiam.scoring.similarity import cosine_matrix, paired_cosine
