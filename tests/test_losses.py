@@ -8,16 +8,13 @@ import torch
 from torch import nn
 
 from textsiam import LOSSES
+from textsiam.training.embedded import KINDS, EmbeddedBatch, Fittable, Loss
 from textsiam.training.losses import (
-    KINDS,
     Contrastive,
     CoSENT,
     CosineRegression,
     Distillation,
-    EmbeddedBatch,
-    Fittable,
     Logistic,
-    Loss,
     MultipleNegativesRanking,
     OnlineContrastive,
     Triplet,

@@ -13,7 +13,8 @@ from textsiam.data.linking import link
 from textsiam.encoding.pytorch import load_twin
 from textsiam.samples import PAIRS
 from textsiam.training.batches import Task
-from textsiam.training.losses import EmbeddedBatch, Logistic, MultipleNegativesRanking
+from textsiam.training.embedded import EmbeddedBatch
+from textsiam.training.losses import Logistic, MultipleNegativesRanking
 from textsiam.training.recipe import Recipe
 from textsiam.training.towers import TextTower, text_preparer
 from textsiam.training.trainer import TwinTrainer

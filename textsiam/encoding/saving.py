@@ -96,8 +96,7 @@ def write_folder(folder: ModelFolder, target: Path, carried: Mapping[str, Any], 
     OSError
         What the file system says; `target` is then as it was.
     """
-    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / "modules.json").exists()):
-        raise FileExistsError(f"{target} exists and is no model folder. Name a new folder, or remove it first.")
+    check_model_target(target)
     if not folder.files():
         raise BrokenModel(f"The model's own files in {folder.transformer} are gone. Load it again before saving.")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +113,18 @@ def write_folder(folder: ModelFolder, target: Path, carried: Mapping[str, Any], 
         told["layout"] = {name: sha256(new / name) for name in _LAYOUT if (new / name).exists()}
         told["checksum"] = _checksum(told)
         (new / CARRIED).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def check_model_target(target: Path) -> None:
+    """Find out before the slow work whether a model may be written there.
+
+    Raises
+    ------
+    FileExistsError
+        If it is a file, or a folder that holds something else than a model.
+    """
+    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / "modules.json").exists()):
+        raise FileExistsError(f"{target} exists and is no model folder. Name a new folder, or remove it first.")
 
 
 def _layout(folder: ModelFolder) -> dict[str, Any]:

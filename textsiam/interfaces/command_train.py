@@ -83,10 +83,11 @@ def train(
     """
     from textsiam.data.readers import read_examples
     from textsiam.data.texts import SetAside
+    from textsiam.encoding.saving import check_model_target
     from textsiam.training.fine_tuning import train as fine_tune
 
     with answering("The checkpoint is kept: the same command goes on from it."), _telling():
-        _check_output(output)
+        check_model_target(output)
         sources = files or []
         reading = dict(split=split, strict=strict, format=format, delimiter=delimiter, encoding=encoding)
         how: dict[str, Any] = dict(first=first, second=second, label=label, score=score)
@@ -142,11 +143,6 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise ValueError(f"A share is a number above 0, at most 1, but got {text!r}. Correct it.") from None
-
-
-def _check_output(output: Path) -> None:
-    if output.is_file() or (output.is_dir() and any(output.iterdir()) and not (output / "modules.json").exists()):
-        raise FileExistsError(f"{output} exists and is no model folder. Name a new folder, or remove it first.")
 
 
 @contextmanager

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch.utils.data import Sampler
 
-from textsiam.training.losses import Distillation, Loss, MultipleNegativesRanking
+from textsiam.training.embedded import Loss
+from textsiam.training.losses import Distillation, MultipleNegativesRanking
 
 ROUNDING = 1e-6  # of shares that sum to 1
 Key = tuple[int, int]  # number of the task, number of the row

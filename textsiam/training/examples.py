@@ -13,7 +13,8 @@ from textsiam.data.splitting import carve, without
 from textsiam.data.triplets import Triplets
 from textsiam.encoding.encoder import Encoder
 from textsiam.training.batches import SUITABLE, Task
-from textsiam.training.losses import LOSSES, Loss
+from textsiam.training.embedded import Loss
+from textsiam.training.losses import LOSSES
 
 VALIDATION_SHARE, MIN_ROWS_TO_CARVE = 0.1, 50
 

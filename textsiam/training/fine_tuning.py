@@ -1,43 +1,31 @@
 """`train`: a model and pairs in, a better model out."""
 
 import atexit
-import hashlib
 import logging
-import platform
+import os
 import shutil
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback
 
 from textsiam.data.files import remove
 from textsiam.encoding.encoder import Encoder
 from textsiam.encoding.folder import ModelFolder
-from textsiam.encoding.pytorch import Twin, load_twin, quiet, randomise, write_transformer
+from textsiam.encoding.pytorch import Twin, write_transformer
+from textsiam.encoding.saving import check_model_target
 from textsiam.errors import MissingExtra
 from textsiam.scoring.siamese import Siamese
-from textsiam.training.batches import Batches, Task
-from textsiam.training.checkpoints import best_of, claim, is_finished, latest, remove_incomplete, state_of
-from textsiam.training.examples import Parted, part, sources_of
-from textsiam.training.losses import Fittable, Loss
+from textsiam.training.checkpoints import claim
+from textsiam.training.embedded import Loss
+from textsiam.training.examples import part, sources_of
 from textsiam.training.negatives import with_hard_negatives
-from textsiam.training.progress import Progress
 from textsiam.training.recipe import Recipe
-from textsiam.training.towers import TextTower, add_lora, freeze_unused, merge_lora, set_dropout, text_preparer
-from textsiam.training.trainer import TwinTrainer
-from textsiam.training.validation import Judged, compare, judge
+from textsiam.training.run import Run, wait
 
 logger = logging.getLogger("textsiam")
-
-N_ROWS_TO_FIT = 2_000
-N_TOKENS_A_GROUP = {"cpu": 1_024, "cuda": 16_384}
 
 
 def train(
@@ -105,7 +93,7 @@ def train(
     FloatingPointError
         If the loss or a gradient becomes NaN or infinite; the text names the rows.
     UnreadableInput, OSError
-        As `read_pairs` raises them.
+        As `read_pairs` raises them; FileExistsError if `output` holds something else than a model.
 
     Examples
     --------
@@ -123,173 +111,28 @@ def train(
     parted = part(sources, validation, seed, _encoder(teacher), link_score)
     for task in parted.train:
         task.check()
+    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if output is None and n_processes > 1:
+        raise ValueError(
+            f"{n_processes} processes train together, but no output was named. Name one folder for all (output=)."
+        )
     place = Path(output).expanduser() if output else _temporary() / "model"
+    check_model_target(place)
     checkpoints = place.with_name(f"{place.name}.checkpoints")
-    if restart:
+    run = Run(start, parted, recipe, seed, checkpoints, dict(arguments or {}), [*callbacks])
+    if restart and run.trainer.args.should_save:
         remove(checkpoints)
-    run = _Run(start, parted, recipe, seed, checkpoints, dict(arguments or {}), [*callbacks])
+    wait()
     claim(checkpoints, run.settings())
     twin, training = run.fit()
     return _finished(start, twin, training, place, checkpoints, is_writer=run.trainer.args.should_save)
-
-
-class _Run:
-    """One run: the tower, its trainer, and what happened."""
-
-    def __init__(
-        self,
-        start: Siamese,
-        parted: Parted,
-        recipe: Recipe,
-        seed: int,
-        checkpoints: Path,
-        arguments: dict[str, Any],
-        callbacks: list[TrainerCallback],
-    ) -> None:
-        self.start, self.parted, self.recipe, self.seed, self.checkpoints = start, parted, recipe, seed, checkpoints
-        self.arguments = arguments
-        self.twin = self._twin()
-        device = self.twin.device.type
-        tower = TextTower(self.twin, recompute=recipe.recompute)
-        world = TrainingArguments(output_dir=str(checkpoints), use_cpu=device == "cpu", report_to="none").world_size
-        n_an_epoch = len(Batches(parted.train, recipe.batch_size * world, seed))
-        n_steps = recipe.max_steps or max(1, round(recipe.epochs * n_an_epoch))
-        told = recipe.arguments(n_steps, n_an_epoch, is_validated=bool(parted.validation))
-        told |= {"output_dir": str(checkpoints), "seed": seed, "use_cpu": device == "cpu"}
-        bf16 = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        told["bf16"] = bf16 if recipe.bf16 is None else recipe.bf16
-        patience = [EarlyStoppingCallback(recipe.patience)] if recipe.patience and parted.validation else []
-        self.prepare = text_preparer(start.encoder, N_TOKENS_A_GROUP.get(device, 1_024))
-        self.trainer = TwinTrainer(
-            tower,
-            parted.train,
-            TrainingArguments(**told | arguments),
-            self.prepare,
-            validation=parted.validation,
-            callbacks=[*patience, Progress(), *callbacks],
-        )
-
-    def settings(self) -> dict[str, Any]:
-        """All that the weights depend on, as plain values, by which a run knows its own checkpoints."""
-        folder = self.start.encoder.folder
-        return {
-            "model": folder.fingerprint(),
-            "data": _hash(self.parted.train),
-            "validation": _hash(self.parted.validation),
-            "losses": [repr(task.loss) for task in self.parted.train],
-            "seed": self.seed,
-            "processes": self.trainer.args.world_size,
-            "arguments": {name: repr(value) for name, value in self.arguments.items()},
-            **self.recipe.to_json(),
-        }
-
-    def fit(self) -> tuple[Twin, dict[str, Any]]:
-        """The trained twin, and what happened, as plain values."""
-        self._fit_losses()
-        before = self._judged()
-        started = time.perf_counter()
-        if dropped := remove_incomplete(self.checkpoints):
-            logger.warning("%s was cut off and is thrown away", ", ".join(dropped))
-        last = latest(self.checkpoints)
-        if last is None or not is_finished(last):
-            if last is not None:
-                logger.warning("going on from %s", last)
-            with quiet():
-                self.trainer.train(resume_from_checkpoint=str(last) if last else None)
-        seconds = time.perf_counter() - started
-        last = latest(self.checkpoints)
-        if last is not None:
-            self._load(best_of(last) if self.parted.validation else last)
-        merge_lora(self.twin)
-        if self.recipe.keep:
-            _interpolate(self.twin, self.weights, self.recipe.keep)
-        return self.twin, self._told(before, self._judged(), seconds, state_of(last) if last else {"log_history": []})
-
-    def _fit_losses(self) -> None:
-        """Losses that depend on where the start stands: its scores on up to 2,000 rows."""
-        fitted = []
-        for task in self.parted.train:
-            if isinstance(task.loss, Fittable) and task.labels is not None:
-                rows = slice(0, N_ROWS_TO_FIT)
-                used, places = np.unique(task.columns[rows], return_inverse=True)
-                some = replace(
-                    task,
-                    inputs=[task.inputs[place] for place in used],
-                    columns=places.reshape(-1, task.columns.shape[1]),
-                    labels=task.labels[rows],
-                    components=None,
-                    taught=None,
-                    rows=(),
-                )
-                judged = judge(some, self.trainer.embed_inputs(some.inputs))
-                task = replace(task, loss=task.loss.fitted(judged.scores, judged.truth))  # noqa: PLW2901
-            fitted.append(task)
-        self.parted = self.parted._replace(train=fitted)
-        self.trainer.tasks = fitted
-
-    def _twin(self) -> Twin:
-        backend = self.start.encoder.backend
-        device = str(backend.device) if isinstance(backend, Twin) else None
-        twin = load_twin(self.start.encoder.folder, device, "float32")
-        if self.recipe.random_start:
-            randomise(twin, self.seed)
-        # Before adapters stand beside them, under the names that the merged weights will have again.
-        self.weights = {name: value.clone() for name, value in twin.state_dict().items()} if self.recipe.keep else {}
-        set_dropout(twin, self.recipe.dropout)
-        if self.recipe.lora:
-            add_lora(twin, self.recipe.lora, self.seed)
-        freeze_unused(twin)
-        return twin
-
-    def _load(self, checkpoint: Path) -> None:
-        from safetensors.torch import load_file
-
-        self.trainer.model.load_state_dict(load_file(checkpoint / "model.safetensors", device=str(self.twin.device)))
-
-    def _judged(self) -> list[Judged]:
-        return [judge(task, self.trainer.embed_inputs(task.inputs)) for task in self.parted.validation]
-
-    def _told(
-        self, before: list[Judged], after: list[Judged], seconds: float, state: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        history = state["log_history"]
-        named = zip(self.parted.validation, before, after, strict=True)
-        metrics = {task.name: compare(task, old, new, self.seed) for task, old, new in named}
-        for name, told in metrics.items():
-            if told["difference"][0] < 0:
-                logger.warning(
-                    "%s fell on the validation rows of %s: %.4f → %.4f",
-                    told["metric"],
-                    name,
-                    told["before"][0],
-                    told["after"][0],
-                )
-        return {
-            "start": "random weights" if self.recipe.random_start else str(self.start.encoder.folder.path.name),
-            "data": {
-                task.name: {"rows": len(task.columns), "holds": task.kind, "loss": repr(task.loss), "share": task.share}
-                for task in self.parted.train
-            },
-            "split": self.parted.told,
-            "hyperparameters": {**self.recipe.to_json(), "seed": self.seed, "processes": self.trainer.args.world_size},
-            "metrics": metrics,
-            "curve": [[entry["step"], round(entry["loss"], 6)] for entry in history if "loss" in entry],
-            "validation_curve": [[e["step"], round(e["eval_metric"], 6)] for e in history if "eval_metric" in e],
-            "steps": self.trainer.args.max_steps,
-            "seconds": round(seconds, 1),
-            "environment": {name: version(name) for name in ("textsiam", "torch", "transformers", "accelerate")}
-            | {
-                "python": platform.python_version(),
-                "device": str(self.twin.device),
-                "precision": _precision(self.trainer.args),
-            },
-        }
 
 
 def _finished(
     start: Siamese, twin: Twin, training: dict[str, Any], place: Path, checkpoints: Path, *, is_writer: bool
 ) -> Siamese:
     """The trained model, saved to its place; the checkpoints are then no longer needed."""
+    wait()  # until every process has read the checkpoints that are now removed
     if is_writer:
         weights = checkpoints / "result"
         remove(weights)
@@ -297,8 +140,7 @@ def _finished(
         tuned = Siamese(_like(start, folder), start.similarity, training=training)
         tuned.save(place)
         remove(checkpoints)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
+    wait()
     loaded = Siamese.load(place, device=_device_of(start), dtype=start.encoder.precision)
     if start.threshold or start.calibrator:
         logger.warning(
@@ -315,30 +157,10 @@ def _device_of(model: Siamese) -> str | None:
     return str(model.encoder.backend.device) if isinstance(model.encoder.backend, Twin) else None
 
 
-def _interpolate(twin: Twin, start: Mapping[str, torch.Tensor], keep: float) -> None:
-    with torch.no_grad():
-        for name, value in twin.state_dict().items():
-            if value.is_floating_point():
-                value.mul_(1 - keep).add_(start[name], alpha=keep)
-
-
 def _encoder(teacher: Siamese | Encoder | str | Path | None) -> Encoder | None:
     if teacher is None or isinstance(teacher, Encoder):
         return teacher
     return (teacher if isinstance(teacher, Siamese) else Siamese.load(teacher)).encoder
-
-
-def _hash(tasks: Sequence[Task]) -> str:
-    found = hashlib.sha256()
-    for task in tasks:
-        found.update(repr((task.name, list(task.inputs), task.share)).encode())
-        for values in (task.columns, task.labels, task.scores, task.taught):
-            found.update(b"-" if values is None else values.tobytes())
-    return found.hexdigest()
-
-
-def _precision(arguments: TrainingArguments) -> str:
-    return "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "float32"
 
 
 def _temporary() -> Path:

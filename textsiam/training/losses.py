@@ -7,80 +7,16 @@ same lines as at inference, whose gradients are finite on equal and on zero rows
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss, relu
 
 from textsiam.scoring.similarity import cosine_matrix, paired_cosine, paired_euclidean
-
-Scalar = Float[Tensor, ""]
-
-# What data a loss can use: pairs with labels, with graded scores, positives alone, or triplets.
-KINDS = ("labels", "scores", "positives", "triplets")
-
-
-@dataclass(frozen=True, eq=False)
-class EmbeddedBatch:
-    """A batch after the encoder.
-
-    Parameters
-    ----------
-    first, second
-        (n, dim) embeddings of each row's two inputs; of triplets the anchor and the positive.
-    labels
-        (n,) of 0 and 1, or None.
-    scores
-        (n,) graded similarities scaled to 0 … 1 over the data set, or None.
-    negatives
-        (n, k, dim) embeddings of k negatives a row, or None.
-    components
-        (n, 2 + k) the positive component of each input: inputs of one component mean the same. None: all differ.
-    taught
-        (n, 2, teacher dim) what a teacher embeds the first and second input to, or None.
-    """
-
-    first: Float[Tensor, "n dim"]
-    second: Float[Tensor, "n dim"]
-    labels: Int[Tensor, " n"] | None = None
-    scores: Float[Tensor, " n"] | None = None
-    negatives: Float[Tensor, "n k dim"] | None = None
-    components: Int[Tensor, "n _"] | None = None
-    taught: Float[Tensor, "n 2 _"] | None = None
-
-    @property
-    def targets(self) -> Shaped[Tensor, " n"]:
-        """Scores where there are any, else labels."""
-        found = self.scores if self.scores is not None else self.labels
-        if found is None:
-            raise ValueError(
-                "This loss needs labels or scores, but the batch has neither. Give labelled or graded pairs."
-            )
-        return found
-
-
-@runtime_checkable
-class Fittable(Protocol):
-    """A loss that is fitted to the start's scores before the first step."""
-
-    def fitted(self, scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> "Loss":
-        """The loss to train with, for pairs that the start scores so."""
-
-
-@runtime_checkable
-class Loss(Protocol):
-    """What `train` minimises."""
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kinds of data it can use, from `KINDS`."""
-
-    def __call__(self, batch: EmbeddedBatch) -> Scalar:
-        """One number, smaller is better, differentiable in the embeddings."""
-
+from textsiam.training.embedded import KINDS, EmbeddedBatch, Loss, Scalar
 
 # Distances are similarities turned round: 0 for equal rows.
 _DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -103,8 +103,8 @@ class Recipe:
             changes = {"keep": 0.0, **changes}
         return replace(self, **changes)
 
-    def arguments(self, n_steps: int, n_an_epoch: int, *, is_validated: bool) -> dict[str, Any]:
-        """Transformers' TrainingArguments, as keywords, for a run of `n_steps` updates."""
+    def arguments(self, n_steps: int, n_an_epoch: float, *, is_validated: bool) -> dict[str, Any]:
+        """Transformers' TrainingArguments, as keywords, for a run of `n_steps` updates, `n_an_epoch` an epoch."""
         every = max(1, n_steps // self.evaluations)
         return {
             "max_steps": n_steps,

@@ -19,7 +19,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from textsiam.training.batches import Batches, Collator, Key, Task
 from textsiam.training.checkpoints import Marker
-from textsiam.training.losses import EmbeddedBatch
+from textsiam.training.embedded import EmbeddedBatch
 from textsiam.training.validation import judge
 
 N_INPUTS_A_PASS = 256
@@ -64,16 +64,24 @@ class TwinTrainer(Trainer):
         for task in tasks:
             task.check()
         self.tasks, self.prepare, self.validation = tasks, prepare, validation
+        self.interruption = Interruption()
         super().__init__(
             model=tower,
             args=arguments,
             data_collator=lambda keys: keys,
             train_dataset=_Keys(tasks),
             eval_dataset=_Keys(validation) if validation else None,
-            callbacks=[Marker(), Guard(self), Interruption(), *callbacks],
+            callbacks=[Marker(), Guard(self), self.interruption, *callbacks],
         )
         self.remove_callback(PrinterCallback)
         self.last_rows: tuple[int, Int[np.ndarray, " n"]] = (0, np.empty(0, dtype=np.int64))
+
+    def train(self, *args: Any, **settings: Any) -> Any:
+        """Transformers' own; however it ends, Ctrl-C belongs again to whom it did before."""
+        try:
+            return super().train(*args, **settings)
+        finally:
+            self.interruption.stop()
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches as `Batches` plans them; each process prepares its own slice."""
