@@ -41,6 +41,17 @@ def test_no_input_stands_in_two_rows_of_a_ranking_batch(pairs, size, seed):
         assert len(set.union(*inputs)) == sum(map(len, inputs))
 
 
+def test_a_text_in_many_rows_does_not_starve_them():
+    """One row of it a batch, in every batch; no row comes twice while others are left that may stand beside it."""
+    columns = [[0, k + 1] for k in range(200)] + [[300 + 2 * k, 301 + 2 * k] for k in range(600)]
+    made = list(Batches([task(columns=columns)], 8))
+    hubs = [sum(row < 200 for _, row in keys) for keys in made]
+    assert max(hubs) == 1
+    assert sum(hubs) > 80  # of 100 batches
+    rows = [row for keys in made[:80] for _, row in keys]
+    assert len(rows) == len(set(rows))
+
+
 def test_every_row_comes_once_an_epoch():
     """But for those that do not fill a last batch, which differ from epoch to epoch."""
     plan = Batches([task(23, Contrastive(), labels=np.arange(23) % 2)], 5)

@@ -1,5 +1,6 @@
 """Runs in processes of their own: killed at any moment and called again, interrupted by Ctrl-C, spread over two processes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -89,6 +90,28 @@ def test_a_killed_run_goes_on_to_the_same_weights(uninterrupted, tmp_path, momen
     assert code == 0, said
     assert same(whole, tmp_path / "tuned")
     assert not (tmp_path / "tuned.checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_patience_is_remembered(tiny_transformer, tmp_path):
+    """A run that early stopping ends, killed between its evaluations, ends at the same step with the same weights."""
+    folder, settings = (
+        tiny_transformer("bert"),
+        "{'patience': 2, 'max_steps': 30, 'evaluations': 10, 'learning_rate': 5.0}",
+    )
+    code, said = run(folder, tmp_path / "whole", settings=settings)
+    assert code == 0, said
+    run(folder, tmp_path / "tuned", "step 8", settings)
+    code, said = run(folder, tmp_path / "tuned", settings=settings)
+    assert code == 0, said
+    curves = [curve_of(tmp_path / name) for name in ("whole", "tuned")]
+    assert curves[0] == curves[1]
+    assert curves[0][-1][0] < 30
+    assert same(tmp_path / "whole", tmp_path / "tuned")
+
+
+def curve_of(folder):
+    return json.loads((folder / "textsiam.json").read_text(encoding="utf-8"))["training"]["validation_curve"]
 
 
 @pytest.mark.slow

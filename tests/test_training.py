@@ -15,7 +15,6 @@ from textsiam.samples import PAIRS
 from textsiam.training.batches import Task
 from textsiam.training.embedded import EmbeddedBatch
 from textsiam.training.losses import Logistic, MultipleNegativesRanking
-from textsiam.training.recipe import Recipe
 from textsiam.training.towers import TextTower, text_preparer
 from textsiam.training.trainer import TwinTrainer
 
@@ -174,6 +173,14 @@ def test_what_cannot_work_is_said_before_the_run(start):
         train(start, made_up(), keep=2)
     with pytest.raises(ValueError, match="random start has nothing worth keeping"):
         train(start, made_up(), random_start=True, lora=4)
+    with pytest.raises(
+        ValueError, match="max_steps cannot be given as TrainingArguments here. Use max_steps for max_steps"
+    ):
+        train(start, made_up(), arguments={"max_steps": 3})
+    with pytest.raises(ValueError, match="teacher was given, but no loss learns from it"):
+        train(start, made_up(), teacher=start)
+    with pytest.raises(ValueError, match="validation cannot judge a model"):
+        train(start, made_up(), validation=Pairs(["a", "b"], ["c", "d"], labels=[0, 0]))
     with pytest.raises(ValueError, match="needs a teacher"):
         train(start, made_up(), loss="distillation")
 
@@ -294,15 +301,13 @@ def test_keep_mixes_the_starts_weights_in(start):
 
 
 def test_a_random_start_has_other_weights_of_the_same_shape(start):
-    """By its seed; told in the record; the global random state is left alone."""
-    state = torch.random.get_rng_state()
+    """By its seed; told in the record."""
     tuned = train(start, made_up(), random_start=True, seed=5, **QUICK)
     assert tuned.training["start"] == "random weights"
     assert tuned.training["hyperparameters"]["keep"] == 0
     old, new = weights(start), weights(tuned)
     assert {name: w.shape for name, w in old.items()} == {name: w.shape for name, w in new.items()}
     assert (old["embeddings.word_embeddings.weight"] - new["embeddings.word_embeddings.weight"]).abs().max() > 0.01
-    del state
 
 
 def test_early_stopping_and_the_best_checkpoint(start):
@@ -340,16 +345,72 @@ def test_mined_negatives_are_safe(start):
     labelled = Pairs(["how do i pay", "how do i pay"], ["how i do pay", "refund"], labels=[1, 0])
     assert mine_negatives(start, labelled).negatives == [["refund"]]
     tuned = train(start, Pairs(pairs.first[1::2] * 2, pairs.second[1::2] * 2), hard_negatives=1, **QUICK)
-    assert tuned.training["data"]["pairs"]["holds"] == "triplets"
+    told = tuned.training
+    assert told["data"]["pairs"]["holds"] == "triplets"
+    assert (
+        told["metrics"]["pairs"]["metric"] == "reciprocal_rank"
+    )  # held-out rows stay pairs: mined ones flatter the start
+    assert (
+        told["split"]["train_rows"] + told["split"]["rows_without_hard_negatives"] + told["split"]["validation_rows"]
+        == 60
+    )
 
 
-def test_the_recipe_refuses_what_it_does_not_know():
-    """Names and ranges."""
-    assert Recipe().changed(epochs=1).epochs == 1
-    with pytest.raises(ValueError, match="batch_size is a number above 0, but got 0"):
-        Recipe(batch_size=0)
-    with pytest.raises(ValueError, match="weight_decay and hard_negatives are at least 0"):
-        Recipe(hard_negatives=-1)
+def test_mappings_are_told_from_columns(start, tmp_path):
+    """Paths, data sets, frames and lists of rows by name are several data sets; lists and tuples of texts are columns."""
+    import datasets
+    import pandas as pd
+
+    pairs = made_up(60)
+    columns = {"question1": pairs.first, "question2": pairs.second, "label": [int(y) for y in pairs.labels]}
+    pd.DataFrame(columns).to_csv(tmp_path / "a.csv", index=False)
+    for data in (tmp_path / "a.csv", datasets.Dataset.from_dict(columns), pd.DataFrame(columns), dict(columns),
+                 list(zip(*columns.values(), strict=True))):  # fmt: skip
+        told = train(start, {"a": data, "b": (data, "contrastive")}, **QUICK).training
+        assert set(told["data"]) == {"a", "b"}
+    for columns_alone in (columns, {name: tuple(values) for name, values in columns.items()}):
+        assert set(train(start, columns_alone, **QUICK).training["data"]) == {"pairs"}
+
+
+def test_rows_that_can_judge_nothing_are_given_back(start):
+    """Pairs all labelled 1 are positives, and judged as such; all labelled 0 hold nothing out."""
+    pairs = made_up(80)
+    told = train(start, Pairs(pairs.first, pairs.second, labels=[1] * 80), **QUICK).training
+    assert told["metrics"]["pairs"]["metric"] == "reciprocal_rank"
+    with pytest.raises(ValueError, match="every label of pairs is 0"):
+        train(start, Pairs(pairs.first, pairs.second, labels=[0] * 80), **QUICK)
+
+
+def test_the_default_loss_is_fitted_to_all_of_a_sorted_file(start):
+    """Positives first or last: the same threshold, but for chance."""
+    pairs = made_up(400)
+    rows = np.argsort(np.asarray(pairs.labels), kind="stable")
+    found = [
+        train(start, pairs.take(order), validation=False, **QUICK).training["data"]["pairs"]["loss"]
+        for order in (rows, rows[::-1])
+    ]
+    assert found[0] == found[1]
+
+
+def test_a_folder_that_is_no_run_is_left_alone(start, tmp_path):
+    """Somebody's own checkpoints beside the output are neither adopted nor removed, restart or not."""
+    (tmp_path / "mine.checkpoints" / "checkpoint-500").mkdir(parents=True)
+    (tmp_path / "mine.checkpoints" / "notes.txt").write_text("dear", encoding="utf-8")
+    for restart in (False, True):
+        with pytest.raises(FileExistsError, match="is no run of textsiam"):
+            train(start, made_up(), output=tmp_path / "mine", restart=restart, **QUICK)
+    assert (tmp_path / "mine.checkpoints" / "notes.txt").exists()
+
+
+def test_the_random_state_of_the_caller_is_left_alone(start):
+    """NumPy's and torch's go on where they stood. (Python's too; but here the check of shapes draws from it.)"""
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    train(start, made_up(), **QUICK)
+    after = np.random.random(), torch.rand(1).item()  # noqa: NPY002
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    assert after == (np.random.random(), torch.rand(1).item())  # noqa: NPY002
 
 
 @pytest.mark.shared

@@ -117,9 +117,8 @@ def train(
         told = dict(tuned.training or {})
         for name, of in told["metrics"].items():
             (old, *_), (new, *_), (gain, low, high) = of["before"], of["after"], of["difference"]
-            say(
-                f"{name}: {of['metric']} {old:.4f} → {new:.4f} (difference {gain:+.4f}, 95 % interval {low:+.4f} to {high:+.4f})"
-            )
+            sure = f", 95 % interval {low:+.4f} to {high:+.4f}" if low is not None else ""
+            say(f"{name}: {of['metric']} {old:.4f} → {new:.4f} (difference {gain:+.4f}{sure})")
         say(f"{told['steps']:,} updates in {told['seconds']:,.0f} s → {output}")
         say("not calibrated: its scores have no probability and no threshold yet")
         if as_json:

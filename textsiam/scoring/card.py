@@ -94,12 +94,15 @@ def model_card(
 def _training(told: Mapping[str, Any]) -> str:
     split = told["split"]
     held_out = "a leak-free part of the data" if split["carved"] else "the data given for it"
+    validated = (
+        f"validated on {split['validation_rows']:,} ({held_out})" if split["validation_rows"] else "not validated"
+    )
     return _TRAINING.format(
         start=told["start"],
         steps=told["steps"],
         seconds=told["seconds"],
         data=_rows([name, f"{of['rows']:,}", of["holds"], f"`{of['loss']}`"] for name, of in told["data"].items()),
-        split=f"Trained on {split['train_rows']:,} rows, validated on {split['validation_rows']:,} ({held_out}); "
+        split=f"Trained on {split['train_rows']:,} rows, {validated}; "
         f"{split['rows_left_out']:,} rows left out because they would have leaked.",
         metrics=_rows(
             [name, of["metric"], f"{of['rows']:,}", *(_interval(*of[key]) for key in ("before", "after", "difference"))]
@@ -115,8 +118,8 @@ def _rows(rows: Iterable[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _interval(value: float, low: float, high: float) -> str:
-    return f"{value:.4f} [{low:.4f}, {high:.4f}]"
+def _interval(value: float, low: float | None, high: float | None) -> str:
+    return f"{value:.4f} [{low:.4f}, {high:.4f}]" if low is not None and high is not None else f"{value:.4f}"
 
 
 def _sparkline(curve: Sequence[Sequence[float]]) -> str:

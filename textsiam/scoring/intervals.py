@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int, Shaped
 
+MIN_COMPONENTS = 5
+
 Metric = Callable[[Any, Any], float]
 
 
@@ -52,11 +54,12 @@ def bootstrap(
     Returns
     -------
     interval
-        All NaN where the metric of the rows themselves is not defined.
+        All NaN where the metric of the rows themselves is not defined; bounds NaN with fewer than 5 components, of which no
+        draw says how far another sample could be off.
 
     Examples
     --------
-    >>> truth, scores = np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.8, 0.9])
+    >>> truth, scores = np.array([0, 0, 1, 1, 1]), np.array([0.1, 0.2, 0.7, 0.8, 0.9])
     >>> bootstrap(lambda y, s: float(((s > 0.5) == y).mean()), truth, scores)
     Interval(value=1.0, low=1.0, high=1.0)
     """
@@ -77,7 +80,7 @@ def bootstrap(
         ]
     )
     draws = draws[np.isfinite(draws)]
-    if not np.isfinite(value) or not len(draws):
-        return Interval(float("nan"), float("nan"), float("nan"))
+    if not np.isfinite(value) or not len(draws) or len(members) < MIN_COMPONENTS:
+        return Interval(float(value), float("nan"), float("nan"))
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(value), float(low), float(high))

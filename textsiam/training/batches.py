@@ -4,6 +4,7 @@ A `Task` is a data set with its loss. `Batches` says which rows stand in which b
 process then prepares its own slice of a batch, so that two processes make the same update as one with twice the batch.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,9 @@ from jaxtyping import Float, Int, Shaped
 from torch.utils.data import Sampler
 
 from textsiam.training.embedded import Loss
-from textsiam.training.losses import Distillation, MultipleNegativesRanking
+from textsiam.training.losses import CoSENT, CosineRegression, Distillation, MultipleNegativesRanking
 
+MIN_RANKED = 2  # a row alone ranks against nothing
 ROUNDING = 1e-6  # of shares that sum to 1
 Key = tuple[int, int]  # number of the task, number of the row
 
@@ -78,7 +80,7 @@ class Task:
             return "triplets"
         return "labels" if self.labels is not None else "scores" if self.scores is not None else "positives"
 
-    def check(self) -> None:
+    def check(self, *, has_teacher: bool = False) -> None:
         """Do nothing if the loss can learn from this data.
 
         Raises
@@ -102,9 +104,15 @@ class Task:
             raise ValueError(f"{loss} learns from contrast, but every label of {self.name} is {only}. {remedy}.")
         if self.kind == "labels" and isinstance(self.loss, MultipleNegativesRanking) and not np.any(self.labels):
             raise ValueError(f"{loss} learns from positives, but every label of {self.name} is 0. Add positives.")
-        if self.kind == "scores" and len(np.unique(np.asarray(self.scores))) == 1:
+        if self.kind == "positives" and len(self.columns) == 1:
+            raise ValueError(f"{loss} ranks rows against each other, but {self.name} has one alone. Add more.")
+        if (
+            isinstance(self.loss, CoSENT | CosineRegression)
+            and self.kind == "scores"
+            and len(np.unique(np.asarray(self.scores))) == 1
+        ):
             raise ValueError(f"Every score of {self.name} is the same: there is nothing to learn. Check the column.")
-        if isinstance(self.loss, Distillation) and self.taught is None:
+        if isinstance(self.loss, Distillation) and self.taught is None and not has_teacher:
             raise ValueError(f"{loss} on {self.name} needs a teacher. Name one (teacher=, --teacher).")
 
 
@@ -179,31 +187,40 @@ def _even(order: list[int], size: int) -> Iterator[list[int]]:
 
 
 def _apart(order: list[int], columns: Int[np.ndarray, "n width"], size: int) -> Iterator[list[int]]:
-    """Batches in which no input stands in two rows; a row that would repeat one waits for the next batch.
+    """Batches in which no input stands in two rows; at least one comes, and none but it of a single row.
 
-    A batch is closed early only when no waiting or coming row fits; at least one batch comes.
+    A row that would repeat an input waits in the queue of that input, of which each later batch can take one: so a batch
+    costs as many looks as inputs that repeat, not as rows that wait. When no row is left to come, batches are short.
     """
-    inputs = [set(row) for row in columns.tolist()]
-    waiting: list[int] = []
+    waiting: dict[int, deque[int]] = {}
     coming = iter(order)
     n_made = 0
     while True:
         batch: list[int] = []
         seen: set[int] = set()
-        later: list[int] = []
-        for row in waiting:
-            fits = len(batch) < size and not inputs[row] & seen
-            (batch if fits else later).append(row)
-            seen |= inputs[row] if fits else set()
+
+        def add(row: int, batch: list[int] = batch, seen: set[int] = seen) -> None:
+            inputs = columns[row].tolist()
+            blocking = next((place for place in inputs if place in seen), None)
+            if blocking is None:
+                batch.append(row)
+                seen.update(inputs)
+            else:
+                waiting.setdefault(blocking, deque()).append(row)
+
+        for place in list(waiting):
+            if len(batch) == size:
+                break
+            if queue := waiting[place]:
+                add(queue.popleft())
+            else:
+                del waiting[place]
         while len(batch) < size and (row := next(coming, -1)) >= 0:
-            fits = not inputs[row] & seen
-            (batch if fits else later).append(row)
-            seen |= inputs[row] if fits else set()
-        if len(batch) < size and (n_made or not batch):
+            add(row)
+        if len(batch) < MIN_RANKED and n_made:
             return
         yield batch
         n_made += 1
-        waiting = later
 
 
 def _counts(tasks: Sequence[Task], batch_size: int) -> list[int]:

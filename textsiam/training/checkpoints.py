@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 
 from textsiam.data.files import remove, replacing
@@ -16,11 +17,18 @@ from textsiam.data.files import remove, replacing
 MARKER, RUN, STATE = "complete.json", "run.json", "trainer_state.json"
 
 
+def wait() -> None:
+    """Until every process of the run is here."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
 class Marker(TrainerCallback):
     """Writes the completion marker into each checkpoint, with the size of every file that belongs to it."""
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The Trainer has just written one."""
+        wait()  # until the other processes have written their random states
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
@@ -51,9 +59,15 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
     ------
     ValueError
         If it holds the checkpoints of another run; the text names the settings that differ.
+    FileExistsError
+        If it is a folder of something else.
     """
     file = folder / RUN
-    if file.exists():
+    if folder.exists() and not file.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise FileExistsError(
+            f"{folder} exists, and is no run of textsiam. Name another output, or move that folder away."
+        )
+    if file.exists() and latest(folder) is not None:
         told = json.loads(file.read_text(encoding="utf-8"))
         differing = [name for name in settings if told.get(name) != settings[name]]
         if differing:
@@ -70,11 +84,14 @@ def claim(folder: Path, settings: Mapping[str, Any]) -> None:
 
 def is_finished(checkpoint: Path) -> bool:
     """Whether the run ended with this checkpoint: all steps made, or early stopping out of patience."""
-    state = state_of(checkpoint)
-    stopping = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback", {})
+    state, stopping = state_of(checkpoint), _early_stopping(checkpoint)
     patience = stopping.get("args", {}).get("early_stopping_patience", float("inf"))
-    spent = stopping.get("attributes", {}).get("early_stopping_patience_counter", 0)
-    return bool(state["global_step"] >= state["max_steps"] or spent >= patience)
+    return bool(state["global_step"] >= state["max_steps"] or patience_spent(checkpoint) >= patience)
+
+
+def patience_spent(checkpoint: Path) -> int:
+    """Evaluations without a better metric up to this checkpoint; 0 where early stopping was not asked for."""
+    return int(_early_stopping(checkpoint).get("attributes", {}).get("early_stopping_patience_counter", 0))
 
 
 def best_of(checkpoint: Path) -> Path:
@@ -89,6 +106,13 @@ def state_of(checkpoint: Path) -> dict[str, Any]:
     """What the Trainer recorded: steps, log history, best metric."""
     told: dict[str, Any] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
     return told
+
+
+def _early_stopping(checkpoint: Path) -> dict[str, Any]:
+    told = state_of(checkpoint).get("stateful_callbacks", {}).get("EarlyStoppingCallback", {})
+    # A list where the caller brought one of his own too; the first is ours.
+    found: dict[str, Any] = told[0] if isinstance(told, list) else told
+    return found
 
 
 def _is_complete(checkpoint: Path) -> bool:

@@ -1,6 +1,9 @@
 """What callers hand to `train`, as tasks: read, parted into train and validation without leaks, linked, and taught."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +17,9 @@ from textsiam.data.triplets import Triplets
 from textsiam.encoding.encoder import Encoder
 from textsiam.training.batches import SUITABLE, Task
 from textsiam.training.embedded import Loss
-from textsiam.training.losses import LOSSES
+from textsiam.training.losses import LOSSES, Distillation
+
+logger = logging.getLogger("textsiam")
 
 VALIDATION_SHARE, MIN_ROWS_TO_CARVE = 0.1, 50
 
@@ -42,15 +47,13 @@ def sources_of(pairs: Any, loss: str | Loss | None) -> list[Source]:
     Raises
     ------
     ValueError
-        If a member of a mapping is none of these, or a loss is unknown.
+        If a loss is unknown.
     """
     if not _is_mixture(pairs):
         return [Source("pairs", read_examples(pairs), loss_of(loss), None)]
     found = []
     for name, member in pairs.items():
-        parts = member if isinstance(member, tuple) else (member,)
-        if not 1 <= len(parts) <= 3:  # noqa: PLR2004
-            raise ValueError(f"{name} must be data, (data, loss) or (data, loss, share), but has {len(parts)} parts.")
+        parts: tuple[Any, ...] = member if _is_member(member) else (member,)
         own = parts[1] if len(parts) > 1 else None
         share = parts[2] if len(parts) > 2 else None  # noqa: PLR2004
         found.append(Source(str(name), read_examples(parts[0]), loss_of(own or loss), share))
@@ -73,7 +76,11 @@ def loss_of(loss: str | Loss | None) -> Loss | None:
 
 
 def part(
-    sources: Sequence[Source], validation: Any, seed: int, encoder: Encoder | None, link_score: float | None = None
+    sources: Sequence[Source],
+    validation: Any,
+    seed: int,
+    link_score: float | None = None,
+    mine: Callable[[Pairs], Triplets] | None = None,
 ) -> Parted:
     """Tasks to learn from and held-out ones that share no text and no chain of positives with them.
 
@@ -84,67 +91,115 @@ def part(
         to learn from that share a component with it are left out.
     seed
         Of the carving.
-    encoder
-        The teacher, which embeds every distinct text once, or None.
     link_score
         From which graded pairs mean the same (see `textsiam.split`).
+    mine
+        Makes triplets of positives that are learned from; held-out rows stay as they are.
+
+    Raises
+    ------
+    ValueError
+        If no row is left to learn from, or given validation data cannot judge (one label alone).
     """
-    tables = [source.examples for source in sources]
-    n_given = sum(map(len, tables))
+    tables = [_as_kind(source.examples) for source in sources]
     held: list[tuple[str, Examples]] = []
-    if validation is None:
-        parts = [(table, table) for table in tables]
-        if n_given >= MIN_ROWS_TO_CARVE:
-            parts = carve(tables, VALIDATION_SHARE, seed=seed, link_score=link_score)
-            held = [(source.name, own) for source, (_, own) in zip(sources, parts, strict=True)]
-        learned = [rest for rest, _ in parts]
-    elif validation is False:
-        learned = tables
-    else:
+    learned: list[Any] = tables
+    if validation is None and sum(map(len, tables)) >= MIN_ROWS_TO_CARVE:
+        parts = carve(tables, VALIDATION_SHARE, seed=seed, link_score=link_score)
+        held = [(source.name, own) for source, (_, own) in zip(sources, parts, strict=True) if _can_be_judged(own)]
+        learned = [rest for rest, _ in parts] if held else tables  # a part that can judge nothing is given back
+    elif validation is not None and validation is not False:
         members = validation if _is_mixture(validation) else {"validation": validation}
-        held = [(str(name), read_examples(data)) for name, data in members.items()]
+        held = [(str(name), _as_kind(read_examples(data))) for name, data in members.items()]
+        if dull := [name for name, table in held if not _can_be_judged(table)]:
+            raise ValueError(
+                f"{', '.join(dull)} cannot judge a model: all its labels or scores are equal. Give both kinds."
+            )
         learned = without(tables, [examples for _, examples in held], link_score=link_score)
-    empty = [source.name for source, table in zip(sources, learned, strict=True) if not len(table)]
-    if empty:
+    if empty := [source.name for source, table in zip(sources, learned, strict=True) if not len(table)]:
         raise ValueError(
             f"Of {', '.join(empty)} no row is left to learn from: each shares a text, or a chain of positives, with the "
             "validation data. Give other validation data."
         )
     # Over the whole tables: parts of graded ones alone could have other scores from which they are linked.
     graph = link([*tables, *(table for _, table in held if validation is not None)], link_score=link_score)
-    tasks = [
-        _task(source.name, table, source.loss, source.share, graph.components_of(table), encoder)
-        for source, table in zip(sources, learned, strict=True)
-    ]
-    checks = [
-        _task(name, table, None, None, graph.components_of(table), None)
-        for name, table in held
-        if _can_be_judged(table)
-    ]
-    told = {
+    n_held = sum(len(table) for _, table in held)
+    told: dict[str, Any] = {
         "carved": validation is None and bool(held),
-        "train_rows": sum(len(task.columns) for task in tasks),
-        "validation_rows": sum(len(task.columns) for task in checks),
-        "rows_left_out": n_given - sum(map(len, learned)) - (sum(len(t) for _, t in held) if validation is None else 0),
+        "train_rows": sum(map(len, learned)),
+        "validation_rows": n_held,
+        "rows_left_out": sum(map(len, tables)) - sum(map(len, learned)) - (n_held if validation is None else 0),
         "link_score": graph.link_score,
     }
+    if mine is not None:
+        learned = [_mined(source.name, table, mine) for source, table in zip(sources, learned, strict=True)]
+        told["rows_without_hard_negatives"] = told["train_rows"] - sum(map(len, learned))
+        told["train_rows"] = sum(map(len, learned))
+    tasks = [
+        _task(source.name, table, source.loss, source.share, graph.components_of(table))
+        for source, table in zip(sources, learned, strict=True)
+    ]
+    checks = [_task(name, table, None, None, graph.components_of(table)) for name, table in held]
     return Parted(tasks, checks, told)
 
 
-def _task(
-    name: str,
-    table: Examples,
-    loss: Any,
-    share: float | None,
-    components: Int[np.ndarray, "n width"],
-    teacher: Encoder | None,
-) -> Task:
+def taught(parted: Parted, teacher: Encoder | None) -> Parted:
+    """The tasks, checked, with what the teacher embeds the texts of those that are distilled to.
+
+    Raises
+    ------
+    ValueError
+        If a loss cannot use its data, a teacher is missing or has nothing to teach, or its embeddings are not finite.
+    """
+    for task in parted.train:
+        task.check(has_teacher=teacher is not None)
+    if teacher is None:
+        return parted
+    if not any(isinstance(task.loss, Distillation) for task in parted.train):
+        raise ValueError("A teacher was given, but no loss learns from it. Use distillation, or leave the teacher out.")
+    tasks = []
+    for task in parted.train:
+        vectors = teacher.embed(task.inputs).embeddings if isinstance(task.loss, Distillation) else None
+        if vectors is not None and not np.isfinite(vectors).all():
+            raise ValueError(f"The teacher embeds some texts of {task.name} to NaN or infinity. Use another teacher.")
+        tasks.append(replace(task, taught=vectors))
+    return parted._replace(train=tasks)
+
+
+def _mined(name: str, table: Examples, mine: Callable[[Pairs], Triplets]) -> Examples:
+    """Positives as triplets; other kinds of data as they are."""
+    if isinstance(table, Triplets) or table.labels is not None or table.scores is not None:
+        return table
+    triplets = mine(table)
+    if not len(triplets):
+        raise ValueError(
+            f"No row of {name} has a safe hard negative among its own texts. Train without, or on more data."
+        )
+    if len(triplets) < len(table):
+        logger.warning(
+            "%d of %d rows of %s have no safe hard negative and are left out",
+            len(table) - len(triplets),
+            len(table),
+            name,
+        )
+    return triplets
+
+
+def _as_kind(table: Examples) -> Examples:
+    """Pairs that are all labelled 1 are positives."""
+    if isinstance(table, Pairs) and table.labels is not None and len(table) and np.all(np.asarray(table.labels) == 1):
+        return Pairs(table.first, table.second, rows=table.rows, mapping=table.mapping)
+    return table
+
+
+def _task(name: str, table: Examples, loss: Any, share: float | None, components: Int[np.ndarray, "n width"]) -> Task:
+    labels = scores = None
     if isinstance(table, Pairs):
         texts, *columns = table.unique()
         labels, scores = table.labels, None if table.labels is not None else table.scores
     else:
         texts, of_rows = table.unique()
-        columns, labels, scores = list(of_rows), None, None
+        columns = list(of_rows)
     kind = "triplets" if isinstance(table, Triplets) else "labels" if labels is not None else "scores"
     kind = "positives" if kind == "scores" and scores is None else kind
     return Task(
@@ -156,7 +211,6 @@ def _task(
         scores=None if scores is None else np.asarray(scores),
         components=components,
         rows=table.rows,
-        taught=teacher.embed(texts).embeddings if teacher else None,
         share=share,
     )
 
@@ -170,9 +224,21 @@ def _can_be_judged(table: Examples) -> bool:
 
 
 def _is_mixture(pairs: Any) -> bool:
-    """A mapping of data sets, not of columns: columns are lists, and splits of one data set have columns of their own."""
-    if not isinstance(pairs, Mapping) or not pairs:
+    """A mapping of data sets, and neither one of columns nor the splits of one data set."""
+    if not isinstance(pairs, Mapping) or not pairs or type(pairs).__name__ in ("DatasetDict", "IterableDatasetDict"):
         return False
-    return any(
-        isinstance(member, (tuple, Pairs, str)) or type(member).__name__ == "Triplets" for member in pairs.values()
-    )
+    return all(_is_data(member[0] if _is_member(member) else member) for member in pairs.values())
+
+
+def _is_member(member: object) -> bool:
+    """(data, loss) or (data, loss, share)."""
+    return isinstance(member, tuple) and 1 <= len(member) <= 3 and _is_data(member[0])  # noqa: PLR2004
+
+
+def _is_data(member: Any) -> bool:
+    """A data set, not a column of one: a table, a path, a mapping, or a list of rows."""
+    if isinstance(member, Pairs | Triplets | str | Path | Mapping) or hasattr(member, "column_names"):
+        return True
+    if hasattr(member, "columns"):  # a data frame; a Series has none
+        return True
+    return isinstance(member, list) and bool(member) and all(isinstance(row, tuple | list) for row in member)

@@ -12,22 +12,25 @@ from typing import Any
 from transformers import TrainerCallback
 
 from textsiam.data.files import remove
+from textsiam.data.pairs import Pairs
+from textsiam.data.triplets import Triplets
 from textsiam.encoding.encoder import Encoder
 from textsiam.encoding.folder import ModelFolder
 from textsiam.encoding.pytorch import Twin, write_transformer
 from textsiam.encoding.saving import check_model_target
 from textsiam.errors import MissingExtra
 from textsiam.scoring.siamese import Siamese
-from textsiam.training.checkpoints import claim
+from textsiam.training.checkpoints import RUN, claim, wait
 from textsiam.training.embedded import Loss
-from textsiam.training.examples import part, sources_of
-from textsiam.training.negatives import with_hard_negatives
+from textsiam.training.examples import part, sources_of, taught
+from textsiam.training.negatives import mine_negatives
 from textsiam.training.recipe import Recipe
-from textsiam.training.run import Run, wait
+from textsiam.training.run import Run, random_state_kept
 
 logger = logging.getLogger("textsiam")
 
 
+@random_state_kept()
 def train(
     model: Siamese | str | Path | None,
     pairs: Any,
@@ -72,7 +75,7 @@ def train(
     recipe, **changes
         Hyper-parameters: `textsiam.training.recipe.Recipe`, or single ones of it, such as ``epochs=1``.
     arguments
-        More of transformers' TrainingArguments, which win over the recipe's.
+        More of transformers' TrainingArguments; not those that a parameter here sets.
     callbacks
         transformers' callbacks.
     restart
@@ -106,11 +109,6 @@ def train(
     """
     recipe = (recipe or Recipe()).changed(**changes)
     _check_accelerate()
-    start = model if isinstance(model, Siamese) else Siamese.load(model)
-    sources = with_hard_negatives(start, sources_of(pairs, loss), recipe.hard_negatives, link_score)
-    parted = part(sources, validation, seed, _encoder(teacher), link_score)
-    for task in parted.train:
-        task.check()
     n_processes = int(os.environ.get("WORLD_SIZE", "1"))
     if output is None and n_processes > 1:
         raise ValueError(
@@ -118,9 +116,17 @@ def train(
         )
     place = Path(output).expanduser() if output else _temporary() / "model"
     check_model_target(place)
+    _check_arguments(arguments or {})
+    start = model if isinstance(model, Siamese) else Siamese.load(model)
+
+    def mine(table: Pairs) -> Triplets:
+        return mine_negatives(start, table, n=recipe.hard_negatives, link_score=link_score)
+
+    parted = part(sources_of(pairs, loss), validation, seed, link_score, mine if recipe.hard_negatives else None)
+    parted = taught(parted, _encoder(teacher))
     checkpoints = place.with_name(f"{place.name}.checkpoints")
     run = Run(start, parted, recipe, seed, checkpoints, dict(arguments or {}), [*callbacks])
-    if restart and run.trainer.args.should_save:
+    if restart and run.trainer.args.should_save and (checkpoints / RUN).exists():
         remove(checkpoints)
     wait()
     claim(checkpoints, run.settings())
@@ -141,7 +147,8 @@ def _finished(
         tuned.save(place)
         remove(checkpoints)
     wait()
-    loaded = Siamese.load(place, device=_device_of(start), dtype=start.encoder.precision)
+    precision = start.encoder.precision if isinstance(start.encoder.backend, Twin) else None
+    loaded = Siamese.load(place, device=_device_of(start), dtype=precision)
     if start.threshold or start.calibrator:
         logger.warning(
             "the start's calibration and thresholds do not hold for new vectors: calibrate and certify this model"
@@ -161,6 +168,20 @@ def _encoder(teacher: Siamese | Encoder | str | Path | None) -> Encoder | None:
     if teacher is None or isinstance(teacher, Encoder):
         return teacher
     return (teacher if isinstance(teacher, Siamese) else Siamese.load(teacher)).encoder
+
+
+# TrainingArguments that a parameter of `train` sets, because more than the Trainer depends on it.
+_OWNED = {
+    "output_dir": "output", "max_steps": "max_steps", "num_train_epochs": "epochs", "seed": "seed", "bf16": "bf16",
+    "per_device_train_batch_size": "batch_size", "learning_rate": "learning_rate", "weight_decay": "weight_decay",
+    "warmup_steps": "warmup", "warmup_ratio": "warmup", "use_cpu": "Siamese.load(device=)",
+}  # fmt: skip
+
+
+def _check_arguments(arguments: Mapping[str, Any]) -> None:
+    if owned := sorted(set(arguments) & set(_OWNED)):
+        remedy = ", ".join(f"{_OWNED[name]} for {name}" for name in owned)
+        raise ValueError(f"{', '.join(owned)} cannot be given as TrainingArguments here. Use {remedy}.")
 
 
 def _temporary() -> Path:

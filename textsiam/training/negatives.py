@@ -11,7 +11,6 @@ from textsiam.data.texts import distinct
 from textsiam.data.triplets import Triplets
 from textsiam.matching.exact import top_k_join
 from textsiam.scoring.siamese import Siamese
-from textsiam.training.examples import Source
 
 # Candidates looked at for each negative wanted: some are of the anchor's own component, some too close.
 N_CANDIDATES = 20
@@ -96,18 +95,6 @@ def mine_negatives(
             negatives.append([texts[place] for place in found])
     taken = pairs.take(kept)
     return Triplets(taken.first, taken.second, _columns(negatives, n), taken.rows, mapping=pairs.mapping)
-
-
-def with_hard_negatives(model: Siamese, sources: Sequence[Source], n: int, link_score: float | None) -> list[Source]:
-    """The sources, those of positives alone with `n` mined negatives a row."""
-    if not n:
-        return list(sources)
-    return [
-        source._replace(examples=mine_negatives(model, source.examples, n=n, link_score=link_score))
-        if isinstance(source.examples, Pairs) and source.examples.labels is None and source.examples.scores is None
-        else source
-        for source in sources
-    ]
 
 
 def _closest(

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+KEEP = 0.4
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -28,7 +30,7 @@ class Recipe:
     keep
         Share of the start's weights in the result, 0 to 1: start · keep + trained · (1 - keep). What the start could do on
         other data is largely kept, at a small price on this (Wortsman et al. 2022, "Robust fine-tuning of zero-shot
-        models", equation 1, with α = 1 - keep).
+        models", equation 1, with α = 1 - keep). None: 0.4, and 0 for a random start.
     hard_negatives
         Texts mined for each positive pair without labels, as negatives (see `mine_negatives`).
     lora
@@ -62,7 +64,7 @@ class Recipe:
     warmup: float = 0.1
     weight_decay: float = 0.01
     dropout: float = 0.0
-    keep: float = 0.4
+    keep: float | None = None
     hard_negatives: int = 0
     lora: int | None = None
     recompute: bool = False
@@ -78,7 +80,7 @@ class Recipe:
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{name} is a number above 0, but got {value}. Correct it.")
         for name in ("warmup", "dropout", "keep"):
-            if not 0 <= (value := getattr(self, name)) <= 1:
+            if (value := getattr(self, name)) is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} is a share from 0 to 1, but got {value}. Correct it.")
         if self.weight_decay < 0 or self.hard_negatives < 0:
             raise ValueError(
@@ -87,6 +89,11 @@ class Recipe:
             )
         if self.random_start and (self.keep or self.lora):
             raise ValueError("A random start has nothing worth keeping or adapting: leave out keep and lora.")
+
+    @property
+    def kept(self) -> float:
+        """The share of the start's weights in the result."""
+        return (0.0 if self.random_start else KEEP) if self.keep is None else self.keep
 
     def changed(self, **changes: Any) -> "Recipe":
         """The recipe with these hyper-parameters otherwise.
@@ -99,8 +106,6 @@ class Recipe:
         names = [field.name for field in fields(self)]
         if unknown := sorted(set(changes) - set(names)):
             raise ValueError(f"There is no hyper-parameter {', '.join(unknown)}. There are: {', '.join(names)}.")
-        if changes.get("random_start"):
-            changes = {"keep": 0.0, **changes}
         return replace(self, **changes)
 
     def arguments(self, n_steps: int, n_an_epoch: float, *, is_validated: bool) -> dict[str, Any]:
@@ -133,4 +138,4 @@ class Recipe:
 
     def to_json(self) -> Mapping[str, Any]:
         """Plain values."""
-        return asdict(self)
+        return asdict(self) | {"keep": self.kept}

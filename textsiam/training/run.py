@@ -3,8 +3,10 @@
 import hashlib
 import logging
 import platform
+import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +19,15 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 from textsiam.encoding.pytorch import Twin, load_twin, quiet, randomise
 from textsiam.scoring.siamese import Siamese
 from textsiam.training.batches import Batches, Task
-from textsiam.training.checkpoints import best_of, is_finished, latest, remove_incomplete, state_of
+from textsiam.training.checkpoints import (
+    best_of,
+    is_finished,
+    latest,
+    patience_spent,
+    remove_incomplete,
+    state_of,
+    wait,
+)
 from textsiam.training.embedded import Fittable
 from textsiam.training.examples import Parted
 from textsiam.training.progress import Progress
@@ -28,6 +38,8 @@ from textsiam.training.validation import Judged, compare, judge
 
 logger = logging.getLogger("textsiam")
 
+# TrainingArguments that no weight depends on.
+_HARMLESS = ("report_to", "logging", "run_name", "disable_tqdm", "save_", "dataloader_", "push_to_hub", "hub_")
 N_ROWS_TO_FIT = 2_000
 N_TOKENS_A_GROUP = {"cpu": 1_024, "cuda": 16_384}
 
@@ -66,6 +78,7 @@ class Run:
             TrainingArguments(**told | arguments),
             self.prepare,
             validation=parted.validation,
+            similarity=start.similarity,
             callbacks=[*patience, Progress(), *callbacks],
         )
 
@@ -76,10 +89,12 @@ class Run:
             "model": folder.fingerprint(),
             "data": _hash(self.parted.train),
             "validation": _hash(self.parted.validation),
-            "losses": [repr(task.loss) for task in self.parted.train],
+            "losses": [_named(task.loss) for task in self.parted.train],
             "seed": self.seed,
             "processes": self.trainer.args.world_size,
-            "arguments": {name: repr(value) for name, value in self.arguments.items()},
+            "arguments": {
+                name: _named(value) for name, value in self.arguments.items() if not name.startswith(_HARMLESS)
+            },
             **self.recipe.to_json(),
         }
 
@@ -95,6 +110,7 @@ class Run:
         if last is None or not is_finished(last):
             if last is not None:
                 logger.warning("going on from %s", last)
+                self._restore_patience(last)
             with quiet():
                 self.trainer.train(resume_from_checkpoint=str(last) if last else None)
         seconds = time.perf_counter() - started
@@ -103,16 +119,24 @@ class Run:
         if last is not None:
             self._load(best_of(last) if self.parted.validation else last)
         merge_lora(self.twin)
-        if self.recipe.keep:
-            _interpolate(self.twin, self.weights, self.recipe.keep)
+        if self.recipe.kept:
+            _interpolate(self.twin, self.weights, self.recipe.kept)
         return self.twin, self._told(before, self._judged(), seconds, state_of(last) if last else {"log_history": []})
+
+    def _restore_patience(self, checkpoint: Path) -> None:
+        """The evaluations that went by without a better metric; the Trainer's own way would restore more than that."""
+        spent = patience_spent(checkpoint)
+        for callback in self.trainer.callback_handler.callbacks:
+            if isinstance(callback, EarlyStoppingCallback):
+                callback.early_stopping_patience_counter = spent
 
     def _fit_losses(self) -> None:
         """Losses that depend on where the start stands: its scores on up to 2,000 rows."""
         fitted = []
         for task in self.parted.train:
             if isinstance(task.loss, Fittable) and task.labels is not None:
-                rows = slice(0, N_ROWS_TO_FIT)
+                # At random: files sorted by label would show one label alone.
+                rows = np.sort(np.random.default_rng(self.seed).permutation(len(task.columns))[:N_ROWS_TO_FIT])
                 used, places = np.unique(task.columns[rows], return_inverse=True)
                 some = replace(
                     task,
@@ -136,7 +160,7 @@ class Run:
         if self.recipe.random_start:
             randomise(twin, self.seed)
         # Before adapters stand beside them, under the names that the merged weights will have again.
-        self.weights = {name: value.clone() for name, value in twin.state_dict().items()} if self.recipe.keep else {}
+        self.weights = {name: value.clone() for name, value in twin.state_dict().items()} if self.recipe.kept else {}
         set_dropout(twin, self.recipe.dropout)
         if self.recipe.lora:
             add_lora(twin, self.recipe.lora, self.seed)
@@ -149,7 +173,10 @@ class Run:
         self.trainer.model.load_state_dict(load_file(checkpoint / "model.safetensors", device=str(self.twin.device)))
 
     def _judged(self) -> list[Judged]:
-        return [judge(task, self.trainer.embed_inputs(task.inputs)) for task in self.parted.validation]
+        return [
+            judge(task, self.trainer.embed_inputs(task.inputs), self.start.similarity)
+            for task in self.parted.validation
+        ]
 
     def _told(
         self, before: list[Judged], after: list[Judged], seconds: float, state: Mapping[str, Any]
@@ -167,7 +194,7 @@ class Run:
                     told["after"][0],
                 )
         return {
-            "start": "random weights" if self.recipe.random_start else str(self.start.encoder.folder.path.name),
+            "start": "random weights" if self.recipe.random_start else _name_of(self.start.encoder.folder.path),
             "data": {
                 task.name: {"rows": len(task.columns), "holds": task.kind, "loss": repr(task.loss), "share": task.share}
                 for task in self.parted.train
@@ -177,7 +204,7 @@ class Run:
             "metrics": metrics,
             "curve": [[entry["step"], round(entry["loss"], 6)] for entry in history if "loss" in entry],
             "validation_curve": [[e["step"], round(e["eval_metric"], 6)] for e in history if "eval_metric" in e],
-            "steps": self.trainer.args.max_steps,
+            "steps": state.get("global_step", self.trainer.args.max_steps),
             "seconds": round(seconds, 1),
             "environment": {name: version(name) for name in ("textsiam", "torch", "transformers", "accelerate")}
             | {
@@ -188,17 +215,39 @@ class Run:
         }
 
 
-def wait() -> None:
-    """Until every process of the run is here."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
-
-
 def _interpolate(twin: Twin, start: Mapping[str, torch.Tensor], keep: float) -> None:
     with torch.no_grad():
         for name, value in twin.state_dict().items():
             if value.is_floating_point():
-                value.mul_(1 - keep).add_(start[name], alpha=keep)
+                value.mul_(1 - keep).add_(start[name].to(value.device), alpha=keep)
+
+
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """The caller's random numbers go on afterwards as if nothing had drawn any: the Trainer seeds all generators."""
+    state, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  the global one is what is kept
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            random.setstate(state)
+            np.random.set_state(of_numpy)  # noqa: NPY002
+
+
+def _name_of(folder: Path) -> str:
+    """A folder's own name; of a snapshot from the Hub the model's."""
+    return (
+        folder.parents[1].name.removeprefix("models--").replace("--", "/")
+        if folder.parent.name == "snapshots"
+        else folder.name
+    )
+
+
+def _named(value: object) -> str:
+    """The same text for the same settings in another process: of an object without a text of its own, class and values."""
+    if type(value).__repr__ is not object.__repr__:
+        return repr(value)
+    return f"{type(value).__qualname__}({getattr(value, '__dict__', {})})"
 
 
 def _hash(tasks: Sequence[Task]) -> str:

@@ -42,6 +42,8 @@ class TwinTrainer(Trainer):
         A list of inputs → what the tower's forward takes.
     validation
         Held-out tasks; their mean metric is ``eval_metric``.
+    similarity
+        By which held-out tasks are judged: a name from `textsiam.scoring.similarity.SIMILARITIES`.
     callbacks
         transformers' callbacks, beside its own.
 
@@ -51,6 +53,8 @@ class TwinTrainer(Trainer):
         If a task's loss cannot use its data.
     """
 
+    loss_is_scaled_for_ga = False  # a mean over the batch: the Trainer divides it by the accumulated batches
+
     def __init__(
         self,
         tower: nn.Module,
@@ -59,11 +63,15 @@ class TwinTrainer(Trainer):
         prepare: Prepare = torch.stack,
         *,
         validation: Sequence[Task] = (),
+        similarity: str = "cosine",
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         for task in tasks:
             task.check()
-        self.tasks, self.prepare, self.validation = tasks, prepare, validation
+        self.tasks, self.prepare, self.validation, self.similarity = tasks, prepare, validation, similarity
+        # One process drives one device: torch's DataParallel would cut a batch's groups of texts in two. Use torchrun.
+        _ = arguments.device
+        arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001
         self.interruption = Interruption()
         super().__init__(
             model=tower,
@@ -115,9 +123,10 @@ class TwinTrainer(Trainer):
     ) -> dict[str, float]:
         """The metric of each held-out task, and their mean as ``eval_metric``; every process measures all of it."""
         self.model.eval()
-        found = {task.name: judge(task, self.embed_inputs(task.inputs)) for task in self.validation}
+        found = {task.name: judge(task, self.embed_inputs(task.inputs), self.similarity) for task in self.validation}
         metrics = {f"{metric_key_prefix}_{name}_{judged.metric}": judged.value for name, judged in found.items()}
         metrics[f"{metric_key_prefix}_metric"] = float(np.mean([judged.value for judged in found.values()]))
+        metrics = _of_first_process(metrics, self.args.world_size)
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -150,6 +159,8 @@ class TwinTrainer(Trainer):
 
     def _told_of_infinite(self, batch: EmbeddedBatch, loss: float) -> str:
         finite = torch.isfinite(batch.first).all(1) & torch.isfinite(batch.second).all(1)
+        for others in (batch.negatives, batch.taught):
+            finite = finite if others is None else finite & torch.isfinite(others).flatten(1).all(1)
         task = self.tasks[self.last_rows[0]]
         wrong = self.last_rows[1][~finite.cpu().numpy()] if not bool(finite.all()) else self.last_rows[1]
         few = ", ".join(str(task.rows[row]) for row in wrong[:10]) + (", …" if len(wrong) > 10 else "")  # noqa: PLR2004
@@ -187,6 +198,17 @@ def gather_rows(rows: Float[Tensor, "own width dim"], n: int, rank: int, world: 
     return torch.cat(parts)
 
 
+def _of_first_process(metrics: dict[str, float], world: int) -> dict[str, float]:
+    """The first process's metrics everywhere: a tie that breaks otherwise in another would part their ways."""
+    if world == 1:
+        return metrics
+    import torch.distributed as dist
+
+    told = [metrics]
+    dist.broadcast_object_list(told, src=0)
+    return told[0]
+
+
 class Guard(TrainerCallback):
     """Stops before a gradient that is NaN or infinite reaches the weights; names the rows of its batch."""
 
@@ -222,6 +244,10 @@ class Interruption(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Save and stop, if asked to."""
+        if args.world_size > 1:
+            flag = torch.tensor(float(self.asked), device=args.device)
+            torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+            self.asked = bool(flag)  # all processes stop after the same step
         if self.asked:
             control.should_save = control.should_training_stop = True
 
@@ -234,6 +260,8 @@ class Interruption(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Listen no more."""
         self.stop()
+        if self.asked:
+            raise KeyboardInterrupt
 
     def stop(self) -> None:
         """Give Ctrl-C back to whom it belonged."""

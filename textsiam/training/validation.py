@@ -1,6 +1,7 @@
 """How a held-out task is judged: by the metric that its kind of data allows, with what training changed and how sure that is."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,8 +9,8 @@ from jaxtyping import Float, Shaped
 
 from textsiam.data.linking import dependence
 from textsiam.evaluation import average_precision, reciprocal_ranks, spearman
-from textsiam.scoring.intervals import bootstrap
-from textsiam.scoring.similarity import cosine_matrix, paired_cosine
+from textsiam.scoring.intervals import Interval, bootstrap
+from textsiam.scoring.similarity import SIMILARITIES
 from textsiam.training.batches import Task
 
 # Rows of positives ranked against each other: the matrix of scores stays small, and the figure comparable.
@@ -31,7 +32,7 @@ class Judged(NamedTuple):
         return self.figure(self.truth, self.scores)
 
 
-def judge(task: Task, vectors: Float[np.ndarray, "m dim"]) -> Judged:
+def judge(task: Task, vectors: Float[np.ndarray, "m dim"], similarity: str = "cosine") -> Judged:
     """The metric that the task's kind allows, with what it is computed from.
 
     ``average_precision`` of labels, ``spearman`` of scores, the mean ``reciprocal_rank`` of positives among the first 1,000
@@ -43,20 +44,25 @@ def judge(task: Task, vectors: Float[np.ndarray, "m dim"]) -> Judged:
         Held out.
     vectors
         One a distinct input of the task.
+    similarity
+        What scores are: a name from `SIMILARITIES`.
     """
+    score = partial(_scores, task, vectors, similarity)
     if task.kind == "labels":
-        return Judged("average_precision", average_precision, np.asarray(task.labels), _cosines(task, vectors))
+        return Judged("average_precision", average_precision, np.asarray(task.labels), score())
     if task.kind == "scores":
-        return Judged("spearman", spearman, np.asarray(task.scores), _cosines(task, vectors))
+        return Judged("spearman", spearman, np.asarray(task.scores), score())
     if task.kind == "triplets":
-        rivals = np.max([_cosines(task, vectors, 0, place) for place in range(2, task.columns.shape[1])], axis=0)
-        return _rowwise("accuracy", (_cosines(task, vectors) > rivals).astype(np.float64))
+        rivals = np.max([score(0, place) for place in range(2, task.columns.shape[1])], axis=0)
+        return _rowwise("accuracy", (score() > rivals).astype(np.float64))
     rows = slice(0, N_RANKED)
     first, second = (vectors[task.columns[rows, side]].astype(np.float64) for side in (0, 1))
     of = task.columns if task.components is None else task.components
     return _rowwise(
         "reciprocal_rank",
-        reciprocal_ranks(cosine_matrix(first, second).astype(np.float32), of[rows, :1] == of[rows, 1][None, :]),
+        reciprocal_ranks(
+            SIMILARITIES[similarity].matrix(first, second).astype(np.float32), of[rows, :1] == of[rows, 1][None, :]
+        ),
     )
 
 
@@ -67,17 +73,27 @@ def compare(task: Task, before: Judged, after: Judged, seed: int) -> dict[str, A
     return {
         "metric": after.metric,
         "rows": len(after.truth),
-        "before": list(bootstrap(before.figure, before.truth, before.scores, **how)),
-        "after": list(bootstrap(after.figure, after.truth, after.scores, **how)),
-        "difference": list(bootstrap(after.figure, after.truth, after.scores, minus=before.scores, **how)),
+        "groups": len(np.unique(how["components"])),
+        "before": _plain(bootstrap(before.figure, before.truth, before.scores, **how)),
+        "after": _plain(bootstrap(after.figure, after.truth, after.scores, **how)),
+        "difference": _plain(bootstrap(after.figure, after.truth, after.scores, minus=before.scores, **how)),
     }
+
+
+def _plain(interval: Interval) -> list[float | None]:
+    """Numbers that JSON knows: None for a bound that cannot be had."""
+    return [value if np.isfinite(value) else None for value in interval]
 
 
 def _rowwise(metric: str, values: Float[np.ndarray, " n"]) -> Judged:
     return Judged(metric, lambda _, scores: float(np.mean(scores)), values, values)
 
 
-def _cosines(task: Task, vectors: Float[np.ndarray, "m dim"], left: int = 0, right: int = 1) -> Float[np.ndarray, " n"]:
+def _scores(
+    task: Task, vectors: Float[np.ndarray, "m dim"], similarity: str, left: int = 0, right: int = 1
+) -> Float[np.ndarray, " n"]:
     wide = vectors.astype(np.float64)
     # Rounded as scores are given: the last bits of a sum depend on where its rows lie in memory, and must not pick the best.
-    return np.asarray(paired_cosine(wide[task.columns[:, left]], wide[task.columns[:, right]]).astype(np.float32))
+    return np.asarray(
+        SIMILARITIES[similarity].paired(wide[task.columns[:, left]], wide[task.columns[:, right]]).astype(np.float32)
+    )
