@@ -52,6 +52,9 @@ train(Siamese.load(folder, device="cpu"), pairs, loss=loss, validation=validatio
 """
 
 
+LAUNCHER = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
+
+
 def run(folder, output, moment="never", settings="{}", *, launcher=()):
     """One run in a process of its own; its exit code and what it said."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -147,15 +150,7 @@ def test_two_processes_make_the_update_of_one_with_twice_the_batch(tiny_transfor
     folder = tiny_transformer("bert")
     code, said = run(folder, tmp_path / "one", settings=f"{{{common}, 'batch_size': 16}}")
     assert code == 0, said
-    launcher = [
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node=2",
-        "--master_port=0",
-        "--rdzv_backend=c10d",
-        "--rdzv_endpoint=localhost:0",
-    ]
-    code, said = run(folder, tmp_path / "two", settings=f"{{{common}, 'batch_size': 8}}", launcher=launcher)
+    code, said = run(folder, tmp_path / "two", settings=f"{{{common}, 'batch_size': 8}}", launcher=LAUNCHER)
     assert code == 0, said
     one, two, start = weights(tmp_path / "one"), weights(tmp_path / "two"), weights(folder)
     moved = max(float((one[name] - start[name]).abs().max()) for name in one)
@@ -165,3 +160,15 @@ def test_two_processes_make_the_update_of_one_with_twice_the_batch(tiny_transfor
     assert sum(float((one[name] - two[name]).abs().sum()) for name in one) < 1e-3 * sum(
         float((one[name] - start[name]).abs().sum()) for name in one
     )
+
+
+@pytest.mark.slow
+def test_two_processes_validate_choose_and_keep_together(tiny_transformer, tmp_path):
+    """The default way, over two processes: one result, no checkpoint left, metrics of the whole held-out part."""
+    folder = tiny_transformer("bert")
+    code, said = run(folder, tmp_path / "two", settings="{'batch_size': 4, 'patience': 2}", launcher=LAUNCHER)
+    assert code == 0, said
+    told = json.loads((tmp_path / "two" / "textsiam.json").read_text(encoding="utf-8"))["training"]
+    assert told["hyperparameters"]["processes"] == 2
+    assert told["metrics"]["pairs"]["rows"] == told["split"]["validation_rows"] > 5
+    assert not (tmp_path / "two.checkpoints").exists()
