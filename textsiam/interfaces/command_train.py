@@ -47,7 +47,7 @@ def train(
         int | None, typer.Option(help="Train low-rank adapters of this rank instead of all weights.")
     ] = None,
     recompute: Annotated[
-        bool, typer.Option("--recompute", help="Less memory, a third more time: for huge batches.")
+        bool, typer.Option("--recompute", help="Less memory for one more forward pass: for huge batches.")
     ] = False,
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many evaluations without a better metric.")

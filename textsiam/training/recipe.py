@@ -36,7 +36,7 @@ class Recipe:
     lora
         Rank of low-rank adapters trained in place of the weights, merged in the result; None trains all weights.
     recompute
-        Hold activations of one group of texts only: for batches of thousands, at a third more time.
+        Hold activations of one group of texts only: for batches of thousands, for one more forward pass.
     evaluations
         How often the validation metric is measured and a checkpoint saved, evenly over the run.
     patience

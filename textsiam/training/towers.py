@@ -29,7 +29,7 @@ class TextTower(nn.Module):
         The encoder that is trained.
     recompute
         Keep no activations of a group beyond its vectors, and compute them again, group by group, in the backward pass: the
-        same gradients as without, in the memory of one group, at a third more time. This is how batches of thousands of
+        same gradients as without, in the memory of one group, for one more forward pass. This is how batches of thousands of
         in-batch negatives fit (gradient caching, Gao et al. 2021, "Scaling deep contrastive learning batch size under
         memory limited setup", algorithm 1, here by torch's checkpointing).
     """
