@@ -1,18 +1,21 @@
 """Fine-tuning makes the default better, at least as well as sentence-transformers' own trainer, and forgets little.
 
-Three mixtures, each tested on rows that share no text and no chain of positives with its training rows:
+Mixtures, each tested on rows that share no text and no chain of positives with its training rows:
 
 - ``qqp``: qqp_pairs train (labels) and as many batches again of a quarter of that from qqp_duplicates train (positives);
   tested on qqp_pairs dev. Absent, and so to be kept: twitter_url, mrpc, stsb, sick.
-- ``news``: mrpc and twitter_url, own leak-free split. Absent: qqp_pairs dev, stsb, sick.
+- ``news``: mrpc and twitter_url (10,000 of its rows), own leak-free split. Absent: qqp_pairs dev, stsb, sick.
 - ``graded``: stsb and sick, own leak-free split. Absent: qqp_pairs dev, mrpc, twitter_url.
+- ``paws``: paws_wiki, own leak-free split, where the order of words decides. Absent: qqp_pairs dev, mrpc, stsb.
 
 Systems, with the same rows, batch size and seeds: ``peer`` is sentence-transformers' trainer at the settings its users
 choose (learning rate 2e-5, a tenth warm-up, one epoch; its losses of the same name), ``same`` is `train` at exactly those
-settings, ``default`` is `train` with its own recipe. Every run's scores are kept in a cache folder, so an interrupted
-benchmark goes on where it stopped.
+settings, ``default`` is `train` with its own recipe, ``free`` the same with nothing of the start kept. All train in bf16 where
+the CPU computes it, and all are scored in fp32 by the same encoder (equal to sentence-transformers' to 1e-6). ``--larger``
+names the folder of another model that is scored as it is, beside them. Every run's scores are kept in a cache folder, so an
+interrupted benchmark goes on where it stopped.
 
-    python benchmarks/fine_tune.py qqp [--seeds 0 1 2] [--systems peer same default] [--cache FOLDER]
+    python benchmarks/fine_tune.py qqp [--seeds 0 1 2] [--systems peer same default] [--larger FOLDER] [--cache FOLDER]
 """
 
 import argparse
@@ -21,24 +24,28 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from record import SHARED, record
 
 from textsiam import Pairs, Siamese, read_pairs, split, train
 from textsiam.data.linking import dependence, link
 from textsiam.encoding.embedded import embedded_model
+from textsiam.encoding.pytorch import computes_bf16
 from textsiam.evaluation import average_precision, best_f1, spearman
 from textsiam.scoring.intervals import bootstrap
 
-BATCH = 64
+BATCH, N_ROWS = 64, 10_000
+BF16 = computes_bf16(torch.device("cpu"))
 PEER = dict(epochs=1, learning_rate=2e-5, keep=0.0, dropout=0.1, batch_size=BATCH)
 LOSS = {"labels": "online_contrastive", "positives": "multiple_negatives_ranking", "scores": "cosent"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("mixture", choices=["qqp", "news", "graded"])
+    parser.add_argument("mixture", choices=["qqp", "news", "graded", "paws"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--systems", nargs="+", default=["peer", "same", "default"])
+    parser.add_argument("--larger", type=Path)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "textsiam-benchmark")
     asked = parser.parse_args()
     learn, tests = data(asked.mixture)
@@ -46,6 +53,10 @@ def main() -> None:
     cache.mkdir(parents=True, exist_ok=True)
     before = kept(cache / "before.npz", lambda: scored(Siamese.load(embedded_model(), dtype="float32"), tests))
     runs: dict[str, list[dict]] = {}
+    if asked.larger:
+        runs["larger"] = [
+            kept(cache / "larger.npz", lambda: scored(Siamese.load(asked.larger, dtype="float32"), tests))
+        ]
     for seed in asked.seeds:
         for system in asked.systems:
             run = kept(
@@ -63,11 +74,13 @@ def main() -> None:
         f"fine_tune_{asked.mixture}",
         __doc__.splitlines()[0],
         {
+            "larger": asked.larger and asked.larger.name,
             "train_rows": {name: len(pairs) for name, pairs in learn.items()},
             "seeds": asked.seeds,
             "tests": {name: compared(name, pairs, before, runs) for name, pairs in tests.items()},
             "pairs_per_second": {
-                system: [round(float(run["pairs_per_second"]), 1) for run in of] for system, of in runs.items()
+                system: [round(float(run["pairs_per_second"]), 1) for run in of if "pairs_per_second" in run]
+                for system, of in runs.items()
             },
         },
         asked.seeds[0],
@@ -85,15 +98,22 @@ def data(mixture: str) -> tuple[dict[str, Pairs], dict[str, Pairs]]:
     whole = {"mrpc": read("mrpc"), "twitter_url": own["twitter_url"], "stsb": read("stsb", "dev"), "sick": read("sick")}
     if mixture == "qqp":
         pairs, duplicates = read("qqp_pairs", "train"), read("qqp_duplicates", "train")
-        some = np.random.default_rng(0).permutation(len(duplicates))[: len(pairs) // 4]
-        positives = duplicates.take(np.sort(some))
+        positives = some(duplicates, len(pairs) // 4)
         learn = {"qqp_pairs": pairs, "qqp_duplicates": Pairs(positives.first, positives.second)}
         return learn, {"qqp_pairs": read("qqp_pairs", "dev"), **whole}
+    if mixture == "paws":
+        paws = split(read("paws_wiki"), seed=0)
+        absent = {"qqp_pairs": read("qqp_pairs", "dev"), "mrpc": whole["mrpc"], "stsb": whole["stsb"]}
+        return {"paws_wiki": paws.train}, {"paws_wiki": paws.test, **absent}
     names = ("mrpc", "twitter_url") if mixture == "news" else ("stsb", "sick")
     others = {name: of for name, of in whole.items() if name not in names}
-    return {n: parts[n].train for n in names}, {n: own[n] for n in names} | {
-        "qqp_pairs": read("qqp_pairs", "dev")
-    } | others
+    learn = {name: some(parts[name].train, N_ROWS) for name in names}
+    return learn, {n: own[n] for n in names} | {"qqp_pairs": read("qqp_pairs", "dev")} | others
+
+
+def some(pairs: Pairs, n: int) -> Pairs:
+    """At most n rows, drawn at random."""
+    return pairs.take(np.sort(np.random.default_rng(0).permutation(len(pairs))[:n]))
 
 
 def kind(pairs: Pairs) -> str:
@@ -136,7 +156,7 @@ def peer(learn: dict[str, Pairs], tests: dict[str, Pairs], seed: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         arguments = SentenceTransformerTrainingArguments(
             output_dir=folder, num_train_epochs=1, per_device_train_batch_size=BATCH, learning_rate=2e-5, warmup_steps=0.1,
-            seed=seed, data_seed=seed, use_cpu=True, save_strategy="no", report_to="none", disable_tqdm=True,
+            seed=seed, data_seed=seed, use_cpu=True, bf16=BF16, save_strategy="no", report_to="none", disable_tqdm=True,
             batch_sampler="no_duplicates" if "qqp_duplicates" in learn else "batch_sampler",
         )  # fmt: skip
         losses = {name: theirs[kind(pairs)](model) for name, pairs in learn.items()}
@@ -144,10 +164,8 @@ def peer(learn: dict[str, Pairs], tests: dict[str, Pairs], seed: int) -> dict:
         started = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - started
-    found = {}
-    for name, pairs in tests.items():
-        first, second = (model.encode(list(side), normalize_embeddings=True) for side in (pairs.first, pairs.second))
-        found[name] = (first.astype(np.float64) * second).sum(1)
+        model.save_pretrained(f"{folder}/tuned")
+        found = scored(Siamese.load(f"{folder}/tuned", dtype="float32"), tests)
     return found | {"pairs_per_second": sum(map(len, learn.values())) / seconds}
 
 
@@ -155,6 +173,7 @@ SYSTEMS = {
     "peer": peer,
     "same": lambda learn, tests, seed: ours(learn, tests, seed, PEER, LOSS),
     "default": lambda learn, tests, seed: ours(learn, tests, seed, {}, {}),
+    "free": lambda learn, tests, seed: ours(learn, tests, seed, dict(keep=0.0), {}),
 }
 
 
@@ -200,8 +219,11 @@ def compared(name: str, pairs: Pairs, before: dict, runs: dict[str, list[dict]])
         }
         if called == "average_precision":
             told[system]["best_f1"] = [round(best_f1(truth(pairs), column), 4) for column in scores.T]
-        if system != "peer" and "peer" in columns and columns["peer"].shape == scores.shape:
-            told[system]["minus_peer"] = interval(scores, columns["peer"])
+        for other in ("peer", "larger"):
+            if system != other and other in columns and system != "larger":
+                beside = np.broadcast_to(columns[other], scores.shape) if other == "larger" else columns[other]
+                if beside.shape == scores.shape:
+                    told[system][f"minus_{other}"] = interval(scores, beside)
     if called == "average_precision":
         told["best_f1_before"] = round(best_f1(truth(pairs), before[name]), 4)
     return told

@@ -1,7 +1,9 @@
 """Training throughput beside sentence-transformers' trainer: the same pairs, loss and batch, in turn, one process a run.
 
-Multiple negatives ranking at batch 64 on real duplicate questions, fp32; medians of the rounds, the ratio of each round
-paired. Pairs a second are of the steps alone: loading the model and the data is not counted. Peak memory is the process's.
+Multiple negatives ranking at batch 64 on real duplicate questions; medians of the rounds, the ratio of each round paired.
+Pairs a second are of the steps alone: loading the model and the data is not counted. Peak memory is the process's, in all
+and beyond what it held before the first step. ``peer`` is at its defaults (fp32), ``peer_bf16`` has ``bf16=True``; ours is
+at its defaults (bf16 where the machine computes it), in fp32, with the peer's dropout, and recomputing activations.
 
     python benchmarks/train_speed.py [--rounds 5] [--steps 20]
 """
@@ -42,7 +44,8 @@ def main() -> None:
             "pairs_per_second": round(float(np.median(rates[name])), 1),
             "times_peer": round(float(np.median(rates[name] / rates["peer"])), 2),
             "times_peer_range": [round(float(value), 2) for value in np.quantile(rates[name] / rates["peer"], [0, 1])],
-            "peak_mb": round(float(np.median([run["peak_mb"] for run in of]))),
+            "times_peer_bf16": round(float(np.median(rates[name] / rates["peer_bf16"])), 2),
+            **{key: round(float(np.median([run[key] for run in of]))) for key in ("peak_mb", "beyond_start_mb")},
         }
         for name, of in found.items()
     }
@@ -62,12 +65,19 @@ def columns(steps: int) -> tuple[list[str], list[str]]:
     return [pairs.first[row] for row in rows], [pairs.second[row] for row in rows]
 
 
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def timed(steps: int, begin_after: int = 2):
     """A callback that times the steps after the first few."""
     from transformers import TrainerCallback
 
     class Timed(TrainerCallback):
-        started = ended = 0.0
+        started = ended = held = 0.0
+
+        def on_train_begin(self, args, state, control, **_):  # noqa: ARG002
+            self.held = peak_mb()
 
         def on_step_end(self, args, state, control, **_):  # noqa: ARG002
             if state.global_step == begin_after:
@@ -76,7 +86,7 @@ def timed(steps: int, begin_after: int = 2):
 
         def told(self) -> dict:
             rate = (steps - begin_after) * BATCH / (self.ended - self.started)
-            return {"pairs_per_second": rate, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+            return {"pairs_per_second": rate, "peak_mb": peak_mb(), "beyond_start_mb": peak_mb() - self.held}
 
     return Timed()
 
@@ -92,7 +102,7 @@ def ours(steps: int, **settings) -> dict:
     return watch.told()
 
 
-def peer(steps: int) -> dict:
+def peer(steps: int, **settings) -> dict:
     from datasets import Dataset
     from sentence_transformers import (
         SentenceTransformer,
@@ -108,7 +118,7 @@ def peer(steps: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         arguments = SentenceTransformerTrainingArguments(
             output_dir=folder, max_steps=steps, per_device_train_batch_size=BATCH, learning_rate=2e-5, use_cpu=True,
-            save_strategy="no", report_to="none", disable_tqdm=True, batch_sampler="no_duplicates",
+            save_strategy="no", report_to="none", disable_tqdm=True, batch_sampler="no_duplicates", **settings,
         )  # fmt: skip
         table = Dataset.from_dict({"anchor": first, "positive": second})
         SentenceTransformerTrainer(
@@ -119,7 +129,9 @@ def peer(steps: int) -> dict:
 
 SYSTEMS = {
     "peer": peer,
+    "peer_bf16": lambda steps: peer(steps, bf16=True),
     "ours": ours,
+    "ours_fp32": lambda steps: ours(steps, bf16=False),
     "ours_with_dropout": lambda steps: ours(steps, dropout=0.1),
     "ours_recompute": lambda steps: ours(steps, recompute=True),
 }

@@ -42,7 +42,7 @@ class Recipe:
     patience
         Stop after so many evaluations without a better metric; None: never.
     bf16
-        Mixed precision; None: where a CUDA device computes bf16 natively.
+        Mixed precision; None: where the device computes bf16 natively: many GPUs, CPUs with AVX512-BF16 or AMX.
     random_start
         Begin with random weights instead of the model's own.
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 
-from textsiam.encoding.pytorch import Twin, load_twin, quiet, randomise
+from textsiam.encoding.pytorch import Twin, computes_bf16, load_twin, quiet, randomise
 from textsiam.scoring.siamese import Siamese
 from textsiam.training.batches import Batches, Task
 from textsiam.training.checkpoints import (
@@ -41,7 +41,7 @@ logger = logging.getLogger("textsiam")
 # TrainingArguments that no weight depends on.
 _HARMLESS = ("report_to", "logging", "run_name", "disable_tqdm", "save_", "dataloader_", "push_to_hub", "hub_")
 N_ROWS_TO_FIT = 2_000
-N_TOKENS_A_GROUP = {"cpu": 1_024, "cuda": 16_384}
+N_TOKENS_A_GROUP = {"cpu": 2_048, "cuda": 16_384}
 
 
 class Run:
@@ -68,10 +68,9 @@ class Run:
         n_steps = recipe.max_steps or max(1, round(recipe.epochs * n_updates))
         told = recipe.arguments(n_steps, n_updates, is_validated=bool(parted.validation))
         told |= {"output_dir": str(checkpoints), "seed": seed, "use_cpu": device == "cpu"}
-        bf16 = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        told["bf16"] = bf16 if recipe.bf16 is None else recipe.bf16
+        told["bf16"] = computes_bf16(self.twin.device) if recipe.bf16 is None else recipe.bf16
         patience = [EarlyStoppingCallback(recipe.patience)] if recipe.patience and parted.validation else []
-        self.prepare = text_preparer(start.encoder, N_TOKENS_A_GROUP.get(device, 1_024))
+        self.prepare = text_preparer(start.encoder, N_TOKENS_A_GROUP.get(device, 2_048))
         self.trainer = TwinTrainer(
             tower,
             parted.train,
@@ -115,6 +114,8 @@ class Run:
                 self.trainer.train(resume_from_checkpoint=str(last) if last else None)
         seconds = time.perf_counter() - started
         wait()
+        # Judged as it was before: without the mixed precision that the Trainer put around the tower.
+        self.trainer.accelerator.unwrap_model(self.trainer.model, keep_fp32_wrapper=False)
         last = latest(self.checkpoints)
         if last is not None:
             self._load(best_of(last) if self.parted.validation else last)
