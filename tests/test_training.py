@@ -14,7 +14,8 @@ from textsiam.encoding.pytorch import load_twin
 from textsiam.samples import PAIRS
 from textsiam.training.batches import Task
 from textsiam.training.embedded import EmbeddedBatch
-from textsiam.training.losses import Logistic, MultipleNegativesRanking
+from textsiam.training.losses import Logistic
+from textsiam.training.ranking import MultipleNegativesRanking
 from textsiam.training.towers import TextTower, text_preparer
 from textsiam.training.trainer import TwinTrainer
 

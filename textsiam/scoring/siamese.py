@@ -2,7 +2,6 @@
 
 import json
 import logging
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -301,15 +300,9 @@ class Siamese:
         >>> Siamese.load().push_to_hub("me/my-model")  # doctest: +SKIP
         'https://huggingface.co/me/my-model'
         """
-        from huggingface_hub import HfApi
+        from textsiam.scoring.hub import push
 
-        api = HfApi(token=token)
-        with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder) / name.rpartition("/")[2]
-            self.save(target)
-            address = api.create_repo(name, private=private, exist_ok=True)
-            api.upload_folder(repo_id=name, folder_path=target, commit_message="Model saved by textsiam")
-        return str(address)
+        return push(self.save, name, private=private, token=token)
 
 
 def _default_evidence(encoder: Encoder) -> Mapping[str, Any]:

@@ -15,7 +15,8 @@ from jaxtyping import Float, Int, Shaped
 from torch.utils.data import Sampler
 
 from textsiam.training.embedded import Loss
-from textsiam.training.losses import CoSENT, CosineRegression, Distillation, MultipleNegativesRanking
+from textsiam.training.losses import CosineRegression, Distillation
+from textsiam.training.ranking import CoSENT, MultipleNegativesRanking
 
 MIN_RANKED = 2  # a row alone ranks against nothing
 ROUNDING = 1e-6  # of shares that sum to 1
