@@ -51,7 +51,7 @@ def main() -> None:
     learn, tests = data(asked.mixture)
     cache = asked.cache / asked.mixture
     cache.mkdir(parents=True, exist_ok=True)
-    before = kept(cache / "before.npz", lambda: scored(Siamese.load(embedded_model(), dtype="float32"), tests))
+    before = untuned(embedded_model(), tests, asked.cache)
     runs: dict[str, list[dict]] = {}
     if asked.larger:
         runs["larger"] = [
@@ -179,6 +179,15 @@ SYSTEMS = {
 
 def scored(model: Siamese, tests: dict[str, Pairs]) -> dict:
     return {name: model.score(pairs.first, pairs.second).astype(np.float64) for name, pairs in tests.items()}
+
+
+def untuned(folder: Path, tests: dict[str, Pairs], cache: Path) -> dict:
+    """Scores of a model as it is, kept for each test set: mixtures share them."""
+    found: dict = {}
+    for name, pairs in tests.items():
+        file = cache / f"{folder.parent.name}-{folder.name}-{name}-{len(pairs)}.npz"
+        found |= kept(file, lambda name=name, pairs=pairs: scored(Siamese.load(folder, dtype="float32"), {name: pairs}))
+    return found
 
 
 def kept(file: Path, make) -> dict:

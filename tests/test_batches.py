@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textsiam.training.batches import Batches, Collator, Task
+from textsiam.training.batches import Batches, Collator
 from textsiam.training.losses import (
     Contrastive,
     CosineRegression,
@@ -16,6 +16,8 @@ from textsiam.training.losses import (
     MultipleNegativesRanking,
     Triplet,
 )
+from textsiam.training.tasks import Task
+from textsiam.training.validation import judged_rows
 
 
 def task(n=20, loss=None, name="a", columns=None, **extra):
@@ -160,3 +162,27 @@ def test_each_input_of_a_batch_is_prepared_once():
         [(0, k) for k in range(3)]
     )
     assert len(part["inputs"]) == 4
+
+
+def test_rows_of_a_task_taken_hold_their_own_inputs_alone():
+    """Labels, components, row numbers and what was taught go with their rows; inputs that no row reads are left out."""
+    task = Task(
+        "some", ["a", "b", "c", "d"], np.array([[0, 1], [2, 3], [3, 0]]), Contrastive(), labels=np.array([1, 0, 1]),
+        components=np.array([[0, 0], [2, 3], [3, 0]]), rows=[4, 5, 6], taught=np.eye(4, dtype=np.float32),
+    )  # fmt: skip
+    some = task.take(np.array([2, 1]))
+    assert some.inputs == ["a", "c", "d"]
+    assert [[some.inputs[place] for place in row] for row in some.columns] == [["d", "a"], ["c", "d"]]
+    assert (some.labels.tolist(), some.rows, some.components.tolist()) == ([1, 0], [6, 5], [[3, 0], [2, 3]])
+    assert some.taught.tolist() == np.eye(4)[[0, 2, 3]].tolist()
+
+
+def test_of_held_out_positives_only_the_rows_that_are_ranked_are_embedded():
+    """The first 1,000 judge; texts of the others need no vector. Other kinds are judged whole."""
+    n = 1_500
+    inputs = [str(place) for place in range(2 * n)]
+    columns = np.arange(2 * n).reshape(n, 2)
+    positives = judged_rows(Task("positives", inputs, columns, MultipleNegativesRanking()))
+    assert (len(positives.columns), len(positives.inputs)) == (1_000, 2_000)
+    labelled = Task("labelled", inputs, columns, Contrastive(), labels=np.arange(n) % 2)
+    assert judged_rows(labelled) is labelled

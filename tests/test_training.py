@@ -12,10 +12,10 @@ from textsiam import Pairs, Siamese, Triplets, mine_negatives, read_pairs, split
 from textsiam.data.linking import link
 from textsiam.encoding.pytorch import load_twin
 from textsiam.samples import PAIRS
-from textsiam.training.batches import Task
 from textsiam.training.embedded import EmbeddedBatch
 from textsiam.training.losses import Logistic
 from textsiam.training.ranking import MultipleNegativesRanking
+from textsiam.training.tasks import Task
 from textsiam.training.towers import TextTower, text_preparer
 from textsiam.training.trainer import TwinTrainer
 
@@ -401,6 +401,33 @@ def test_a_folder_that_is_no_run_is_left_alone(start, tmp_path):
         with pytest.raises(FileExistsError, match="is no run of textsiam"):
             train(start, made_up(), output=tmp_path / "mine", restart=restart, **QUICK)
     assert (tmp_path / "mine.checkpoints" / "notes.txt").exists()
+
+
+def test_texts_that_are_cut_are_counted(start, caplog):
+    """Learned from as far as they are read, and said with their number."""
+    caplog.set_level(logging.WARNING, logger="textsiam")
+    pairs = made_up()
+    long = Pairs([pairs.first[0] + " pay" * 400, *pairs.first[1:]], pairs.second, labels=pairs.labels)
+    told = train(start, long, validation=False, **QUICK).training
+    assert told["data"]["pairs"]["texts_cut"] == 1
+    assert "1 of 160 texts of pairs exceed" in caplog.text
+
+
+def test_a_loss_that_cannot_use_the_data_is_refused_before_negatives_are_mined(start, monkeypatch):
+    """Mining is slow: what cannot be trained on is said first."""
+    monkeypatch.setattr("textsiam.training.fine_tuning.mine_negatives", lambda *_, **__: pytest.fail("mined"))
+    positives = Pairs(made_up().first, made_up().second)
+    with pytest.raises(ValueError, match="Contrastive learns from labels, but pairs holds triplets"):
+        train(start, positives, loss="contrastive", hard_negatives=1, **QUICK)
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_of_several_processes_only_the_first_logs(model, caplog, monkeypatch, rank):
+    """The same warning eight times is one warning too many for seven."""
+    caplog.set_level(logging.WARNING, logger="textsiam")
+    monkeypatch.setenv("RANK", rank)
+    train(model, read_pairs(PAIRS), max_steps=1, batch_size=4, validation=False, bf16=False)
+    assert ("calibrate and certify" in caplog.text) == (rank == "0")
 
 
 def test_the_random_state_of_the_caller_is_left_alone(start):

@@ -15,9 +15,10 @@ from textsiam.data.readers import read_examples
 from textsiam.data.splitting import carve, without
 from textsiam.data.triplets import Triplets
 from textsiam.encoding.encoder import Encoder
-from textsiam.training.batches import SUITABLE, Task
 from textsiam.training.embedded import Loss
 from textsiam.training.losses import LOSSES, Distillation
+from textsiam.training.tasks import SUITABLE, Task, check_kind
+from textsiam.training.validation import judged_rows
 
 logger = logging.getLogger("textsiam")
 
@@ -25,11 +26,11 @@ VALIDATION_SHARE, MIN_ROWS_TO_CARVE = 0.1, 50
 
 
 class Source(NamedTuple):
-    """One data set of a mixture: its name, its rows, its loss by name or object (None: the usual one), its share of batches."""
+    """One data set of a mixture: its name, its rows, its loss (None: the usual one), its share of batches."""
 
     name: str
     examples: Examples
-    loss: str | Loss | None
+    loss: Loss | None
     share: float | None
 
 
@@ -131,6 +132,7 @@ def part(
         "rows_left_out": sum(map(len, tables)) - sum(map(len, learned)) - (n_held if validation is None else 0),
         "link_score": graph.link_score,
     }
+    _check_kinds(sources, learned, are_mined=mine is not None)
     if mine is not None:
         learned = [_mined(source.name, table, mine) for source, table in zip(sources, learned, strict=True)]
         told["rows_without_hard_negatives"] = told["train_rows"] - sum(map(len, learned))
@@ -139,7 +141,7 @@ def part(
         _task(source.name, table, source.loss, source.share, graph.components_of(table))
         for source, table in zip(sources, learned, strict=True)
     ]
-    checks = [_task(name, table, None, None, graph.components_of(table)) for name, table in held]
+    checks = [judged_rows(_task(name, table, None, None, graph.components_of(table))) for name, table in held]
     return Parted(tasks, checks, told)
 
 
@@ -164,6 +166,14 @@ def taught(parted: Parted, teacher: Encoder | None) -> Parted:
             raise ValueError(f"The teacher embeds some texts of {task.name} to NaN or infinity. Use another teacher.")
         tasks.append(replace(task, taught=vectors))
     return parted._replace(train=tasks)
+
+
+def _check_kinds(sources: Sequence[Source], learned: Sequence[Examples], *, are_mined: bool) -> None:
+    """Refuse a loss that cannot use its data before the slow search for negatives, which makes triplets of positives."""
+    for source, table in zip(sources, learned, strict=True):
+        if source.loss is not None:
+            kind = _kind(table)
+            check_kind(source.loss, "triplets" if are_mined and kind == "positives" else kind, source.name)
 
 
 def _mined(name: str, table: Examples, mine: Callable[[Pairs], Triplets]) -> Examples:
@@ -200,19 +210,23 @@ def _task(name: str, table: Examples, loss: Any, share: float | None, components
     else:
         texts, of_rows = table.unique()
         columns = list(of_rows)
-    kind = "triplets" if isinstance(table, Triplets) else "labels" if labels is not None else "scores"
-    kind = "positives" if kind == "scores" and scores is None else kind
     return Task(
         name,
         texts,
         np.stack(columns, 1),
-        loss or LOSSES[SUITABLE[kind][0]](),
+        loss or LOSSES[SUITABLE[_kind(table)][0]](),
         labels=None if labels is None else np.asarray(labels),
         scores=None if scores is None else np.asarray(scores),
         components=components,
         rows=table.rows,
         share=share,
     )
+
+
+def _kind(table: Examples) -> str:
+    if not isinstance(table, Pairs):
+        return "triplets"
+    return "labels" if table.labels is not None else "scores" if table.scores is not None else "positives"
 
 
 def _can_be_judged(table: Examples) -> bool:

@@ -5,7 +5,8 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,19 @@ from textsiam.training.run import Run, random_state_kept
 logger = logging.getLogger("textsiam")
 
 
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Of several processes only the first one logs."""
+    level = logger.level
+    if int(os.environ.get("RANK", "0")):
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@_told_once()
 @random_state_kept()
 def train(
     model: Siamese | str | Path | None,

@@ -18,7 +18,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 
 from textsiam.encoding.pytorch import Twin, computes_bf16, load_twin, quiet, randomise
 from textsiam.scoring.siamese import Siamese
-from textsiam.training.batches import Batches, Task
+from textsiam.training.batches import Batches
 from textsiam.training.checkpoints import (
     best_of,
     is_finished,
@@ -32,6 +32,7 @@ from textsiam.training.embedded import Fittable
 from textsiam.training.examples import Parted
 from textsiam.training.progress import Progress
 from textsiam.training.recipe import Recipe
+from textsiam.training.tasks import Task
 from textsiam.training.towers import TextTower, add_lora, freeze_unused, merge_lora, set_dropout, text_preparer
 from textsiam.training.trainer import TwinTrainer
 from textsiam.training.validation import Judged, compare, judge
@@ -100,6 +101,7 @@ class Run:
     def fit(self) -> tuple[Twin, dict[str, Any]]:
         """The trained twin, and what happened, as plain values."""
         self._fit_losses()
+        n_cut = {task.name: self._cut(task) for task in self.parted.train}
         before = self._judged()
         started = time.perf_counter()
         if self.trainer.args.should_save and (dropped := remove_incomplete(self.checkpoints)):
@@ -122,7 +124,20 @@ class Run:
         merge_lora(self.twin)
         if self.recipe.kept:
             _interpolate(self.twin, self.weights, self.recipe.kept)
-        return self.twin, self._told(before, self._judged(), seconds, state_of(last) if last else {"log_history": []})
+        told = self._told(before, self._judged(), seconds, state_of(last) if last else {"log_history": []})
+        for name, of in told["data"].items():
+            of["texts_cut"] = n_cut[name]
+        return self.twin, told
+
+    def _cut(self, task: Task) -> int:
+        """How many of the task's texts are longer than the model reads; said in the log."""
+        n_cut, _ = self.start.encoder.count_lost(task.inputs)
+        if n_cut:
+            limit = self.start.encoder.folder.max_length
+            logger.warning(
+                "%d of %d texts of %s exceed %d tokens and are cut", n_cut, len(task.inputs), task.name, limit
+            )
+        return n_cut
 
     def _restore_patience(self, checkpoint: Path) -> None:
         """The evaluations that went by without a better metric; the Trainer's own way would restore more than that."""
@@ -138,16 +153,7 @@ class Run:
             if isinstance(task.loss, Fittable) and task.labels is not None:
                 # At random: files sorted by label would show one label alone.
                 rows = np.sort(np.random.default_rng(self.seed).permutation(len(task.columns))[:N_ROWS_TO_FIT])
-                used, places = np.unique(task.columns[rows], return_inverse=True)
-                some = replace(
-                    task,
-                    inputs=[task.inputs[place] for place in used],
-                    columns=places.reshape(-1, task.columns.shape[1]),
-                    labels=task.labels[rows],
-                    components=None,
-                    taught=None,
-                    rows=(),
-                )
+                some = task.take(rows)
                 judged = judge(some, self.trainer.embed_inputs(some.inputs))
                 task = replace(task, loss=task.loss.fitted(judged.scores, judged.truth))  # noqa: PLW2901
             fitted.append(task)

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from textsiam.training.batches import Batches, Collator, Key, Task
+from textsiam.training.batches import Batches, Collator, Key
 from textsiam.training.checkpoints import Marker
 from textsiam.training.embedded import EmbeddedBatch
+from textsiam.training.tasks import Task
 from textsiam.training.validation import judge
 
 N_INPUTS_A_PASS = 256

@@ -11,7 +11,7 @@ from textsiam.data.linking import dependence
 from textsiam.evaluation import average_precision, reciprocal_ranks, spearman
 from textsiam.scoring.intervals import Interval, bootstrap
 from textsiam.scoring.similarity import SIMILARITIES
-from textsiam.training.batches import Task
+from textsiam.training.tasks import Task
 
 # Rows of positives ranked against each other: the matrix of scores stays small, and the figure comparable.
 N_RANKED = 1_000
@@ -30,6 +30,11 @@ class Judged(NamedTuple):
     def value(self) -> float:
         """The metric; larger is better."""
         return self.figure(self.truth, self.scores)
+
+
+def judged_rows(task: Task) -> Task:
+    """The rows of a held-out task that `judge` looks at: of positives the first 1,000, so that no other text is embedded."""
+    return task.take(np.arange(min(N_RANKED, len(task.columns)))) if task.kind == "positives" else task
 
 
 def judge(task: Task, vectors: Float[np.ndarray, "m dim"], similarity: str = "cosine") -> Judged:
