@@ -131,3 +131,4 @@ def test_a_model_goes_up_and_comes_back_by_its_name(hub, tiny_transformer, tmp_p
     assert {"model.safetensors", "modules.json", "textsiam.json", "README.md", "1_Pooling/config.json"} <= set(
         Hub.files
     )
+    assert 'Siamese.load("me/tuned")' in Hub.files["README.md"].decode()

@@ -47,6 +47,7 @@ def test_a_csv_as_users_have_it(start, tmp_path):
         "holds": "labels",
         "loss": told["data"]["pairs"]["loss"],
         "share": None,
+        "texts_cut": 0,
     }
     assert told["split"]["validation_rows"] == 20
 

@@ -139,7 +139,9 @@ def _of_splits(name: str, parts: Mapping[str, Any], split: str | None) -> Table:
         split = next(iter(parts))
     if split is None or split not in parts:
         given = "none was named" if split is None else f"{split!r} is not one of them"
-        raise UnreadableInput(f"{name} has the splits {', '.join(parts)}, and {given}. Name one (--split, split=).")
+        raise UnreadableInput(
+            f"{name} has the splits {', '.join(parts)}, and {given}. Name one (--split, split=), or give that part alone."
+        )
     return _of_dataset(f"{name}[{split}]", parts[split])
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int
 
 from textsiam.data.linking import Examples, Linked, Links, kinds_of, link
+from textsiam.data.readers import read_examples
 from textsiam.data.sides import DROPPED, assign, sides_of
 
 SHARES = (0.8, 0.1, 0.1)
@@ -61,7 +62,7 @@ class Split:
 
 
 def split(
-    pairs: Examples,
+    pairs: Any,
     *,
     seed: int = 0,
     shares: Sequence[float] = SHARES,
@@ -73,7 +74,7 @@ def split(
     Parameters
     ----------
     pairs
-        Labelled, graded or bare pairs (all of them positives), or triplets.
+        Labelled, graded or bare pairs (all of them positives), or triplets; or anything that `read_pairs` reads.
     seed
         The same pairs and seed give the same parts.
     shares
@@ -94,7 +95,9 @@ def split(
     Raises
     ------
     ValueError
-        If the shares are not three numbers from 0 to 1 that sum to 1, or a link is not two texts.
+        If the shares are not three numbers from 0 to 1 that sum to 1, the seed is negative, or a link is not two texts.
+    UnreadableInput
+        If the pairs cannot be read.
 
     Examples
     --------
@@ -105,6 +108,8 @@ def split(
     [1, 1, 2]
     """
     shares = checked_shares(shares)
+    check_seed(seed)
+    pairs = read_examples(pairs)
     graph = link([pairs], links=links, link_score=link_score)
     kinds = kinds_of(pairs, graph.link_score)
     sides = assign(graph.columns[0], kinds, shares, seed)
@@ -126,7 +131,7 @@ def split(
 
 
 def folds(
-    pairs: Examples, k: int = 5, *, seed: int = 0, links: Links = (), link_score: float | None = None
+    pairs: Any, k: int = 5, *, seed: int = 0, links: Links = (), link_score: float | None = None
 ) -> list[tuple[Any, Any]]:
     """`k` leak-free pairs of (train, test); every row is in at most one test part, and in train elsewhere if it may.
 
@@ -140,7 +145,9 @@ def folds(
     Raises
     ------
     ValueError
-        If `k` is below 2, or a link is not two texts.
+        If `k` is below 2, the seed is negative, or a link is not two texts.
+    UnreadableInput
+        If the pairs cannot be read.
 
     Examples
     --------
@@ -150,6 +157,8 @@ def folds(
     [(2, 1), (2, 1), (2, 1)]
     """
     check_folds(k)
+    check_seed(seed)
+    pairs = read_examples(pairs)
     graph = link([pairs], links=links, link_score=link_score)
     sides = sides_of(graph.columns[0], kinds_of(pairs, graph.link_score), [1 / k] * k, seed)
     made = []
@@ -182,6 +191,18 @@ def check_folds(k: int) -> None:
     """
     if k < 2:  # noqa: PLR2004
         raise ValueError(f"Cross-validation needs at least 2 folds, but got {k}. Give 2 or more.")
+
+
+def check_seed(seed: int) -> None:
+    """Do nothing if random numbers can begin there.
+
+    Raises
+    ------
+    ValueError
+        If it is no whole number, negative, or above 2³² - 1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise ValueError(f"A seed is a whole number from 0 to 4294967295, but got {seed!r}. Correct it.")
 
 
 def carve(

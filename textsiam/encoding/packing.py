@@ -35,18 +35,26 @@ Runs = list[tuple[int, int]]  # neighbouring texts of one length: how many, and 
 
 
 def can_pack(transformer: nn.Module) -> bool:
-    """Whether this transformer gives the same hidden states packed as padded."""
+    """Whether transformers of this architecture give the same hidden states packed as padded."""
     config: Any = transformer.config
     absolute = getattr(config, "position_embedding_type", "absolute") in ("absolute", None)
     return config.model_type in FIRST_POSITIONS and absolute and not getattr(config, "is_decoder", False)
 
 
-def pack(transformer: nn.Module) -> None:
-    """Let this transformer attend as packed texts must; from now on it is called by `packed_states` alone."""
+def pack(transformer: nn.Module) -> bool:
+    """Let this transformer attend as packed texts must: it is then called by `packed_states` alone. False: it cannot.
+
+    Besides its architecture, its implementation must take another attention: transformers 5.0's ModernBERT does not, and would
+    only log that it does not.
+    """
     from transformers import AttentionInterface
 
+    if not can_pack(transformer):
+        return False
     AttentionInterface.register(NAME, _attend)
     transformer.set_attn_implementation(NAME)  # type: ignore[operator]
+    config: Any = transformer.config
+    return bool(config._attn_implementation == NAME)  # noqa: SLF001  where transformers keeps what it took
 
 
 def packed_states(

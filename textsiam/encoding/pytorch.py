@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from textsiam.encoding.folder import ModelFolder
-from textsiam.encoding.packing import can_pack, pack, packed_states
+from textsiam.encoding.packing import pack, packed_states
 from textsiam.encoding.pooling import POOLINGS
 from textsiam.errors import BrokenModel, UnsupportedModel
 
@@ -62,10 +62,9 @@ class Twin(nn.Module):
 
     def pack(self) -> None:
         """Compute no padding from now on, where the architecture allows it; the embeddings stay the same to 1e-5 in fp32."""
-        self.packs = can_pack(self.transformer)
-        if self.packs:
-            pack(self.transformer)
-        else:
+        with quiet():
+            self.packs = pack(self.transformer)
+        if not self.packs:
             logger.info("%s runs with padding: textsiam cannot pack it", self.transformer.config.model_type)  # type: ignore[union-attr]
 
     @property

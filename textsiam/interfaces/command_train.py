@@ -1,15 +1,26 @@
 """``textsiam train``: pairs in; a fine-tuned model out."""
 
 import logging
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from textsiam.interfaces import options
-from textsiam.interfaces.terminal import answer_json, answering, load_model, mapped, say, say_set_aside, set_aside_told
+from textsiam.interfaces.tables import check_outputs
+from textsiam.interfaces.terminal import (
+    answer_json,
+    answering,
+    check_sources,
+    load_model,
+    mapped,
+    say,
+    say_set_aside,
+    set_aside_told,
+)
 
 
 def train(
@@ -25,6 +36,9 @@ def train(
     shares: Annotated[str | None, typer.Option(help="Share of the batches a file, separated by commas.")] = None,
     validation: Annotated[
         str | None, typer.Option(help="Held-out pairs to choose the best checkpoint by. Default: a leak-free tenth.")
+    ] = None,
+    validation_split: Annotated[
+        str | None, typer.Option(help="Only the rows of this split of the held-out pairs.")
     ] = None,
     no_validation: Annotated[bool, typer.Option("--no-validation", help="Hold nothing out.")] = False,
     first: options.First = None,
@@ -53,7 +67,8 @@ def train(
         int | None, typer.Option(help="Stop after so many evaluations without a better metric.")
     ] = None,
     bf16: Annotated[
-        bool | None, typer.Option("--bf16/--no-bf16", help="Mixed precision. Default: on GPUs that have it.")
+        bool | None,
+        typer.Option("--bf16/--no-bf16", help="Mixed precision. Default: where GPU or CPU computes bf16 itself."),
     ] = None,
     random_start: Annotated[bool, typer.Option("--random-start", help="Begin with random weights.")] = False,
     teacher: Annotated[
@@ -86,16 +101,28 @@ def train(
     from textsiam.encoding.saving import check_model_target
     from textsiam.training.fine_tuning import train as fine_tune
 
-    with answering("The checkpoint is kept: the same command goes on from it."), _telling():
-        check_model_target(output)
+    with answering("The checkpoint is kept: the same command goes on from it."), _speaking_once(), _telling():
         sources = files or []
+        check_sources(sources)
+        held = [validation] if validation else []
+        if held and no_validation:
+            raise typer.BadParameter(
+                "--validation names held-out pairs, but --no-validation came too. Give one of them."
+            )
+        check_model_target(output)
+        check_outputs(set_aside, inputs=[*sources, *held], as_json=as_json)
         reading = dict(split=split, strict=strict, format=format, delimiter=delimiter, encoding=encoding)
         how: dict[str, Any] = dict(first=first, second=second, label=label, score=score)
         how |= {name: value for name, value in reading.items() if value is not None}
         parts = {name: read_examples(name, **how) for name in sources}
         for name, part in parts.items():
             say(f"{name}: {len(part):,} rows, columns: {mapped(part.mapping)}")
-        aside = sum((part.set_aside for part in parts.values()), SetAside())
+        judged = read_examples(validation, **how | {"split": validation_split}) if validation else None
+        if judged is not None:
+            say(f"{validation}: {len(judged):,} rows, columns: {mapped(judged.mapping)}")
+        aside = sum(
+            (part.set_aside for part in [*parts.values(), *([judged] if judged is not None else [])]), SetAside()
+        )
         say_set_aside(aside, set_aside)
         recipe: dict[str, Any] = dict(
             epochs=epochs, max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate, keep=keep,
@@ -105,7 +132,7 @@ def train(
         tuned = fine_tune(
             load_model(model, "auto", device, "float32"),
             _mixture(parts, loss, shares),
-            validation=False if no_validation else read_examples(validation, **how) if validation else None,
+            validation=False if no_validation else judged,
             seed=seed,
             output=output,
             teacher=teacher,
@@ -126,7 +153,7 @@ def train(
 
 
 def _mixture(parts: dict[str, Any], loss: str | None, shares: str | None) -> Any:
-    losses: list[Any] = loss.split(",") if loss else [None]
+    losses: list[Any] = [name.strip() for name in loss.split(",")] if loss else [None]
     numbers: list[Any] = [_number(part) for part in shares.split(",")] if shares else [None] * len(parts)
     losses *= len(parts) if len(losses) == 1 else 1
     for what, given in (("losses", losses), ("shares", numbers)):
@@ -142,6 +169,16 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise ValueError(f"A share is a number above 0, at most 1, but got {text!r}. Correct it.") from None
+
+
+@contextmanager
+def _speaking_once() -> Iterator[None]:
+    """Of several processes (torchrun) only the first one speaks; an error speaks from any."""
+    if os.environ.get("RANK", "0") == "0":
+        yield
+        return
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 @contextmanager

@@ -121,10 +121,10 @@ def answering(after_interrupt: str = "Nothing was written.") -> Iterator[None]:
     except OSError as error:
         say(f"textsiam: {_told(error)}")
         raise typer.Exit(BAD_INPUT) from None
-    except (ValueError, ImportError, RuntimeError) as error:
+    except (ValueError, ImportError, RuntimeError, FloatingPointError) as error:
         from textsiam.errors import TextsiamError
 
-        if not isinstance(error, (TextsiamError, ValueError)):
+        if not isinstance(error, (TextsiamError, ValueError, FloatingPointError)):
             raise
         say(f"textsiam: {error}")
         raise typer.Exit(BAD_INPUT) from None

@@ -28,6 +28,7 @@ model.decide(["How do I pay?"], ["How can I pay?"])
 
 ## Threshold and evidence
 
+- calibrated: {calibrated}
 - accept at or above: {accept}
 - reject below: {reject}
 
@@ -68,11 +69,15 @@ def model_card(
     accept: Threshold | None,
     reject: Threshold | None,
     training: Mapping[str, Any] | None = None,
+    *,
+    is_calibrated: bool = False,
 ) -> str:
     """The card's text.
 
     Parameters
     ----------
+    name
+        By which `Siamese.load` finds the model.
     training
         What `textsiam.train` recorded, or None.
 
@@ -85,6 +90,7 @@ def model_card(
         name=name,
         dim=dim,
         max_length=max_length,
+        calibrated="yes, scores have probabilities" if is_calibrated else "no, scores have no probabilities yet",
         accept=accept or "never certified",
         reject=reject or "never certified",
         training=_training(training) if training else "",
@@ -103,7 +109,7 @@ def _training(told: Mapping[str, Any]) -> str:
         seconds=told["seconds"],
         data=_rows([name, f"{of['rows']:,}", of["holds"], f"`{of['loss']}`"] for name, of in told["data"].items()),
         split=f"Trained on {split['train_rows']:,} rows, {validated}; "
-        f"{split['rows_left_out']:,} rows left out because they would have leaked.",
+        f"{split['rows_left_out']:,} rows left out because they would have leaked; {split['rows_set_aside']:,} were unusable.",
         metrics=_rows(
             [name, of["metric"], f"{of['rows']:,}", *(_interval(*of[key]) for key in ("before", "after", "difference"))]
             for name, of in told["metrics"].items()
@@ -115,7 +121,12 @@ def _training(told: Mapping[str, Any]) -> str:
 
 
 def _rows(rows: Iterable[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join(f"| {' | '.join(_cell(text) for text in row)} |" for row in rows)
+
+
+def _cell(text: str) -> str:
+    """The text in one cell of a table, whatever it holds."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _interval(value: float, low: float | None, high: float | None) -> str:

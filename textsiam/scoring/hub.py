@@ -20,5 +20,5 @@ def push(save: Callable[[Path], None], name: str, *, private: bool = False, toke
         target = Path(folder) / name.rpartition("/")[2]
         save(target)
         address = api.create_repo(name, private=private, exist_ok=True)
-        api.upload_folder(repo_id=name, folder_path=target, commit_message="Model saved by textsiam")
+        api.upload_folder(repo_id=address.repo_id, folder_path=target, commit_message="Model saved by textsiam")
     return str(address)

@@ -260,6 +260,10 @@ class Siamese:
         >>> Siamese.load(target).threshold == model.threshold
         True
         """
+        self._save(Path(folder).expanduser(), None)
+
+    def _save(self, target: Path, name: str | None) -> None:
+        """Write the folder; `name` is that of the card, by default the folder's."""
         carried = {
             "similarity": self.similarity,
             "calibrator": self.calibrator and self.calibrator.to_json(),
@@ -268,11 +272,11 @@ class Siamese:
             "canaries": canaries_of(self.encoder),
             "training": self.training,
         }
-        target = Path(folder).expanduser()
         of = self.encoder
         card = model_card(
-            target.name, of.dim, of.folder.max_length, self.threshold, self.reject_threshold, self.training
-        )
+            name or target.name, of.dim, of.folder.max_length, self.threshold, self.reject_threshold, self.training,
+            is_calibrated=self.calibrator is not None,
+        )  # fmt: skip
         write_folder(replace(self.encoder.folder, similarity=self.similarity), target, carried, card)
         if target.resolve() == self.encoder.folder.path.resolve():
             # What it was loaded from is no more: older layouts keep the transformer in a sub-folder, ours does not.
@@ -302,7 +306,7 @@ class Siamese:
         """
         from textsiam.scoring.hub import push
 
-        return push(self.save, name, private=private, token=token)
+        return push(lambda target: self._save(target, name), name, private=private, token=token)
 
 
 def _default_evidence(encoder: Encoder) -> Mapping[str, Any]:

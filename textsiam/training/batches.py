@@ -7,6 +7,7 @@ batch, so that two processes make the same update as one with twice the batch.
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,10 @@ Key = tuple[int, int]  # number of the task, number of the row
 class Batches(Sampler[list[Key]]):
     """Which rows stand in which batch of an epoch, as lists of (task, row); the same for every process.
 
-    Each batch holds rows of one task. Tasks take turns at random in proportion to their shares; one that runs out starts
-    again, shuffled anew. Rows that do not fill a last batch wait for another epoch's shuffle. Where the loss ranks
-    against the batch's other rows no input stands in two rows of a batch.
+    Each batch holds rows of one task, and an epoch every row once: batches differ in size by one row at most, so that none is
+    left over. Where the loss ranks against the batch's other rows no input stands in two rows of a batch: texts that repeat
+    make more and smaller batches, and a row that nothing is left to rank against waits for another epoch. Tasks with shares
+    take turns at random in proportion to them; one that runs out starts again, shuffled anew.
 
     Parameters
     ----------
@@ -48,7 +50,7 @@ class Batches(Sampler[list[Key]]):
         if batch_size < 1:
             raise ValueError(f"A batch has at least one row, but got {batch_size}. Give 1 or more.")
         self.tasks, self.batch_size, self.seed, self.epoch = tasks, batch_size, seed, 0
-        self.counts = _counts(tasks, batch_size)
+        self.counts = _counts(tasks, batch_size, seed)
 
     def set_epoch(self, epoch: int) -> None:
         """Later epochs shuffle otherwise."""
@@ -72,13 +74,14 @@ class Batches(Sampler[list[Key]]):
         apart = isinstance(task.loss, MultipleNegativesRanking)
         while True:
             order = rng.permutation(len(task.columns)).tolist()
-            size = min(self.batch_size, len(order))
-            made = _apart(order, task.columns, size) if apart else _even(order, size)
-            yield from made
+            yield from _apart(order, task.columns, self.batch_size) if apart else _even(order, self.batch_size)
 
 
 def _even(order: list[int], size: int) -> Iterator[list[int]]:
-    return (order[start : start + size] for start in range(0, len(order) - size + 1, size))
+    """All rows in as few batches as their size allows, each as large as the others or a row smaller."""
+    n_batches = -(-len(order) // size)
+    ends = [len(order) * place // n_batches for place in range(n_batches + 1)]
+    return (order[start:end] for start, end in pairwise(ends))
 
 
 def _apart(order: list[int], columns: Int[np.ndarray, "n width"], size: int) -> Iterator[list[int]]:
@@ -118,9 +121,16 @@ def _apart(order: list[int], columns: Int[np.ndarray, "n width"], size: int) -> 
         n_made += 1
 
 
-def _counts(tasks: Sequence[Task], batch_size: int) -> list[int]:
+def _counts(tasks: Sequence[Task], batch_size: int, seed: int) -> list[int]:
     """Batches of each task in an epoch; all tasks' rows once, unless shares say otherwise."""
-    own = [max(1, len(task.columns) // batch_size) for task in tasks]
+    own = []
+    for task in tasks:
+        n = len(task.columns)
+        if isinstance(task.loss, MultipleNegativesRanking):  # how many come depends on which texts repeat
+            order = np.random.default_rng(seed).permutation(n).tolist()
+            own.append(sum(1 for _ in _apart(order, task.columns, batch_size)))
+        else:
+            own.append(-(-n // batch_size))
     stated = [task.share for task in tasks]
     if all(share is None for share in stated):
         return own

@@ -15,7 +15,7 @@ from textsiam.data.readers import read_examples
 from textsiam.data.splitting import carve, without
 from textsiam.data.triplets import Triplets
 from textsiam.encoding.encoder import Encoder
-from textsiam.training.embedded import Loss
+from textsiam.training.embedded import KINDS, Loss
 from textsiam.training.losses import LOSSES, Distillation
 from textsiam.training.tasks import SUITABLE, Task, check_kind
 from textsiam.training.validation import judged_rows
@@ -48,32 +48,51 @@ def sources_of(pairs: Any, loss: str | Loss | None) -> list[Source]:
     Raises
     ------
     ValueError
-        If a loss is unknown.
+        If a loss is unknown, or is none.
     """
     if not _is_mixture(pairs):
-        return [Source("pairs", read_examples(pairs), loss_of(loss), None)]
+        return [Source("pairs", _read("pairs", pairs), loss_of(loss), None)]
     found = []
     for name, member in pairs.items():
-        parts: tuple[Any, ...] = member if _is_member(member) else (member,)
+        parts: Sequence[Any] = member if _is_member(member) else (member,)
         own = parts[1] if len(parts) > 1 else None
         share = parts[2] if len(parts) > 2 else None  # noqa: PLR2004
-        found.append(Source(str(name), read_examples(parts[0]), loss_of(own or loss), share))
+        if share is not None and (isinstance(share, bool) or not isinstance(share, int | float)):
+            raise ValueError(f"The share of {name} is a number above 0, at most 1, but got {share!r}. Correct it.")
+        found.append(Source(str(name), _read(str(name), parts[0]), loss_of(own or loss), share))
     return found
 
 
+def _read(name: str, data: Any) -> Examples:
+    """The rows of a data set; how many of what is read here were set aside, and why, is logged."""
+    table = read_examples(data)
+    if table.set_aside and not isinstance(data, Pairs | Triplets):
+        graded = any("label is not 0 or 1" in reason for reason in table.set_aside.counts())
+        hint = "; grades go into a column named score (read_pairs(score=))" if graded else ""
+        logger.warning("%s: %s%s", name, table.set_aside, hint)
+    return table
+
+
 def loss_of(loss: str | Loss | None) -> Loss | None:
-    """The loss of that name; an object is itself.
+    """The loss of that name or class; an object is itself.
 
     Raises
     ------
     ValueError
-        If there is no loss of that name.
+        If there is no loss of that name, or the object is none.
     """
     if isinstance(loss, str):
-        if loss not in LOSSES:
+        if loss.strip() not in LOSSES:
             raise ValueError(f"There is no loss {loss!r}. Use one of {', '.join(LOSSES)}.")
-        return LOSSES[loss]()
-    return loss
+        return LOSSES[loss.strip()]()
+    found = loss() if isinstance(loss, type) else loss
+    kinds = getattr(found, "kinds", None)
+    if found is not None and not (callable(found) and isinstance(kinds, tuple) and kinds and set(kinds) <= set(KINDS)):
+        raise ValueError(
+            f"A loss is a name from LOSSES, or a callable with a tuple `kinds` of {', '.join(KINDS)}, but got {loss!r}. "
+            "See textsiam.training.embedded.Loss."
+        )
+    return found
 
 
 def part(
@@ -108,19 +127,21 @@ def part(
     if validation is None and sum(map(len, tables)) >= MIN_ROWS_TO_CARVE:
         parts = carve(tables, VALIDATION_SHARE, seed=seed, link_score=link_score)
         held = [(source.name, own) for source, (_, own) in zip(sources, parts, strict=True) if _can_be_judged(own)]
-        learned = [rest for rest, _ in parts] if held else tables  # a part that can judge nothing is given back
+        # A part that can judge nothing is given back, and so is one without which nothing is left to learn.
+        held = held if sum(len(rest) for rest, _ in parts) > sum(len(own) for _, own in parts) else []
+        learned = [rest for rest, _ in parts] if held else tables
     elif validation is not None and validation is not False:
         members = validation if _is_mixture(validation) else {"validation": validation}
-        held = [(str(name), _as_kind(read_examples(data))) for name, data in members.items()]
+        held = [(str(name), _as_kind(_read(str(name), data))) for name, data in members.items()]
         if dull := [name for name, table in held if not _can_be_judged(table)]:
             raise ValueError(
-                f"{', '.join(dull)} cannot judge a model: all its labels or scores are equal. Give both kinds."
+                f"{', '.join(dull)} cannot judge a model: it has one row, or all its labels or scores are equal. Give both kinds."
             )
         learned = without(tables, [examples for _, examples in held], link_score=link_score)
     if empty := [source.name for source, table in zip(sources, learned, strict=True) if not len(table)]:
         raise ValueError(
             f"Of {', '.join(empty)} no row is left to learn from: each shares a text, or a chain of positives, with the "
-            "validation data. Give other validation data."
+            "validation data. Give other validation data, or none (validation=False)."
         )
     # Over the whole tables: parts of graded ones alone could have other scores from which they are linked.
     graph = link([*tables, *(table for _, table in held if validation is not None)], link_score=link_score)
@@ -130,10 +151,15 @@ def part(
         "train_rows": sum(map(len, learned)),
         "validation_rows": n_held,
         "rows_left_out": sum(map(len, tables)) - sum(map(len, learned)) - (n_held if validation is None else 0),
+        "rows_set_aside": sum(len(source.examples.set_aside) for source in sources),
         "link_score": graph.link_score,
     }
     _check_kinds(sources, learned, are_mined=mine is not None)
     if mine is not None:
+        if all(_kind(table) != "positives" for table in learned):
+            raise ValueError(
+                "Hard negatives are mined for positives alone, but there are none. Leave hard_negatives out."
+            )
         learned = [_mined(source.name, table, mine) for source, table in zip(sources, learned, strict=True)]
         told["rows_without_hard_negatives"] = told["train_rows"] - sum(map(len, learned))
         told["train_rows"] = sum(map(len, learned))
@@ -145,8 +171,13 @@ def part(
     return Parted(tasks, checks, told)
 
 
-def taught(parted: Parted, teacher: Encoder | None) -> Parted:
+def taught(parted: Parted, teacher: Encoder | None, dim: int) -> Parted:
     """The tasks, checked, with what the teacher embeds the texts of those that are distilled to.
+
+    Parameters
+    ----------
+    dim
+        Dimensions of the student's embeddings.
 
     Raises
     ------
@@ -161,6 +192,8 @@ def taught(parted: Parted, teacher: Encoder | None) -> Parted:
         raise ValueError("A teacher was given, but no loss learns from it. Use distillation, or leave the teacher out.")
     tasks = []
     for task in parted.train:
+        if isinstance(task.loss, Distillation):
+            task.loss.check_dims(dim, teacher.dim)
         vectors = teacher.embed(task.inputs).embeddings if isinstance(task.loss, Distillation) else None
         if vectors is not None and not np.isfinite(vectors).all():
             raise ValueError(f"The teacher embeds some texts of {task.name} to NaN or infinity. Use another teacher.")
@@ -245,8 +278,10 @@ def _is_mixture(pairs: Any) -> bool:
 
 
 def _is_member(member: object) -> bool:
-    """(data, loss) or (data, loss, share)."""
-    return isinstance(member, tuple) and 1 <= len(member) <= 3 and _is_data(member[0])  # noqa: PLR2004
+    """(data, loss) or (data, loss, share); as a list too, where its first is no text, for then it would be a column."""
+    if not isinstance(member, tuple | list) or not 1 <= len(member) <= 3 or not _is_data(member[0]):  # noqa: PLR2004
+        return False
+    return isinstance(member, tuple) or not isinstance(member[0], str)
 
 
 def _is_data(member: Any) -> bool:

@@ -7,13 +7,15 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainingArguments
 
 from textsiam.data.files import remove
 from textsiam.data.pairs import Pairs
+from textsiam.data.splitting import check_seed
 from textsiam.data.triplets import Triplets
 from textsiam.encoding.encoder import Encoder
 from textsiam.encoding.folder import ModelFolder
@@ -107,10 +109,13 @@ def train(
     ValueError
         If a loss cannot use the data it was given, a hyper-parameter is out of range, or `output` holds checkpoints of
         another run. All of it before the run.
+    FileExistsError
+        If `output` is the folder of the start, or of something that is no model.
     FloatingPointError
-        If the loss or a gradient becomes NaN or infinite; the text names the rows.
+        If the loss or a gradient becomes NaN or infinite (the text names the rows), or a vector does. `output` is then as it
+        was.
     UnreadableInput, OSError
-        As `read_pairs` raises them; FileExistsError if `output` holds something else than a model.
+        As `read_pairs` raises them.
 
     Examples
     --------
@@ -122,6 +127,7 @@ def train(
     (True, True)
     """
     recipe = (recipe or Recipe()).changed(**changes)
+    check_seed(seed)
     _check_accelerate()
     n_processes = int(os.environ.get("WORLD_SIZE", "1"))
     if output is None and n_processes > 1:
@@ -130,14 +136,18 @@ def train(
         )
     place = Path(output).expanduser() if output else _temporary() / "model"
     check_model_target(place)
-    _check_arguments(arguments or {})
+    _check_arguments({} if arguments is None else arguments)
     start = model if isinstance(model, Siamese) else Siamese.load(model)
+    if place.resolve() == start.encoder.folder.path.resolve():
+        raise FileExistsError(f"{place} is the model to start from, which stays as it is. Name another output.")
 
     def mine(table: Pairs) -> Triplets:
         return mine_negatives(start, table, n=recipe.hard_negatives, link_score=link_score)
 
     parted = part(sources_of(pairs, loss), validation, seed, link_score, mine if recipe.hard_negatives else None)
-    parted = taught(parted, _encoder(teacher))
+    if recipe.patience and not parted.validation:
+        logger.warning("patience has no effect: nothing is held out to judge by")
+    parted = taught(parted, _encoder(teacher), start.encoder.dim)
     checkpoints = place.with_name(f"{place.name}.checkpoints")
     run = Run(start, parted, recipe, seed, checkpoints, dict(arguments or {}), [*callbacks])
     if restart and run.trainer.args.should_save and (checkpoints / RUN).exists():
@@ -145,6 +155,7 @@ def train(
     wait()
     claim(checkpoints, run.settings())
     twin, training = run.fit()
+    training["hyperparameters"] |= {"teacher": _name(teacher), "link_score": link_score}
     return _finished(start, twin, training, place, checkpoints, is_writer=run.trainer.args.should_save)
 
 
@@ -189,13 +200,32 @@ _OWNED = {
     "output_dir": "output", "max_steps": "max_steps", "num_train_epochs": "epochs", "seed": "seed", "bf16": "bf16",
     "per_device_train_batch_size": "batch_size", "learning_rate": "learning_rate", "weight_decay": "weight_decay",
     "warmup_steps": "warmup", "warmup_ratio": "warmup", "use_cpu": "Siamese.load(device=)",
+    "gradient_checkpointing": "recompute",
 }  # fmt: skip
 
 
 def _check_arguments(arguments: Mapping[str, Any]) -> None:
+    if not isinstance(arguments, Mapping):
+        raise ValueError(  # noqa: TRY004  as every wrong argument here
+            f"arguments are a mapping from names of TrainingArguments, but got {arguments!r}. Give a dict."
+        )
+    known = {field.name for field in fields(TrainingArguments)}
+    if unknown := sorted(set(arguments) - known):
+        raise ValueError(f"transformers' TrainingArguments have no {', '.join(unknown)}. Correct the name.")
+    if (limit := arguments.get("save_total_limit", 2)) is not None and limit < 2:  # noqa: PLR2004
+        raise ValueError(
+            f"save_total_limit is at least 2 (the best checkpoint and the last), but got {limit}. Raise it."
+        )
     if owned := sorted(set(arguments) & set(_OWNED)):
         remedy = ", ".join(f"{_OWNED[name]} for {name}" for name in owned)
         raise ValueError(f"{', '.join(owned)} cannot be given as TrainingArguments here. Use {remedy}.")
+
+
+def _name(teacher: Siamese | Encoder | str | Path | None) -> str | None:
+    if teacher is None or isinstance(teacher, str):
+        return teacher
+    encoder = teacher.encoder if isinstance(teacher, Siamese) else teacher
+    return (encoder.folder.path if isinstance(encoder, Encoder) else encoder).name
 
 
 def _temporary() -> Path:

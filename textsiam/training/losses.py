@@ -228,12 +228,22 @@ class Distillation:
         taught = torch.cat([batch.taught[:, 0], batch.taught[:, 1]])
         if self.match == "similarities":
             return mse_loss(cosine_matrix(learned, learned), cosine_matrix(taught, taught))
-        if learned.shape != taught.shape:
-            raise ValueError(
-                f"The teacher embeds into {taught.shape[1]} dimensions, the student into {learned.shape[1]}: their embeddings "
-                "cannot be equal. Match similarities instead."
-            )
+        self.check_dims(learned.shape[1], taught.shape[1])
         return mse_loss(learned, taught)
+
+    def check_dims(self, student: int, teacher: int) -> None:
+        """Do nothing if embeddings of so many dimensions can be matched.
+
+        Raises
+        ------
+        ValueError
+            If embeddings are to be equal that have not as many dimensions.
+        """
+        if self.match == "embeddings" and student != teacher:
+            raise ValueError(
+                f"The teacher embeds into {teacher} dimensions, the student into {student}: their embeddings cannot be "
+                "equal. Match similarities instead."
+            )
 
 
 LOSSES: dict[str, type[Loss]] = {

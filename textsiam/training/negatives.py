@@ -1,24 +1,26 @@
 """Hard negatives: texts that the current encoder takes for close to the anchor, though nobody says that they mean the same."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from textsiam.data.linking import kinds_of, link
 from textsiam.data.pairs import Pairs
+from textsiam.data.readers import read_pairs
 from textsiam.data.texts import distinct
 from textsiam.data.triplets import Triplets
 from textsiam.matching.exact import top_k_join
 from textsiam.scoring.siamese import Siamese
 
-# Candidates looked at for each negative wanted: some are of the anchor's own component, some too close.
+# Candidates looked at for each negative wanted, beside those of the anchor's own component: some are too close.
 N_CANDIDATES = 20
 
 
 def mine_negatives(
     model: Siamese,
-    pairs: Pairs,
+    pairs: Any,
     *,
     n: int = 1,
     margin: float = 0.05,
@@ -37,7 +39,7 @@ def mine_negatives(
     model
         The current encoder.
     pairs
-        Pairs; of labelled or graded ones the positives are anchored.
+        Pairs, or anything that `read_pairs` reads; of labelled or graded ones the positives are anchored.
     n
         Negatives a triplet.
     margin
@@ -65,6 +67,7 @@ def mine_negatives(
     """
     if n < 1:
         raise ValueError(f"A triplet has at least one negative, but got {n}. Give 1 or more.")
+    pairs = pairs if isinstance(pairs, Pairs) else read_pairs(pairs)
     texts, _ = distinct([*pairs.first, *pairs.second, *candidates])
     places = {text: place for place, text in enumerate(texts)}
     loners = Pairs(list(candidates), list(candidates)) if len(candidates) else None
@@ -78,7 +81,9 @@ def mine_negatives(
     )
     positive = np.flatnonzero(kinds_of(pairs, graph.link_score) == 1)
     vectors = model.encoder.embed(texts).embeddings
-    close = _closest(model, vectors, np.unique(first[positive]), min(len(texts), N_CANDIDATES * n + 1))
+    # So many more than wanted that an anchor of the largest component still sees texts of others.
+    largest = int(np.unique(component, return_counts=True)[1].max(initial=0))
+    close = _closest(model, vectors, np.unique(first[positive]), min(len(texts), N_CANDIDATES * n + largest))
     own = model.compare(vectors, vectors, first[positive], second[positive])
     labelled: dict[int, list[int]] = {}
     for negative in np.flatnonzero(kinds_of(pairs, graph.link_score) == 0) if pairs.labels is not None else ():

@@ -8,13 +8,16 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from textsiam.training.guards import RowsRead
+
 logger = logging.getLogger("textsiam")
 
 
 class Progress(TrainerCallback):
     """Shows what the Trainer does, on standard error; on a terminal as a bar, otherwise through the logger ``textsiam``."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows_read: RowsRead) -> None:
+        self.rows_read = rows_read
         self.bar: Any = None
         self.started = 0.0
         self.first_step = 0
@@ -30,9 +33,7 @@ class Progress(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """One step more."""
         if self.bar is not None:
-            rate = (
-                self._steps_a_second(state) * args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-            )
+            rate = self.rows_read.n_rows / max(time.perf_counter() - self.started, 1e-9)
             self.shown["pairs/s"] = f"{rate:.0f}"
             self.bar.set_postfix(self.shown, refresh=False)
             self.bar.update(state.global_step - self.bar.n)

@@ -74,21 +74,31 @@ class Recipe:
     random_start: bool = False
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch_size", "learning_rate", "evaluations", "max_steps", "lora", "patience")
-        for name in positive:
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"{name} is a number above 0, but got {value}. Correct it.")
-        for name in ("warmup", "dropout", "keep"):
-            if (value := getattr(self, name)) is not None and not 0 <= value <= 1:
-                raise ValueError(f"{name} is a share from 0 to 1, but got {value}. Correct it.")
-        if self.weight_decay < 0 or self.hard_negatives < 0:
-            raise ValueError(
-                f"weight_decay and hard_negatives are at least 0, but got {self.weight_decay} and {self.hard_negatives}. "
-                "Correct them."
-            )
+        for field in fields(self):
+            self._check(field.name, getattr(field.type, "__name__", str(field.type)), getattr(self, field.name))
         if self.random_start and (self.keep or self.lora):
             raise ValueError("A random start has nothing worth keeping or adapting: leave out keep and lora.")
+
+    @staticmethod
+    def _check(name: str, declared: str, value: Any) -> None:
+        """One hyper-parameter's kind and range, by how it is declared and what it means."""
+        if value is None and "None" in declared:
+            return
+        if declared.startswith("bool"):
+            wanted, is_right = "True or False", isinstance(value, bool)
+        elif declared.startswith("int"):
+            least = 0 if name == "hard_negatives" else 1
+            wanted = f"a whole number, at least {least}"
+            is_right = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        elif name in ("warmup", "dropout", "keep"):
+            wanted, is_right = "a share from 0 to 1", isinstance(value, int | float) and 0 <= value <= 1
+        else:
+            wanted = "a number, at least 0" if name == "weight_decay" else "a number above 0"
+            is_right = (
+                isinstance(value, int | float) and 0 <= value < float("inf") and (value > 0 or name == "weight_decay")
+            )
+        if not is_right:
+            raise ValueError(f"{name} is {wanted}, but got {value!r}. Correct it.")
 
     @property
     def kept(self) -> float:
@@ -110,7 +120,7 @@ class Recipe:
 
     def arguments(self, n_steps: int, n_an_epoch: float, *, is_validated: bool) -> dict[str, Any]:
         """Transformers' TrainingArguments, as keywords, for a run of `n_steps` updates, `n_an_epoch` an epoch."""
-        every = max(1, n_steps // self.evaluations)
+        every = -(-n_steps // self.evaluations)
         return {
             "max_steps": n_steps,
             "num_train_epochs": max(1.0, n_steps / n_an_epoch),

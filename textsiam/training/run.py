@@ -7,13 +7,14 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 
 from textsiam.encoding.pytorch import Twin, computes_bf16, load_twin, quiet, randomise
@@ -30,7 +31,6 @@ from textsiam.training.checkpoints import (
 )
 from textsiam.training.embedded import Fittable
 from textsiam.training.examples import Parted
-from textsiam.training.progress import Progress
 from textsiam.training.recipe import Recipe
 from textsiam.training.tasks import Task
 from textsiam.training.towers import TextTower, add_lora, freeze_unused, merge_lora, set_dropout, text_preparer
@@ -65,13 +65,14 @@ class Run:
         tower = TextTower(self.twin, recompute=recipe.recompute)
         world = TrainingArguments(output_dir=str(checkpoints), use_cpu=device == "cpu", report_to="none").world_size
         n_an_epoch = len(Batches(parted.train, recipe.batch_size * world, seed))
-        n_updates = n_an_epoch / int(arguments.get("gradient_accumulation_steps", 1))
+        n_updates = -(-n_an_epoch // int(arguments.get("gradient_accumulation_steps", 1)))  # the last ones are fewer
         n_steps = recipe.max_steps or max(1, round(recipe.epochs * n_updates))
         told = recipe.arguments(n_steps, n_updates, is_validated=bool(parted.validation))
         told |= {"output_dir": str(checkpoints), "seed": seed, "use_cpu": device == "cpu"}
         told["bf16"] = computes_bf16(self.twin.device) if recipe.bf16 is None else recipe.bf16
         patience = [EarlyStoppingCallback(recipe.patience)] if recipe.patience and parted.validation else []
-        self.prepare = text_preparer(start.encoder, N_TOKENS_A_GROUP.get(device, 2_048))
+        n_tokens = N_TOKENS_A_GROUP.get(device, 2_048) // (4 if recipe.recompute else 1)  # memory is that of one group
+        self.prepare = text_preparer(start.encoder, n_tokens)
         self.trainer = TwinTrainer(
             tower,
             parted.train,
@@ -79,7 +80,7 @@ class Run:
             self.prepare,
             validation=parted.validation,
             similarity=start.similarity,
-            callbacks=[*patience, Progress(), *callbacks],
+            callbacks=[*patience, *callbacks],
         )
 
     def settings(self) -> dict[str, Any]:
@@ -108,7 +109,8 @@ class Run:
             logger.warning("%s was cut off and is thrown away", ", ".join(dropped))
         wait()
         last = latest(self.checkpoints)
-        if last is None or not is_finished(last):
+        is_over = last is not None and is_finished(last)
+        if not is_over:
             if last is not None:
                 logger.warning("going on from %s", last)
                 self._restore_patience(last)
@@ -119,12 +121,15 @@ class Run:
         # Judged as it was before: without the mixed precision that the Trainer put around the tower.
         self.trainer.accelerator.unwrap_model(self.trainer.model, keep_fp32_wrapper=False)
         last = latest(self.checkpoints)
-        if last is not None:
+        if last is not None and (is_over or self.parted.validation):  # else the weights are where training left them
             self._load(best_of(last) if self.parted.validation else last)
         merge_lora(self.twin)
         if self.recipe.kept:
             _interpolate(self.twin, self.weights, self.recipe.kept)
-        told = self._told(before, self._judged(), seconds, state_of(last) if last else {"log_history": []})
+        self.trainer.embed_inputs(self.parted.train[0].inputs[:1])  # weights that blew up shall replace no model
+        state = self.trainer.state
+        history = {"log_history": state.log_history, "global_step": state.global_step}
+        told = self._told(before, self._judged(), seconds, state_of(last) if is_over and last else history)
         for name, of in told["data"].items():
             of["texts_cut"] = n_cut[name]
         return self.twin, told
@@ -207,11 +212,16 @@ class Run:
                 for task in self.parted.train
             },
             "split": self.parted.told,
-            "hyperparameters": {**self.recipe.to_json(), "seed": self.seed, "processes": self.trainer.args.world_size},
+            "hyperparameters": {
+                **self.recipe.to_json(),
+                "seed": self.seed,
+                "processes": self.trainer.args.world_size,
+                **{name: _named(value) for name, value in self.arguments.items()},
+            },
             "metrics": metrics,
             "curve": [[entry["step"], round(entry["loss"], 6)] for entry in history if "loss" in entry],
             "validation_curve": [[e["step"], round(e["eval_metric"], 6)] for e in history if "eval_metric" in e],
-            "steps": state.get("global_step", self.trainer.args.max_steps),
+            "steps": state["global_step"],
             "seconds": round(seconds, 1),
             "environment": {name: version(name) for name in ("textsiam", "torch", "transformers", "accelerate")}
             | {
@@ -251,10 +261,21 @@ def _name_of(folder: Path) -> str:
 
 
 def _named(value: object) -> str:
-    """The same text for the same settings in another process: of an object without a text of its own, class and values."""
-    if type(value).__repr__ is not object.__repr__:
+    """The same text for the same settings in another process: no addresses; of an object class and values, weights hashed."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return hashlib.sha256(np.ascontiguousarray(torch.as_tensor(value).detach().cpu()).tobytes()).hexdigest()
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_named(key)}: {_named(of)}' for key, of in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_named, value))}]"
+    values: dict[str, Any] = dict(getattr(value, "__dict__", {}))
+    if isinstance(value, nn.Module):
+        values = {name: of for name, of in values.items() if not name.startswith("_")} | dict(value.state_dict())
+    elif type(value).__repr__ is not object.__repr__ and not is_dataclass(value):
         return repr(value)
-    return f"{type(value).__qualname__}({getattr(value, '__dict__', {})})"
+    return f"{type(value).__qualname__}({', '.join(f'{name}={_named(of)}' for name, of in values.items())})"
 
 
 def _hash(tasks: Sequence[Task]) -> str:

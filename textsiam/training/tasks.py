@@ -104,8 +104,11 @@ class Task:
             raise ValueError(f"{loss} learns from contrast, but every label of {self.name} is {only}. {remedy}.")
         if self.kind == "labels" and isinstance(self.loss, MultipleNegativesRanking) and not np.any(self.labels):
             raise ValueError(f"{loss} learns from positives, but every label of {self.name} is 0. Add positives.")
-        if self.kind == "positives" and len(self.columns) == 1:
-            raise ValueError(f"{loss} ranks rows against each other, but {self.name} has one alone. Add more.")
+        if self.kind == "positives" and self._is_one_meaning():
+            raise ValueError(
+                f"{loss} ranks rows against each other, but all {len(self.columns)} of {self.name} mean the same (one chain "
+                "of positives). Add rows of other meaning."
+            )
         if (
             isinstance(self.loss, CoSENT | CosineRegression)
             and self.kind == "scores"
@@ -114,6 +117,10 @@ class Task:
             raise ValueError(f"Every score of {self.name} is the same: there is nothing to learn. Check the column.")
         if isinstance(self.loss, Distillation) and self.taught is None and not has_teacher:
             raise ValueError(f"{loss} on {self.name} needs a teacher. Name one (teacher=, --teacher).")
+
+    def _is_one_meaning(self) -> bool:
+        of = self.columns if self.components is None else self.components
+        return len(self.columns) == 1 or bool((of == of[0, 0]).all())
 
 
 def check_kind(loss: Loss, kind: str, name: str) -> None:

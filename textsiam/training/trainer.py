@@ -4,15 +4,12 @@ Everything else is its own: TrainingArguments, callbacks, tracking, mixed precis
 The module knows nothing of texts: `tower` may be any ``nn.Module`` that maps a batch of inputs to vectors.
 """
 
-import signal
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from types import FrameType
 from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
@@ -20,6 +17,8 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from textsiam.training.batches import Batches, Collator, Key
 from textsiam.training.checkpoints import Marker
 from textsiam.training.embedded import EmbeddedBatch
+from textsiam.training.guards import REMEDY, Guard, Interruption, RowsRead
+from textsiam.training.progress import Progress
 from textsiam.training.tasks import Task
 from textsiam.training.validation import judge
 
@@ -73,17 +72,16 @@ class TwinTrainer(Trainer):
         # One process drives one device: torch's DataParallel would cut a batch's groups of texts in two. Use torchrun.
         _ = arguments.device
         arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001
-        self.interruption = Interruption()
+        self.interruption, self.rows_read = Interruption(), RowsRead(tasks)
         super().__init__(
             model=tower,
             args=arguments,
             data_collator=lambda keys: keys,
             train_dataset=_Keys(tasks),
             eval_dataset=_Keys(validation) if validation else None,
-            callbacks=[Marker(), Guard(self), self.interruption, *callbacks],
+            callbacks=[Marker(), Guard(self.rows_read), self.interruption, Progress(self.rows_read), *callbacks],
         )
         self.remove_callback(PrinterCallback)
-        self.last_rows: tuple[int, Int[np.ndarray, " n"]] = (0, np.empty(0, dtype=np.int64))
 
     def train(self, *args: Any, **settings: Any) -> Any:
         """Transformers' own; however it ends, Ctrl-C belongs again to whom it did before."""
@@ -112,9 +110,13 @@ class TwinTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """The task's loss on the embeddings of the whole batch, over all processes."""
-        self.last_rows = inputs["task"], inputs["rows"]
+        self.rows_read.add(inputs["task"], inputs["rows"])
         batch = self._embedded(embed(model, inputs["inputs"]), inputs)
         loss = self.tasks[inputs["task"]].loss(batch)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            raise ValueError(
+                f"A loss gives one number as a tensor, but {self.tasks[inputs['task']].loss!r} gave {loss!r}. Correct it."
+            )
         if not torch.isfinite(loss):
             raise FloatingPointError(self._told_of_infinite(batch, loss.item()))
         return (loss, batch) if return_outputs else loss
@@ -122,7 +124,17 @@ class TwinTrainer(Trainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """The metric of each held-out task, and their mean as ``eval_metric``; every process measures all of it."""
+        """The metric of each held-out task, and their mean as ``eval_metric``; every process measures all of it.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        FloatingPointError
+            As `embed_inputs` raises it.
+        """
+        if not self.validation:
+            raise ValueError("There is nothing held out to evaluate on. Give validation tasks.")
         self.model.eval()
         found = {task.name: judge(task, self.embed_inputs(task.inputs), self.similarity) for task in self.validation}
         metrics = {f"{metric_key_prefix}_{name}_{judged.metric}": judged.value for name, judged in found.items()}
@@ -133,14 +145,26 @@ class TwinTrainer(Trainer):
         return metrics
 
     def embed_inputs(self, inputs: Sequence[Any]) -> Float[np.ndarray, "n dim"]:
-        """Vectors of these inputs by the tower as it is, in evaluation mode."""
+        """Vectors of these inputs by the tower as it is, in evaluation mode.
+
+        Raises
+        ------
+        FloatingPointError
+            If a vector is NaN or infinite.
+        """
         self.model.eval()
         vectors = []
         with torch.inference_mode():
             for start in range(0, len(inputs), N_INPUTS_A_PASS):
                 prepared = self._prepare_input(self.prepare(list(inputs[start : start + N_INPUTS_A_PASS])))
                 vectors.append(embed(self.model, prepared).float().cpu().numpy())
-        return np.concatenate(vectors)
+        found = np.concatenate(vectors)
+        if n_wrong := int((~np.isfinite(found)).any(1).sum()):
+            raise FloatingPointError(
+                f"After {self.state.global_step} steps {n_wrong} of {len(found)} inputs embed to NaN or infinity: training "
+                f"diverged; {REMEDY}"
+            )
+        return found
 
     def _embedded(self, vectors: Float[Tensor, "m dim"], inputs: Mapping[str, Any]) -> EmbeddedBatch:
         """The rows of all processes, of which this one's carry gradients."""
@@ -162,13 +186,10 @@ class TwinTrainer(Trainer):
         finite = torch.isfinite(batch.first).all(1) & torch.isfinite(batch.second).all(1)
         for others in (batch.negatives, batch.taught):
             finite = finite if others is None else finite & torch.isfinite(others).flatten(1).all(1)
-        task = self.tasks[self.last_rows[0]]
-        wrong = self.last_rows[1][~finite.cpu().numpy()] if not bool(finite.all()) else self.last_rows[1]
-        few = ", ".join(str(task.rows[row]) for row in wrong[:10]) + (", …" if len(wrong) > 10 else "")  # noqa: PLR2004
+        wrong = slice(None) if bool(finite.all()) else ~finite.cpu().numpy()
         return (
-            f"The loss became {loss} at step {self.state.global_step + 1}, on {task.name}, rows {few}. "
-            "Look at these rows; if they are sound, lower the learning rate or the loss's scale. "
-            "The last checkpoint is as it was."
+            f"The loss became {loss} at step {self.state.global_step + 1}, on {self.rows_read.last(wrong)}. "
+            f"Look at these rows; if they are sound: {REMEDY}"
         )
 
 
@@ -208,71 +229,6 @@ def _of_first_process(metrics: dict[str, float], world: int) -> dict[str, float]
     told = [metrics]
     dist.broadcast_object_list(told, src=0)
     return told[0]
-
-
-class Guard(TrainerCallback):
-    """Stops before a gradient that is NaN or infinite reaches the weights; names the rows of its batch."""
-
-    def __init__(self, trainer: TwinTrainer) -> None:
-        self.trainer = trainer
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """See the class."""
-        if self.trainer.accelerator.scaler is not None:
-            return  # fp16 meets infinite gradients by design, and skips those steps itself
-        gradients = [w.grad for w in self.trainer.model.parameters() if w.grad is not None]
-        if gradients and not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
-            number, rows = self.trainer.last_rows
-            task = self.trainer.tasks[number]
-            few = ", ".join(str(task.rows[row]) for row in rows[:10]) + (", …" if len(rows) > 10 else "")  # noqa: PLR2004
-            raise FloatingPointError(
-                f"The gradient became NaN or infinite at step {state.global_step + 1}, on {task.name}, rows {few}. "
-                "Lower the learning rate or the loss's scale. The last checkpoint is as it was."
-            )
-
-
-class Interruption(TrainerCallback):
-    """On the first Ctrl-C the step is finished, a checkpoint is saved and KeyboardInterrupt raised; a second stops at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.before: Any = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Listen."""
-        if threading.current_thread() is threading.main_thread():
-            self.before = signal.signal(signal.SIGINT, self._ask)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Save and stop, if asked to."""
-        if args.world_size > 1:
-            flag = torch.tensor(float(self.asked), device=args.device)
-            torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
-            self.asked = bool(flag)  # all processes stop after the same step
-        if self.asked:
-            control.should_save = control.should_training_stop = True
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """The checkpoint is there: leave."""
-        if self.asked:
-            self.stop()
-            raise KeyboardInterrupt
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Listen no more."""
-        self.stop()
-        if self.asked:
-            raise KeyboardInterrupt
-
-    def stop(self) -> None:
-        """Give Ctrl-C back to whom it belonged."""
-        if self.before is not None:
-            signal.signal(signal.SIGINT, self.before)
-            self.before = None
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        self.stop()
 
 
 class _Keys(Dataset[Key]):
