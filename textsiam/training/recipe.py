@@ -42,7 +42,8 @@ class Recipe:
     patience
         Stop after so many evaluations without a better metric; None: never.
     bf16
-        Mixed precision; None: where the device computes bf16 natively: many GPUs, CPUs with AVX512-BF16 or AMX.
+        Mixed precision; None: where the device computes bf16 natively: many GPUs, CPUs with AVX512-BF16 or AMX. Then several
+        processes make the update of one only as nearly as bf16 rounds each one's gradients; False is exact to fp32.
     random_start
         Begin with random weights instead of the model's own.
 
