@@ -9,8 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from textsiam import Encoder
-from textsiam.encoding.packing import FIRST_POSITIONS, MULTIPLE, can_pack
-from textsiam.encoding.pytorch import Twin, computes_bf16, load_twin
+from textsiam.encoding.pytorch import FIRST_POSITIONS, MULTIPLE, Twin, can_pack, computes_bf16, load_twin
 from textsiam.encoding.saving import read_folder
 from textsiam.encoding.tokenizing import Tokenizer
 

@@ -77,6 +77,9 @@ def test_the_result_is_a_model_folder_that_others_load(start, tmp_path):
     theirs = SentenceTransformer(str(tmp_path / "tuned"), device="cpu")
     assert np.abs(theirs.encode(texts) - tuned.encode(texts)).max() < 1e-5
     assert not [file for file in (tmp_path / "tuned").rglob("*") if file.suffix in (".bin", ".pt", ".pth", ".pkl")]
+    assert "textsiam" not in (tmp_path / "tuned" / "config.json").read_text(
+        encoding="utf-8"
+    )  # how we attend is no one else's
 
 
 def test_the_starts_threshold_is_not_carried_over(model, caplog):

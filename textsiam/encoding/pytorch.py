@@ -1,24 +1,45 @@
-"""The twin in PyTorch: one transformer, pooling and normalisation. An ``nn.Module`` for training and a backend for inference."""
+"""The twin in PyTorch: one transformer, pooling and normalisation. An ``nn.Module`` for training and a backend for inference.
+
+On CPUs texts are packed: they stand end to end in one row, with no token of padding, so that linear layers see real tokens alone
+and attention runs length by length. A transformer packs through transformers' attention interface, not as a rewritten model:
+it gets one row of all texts' tokens, their positions, and how long the texts are, and only the attention, which must not look
+from one text into the next, is ours. Texts of one length that are neighbours attend together, so batches are best ordered by
+length. Architectures that ignore the interface or compute positions otherwise (MPNet, T5, DeBERTa) run padded.
+"""
 
 import logging
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from textsiam.encoding.folder import ModelFolder
-from textsiam.encoding.packing import pack, packed_states
 from textsiam.encoding.pooling import POOLINGS
-from textsiam.errors import BrokenModel, UnsupportedModel
+from textsiam.encoding.weights import quiet, read_transformer
 
 logger = logging.getLogger("textsiam")
+
+PACKED = "textsiam_packed"
+
+# Architectures that pack, and the position of a text's first token: RoBERTa's kin begin after the padding's.
+FIRST_POSITIONS: dict[str, Callable[[Any], int]] = {
+    "bert": lambda config: 0,  # noqa: ARG005  one signature for the family
+    "distilbert": lambda config: 0,  # noqa: ARG005
+    "modernbert": lambda config: 0,  # noqa: ARG005
+    "roberta": lambda config: int(config.pad_token_id) + 1,
+    "xlm-roberta": lambda config: int(config.pad_token_id) + 1,
+}
+
+# Tokens a pass come in multiples of this, the last few being filling that nobody reads. oneDNN compiles, and keeps, kernels
+# for every number of rows: without it a training run grew by 15 MB a step and lost a tenth of its speed (benchmarks/LOG.md).
+MULTIPLE = 64
+
+Runs = list[tuple[int, int]]  # neighbouring texts of one length: how many, and the length
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -118,111 +139,6 @@ def computes_bf16(device: torch.device) -> bool:
     return bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
 
 
-def read_transformer(folder: Path) -> nn.Module:
-    """The transformer of a folder, in fp32 on the CPU; only safetensors, never a pickle, never code from the folder.
-
-    Raises
-    ------
-    BrokenModel, UnsupportedModel
-        If the weights cannot be read, or are no encoder's.
-    """
-    from transformers import AutoConfig, AutoModel
-
-    with quiet():
-        try:
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-            _refuse_decoder(folder, config)
-            model, loading = AutoModel.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-        except UnsupportedModel:
-            raise
-        except Exception as error:  # a config.json with wrong values raises whatever the line that meets them raises
-            raise BrokenModel(
-                f"The weights in {folder} cannot be read: {error}. "
-                "Restore them and config.json from where the model came from."
-            ) from error
-    _refuse_missing(folder, loading)
-    _refuse_infinite(folder, model)
-    return model  # type: ignore[no-any-return]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Transformers without its bars and warnings, which are as before afterwards."""
-    from transformers.utils import logging
-
-    bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
-
-
-def randomise(twin: Twin, seed: int) -> None:
-    """Give the twin fresh random weights, as its architecture initialises them: an untuned start.
-
-    The random numbers of torch are as before afterwards.
-    """
-    from transformers import AutoModel
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        fresh = AutoModel.from_config(twin.transformer.config, dtype=torch.float32, trust_remote_code=False)
-    twin.transformer.load_state_dict(fresh.state_dict())
-
-
-def write_transformer(twin: Twin, folder: ModelFolder, target: Path) -> ModelFolder:
-    """Write the twin's weights, with the tokenizer of the folder it came from, to a new folder; what that folder says.
-
-    Nothing that the old folder carried (calibration, thresholds) comes along: it was of other vectors.
-    """
-    target.mkdir(parents=True)
-    for file in folder.files():
-        if file.name != "config.json" and ".safetensors" not in file.name:
-            shutil.copyfile(file, target / file.name)
-    with quiet():
-        twin.transformer.save_pretrained(target)  # type: ignore[operator]
-    return replace(folder, path=target, transformer=target, carried={})
-
-
-def _refuse_decoder(folder: Path, config: Any) -> None:
-    if getattr(config, "is_encoder_decoder", False):
-        raise UnsupportedModel(
-            f"{folder} holds an encoder-decoder ({config.model_type}). Give an encoder, such as BERT."
-        )
-
-
-def _refuse_missing(folder: Path, loading: dict[str, Any]) -> None:
-    # transformers fills missing weights with random numbers and only warns. The pooler is never used here.
-    missing = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
-    if missing:
-        raise BrokenModel(
-            f"The weights in {folder} lack {len(missing)} tensors, such as {missing[0]}. "
-            "Restore them from where the model came from."
-        )
-
-
-def _refuse_infinite(folder: Path, model: nn.Module) -> None:
-    # One NaN or infinite weight makes every embedding NaN, which would be taken for an unusable text.
-    for name, weights in model.named_parameters():
-        if not name.startswith("pooler.") and not bool(torch.isfinite(weights).all()):
-            raise BrokenModel(
-                f"The weights in {folder} are broken: {name} has a NaN or infinite value. "
-                "Restore them from where the model came from; if you trained it, train it again with a lower rate."
-            )
-
-
 def _device(device: str | None) -> torch.device:
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -244,3 +160,94 @@ def _dtype(dtype: str | None, device: torch.device) -> torch.dtype:
     if name not in DTYPES:
         raise ValueError(f"textsiam does not know the dtype {dtype!r}. Use one of {', '.join(DTYPES)}.")
     return DTYPES[name]
+
+
+def can_pack(transformer: nn.Module) -> bool:
+    """Whether transformers of this architecture give the same hidden states packed as padded."""
+    config: Any = transformer.config
+    absolute = getattr(config, "position_embedding_type", "absolute") in ("absolute", None)
+    return config.model_type in FIRST_POSITIONS and absolute and not getattr(config, "is_decoder", False)
+
+
+def pack(transformer: nn.Module) -> bool:
+    """Let this transformer attend as packed texts must: it is then called by `packed_states` alone. False: it cannot.
+
+    Besides its architecture, its implementation must take another attention: transformers 5.0's ModernBERT does not, and would
+    only log that it does not.
+    """
+    from transformers import AttentionInterface
+
+    if not can_pack(transformer):
+        return False
+    AttentionInterface.register(PACKED, _attend)
+    transformer.set_attn_implementation(PACKED)  # type: ignore[operator]
+    config: Any = transformer.config
+    return bool(config._attn_implementation == PACKED)  # noqa: SLF001  where transformers keeps what it took
+
+
+def packed_states(
+    transformer: nn.Module, ids: Int[Tensor, "n length"], mask: Int[Tensor, "n length"]
+) -> Float[Tensor, "n length dim"]:
+    """Hidden states of a padded batch, computed without its padding; zeros where it was.
+
+    Parameters
+    ----------
+    transformer
+        One that was prepared by `pack`.
+    ids, mask
+        Padded on the right: 1 in the mask where a token is. Rows of equal length attend together where they are neighbours.
+    """
+    config: Any = transformer.config
+    real = mask.bool()
+    lengths = mask.sum(1).tolist()
+    runs = [(len(list(run)), length) for length, run in groupby(lengths) if length]
+    filling = -sum(lengths) % MULTIPLE
+    places = (mask.cumsum(1) - 1 + FIRST_POSITIONS[config.model_type](config))[real]
+    found = transformer(
+        input_ids=pad(ids[real], (0, filling))[None],
+        position_ids=pad(places, (0, filling))[None],
+        runs=[*runs, (filling, 1)] if filling else runs,
+    ).last_hidden_state[0]
+    states: Tensor = found.new_zeros((*mask.shape, found.shape[-1]))
+    states[real] = found[: sum(lengths)]
+    return states
+
+
+def _attend(
+    module: nn.Module,  # noqa: ARG001  transformers' signature
+    query: Float[Tensor, "1 heads total dim"],
+    key: Float[Tensor, "1 heads total dim"],
+    value: Float[Tensor, "1 heads total dim"],
+    attention_mask: None,  # noqa: ARG001
+    *,
+    runs: Runs,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[Float[Tensor, "1 total heads dim"], None]:
+    """Attention within each text, for all texts of one length at once.
+
+    In fp32 whatever the dtype on a CPU: torch's bf16 kernel needs ten times as long for the backward pass there (attention
+    of short texts is a hundredth of the arithmetic, and was a third of the time).
+    """
+    upcast = query.device.type == "cpu"
+    dtype, sizes = query.dtype, [n * length for n, length in runs]
+    whole = ((part.float() if upcast else part)[0].transpose(0, 1) for part in (query, key, value))
+    parts = [torch.split(part, sizes) for part in whole]
+    attended = []
+    with torch.autocast(query.device.type, enabled=torch.is_autocast_enabled(query.device.type) and not upcast):
+        for (n, length), *qkv in zip(runs, *parts, strict=True):
+            q, k, v = (part.reshape(n, length, *part.shape[1:]).transpose(1, 2) for part in qkv)
+            seen = _window(length, sliding_window, q.device)
+            found = scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scaling, dropout_p=dropout)
+            attended.append(found.transpose(1, 2).flatten(0, 1))
+    return torch.cat(attended)[None].to(dtype), None
+
+
+def _window(length: int, width: int | None, device: torch.device) -> Bool[Tensor, "length length"] | None:
+    """Which tokens see which: those less than `width` apart; None: all see all."""
+    if width is None or length <= width:
+        return None
+    places = torch.arange(length, device=device)
+    return (places[:, None] - places[None, :]).abs() < width

@@ -19,8 +19,9 @@ from textsiam.data.splitting import check_seed
 from textsiam.data.triplets import Triplets
 from textsiam.encoding.encoder import Encoder
 from textsiam.encoding.folder import ModelFolder
-from textsiam.encoding.pytorch import Twin, write_transformer
+from textsiam.encoding.pytorch import Twin
 from textsiam.encoding.saving import check_model_target
+from textsiam.encoding.weights import write_transformer
 from textsiam.errors import MissingExtra
 from textsiam.scoring.siamese import Siamese
 from textsiam.training.checkpoints import RUN, claim, wait
@@ -167,7 +168,7 @@ def _finished(
     if is_writer:
         weights = checkpoints / "result"
         remove(weights)
-        folder = write_transformer(twin, start.encoder.folder, weights)
+        folder = write_transformer(twin.transformer, start.encoder.folder, weights)
         tuned = Siamese(_like(start, folder), start.similarity, training=training)
         tuned.save(place)
         remove(checkpoints)

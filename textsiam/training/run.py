@@ -17,7 +17,8 @@ import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 
-from textsiam.encoding.pytorch import Twin, computes_bf16, load_twin, quiet, randomise
+from textsiam.encoding.pytorch import Twin, computes_bf16, load_twin
+from textsiam.encoding.weights import quiet, randomise
 from textsiam.scoring.siamese import Siamese
 from textsiam.training.batches import Batches
 from textsiam.training.checkpoints import (
@@ -170,7 +171,7 @@ class Run:
         device = str(backend.device) if isinstance(backend, Twin) else None
         twin = load_twin(self.start.encoder.folder, device, "float32")
         if self.recipe.random_start:
-            randomise(twin, self.seed)
+            randomise(twin.transformer, self.seed)
         # Before adapters stand beside them, under the names that the merged weights will have again.
         self.weights = {name: value.clone() for name, value in twin.state_dict().items()} if self.recipe.kept else {}
         set_dropout(twin, self.recipe.dropout)
