@@ -45,18 +45,20 @@ Started from {start}; {steps:,} updates in {seconds:,.0f} s.
 {data}
 
 {split}
-
-| validation | metric | rows | before | after | difference |
-|---|---|---|---|---|---|
 {metrics}
-
-(95 % intervals, by bootstrap over components.)
-
 Loss: {curve}
 
 Hyper-parameters: {hyperparameters}
 
 Environment: {environment}
+"""
+
+_METRICS = """
+| validation | metric | rows | before | after | difference |
+|---|---|---|---|---|---|
+{rows}
+
+(95 % intervals, by bootstrap over components.)
 """
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -110,14 +112,19 @@ def _training(told: Mapping[str, Any]) -> str:
         data=_rows([name, f"{of['rows']:,}", of["holds"], f"`{of['loss']}`"] for name, of in told["data"].items()),
         split=f"Trained on {split['train_rows']:,} rows, {validated}; "
         f"{split['rows_left_out']:,} rows left out because they would have leaked; {split['rows_set_aside']:,} were unusable.",
-        metrics=_rows(
-            [name, of["metric"], f"{of['rows']:,}", *(_interval(*of[key]) for key in ("before", "after", "difference"))]
-            for name, of in told["metrics"].items()
-        ),
+        metrics=_METRICS.format(rows=_rows(map(_judged, told["metrics"], told["metrics"].values())))
+        if told["metrics"]
+        else "",
         curve=_sparkline(told["curve"]),
         hyperparameters=", ".join(f"{name} {value}" for name, value in told["hyperparameters"].items()),
         environment=", ".join(f"{name} {value}" for name, value in told["environment"].items()),
     )
+
+
+def _judged(name: str, of: Mapping[str, Any]) -> list[str]:
+    return [
+        name, of["metric"], f"{of['rows']:,}", *(_interval(*of[key]) for key in ("before", "after", "difference")),
+    ]  # fmt: skip
 
 
 def _rows(rows: Iterable[list[str]]) -> str:

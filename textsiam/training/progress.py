@@ -34,7 +34,7 @@ class Progress(TrainerCallback):
         """One step more."""
         if self.bar is not None:
             rate = self.rows_read.n_rows / max(time.perf_counter() - self.started, 1e-9)
-            self.shown["pairs/s"] = f"{rate:.0f}"
+            self.shown["pairs/s"] = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"  # noqa: PLR2004
             self.bar.set_postfix(self.shown, refresh=False)
             self.bar.update(state.global_step - self.bar.n)
 

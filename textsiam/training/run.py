@@ -17,8 +17,9 @@ import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 
+from textsiam.encoding.embedded import DEFAULT_NAME, embedded_model
 from textsiam.encoding.pytorch import Twin, computes_bf16, load_twin
-from textsiam.encoding.weights import quiet, randomise
+from textsiam.encoding.weights import quiet, randomise, read_transformer
 from textsiam.scoring.siamese import Siamese
 from textsiam.training.batches import Batches
 from textsiam.training.checkpoints import (
@@ -94,6 +95,7 @@ class Run:
             "losses": [_named(task.loss) for task in self.parted.train],
             "seed": self.seed,
             "processes": self.trainer.args.world_size,
+            "precision": _precision(self.trainer.args),
             "arguments": {
                 name: _named(value) for name, value in self.arguments.items() if not name.startswith(_HARMLESS)
             },
@@ -126,7 +128,8 @@ class Run:
             self._load(best_of(last) if self.parted.validation else last)
         merge_lora(self.twin)
         if self.recipe.kept:
-            _interpolate(self.twin, self.weights, self.recipe.kept)
+            # Read anew: a copy held through the run would cost its memory all the time.
+            _interpolate(self.twin, read_transformer(self.start.encoder.folder.transformer), self.recipe.kept)
         self.trainer.embed_inputs(self.parted.train[0].inputs[:1])  # weights that blew up shall replace no model
         state = self.trainer.state
         history = {"log_history": state.log_history, "global_step": state.global_step}
@@ -172,8 +175,6 @@ class Run:
         twin = load_twin(self.start.encoder.folder, device, "float32")
         if self.recipe.random_start:
             randomise(twin.transformer, self.seed)
-        # Before adapters stand beside them, under the names that the merged weights will have again.
-        self.weights = {name: value.clone() for name, value in twin.state_dict().items()} if self.recipe.kept else {}
         set_dropout(twin, self.recipe.dropout)
         if self.recipe.lora:
             add_lora(twin, self.recipe.lora, self.seed)
@@ -233,11 +234,12 @@ class Run:
         }
 
 
-def _interpolate(twin: Twin, start: Mapping[str, torch.Tensor], keep: float) -> None:
+def _interpolate(twin: Twin, start: nn.Module, keep: float) -> None:
+    of_start = start.state_dict()
     with torch.no_grad():
-        for name, value in twin.state_dict().items():
+        for name, value in twin.transformer.state_dict().items():
             if value.is_floating_point():
-                value.mul_(1 - keep).add_(start[name].to(value.device), alpha=keep)
+                value.mul_(1 - keep).add_(of_start[name].to(value.device), alpha=keep)
 
 
 @contextmanager
@@ -253,7 +255,9 @@ def random_state_kept() -> Iterator[None]:
 
 
 def _name_of(folder: Path) -> str:
-    """A folder's own name; of a snapshot from the Hub the model's."""
+    """A folder's own name; of the embedded default and of a snapshot from the Hub the model's."""
+    if folder == embedded_model():
+        return DEFAULT_NAME
     return (
         folder.parents[1].name.removeprefix("models--").replace("--", "/")
         if folder.parent.name == "snapshots"
