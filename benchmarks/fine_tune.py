@@ -13,7 +13,8 @@ choose (learning rate 2e-5, a tenth warm-up, one epoch; its losses of the same n
 settings, ``default`` is `train` with its own recipe, ``free`` the same with nothing of the start kept. All train in bf16 where
 the CPU computes it, and all are scored in fp32 by the same encoder (equal to sentence-transformers' to 1e-6). ``--larger``
 names the folder of another model that is scored as it is, beside them. Every run's scores are kept in a cache folder, so an
-interrupted benchmark goes on where it stopped.
+interrupted benchmark goes on where it stopped. Its pairs a second are for orientation, whatever else the machine did at the
+time: `train_speed.py` measures speed.
 
     python benchmarks/fine_tune.py qqp [--seeds 0 1 2] [--systems peer same default] [--larger FOLDER] [--cache FOLDER]
 """
