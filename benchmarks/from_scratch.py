@@ -3,7 +3,7 @@
 Random initialisation with the default's architecture; qqp_pairs train with its own recipe's loss, tested on qqp_pairs dev
 after every `--every` updates. Chance is the share of duplicates.
 
-    python benchmarks/from_scratch.py [--epochs 4] [--every 110]
+    python benchmarks/from_scratch.py [--epochs 4] [--every 110]   # recorded: --epochs 1 --every 44
 """
 
 import argparse
