@@ -111,7 +111,8 @@ def _training(told: Mapping[str, Any]) -> str:
         seconds=told["seconds"],
         data=_rows([name, f"{of['rows']:,}", of["holds"], f"`{of['loss']}`"] for name, of in told["data"].items()),
         split=f"Trained on {split['train_rows']:,} rows, {validated}; "
-        f"{split['rows_left_out']:,} rows left out because they would have leaked; {split.get('rows_set_aside', 0):,} were unusable.",
+        f"{split['rows_left_out']:,} rows left out because they would have leaked; "
+        f"{split.get('rows_set_aside', 0):,} were unusable.",
         metrics=_METRICS.format(rows=_rows(map(_judged, told["metrics"], told["metrics"].values())))
         if told["metrics"]
         else "",
