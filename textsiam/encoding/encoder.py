@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -124,6 +125,14 @@ class Encoder:
         (1, 384)
         """
         return cls(read_folder(find_model(source)), backend, device=device, dtype=dtype)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What the vectors depend on, as one hash; numbers made with one encoder are good for no other.
+
+        Reads all weights once, unless the folder told their hashes.
+        """
+        return self.folder.fingerprint(self.folder.carried.get("files"))
 
     @property
     def precision(self) -> str:

@@ -18,11 +18,12 @@ from textsiam.errors import BrokenModel, ModelNotFound, UnsupportedModel
 
 SCHEMA = 1
 CARRIED = "textsiam.json"
+TRAINING_TEXTS = "training_texts.bin"
 
-# The configuration files that we write beside the transformer's own; their hashes are recorded too.
+# The files that we write beside the transformer's own; their hashes are recorded too.
 _LAYOUT = (
     "modules.json", "1_Pooling/config.json", "2_Normalize/config.json", "sentence_bert_config.json",
-    "config_sentence_transformers.json",
+    "config_sentence_transformers.json", TRAINING_TEXTS,
 )  # fmt: skip
 _OLD_POOLING = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max"}
 # Architectures whose positions start behind the padding token's id, so that two places of the table are never used.
@@ -73,7 +74,9 @@ def read_folder(path: Path) -> ModelFolder:
     return folder
 
 
-def write_folder(folder: ModelFolder, target: Path, carried: Mapping[str, Any], card: str) -> None:
+def write_folder(
+    folder: ModelFolder, target: Path, carried: Mapping[str, Any], card: str, training_texts: bytes = b""
+) -> None:
     """Write a copy of the model that sentence-transformers (2 to 6) loads too, with ``textsiam.json`` beside it.
 
     Parameters
@@ -86,6 +89,8 @@ def write_folder(folder: ModelFolder, target: Path, carried: Mapping[str, Any], 
         What ``textsiam.json`` shall hold beyond the files' hashes.
     card
         The text of README.md.
+    training_texts
+        Hashes of the texts that it was trained on, opaque here; empty writes no file.
 
     Raises
     ------
@@ -108,6 +113,8 @@ def write_folder(folder: ModelFolder, target: Path, carried: Mapping[str, Any], 
             (new / name).parent.mkdir(exist_ok=True)
             (new / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         (new / "README.md").write_text(card, encoding="utf-8")
+        if training_texts:
+            (new / TRAINING_TEXTS).write_bytes(training_texts)
         hashes = folder.hashes()
         told = {**carried, "schema": SCHEMA, "files": hashes, "fingerprint": folder.fingerprint(hashes)}
         told["layout"] = {name: sha256(new / name) for name in _LAYOUT if (new / name).exists()}

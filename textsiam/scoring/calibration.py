@@ -20,6 +20,8 @@ class Calibrator:
         The probability at each knot: in [0, 1], never falling.
     evidence
         What it was fitted on, as plain values.
+    encoder
+        The fingerprint of the encoder whose scores it reads; empty if it is anybody's.
 
     Raises
     ------
@@ -37,6 +39,7 @@ class Calibrator:
     scores: tuple[float, ...]
     probabilities: tuple[float, ...]
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    encoder: str = ""
 
     def __post_init__(self) -> None:
         rising = len(self.scores) > 1 and bool(np.all(np.diff(self.scores) > 0))
@@ -53,9 +56,16 @@ class Calibrator:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the model folder."""
-        return {"scores": list(self.scores), "probabilities": list(self.probabilities), "evidence": dict(self.evidence)}
+        return {
+            "scores": list(self.scores),
+            "probabilities": list(self.probabilities),
+            "evidence": dict(self.evidence),
+            "encoder": self.encoder,
+        }
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> "Calibrator":
         """The calibrator that `to_json` told of."""
-        return cls(tuple(told["scores"]), tuple(told["probabilities"]), told.get("evidence", {}))
+        return cls(
+            tuple(told["scores"]), tuple(told["probabilities"]), told.get("evidence", {}), told.get("encoder", "")
+        )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 
 MIN_COMPONENTS = 5
 
@@ -84,3 +84,47 @@ def bootstrap(
         return Interval(float(value), float("nan"), float("nan"))
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(value), float(low), float(high))
+
+
+def binomial_interval(n_hits: int, n: int, confidence: float = 0.95) -> Interval:
+    """The share of hits with its exact two-sided interval (Clopper & Pearson 1934); all NaN for no trials.
+
+    Examples
+    --------
+    >>> print(binomial_interval(59, 59))
+    1.0000 [0.9394, 1.0000]
+    """
+    from scipy.special import betaincinv
+
+    if not n:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    tail = (1 - confidence) / 2
+    low = float(betaincinv(n_hits, n - n_hits + 1, tail)) if n_hits else 0.0
+    high = float(betaincinv(n_hits + 1, n - n_hits, 1 - tail)) if n_hits < n else 1.0
+    return Interval(n_hits / n, low, high)
+
+
+def mean_interval(
+    values: Float[np.ndarray, " n"], components: Int[np.ndarray, " n"] | None = None, confidence: float = 0.95
+) -> Interval:
+    """The mean of all rows with a normal interval that takes rows of one component as dependent (Liang & Zeger 1986).
+
+    All NaN for no rows; bounds NaN with fewer than 5 components.
+
+    Examples
+    --------
+    >>> mean_interval(np.array([0.0, 1.0, 0.0, 1.0, 0.0, 1.0])).value
+    0.5
+    """
+    from scipy.special import ndtri
+
+    if not len(values):
+        return Interval(float("nan"), float("nan"), float("nan"))
+    mean = float(values.mean())
+    groups = np.arange(len(values)) if components is None else np.unique(components, return_inverse=True)[1]
+    sums = np.bincount(groups, weights=values - mean)
+    if len(sums) < MIN_COMPONENTS:
+        return Interval(mean, float("nan"), float("nan"))
+    spread = float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)) / len(values))
+    half = float(ndtri((1 + confidence) / 2)) * spread
+    return Interval(mean, mean - half, mean + half)

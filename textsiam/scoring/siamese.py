@@ -1,26 +1,31 @@
 """What users hold, save and load: an encoder, a similarity, and the evidence to decide with."""
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
+from textsiam.data.hashes import TextHashes
 from textsiam.data.pairs import Pairs
+from textsiam.data.texts import as_list
 from textsiam.encoding.embedded import find_model
 from textsiam.encoding.encoder import Encoder, Progress
 from textsiam.encoding.saving import read_folder, write_folder
 from textsiam.errors import EncoderMismatch, NotCalibrated
 from textsiam.scoring.calibration import Calibrator
-from textsiam.scoring.canaries import canaries_of, check_canaries
+from textsiam.scoring.canaries import check_canaries
 from textsiam.scoring.card import model_card
+from textsiam.scoring.carried import carried_by, read_carried
 from textsiam.scoring.similarity import SIMILARITIES
 from textsiam.scoring.thresholds import Threshold, decisions
+
+if TYPE_CHECKING:
+    from textsiam.scoring.explanation import Explanation
+    from textsiam.scoring.verifying import Verifier
 
 logger = logging.getLogger("textsiam")
 
@@ -45,6 +50,8 @@ class Siamese:
         Reject below it; None, or with ``value`` None, rejects nothing.
     training
         What it was fine-tuned on and what that changed, as plain values (see `textsiam.train`); None if it was not.
+    training_texts
+        Hashes of the texts it was fine-tuned on, so that `calibrate` and `certify` can set them aside; None if unknown.
 
     Examples
     --------
@@ -60,6 +67,7 @@ class Siamese:
     threshold: Threshold | None = None
     reject_threshold: Threshold | None = None
     training: Mapping[str, Any] | None = None
+    training_texts: TextHashes | None = None
 
     def __post_init__(self) -> None:
         if self.similarity not in SIMILARITIES:
@@ -69,6 +77,13 @@ class Siamese:
                 raise EncoderMismatch(
                     f"The model compares by {self.similarity}, but its threshold {threshold} cuts scores of "
                     f"{threshold.similarity}. Certify one for {self.similarity}, or use {threshold.similarity}."
+                )
+        for name in ("calibrator", "threshold", "reject_threshold"):
+            of = getattr(self, name)
+            if of is not None and of.encoder and of.encoder != self.encoder.fingerprint:
+                raise EncoderMismatch(
+                    f"The {name} was made for the encoder {of.encoder[:12]}…, but this one is "
+                    f"{self.encoder.fingerprint[:12]}…, whose scores mean something else. Calibrate and certify this model."
                 )
 
     @classmethod
@@ -109,16 +124,7 @@ class Siamese:
         """
         folder = read_folder(find_model(source))
         encoder = Encoder(folder, backend, device=device, dtype=dtype)
-        # The default's evidence is of cosines: a copy of it that compares otherwise has none.
-        told = folder.carried or (_default_evidence(encoder) if folder.similarity == "cosine" else {})
-        model = cls(
-            encoder,
-            folder.similarity,
-            Calibrator.from_json(told["calibrator"]) if told.get("calibrator") else None,
-            Threshold.from_json(told["threshold"]) if told.get("threshold") else None,
-            Threshold.from_json(told["reject_threshold"]) if told.get("reject_threshold") else None,
-            told.get("training"),
-        )
+        model = cls(encoder, folder.similarity, **read_carried(encoder))
         if canaries := folder.carried.get("canaries"):
             check_canaries(encoder, canaries)
         return model
@@ -217,16 +223,26 @@ class Siamese:
             )
         return self.calibrator(scores)
 
-    def decide(self, first: Iterable[object], second: Iterable[object]) -> np.ndarray:
+    def decide(
+        self, first: Iterable[object], second: Iterable[object], *, verifier: "Verifier | None" = None
+    ) -> np.ndarray:
         """``accept``, ``review`` or ``reject`` for each pair, (n,) of strings.
 
         A pair is accepted at or above `threshold`, rejected below `reject_threshold`, and a person should look at the
         rest, and at pairs with an unusable text. Where no threshold qualifies everything is ``review``.
 
+        Parameters
+        ----------
+        verifier
+            Decides the pairs left for review (see `textsiam.scoring.verifying.Verifier`): a function from two lists of texts
+            to True (accept), False (reject) or None (still review) for each pair.
+
         Raises
         ------
         NotCalibrated
             If no threshold was ever certified.
+        ValueError
+            If the verifier does not answer once for each pair.
 
         Examples
         --------
@@ -237,7 +253,139 @@ class Siamese:
             raise NotCalibrated(
                 "This model has no threshold: none was certified for it. Certify one on labelled pairs, or use score."
             )
-        return decisions(self.score(first, second), self.threshold, self.reject_threshold)
+        first, second = as_list(first), as_list(second)
+        decided = decisions(self.score(first, second), self.threshold, self.reject_threshold)
+        if verifier is None:
+            return decided
+        from textsiam.scoring.verifying import verified
+
+        return verified(decided, first, second, verifier)
+
+    def calibrate(self, pairs: Any, *, method: str = "auto", seed: int = 0, on: str | None = None) -> "Siamese":
+        """The model with a calibrator fitted on labelled pairs: its scores get probabilities.
+
+        Parameters
+        ----------
+        pairs
+            Labelled pairs that the model was not trained on: `Pairs`, anything that `read_pairs` reads, or `ScoredPairs`.
+        method
+            ``isotonic``, ``sigmoid``, ``temperature``, or ``auto``: the best on held-out components.
+        seed
+            Of the folds.
+        on
+            What the data is called in the evidence. Default: the source's name, or its size.
+
+        Returns
+        -------
+        model
+            With ``.calibrator``, whose ``.evidence`` holds Brier score, calibration error and reliability curve on held-out
+            folds, with 95 % intervals over components. This model stays as it is.
+
+        Raises
+        ------
+        UnreadableInput
+            If the pairs cannot be read, have no labels, too few of one label, or equal scores.
+        EncoderMismatch
+            If `ScoredPairs` of another encoder came.
+
+        Examples
+        --------
+        >>> from textsiam.samples import PAIRS
+        >>> model = Siamese.load().calibrate(PAIRS)
+        >>> model.calibrator.evidence["method"] in {"isotonic", "sigmoid", "temperature"}
+        True
+        """
+        from textsiam.scoring.calibrating import fit_calibrator
+        from textsiam.scoring.scored import scored_by
+
+        scored = scored_by(self, pairs, on=on)
+        fitted = fit_calibrator(scored.scores, scored.labels, scored.components, method=method, seed=seed)
+        evidence = {**scored.told, **fitted.evidence}
+        return replace(self, calibrator=replace(fitted, evidence=evidence, encoder=self.encoder.fingerprint))
+
+    def certify(
+        self,
+        pairs: Any,
+        *,
+        precision: float | None = None,
+        recall: float | None = None,
+        false_match_rate: float | None = None,
+        reject_precision: float | None = 0.95,
+        confidence: float = 0.95,
+        seed: int = 0,
+        on: str | None = None,
+    ) -> "Siamese":
+        """The model with thresholds that keep a promise on pairs like these, or with the finding that none does.
+
+        Parameters
+        ----------
+        pairs
+            As for `calibrate`. What is promised holds for pairs drawn like them: one at random from each component of pairs
+            that share a text, so that a text with many pairs counts once.
+        precision, recall, false_match_rate
+            What accepting shall keep, one of them: at least so many of the accepted pairs are duplicates; at least so many
+            of the duplicates are accepted; at most so many of the others are. Default: a precision of .95.
+        reject_precision
+            At least so many of the rejected pairs are no duplicates; None: nothing is rejected.
+        confidence
+            The probability, over samples of pairs, that a threshold keeps its promise; each of the two has its own.
+        seed
+            Of the draw of one pair a component.
+        on
+            What the data is called in the evidence. Default: the source's name, or its size.
+
+        Returns
+        -------
+        model
+            With ``.threshold`` and ``.reject_threshold``: each with ``value`` (None: none exists), ``guarantee`` and
+            ``evidence`` (labels used, share found and recall with intervals, what is left for review, how many more labels
+            would help). This model stays as it is. The method: `textsiam.scoring.certification`.
+
+        Raises
+        ------
+        UnreadableInput
+            If the pairs cannot be read, have no labels, or one label alone.
+        ValueError
+            If two targets to accept by came, or a level or the confidence is not in (0, 1).
+        EncoderMismatch
+            If `ScoredPairs` of another encoder came.
+
+        Examples
+        --------
+        >>> from textsiam.samples import PAIRS
+        >>> model = Siamese.load().certify(PAIRS, precision=0.8)
+        >>> print(model.threshold.guarantee)
+        precision ≥ 0.80 with 95 % confidence
+        """
+        from textsiam.scoring.choosing import choose
+        from textsiam.scoring.scored import scored_by
+
+        chosen = choose(
+            scored_by(self, pairs, on=on),
+            precision=precision,
+            recall=recall,
+            false_match_rate=false_match_rate,
+            reject_precision=reject_precision,
+            confidence=confidence,
+            seed=seed,
+        )
+        return replace(self, threshold=chosen.accept, reject_threshold=chosen.reject)
+
+    def explain(self, first: Any, second: Any) -> "list[Explanation]":
+        """Why each pair has its score: what each word adds to it, and the numbers, negations and names that differ.
+
+        See `textsiam.scoring.explanation.explain`; two strings count as one pair.
+
+        Examples
+        --------
+        >>> (told,) = Siamese.load().explain("Refund of 5 %?", "Refund of 15 %?")
+        >>> bool(told.differences)
+        True
+        """
+        from textsiam.scoring.explanation import explain
+
+        told: list[Explanation] = explain(self, first, second)
+        return told
 
     def save(self, folder: str | Path) -> None:
         """Write a folder that `load` reads with the same vectors and decisions, and sentence-transformers with the same vectors.
@@ -264,20 +412,14 @@ class Siamese:
 
     def _save(self, target: Path, name: str | None) -> None:
         """Write the folder; `name` is that of the card, by default the folder's."""
-        carried = {
-            "similarity": self.similarity,
-            "calibrator": self.calibrator and self.calibrator.to_json(),
-            "threshold": self.threshold and self.threshold.to_json(),
-            "reject_threshold": self.reject_threshold and self.reject_threshold.to_json(),
-            "canaries": canaries_of(self.encoder),
-            "training": self.training,
-        }
         of = self.encoder
         card = model_card(
             name or target.name, of.dim, of.folder.max_length, self.threshold, self.reject_threshold, self.training,
             is_calibrated=self.calibrator is not None,
         )  # fmt: skip
-        write_folder(replace(self.encoder.folder, similarity=self.similarity), target, carried, card)
+        folder = replace(self.encoder.folder, similarity=self.similarity)
+        hashes = self.training_texts.to_bytes() if self.training_texts else b""
+        write_folder(folder, target, carried_by(self), card, hashes)
         if target.resolve() == self.encoder.folder.path.resolve():
             # What it was loaded from is no more: older layouts keep the transformer in a sub-folder, ours does not.
             self.encoder.folder = read_folder(target)
@@ -307,9 +449,3 @@ class Siamese:
         from textsiam.scoring.hub import push
 
         return push(lambda target: self._save(target, name), name, private=private, token=token)
-
-
-def _default_evidence(encoder: Encoder) -> Mapping[str, Any]:
-    """The calibration and thresholds that come with the embedded default; nothing for any other model."""
-    told = json.loads(files("textsiam.scoring").joinpath("default.json").read_text(encoding="utf-8"))
-    return told if encoder.folder.fingerprint() == told["fingerprint"] else {}

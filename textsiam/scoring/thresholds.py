@@ -24,6 +24,8 @@ class Threshold:
         What holds beyond it, in words, such as ``precision ≥ 0.90 with 95 % confidence``.
     evidence
         What it was chosen on, as plain values; ``on`` names the data.
+    encoder
+        The fingerprint of the encoder whose scores it cuts; empty if it is anybody's.
 
     Examples
     --------
@@ -35,6 +37,7 @@ class Threshold:
     similarity: str = "cosine"
     guarantee: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    encoder: str = ""
 
     def __post_init__(self) -> None:
         if self.value is not None and not np.isfinite(self.value):
@@ -54,12 +57,19 @@ class Threshold:
             "similarity": self.similarity,
             "guarantee": self.guarantee,
             "evidence": dict(self.evidence),
+            "encoder": self.encoder,
         }
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> "Threshold":
         """The threshold that `to_json` told of."""
-        return cls(told["value"], told["similarity"], told.get("guarantee", ""), told.get("evidence", {}))
+        return cls(
+            told["value"],
+            told["similarity"],
+            told.get("guarantee", ""),
+            told.get("evidence", {}),
+            told.get("encoder", ""),
+        )
 
 
 def decisions(scores: Float[np.ndarray, " n"], accept: Threshold, reject: Threshold | None = None) -> np.ndarray:

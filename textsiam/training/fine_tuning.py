@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import TrainerCallback, TrainingArguments
 
 from textsiam.data.files import remove
+from textsiam.data.hashes import TextHashes
 from textsiam.data.pairs import Pairs
 from textsiam.data.splitting import check_seed
 from textsiam.data.triplets import Triplets
@@ -157,20 +158,29 @@ def train(
     claim(checkpoints, run.settings())
     twin, training = run.fit()
     training["hyperparameters"] |= {"teacher": _name(teacher), "link_score": link_score}
-    return _finished(start, twin, training, place, checkpoints, is_writer=run.trainer.args.should_save)
+    # What chose the best checkpoint was learnt from too.
+    texts = TextHashes.of(text for task in (*parted.train, *parted.validation) for text in task.inputs)
+    tuned = Tuned(twin, training, texts | (start.training_texts or TextHashes()))
+    return _finished(start, tuned, place, checkpoints, is_writer=run.trainer.args.should_save)
 
 
-def _finished(
-    start: Siamese, twin: Twin, training: dict[str, Any], place: Path, checkpoints: Path, *, is_writer: bool
-) -> Siamese:
+class Tuned(NamedTuple):
+    """What training made: the twin, the record, the hashes of the texts it saw."""
+
+    twin: Twin
+    record: dict[str, Any]
+    texts: TextHashes
+
+
+def _finished(start: Siamese, tuned: Tuned, place: Path, checkpoints: Path, *, is_writer: bool) -> Siamese:
     """The trained model, saved to its place; the checkpoints are then no longer needed."""
     wait()  # until every process has read the checkpoints that are now removed
     if is_writer:
         weights = checkpoints / "result"
         remove(weights)
-        folder = write_transformer(twin.transformer, start.encoder.folder, weights)
-        tuned = Siamese(_like(start, folder), start.similarity, training=training)
-        tuned.save(place)
+        folder = write_transformer(tuned.twin.transformer, start.encoder.folder, weights)
+        made = Siamese(_like(start, folder), start.similarity, training=tuned.record, training_texts=tuned.texts)
+        made.save(place)
         remove(checkpoints)
     wait()
     precision = start.encoder.precision if isinstance(start.encoder.backend, Twin) else None

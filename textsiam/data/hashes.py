@@ -1,0 +1,76 @@
+"""Which texts were seen before, as hashes: enough to find a text again, and nothing to read it from."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Shaped
+
+from textsiam.data.texts import normalise
+from textsiam.errors import BrokenModel
+
+N_BYTES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class TextHashes:
+    """A set of texts, each as 8 bytes of the BLAKE2 hash of its normalised form.
+
+    Two different texts share a hash with probability 2⁻⁶⁴: among a million texts and a million others one in 10⁷ such sets.
+
+    Parameters
+    ----------
+    hashes
+        (n,) unsigned 64-bit numbers, strictly rising.
+
+    Examples
+    --------
+    >>> seen = TextHashes.of(["How do I pay?", "Where is my parcel?"])
+    >>> len(seen), seen.holds(["how do I  pay?", "Why?"])
+    (2, array([ True, False]))
+    """
+
+    hashes: Shaped[np.ndarray, " n"] = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> "TextHashes":
+        """The hashes of these texts; equal after `normalise` is equal."""
+        return cls(np.unique(_hashed(texts)))
+
+    def holds(self, texts: Iterable[str]) -> Bool[np.ndarray, " m"]:
+        """For each text whether it, or one equal after `normalise`, is among them."""
+        return np.isin(_hashed(texts), self.hashes)
+
+    def __or__(self, other: "TextHashes") -> "TextHashes":
+        return TextHashes(np.union1d(self.hashes, other.hashes))
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def to_bytes(self) -> bytes:
+        """The hashes as little-endian bytes, for a file."""
+        return self.hashes.astype("<u8").tobytes()
+
+    @classmethod
+    def from_bytes(cls, told: bytes) -> "TextHashes":
+        """The set that `to_bytes` told of.
+
+        Raises
+        ------
+        BrokenModel
+            If these are no whole hashes in rising order.
+        """
+        if len(told) % N_BYTES == 0:
+            hashes = np.frombuffer(told, dtype="<u8").astype(np.uint64)
+            if (hashes[1:] > hashes[:-1]).all():
+                return cls(hashes)
+        raise BrokenModel(
+            f"The hashes of the training texts are {len(told):,} bytes that are no rising list of hashes. "
+            "Restore the file from where the model came from."
+        )
+
+
+def _hashed(texts: Iterable[str]) -> Shaped[np.ndarray, " n"]:
+    digests = [hashlib.blake2b(normalise(text).encode("utf-8"), digest_size=N_BYTES).digest() for text in texts]
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)

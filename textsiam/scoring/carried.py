@@ -1,0 +1,55 @@
+"""What a model folder carries beyond the encoder: calibration, thresholds, training; to plain values and back."""
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from textsiam.data.hashes import TextHashes
+from textsiam.encoding.encoder import Encoder
+from textsiam.encoding.saving import TRAINING_TEXTS
+from textsiam.scoring.calibration import Calibrator
+from textsiam.scoring.canaries import canaries_of
+from textsiam.scoring.thresholds import Threshold
+
+if TYPE_CHECKING:
+    from textsiam.scoring.siamese import Siamese
+
+
+def read_carried(encoder: Encoder) -> dict[str, Any]:
+    """The fields of `Siamese` that the encoder's folder tells of; of the embedded default those that come with it.
+
+    Raises
+    ------
+    BrokenModel
+        If the hashes of the training texts are damaged.
+    """
+    folder = encoder.folder
+    # The default's evidence is of cosines: a copy of it that compares otherwise has none.
+    told = folder.carried or (_of_the_default(encoder) if folder.similarity == "cosine" else {})
+    hashes = folder.path / TRAINING_TEXTS
+    return {
+        "calibrator": Calibrator.from_json(told["calibrator"]) if told.get("calibrator") else None,
+        "threshold": Threshold.from_json(told["threshold"]) if told.get("threshold") else None,
+        "reject_threshold": Threshold.from_json(told["reject_threshold"]) if told.get("reject_threshold") else None,
+        "training": told.get("training"),
+        "training_texts": TextHashes.from_bytes(hashes.read_bytes()) if folder.carried and hashes.is_file() else None,
+    }
+
+
+def carried_by(model: "Siamese") -> dict[str, Any]:
+    """What ``textsiam.json`` shall hold of the model, as plain values."""
+    return {
+        "similarity": model.similarity,
+        "calibrator": model.calibrator and model.calibrator.to_json(),
+        "threshold": model.threshold and model.threshold.to_json(),
+        "reject_threshold": model.reject_threshold and model.reject_threshold.to_json(),
+        "canaries": canaries_of(model.encoder),
+        "training": model.training,
+    }
+
+
+def _of_the_default(encoder: Encoder) -> Mapping[str, Any]:
+    """The calibration and thresholds that come with the embedded default; nothing for any other model."""
+    told = json.loads(files("textsiam.scoring").joinpath("default.json").read_text(encoding="utf-8"))
+    return told if encoder.fingerprint == told["fingerprint"] else {}

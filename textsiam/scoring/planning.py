@@ -1,0 +1,174 @@
+"""How many labels a certificate takes: what a plan to label can be made with, before anybody has labelled anything."""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+MOST_LABELS = 1_000_000
+POWER = 0.9  # the probability that a plan succeeds
+SCARCE = 10  # fewer draws than so many times the strict start take one sequence of tests
+
+
+def labels_without_error(level: float, confidence: float = 0.95) -> int:
+    """The fewest labels that certify a share of at least `level` when not one of them is wrong: n with levelⁿ ≤ 1 - confidence.
+
+    Raises
+    ------
+    ValueError
+        If the level or the confidence is not between 0 and 1.
+
+    Examples
+    --------
+    >>> labels_without_error(0.95)
+    59
+    """
+    check_levels(level, confidence)
+    n = max(1, math.ceil(math.log(1 - confidence) / math.log(level)) - 1)
+    return n if passes(n, n, level, confidence) else n + 1
+
+
+def passes(n_right: int, n: int, level: float, confidence: float = 0.95) -> bool:
+    """Whether so many right of n certify a share of at least `level`: the exact one-sided binomial test.
+
+    Examples
+    --------
+    >>> passes(59, 59, 0.95), passes(58, 59, 0.95), passes(92, 93, 0.95)
+    (True, False, True)
+    """
+    from scipy.special import bdtrc
+
+    # P(n_right or more of n | share = level); bdtrc(k, n, p) is P(X > k).
+    tail = 1.0 if n_right < 1 else float(bdtrc(n_right - 1, n, level))
+    return n > 0 and tail <= 1 - confidence + 1e-12
+
+
+def lower_bound(n_right: int, n: int, confidence: float = 0.95) -> float:
+    """The highest share that so many right of n certify (Clopper & Pearson 1934, one-sided); 0 for no labels.
+
+    Examples
+    --------
+    >>> round(lower_bound(59, 59), 4)
+    0.9505
+    """
+    from scipy.special import betaincinv
+
+    return float(betaincinv(n_right, n - n_right + 1, 1 - confidence)) if n_right else 0.0
+
+
+def errors_allowed(n: int, level: float, confidence: float = 0.95) -> int:
+    """How many of n labels may be wrong for a certificate; -1 if even none may.
+
+    Examples
+    --------
+    >>> errors_allowed(59, 0.95), errors_allowed(58, 0.95), errors_allowed(200, 0.95)
+    (0, -1, 4)
+    """
+    check_levels(level, confidence)
+    allowed = -1
+    while allowed < n and passes(n - allowed - 1, n, level, confidence):
+        allowed += 1
+    return allowed
+
+
+def labels_needed(level: float, share: float, confidence: float = 0.95, power: float = POWER) -> int | None:
+    """The fewest labels with which a true `share` is certified as at least `level` with probability `power`.
+
+    None if the share does not exceed the level (no number of labels certifies what is not so), or a million do not do.
+
+    Raises
+    ------
+    ValueError
+        If the level, confidence or power is not between 0 and 1, or the share not in [0, 1].
+
+    Examples
+    --------
+    >>> labels_needed(0.95, 1.0), labels_needed(0.95, 0.98), labels_needed(0.95, 0.95)
+    (59, 311, None)
+    """
+    from scipy.special import bdtrc
+
+    check_levels(level, confidence, power)
+    if not 0 <= share <= 1:
+        raise ValueError(f"A share lies in [0, 1], but got {share}. Give the precision you expect.")
+    if share <= level:
+        return None
+    start, block = labels_without_error(level, confidence), 4_096
+    while start < MOST_LABELS:
+        ns = np.arange(start, start + block)
+        needed = _fewest_right(ns, level, confidence)
+        chance = np.where(needed < 1, 1.0, bdtrc(np.maximum(needed - 1, 0), ns, share))
+        if (enough := (chance >= power) & (needed <= ns)).any():
+            return int(ns[np.argmax(enough)])
+        start, block = start + block, 2 * block
+    return None
+
+
+@lru_cache(maxsize=256)
+def _enough(level: float, confidence: float) -> int | None:
+    return labels_needed(level, (1 + level) / 2, confidence)
+
+
+def starts(n: int, level: float, confidence: float = 0.95) -> list[tuple[int, float]]:
+    """Where sequences of tests begin on n draws, strictest first, and the confidence of each: by numbers alone, no label seen.
+
+    Where draws are plenty, two sequences share the risk. The strict one begins with the fewest draws of which one may be
+    wrong, and finds the cuts where an encoder is almost always right. The other begins with a quarter of the draws, or with
+    as many as a share halfway between the level and 1 needs to pass nine times in ten: labels are wrong now and then, and
+    a sequence that begins at the very top ends there when two of the closest pairs are labelled wrongly. Where draws are
+    scarce (fewer than ten times the strict start), one sequence takes all the risk, from the fewest draws that can pass.
+    Measured beside the alternatives in ``benchmarks/certify_starts.py``.
+
+    Examples
+    --------
+    >>> starts(200, 0.95), starts(10_000, 0.95)
+    ([(59, 0.95)], [(110, 0.975), (613, 0.975)])
+    """
+    shared = 1 - (1 - confidence) / 2
+    strict = fewest_draws(level, shared, n_wrong=1)
+    if n < SCARCE * strict:
+        return [(labels_without_error(level, confidence), confidence)]
+    most = _enough(level, shared) or n
+    return [(strict, shared), (max(strict, min(most, n // 4)), shared)]
+
+
+@lru_cache(maxsize=256)
+def fewest_draws(level: float, confidence: float, n_wrong: int) -> int:
+    """The fewest draws that pass with so many wrong ones among them.
+
+    Examples
+    --------
+    >>> fewest_draws(0.95, 0.95, n_wrong=0), fewest_draws(0.95, 0.95, n_wrong=1)
+    (59, 93)
+    """
+    n = labels_without_error(level, confidence) + n_wrong
+    while not passes(n - n_wrong, n, level, confidence):
+        n += 1
+    return n
+
+
+def check_levels(*values: float) -> None:
+    """Do nothing if each is a number between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If one is not; the text names it.
+    """
+    for value in values:
+        if isinstance(value, bool) or not 0 < value < 1:
+            raise ValueError(
+                f"A level or a confidence lies between 0 and 1, but got {value}. Give a share such as 0.95."
+            )
+
+
+def _fewest_right(ns: np.ndarray, level: float, confidence: float) -> np.ndarray:
+    """For each n the fewest right ones that pass; n + 1 where even n do not."""
+    from scipy.special import bdtrc, bdtrik
+
+    # bdtrik inverts the binomial distribution in k: the smallest k with P(X ≤ k) ≥ confidence, up to rounding.
+    guess = np.ceil(bdtrik(confidence, ns, level) - 1e-9).astype(np.int64) + 1
+    lower = np.maximum(guess - 1, 1)
+    lower_passes = bdtrc(lower - 1, ns, level) <= 1 - confidence + 1e-12
+    here_passes = bdtrc(np.minimum(guess, ns) - 1, ns, level) <= 1 - confidence + 1e-12
+    return np.where(lower_passes, lower, np.where(here_passes & (guess <= ns), guess, np.minimum(guess + 1, ns + 1)))
