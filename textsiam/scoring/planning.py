@@ -7,7 +7,7 @@ import numpy as np
 
 MOST_LABELS = 1_000_000
 POWER = 0.9  # the probability that a plan succeeds
-SCARCE = 10  # fewer draws than so many times the strict start take one sequence of tests
+SCARCE = 20  # fewer draws than so many times the strict start take one sequence of tests
 
 
 def labels_without_error(level: float, confidence: float = 0.95) -> int:
@@ -116,7 +116,7 @@ def starts(n: int, level: float, confidence: float = 0.95) -> list[tuple[int, fl
     wrong, and finds the cuts where an encoder is almost always right. The other begins with a quarter of the draws, or with
     as many as a share halfway between the level and 1 needs to pass nine times in ten: labels are wrong now and then, and
     a sequence that begins at the very top ends there when two of the closest pairs are labelled wrongly. Where draws are
-    scarce (fewer than ten times the strict start), one sequence takes all the risk, from the fewest draws that can pass.
+    scarce (fewer than twenty times the strict start), one sequence takes all the risk, from the fewest draws that can pass.
     Measured beside the alternatives in ``benchmarks/certify_starts.py``.
 
     Examples
