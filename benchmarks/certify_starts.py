@@ -20,7 +20,8 @@ from textsiam.data.linking import dependence, link
 from textsiam.scoring.certification import STEP, draw
 from textsiam.scoring.planning import fewest_draws, labels_needed, labels_without_error, passes, starts
 
-SETS, SIZES, LEVELS, N_DRAWS, SEED = ("qqp_pairs", "mrpc", "twitter_url", "paws_wiki"), (200, 800, 2000, 7000), (0.80, 0.90, 0.95), 200, 0  # fmt: skip
+SETS, SIZES = ("qqp_pairs", "mrpc", "twitter_url", "paws_wiki"), (200, 800, 2_000, 7_000)
+LEVELS, N_DRAWS, SEED = (0.80, 0.90, 0.95), 200, 0
 
 
 def quarter(n: int, level: float, confidence: float = 0.95) -> list[tuple[int, float]]:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from textsiam.interfaces.command_calibrate import calibrate
+from textsiam.interfaces.command_certify import certify
 from textsiam.interfaces.command_duplicates import duplicates
 from textsiam.interfaces.command_encode import encode
 from textsiam.interfaces.command_score import score
@@ -19,6 +21,8 @@ app.command()(score)
 app.command()(encode)
 app.command()(split)
 app.command()(train)
+app.command()(calibrate)
+app.command()(certify)
 
 
 @app.callback(invoke_without_command=True)

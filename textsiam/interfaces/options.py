@@ -35,6 +35,12 @@ Dtype = Annotated[
     typer.Option(help="float32, bfloat16 or float16. Default: bf16 on a GPU that computes it, else float32."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on standard output.")]
+LabelledPairs = Annotated[
+    str, typer.Argument(help="Labelled pairs: csv, tsv, jsonl, parquet, a data set; - is standard input.")
+]
+ModelOutput = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Write the model to this folder; it may be the one it came from.")
+]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Write the answer to this .csv, .jsonl or .parquet; - is csv on stdout."),

@@ -19,7 +19,21 @@ if TYPE_CHECKING:
     from textsiam.matching.matches import Matches
     from textsiam.scoring.siamese import Siamese
 
-INTERRUPTED, BAD_INPUT = 130, 2
+# Columns of numbers, which stand to the right and are never broken.
+_NUMBERS = {
+    "score",
+    "probability",
+    "weakest",
+    "rows",
+    "pairs",
+    "precision",
+    "accept at",
+    "found",
+    "recall",
+    "reject below",
+    "review",
+}
+INTERRUPTED, BAD_INPUT, NO = 130, 2, 1
 
 
 def say(text: str) -> None:
@@ -169,7 +183,7 @@ def show_pairs(matches: "Matches", n_found: int) -> None:
     """The pairs as a table, closest first."""
     left, right = matches.text_columns() or matches.id_columns()
     has_probability = matches.probability is not None
-    table = _table(
+    shown = table(
         "score",
         *(["probability"] if has_probability else []),
         "text",
@@ -178,8 +192,8 @@ def show_pairs(matches: "Matches", n_found: int) -> None:
     )
     for place, (a, b) in enumerate(zip(left, right, strict=True)):
         probability = [f"{matches.probability[place]:.2f}"] if matches.probability is not None else []
-        table.add_row(f"{matches.score[place]:.4f}", *probability, _short(a), _short(b))
-    _print(table)
+        shown.add_row(f"{matches.score[place]:.4f}", *probability, _short(a), _short(b))
+    print_table(shown)
 
 
 def show_clusters(clusters: "Clusters", top: int) -> None:
@@ -189,7 +203,7 @@ def show_clusters(clusters: "Clusters", top: int) -> None:
     groups = sorted(clusters.groups(), key=len, reverse=True)
     if not groups:
         return
-    table = _table(
+    shown = table(
         "rows",
         "weakest",
         "keeper and the rows that match it",
@@ -199,30 +213,31 @@ def show_clusters(clusters: "Clusters", top: int) -> None:
     for rows in groups[:top]:
         texts = [_short(names[row]).plain for row in rows[:5]]
         more = f"\n… {len(rows) - 5:,} more" if len(rows) > 5 else ""  # noqa: PLR2004
-        table.add_row(str(len(rows)), f"{clusters.weakest(rows):.4f}", Text("\n  ".join(texts) + more))
-    _print(table)
+        shown.add_row(str(len(rows)), f"{clusters.weakest(rows):.4f}", Text("\n  ".join(texts) + more))
+    print_table(shown)
 
 
 def show_scores(columns: dict[str, Any], top: int) -> None:
     """The first scored pairs as a table."""
     names = ("score", "probability", "decision", "first", "second")
-    table = _table(*names)
+    shown = table(*names)
     for values in list(zip(*(columns[name] for name in names), strict=True))[:top]:
         score, probability, decision, first, second = values
         told = "" if probability is None else f"{probability:.2f}"
-        table.add_row(f"{score:.4f}", told, str(decision or ""), _short(first), _short(second))
-    _print(table)
+        shown.add_row(f"{score:.4f}", told, str(decision or ""), _short(first), _short(second))
+    print_table(shown)
 
 
-def _table(*columns: str, title: str | None = None) -> Any:
+def table(*columns: str, title: str | None = None) -> Any:
+    """An empty table with these columns; numbers to the right."""
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE, title=title, title_justify="left", title_style="bold")
+    made = Table(box=box.SIMPLE, title=title, title_justify="left", title_style="bold")
     for name in columns:
-        number = name in {"score", "probability", "weakest", "rows"}
-        table.add_column(name, justify="right" if number else "left", no_wrap=number or name == "decision")
-    return table
+        number = name in _NUMBERS
+        made.add_column(name, justify="right" if number else "left", no_wrap=number or name == "decision")
+    return made
 
 
 def _short(text: object, n: int = 160) -> Any:
@@ -232,7 +247,8 @@ def _short(text: object, n: int = 160) -> Any:
     return Text(line if len(line) <= n else line[: n - 1] + "…")  # as Text: brackets in a question are no markup
 
 
-def _print(table: Any) -> None:
+def print_table(shown: Any) -> None:
+    """The table on standard output."""
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    Console(width=None if sys.stdout.isatty() else 140).print(shown)

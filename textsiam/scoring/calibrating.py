@@ -50,8 +50,8 @@ CALIBRATIONS: Mapping[str, Callable[[Any, Any], Knots]] = {
 
 def fit_calibrator(
     scores: Shaped[np.ndarray, " n"],
-    labels: Shaped[np.ndarray, " n"],
-    components: Int[np.ndarray, " n"] | None = None,
+    labels: Shaped[np.ndarray, " m"],
+    components: Int[np.ndarray, " _"] | None = None,
     *,
     method: str = "auto",
     seed: int = 0,

@@ -39,8 +39,8 @@ STEP = 1.1  # each next cut tested has a tenth more draws
 
 def certify_scores(
     scores: Shaped[np.ndarray, " n"],
-    labels: Shaped[np.ndarray, " n"],
-    components: Int[np.ndarray, " n"] | None = None,
+    labels: Shaped[np.ndarray, " m"],
+    components: Int[np.ndarray, " _"] | None = None,
     *,
     guarantee: str = "precision",
     level: float = 0.95,

@@ -5,9 +5,10 @@ from functools import lru_cache
 
 import numpy as np
 
-MOST_LABELS = 1_000_000
+MOST_LABELS = 100_000
+_WINDOW = 2_000
 POWER = 0.9  # the probability that a plan succeeds
-SCARCE = 20  # fewer draws than so many times the strict start take one sequence of tests
+PLENTY = 12  # from so many times the draws that pass with one error, a strict sequence begins there
 
 
 def labels_without_error(level: float, confidence: float = 0.95) -> int:
@@ -74,7 +75,7 @@ def errors_allowed(n: int, level: float, confidence: float = 0.95) -> int:
 def labels_needed(level: float, share: float, confidence: float = 0.95, power: float = POWER) -> int | None:
     """The fewest labels with which a true `share` is certified as at least `level` with probability `power`.
 
-    None if the share does not exceed the level (no number of labels certifies what is not so), or a million do not do.
+    None if the share does not exceed the level (no number of labels certifies what is not so), or 100,000 do not do.
 
     Raises
     ------
@@ -86,22 +87,23 @@ def labels_needed(level: float, share: float, confidence: float = 0.95, power: f
     >>> labels_needed(0.95, 1.0), labels_needed(0.95, 0.98), labels_needed(0.95, 0.95)
     (59, 311, None)
     """
-    from scipy.special import bdtrc
+    from scipy.special import bdtrc, ndtri
 
     check_levels(level, confidence, power)
     if not 0 <= share <= 1:
         raise ValueError(f"A share lies in [0, 1], but got {share}. Give the precision you expect.")
     if share <= level:
         return None
-    start, block = labels_without_error(level, confidence), 4_096
-    while start < MOST_LABELS:
-        ns = np.arange(start, start + block)
-        needed = _fewest_right(ns, level, confidence)
-        chance = np.where(needed < 1, 1.0, bdtrc(np.maximum(needed - 1, 0), ns, share))
-        if (enough := (chance >= power) & (needed <= ns)).any():
-            return int(ns[np.argmax(enough)])
-        start, block = start + block, 2 * block
-    return None
+    spread = ndtri(confidence) * math.sqrt(level * (1 - level)) + ndtri(power) * math.sqrt(share * (1 - share))
+    about = (spread / (share - level)) ** 2  # by the normal approximation, which says where to look
+    if about > MOST_LABELS:
+        return None
+    least = labels_without_error(level, confidence)
+    ns = np.arange(least if about < _WINDOW else max(least, int(0.95 * about)), least + int(1.05 * about) + _WINDOW)
+    needed = _fewest_right(ns, level, confidence)
+    chance = np.where(needed < 1, 1.0, bdtrc(np.maximum(needed - 1, 0), ns, share))
+    enough = (chance >= power) & (needed <= ns)
+    return int(ns[np.argmax(enough)]) if enough.any() else None
 
 
 @lru_cache(maxsize=256)
@@ -112,22 +114,23 @@ def _enough(level: float, confidence: float) -> int | None:
 def starts(n: int, level: float, confidence: float = 0.95) -> list[tuple[int, float]]:
     """Where sequences of tests begin on n draws, strictest first, and the confidence of each: by numbers alone, no label seen.
 
-    Where draws are plenty, two sequences share the risk. The strict one begins with the fewest draws of which one may be
-    wrong, and finds the cuts where an encoder is almost always right. The other begins with a quarter of the draws, or with
-    as many as a share halfway between the level and 1 needs to pass nine times in ten: labels are wrong now and then, and
-    a sequence that begins at the very top ends there when two of the closest pairs are labelled wrongly. Where draws are
-    scarce (fewer than twenty times the strict start), one sequence takes all the risk, from the fewest draws that can pass.
-    Measured beside the alternatives in ``benchmarks/certify_starts.py``.
+    Two sequences share the risk. The strict one begins with the fewest draws that pass without an error, or with one where
+    draws are plenty, and finds the cuts where an encoder is almost always right. The other begins with a quarter of the draws,
+    or with as many as a share halfway between the level and 1 needs to pass nine times in ten: labels are wrong now and then,
+    and a sequence that begins at the very top ends there when two of the closest pairs are labelled wrongly. Where draws
+    are hardly enough for one, a single sequence takes all the risk, from the fewest draws that can pass. Measured beside the
+    alternatives in ``benchmarks/certify_starts.py``.
 
     Examples
     --------
-    >>> starts(200, 0.95), starts(10_000, 0.95)
-    ([(59, 0.95)], [(110, 0.975), (613, 0.975)])
+    >>> starts(200, 0.95), starts(1_000, 0.95), starts(10_000, 0.95)
+    ([(59, 0.95)], [(72, 0.975), (250, 0.975)], [(110, 0.975), (613, 0.975)])
     """
     shared = 1 - (1 - confidence) / 2
-    strict = fewest_draws(level, shared, n_wrong=1)
-    if n < SCARCE * strict:
+    plenty = n // fewest_draws(level, shared, n_wrong=1)
+    if plenty < 2:  # noqa: PLR2004
         return [(labels_without_error(level, confidence), confidence)]
+    strict = fewest_draws(level, shared, n_wrong=int(plenty >= PLENTY))
     most = _enough(level, shared) or n
     return [(strict, shared), (max(strict, min(most, n // 4)), shared)]
 

@@ -1,0 +1,80 @@
+"""``textsiam calibrate``: labelled pairs in; a model whose scores have probabilities out."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from textsiam.interfaces import options
+from textsiam.interfaces.labelled import check_model_output, read_scored
+from textsiam.interfaces.tables import check_outputs
+from textsiam.interfaces.terminal import answer_json, answering, load_model, model_told, print_table, say, table
+
+if TYPE_CHECKING:
+    from textsiam.scoring.calibration import Calibrator
+
+
+def calibrate(
+    pairs: options.LabelledPairs,
+    output: options.ModelOutput = None,
+    method: Annotated[
+        str, typer.Option(help="isotonic, sigmoid, temperature, or auto: the best on held-out components.")
+    ] = "auto",
+    first: options.First = None,
+    second: options.Second = None,
+    label: options.Label = None,
+    split: options.SplitName = None,
+    seed: options.Seed = 0,
+    set_aside: options.SetAsideFile = None,
+    strict: options.Strict = False,
+    format: options.Format = None,  # noqa: A002  the option is --format
+    delimiter: options.Delimiter = None,
+    encoding: options.Encoding = "utf-8",
+    model: options.Model = None,
+    backend: options.BackendName = "auto",
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Give a model's scores probabilities, learnt from labelled pairs that it was not trained on.
+
+    `textsiam calibrate parts/calibration.csv --model my-model -o my-model` fits isotonic regression, a sigmoid and a
+    temperature, keeps the best on held-out components of pairs, and says how far its probabilities can be believed.
+
+    Without -o nothing is written: the evidence is shown.
+    """
+    with answering():
+        check_outputs(set_aside, inputs=[pairs], as_json=as_json)
+        check_model_output(output)
+        reading = dict(first=first, second=second, label=label, split=split, strict=strict)
+        reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
+        siamese = load_model(model, backend, device, dtype)
+        scored = read_scored(siamese, pairs, reading, set_aside)
+        calibrated = siamese.calibrate(scored, method=method, seed=seed)
+        if output:
+            calibrated.save(output)
+        calibrator = calibrated.calibrator
+        assert calibrator is not None  # noqa: S101  it was just fitted
+        if as_json:
+            told: dict[str, Any] = {"calibrator": calibrator.to_json(), "output": output and str(output)}
+            answer_json(model_told(siamese) | told)
+            return
+        _show(calibrator)
+        say(f"→ {output}" if output else "nothing was written: name a folder for the model with -o")
+
+
+def _show(calibrator: "Calibrator") -> None:
+    held_out = calibrator.evidence["held_out"]
+    shown = table("probability", "share", "pairs", title="On held-out components")
+    for one in held_out["reliability"]:
+        value, low, high = one["share"]
+        interval = "" if low is None else f" [{low:.3f}, {high:.3f}]"
+        shown.add_row(f"{one['probability']:.3f}", f"{value:.3f}{interval}", f"{one['n']:,}")
+    print_table(shown)
+    value, low, high = held_out["calibration_error"]
+    say(f"calibration error {value:.4f} [{low:.4f}, {high:.4f}]: so far is a probability from the truth on average")
+    briers = ", ".join(f"{name} {of[0]:.4f}" for name, of in held_out["brier"].items())
+    say(f"method {calibrator.evidence['method']} (Brier score on held-out components: {briers})")
+    say(
+        f"from {calibrator.evidence['n_labels']:,} labels in {calibrator.evidence['n_components']:,} components, "
+        f"{calibrator.evidence['positive_share']:.0%} of them duplicates: other odds make other probabilities"
+    )

@@ -1,0 +1,112 @@
+"""``textsiam certify``: labelled pairs in; thresholds with a guarantee out, or the finding that none exists."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from textsiam.interfaces import options
+from textsiam.interfaces.labelled import check_model_output, read_scored
+from textsiam.interfaces.tables import check_outputs
+from textsiam.interfaces.terminal import NO, answer_json, answering, load_model, model_told, print_table, say, table
+
+if TYPE_CHECKING:
+    from textsiam.scoring.choosing import Chosen
+
+
+def certify(
+    pairs: options.LabelledPairs,
+    output: options.ModelOutput = None,
+    precision: Annotated[
+        float | None, typer.Option(help="At least so many of the accepted pairs are duplicates. Default: 0.95.")
+    ] = None,
+    recall: Annotated[
+        float | None, typer.Option(help="Instead: at least so many of the duplicates are accepted.")
+    ] = None,
+    false_match_rate: Annotated[
+        float | None, typer.Option(help="Instead: at most so many of the other pairs are accepted.")
+    ] = None,
+    reject_precision: Annotated[
+        float, typer.Option(help="At least so many of the rejected pairs are no duplicates; 0 rejects nothing.")
+    ] = 0.95,
+    confidence: Annotated[float, typer.Option(help="Probability that a threshold keeps its promise.")] = 0.95,
+    first: options.First = None,
+    second: options.Second = None,
+    label: options.Label = None,
+    split: options.SplitName = None,
+    seed: options.Seed = 0,
+    set_aside: options.SetAsideFile = None,
+    strict: options.Strict = False,
+    format: options.Format = None,  # noqa: A002  the option is --format
+    delimiter: options.Delimiter = None,
+    encoding: options.Encoding = "utf-8",
+    model: options.Model = None,
+    backend: options.BackendName = "auto",
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Choose the thresholds to accept and to reject at, with a guarantee, or find that none exists.
+
+    `textsiam certify parts/calibration.csv --model my-model --precision 0.9 -o my-model` takes one random pair from each
+    component of pairs that share a text, tests cuts from strict to loose, and keeps the loosest that is proven.
+
+    Exit code 0: certified. 1: no threshold exists; with -o the model then sends everything to review. 2: bad input.
+    """
+    from textsiam.scoring.choosing import at_levels, choose
+
+    with answering():
+        check_outputs(set_aside, inputs=[pairs], as_json=as_json)
+        check_model_output(output)
+        asked = dict(precision=precision, recall=recall, false_match_rate=false_match_rate)
+        how: dict[str, Any] = dict(confidence=confidence, seed=seed)
+        reading = dict(first=first, second=second, label=label, split=split, strict=strict)
+        reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
+        siamese = load_model(model, backend, device, dtype)
+        scored = read_scored(siamese, pairs, reading, set_aside)
+        chosen = choose(scored, **asked, reject_precision=reject_precision or None, **how)
+        levels = at_levels(scored, **how)
+        if output:
+            siamese.certify(scored, **asked, reject_precision=reject_precision or None, **how).save(output)
+        if as_json:
+            told = {
+                "threshold": chosen.accept.to_json(),
+                "reject_threshold": chosen.reject and chosen.reject.to_json(),
+                "review": chosen.review,
+                "by_precision": levels,
+                "output": output and str(output),
+            }
+            answer_json(model_told(siamese) | told)
+        else:
+            _show(chosen, levels)
+            say(f"→ {output}" if output else "nothing was written: name a folder for the model with -o")
+        if chosen.accept.value is None:
+            raise typer.Exit(NO)
+
+
+def _show(chosen: "Chosen", levels: list[dict[str, Any]]) -> None:
+    shown = table(
+        "precision", "accept at", "found", "recall", "reject below", "review",
+        title="What each target would give, certified each by itself",
+    )  # fmt: skip
+    for row in levels:
+        has = row["accept"] is not None
+        shown.add_row(
+            f"{row['precision']:.2f}",
+            f"{row['accept']:.4f}" if has else "none exists",
+            "{:.3f} [{:.3f}, {:.3f}]".format(*row["found"]) if has else "",
+            "{:.3f} [{:.3f}, {:.3f}]".format(*row["recall"]) if has else "",
+            "none exists" if row["reject"] is None else f"{row['reject']:.4f}",
+            f"{row['review']:.1%}",
+        )
+    print_table(shown)
+    evidence = chosen.accept.evidence
+    say(
+        f"{evidence['n_labels']:,} labels, {evidence['n_components']:,} components: one pair drawn from each; "
+        "so is the precision meant that is certified"
+    )
+    say(f"accept: {chosen.accept_certificate}")
+    if chosen.reject_certificate is not None:
+        say(f"reject: {chosen.reject_certificate}")
+        if chosen.reject is not None and chosen.reject.value != chosen.reject_certificate.value:
+            say(f"reject below {chosen.reject.value} instead, for nothing that is accepted can be rejected")
+    say(f"review: {chosen.review:.1%} of pairs like these")

@@ -1,0 +1,51 @@
+"""Labelled pairs as the commands that judge a model read them: read, said, scored with progress."""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textsiam.interfaces.terminal import following, mapped, say, say_set_aside
+
+if TYPE_CHECKING:
+    from textsiam.scoring.scored import ScoredPairs
+    from textsiam.scoring.siamese import Siamese
+
+
+def read_scored(siamese: "Siamese", source: str, reading: dict[str, Any], set_aside: Path | None) -> "ScoredPairs":
+    """The pairs of a source with the model's scores; what was set aside is said.
+
+    Raises
+    ------
+    UnreadableInput, OSError
+        As `read_pairs` and `score_pairs`.
+    """
+    from textsiam.data.readers import read_pairs
+    from textsiam.scoring.scored import score_pairs
+
+    pairs = read_pairs(source, **reading)
+    say(f"columns: {mapped(pairs.mapping)}")
+    say_set_aside(pairs.set_aside, set_aside)
+    on = "standard input" if source == "-" else source.rstrip("/").rpartition("/")[2]
+    with following() as progress:
+        return score_pairs(siamese, pairs, on=on, progress=partial(progress, "encode"))
+
+
+def check_model_output(target: Path | None) -> None:
+    """Refuse, before the slow work, a folder that no model can be written to.
+
+    Raises
+    ------
+    OSError
+        If it is a file, holds something else than a model, or may not be written.
+    """
+    if target is None:
+        return
+    from textsiam.encoding.saving import check_model_target
+
+    check_model_target(target)
+    nearest = next(place for place in (target.resolve(), *target.resolve().parents) if place.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"The model goes into a folder, but {nearest} is a file. Name another folder.")
+    if not os.access(nearest if nearest != target.resolve() else nearest.parent, os.W_OK):
+        raise PermissionError(f"The model may not be written to {target}. Choose a place where you may write.")
