@@ -100,7 +100,7 @@ def test_the_home_folder_is_expanded(tiny_transformer, tmp_path, monkeypatch):
 def test_its_evidence_says_what_it_is(model):
     """Level, data and confidence are printed with the default threshold."""
     told = str(model.threshold)
-    assert "precision ≥ 0.90 with 95 % confidence" in told
+    assert "precision ≥ 0.85 with 95 % confidence" in told
     assert "curated question pairs" in told
     assert "one pair a component" in told
     assert model.reject_threshold.value < model.threshold.value

@@ -45,7 +45,7 @@ def test_the_default_keeps_its_promise_on_held_out_pairs(shared, model):
     dev = read_pairs(shared / "qqp_pairs.parquet", split="dev")
     scores = model.score(dev.first, dev.second)
     accepted = dev.labels[scores >= model.threshold.value]
-    assert binomtest(int(accepted.sum()), len(accepted), 0.90, alternative="less").pvalue > 0.01
+    assert binomtest(int(accepted.sum()), len(accepted), 0.85, alternative="less").pvalue > 0.01
     rejected = dev.labels[scores < model.reject_threshold.value]
     assert binomtest(int((rejected == 0).sum()), len(rejected), 0.95, alternative="less").pvalue > 0.01
     probabilities = model.calibrated(scores)

@@ -11,6 +11,8 @@ from textsiam.interfaces.command_calibrate import calibrate
 from textsiam.interfaces.command_certify import certify
 from textsiam.interfaces.command_duplicates import duplicates
 from textsiam.interfaces.command_encode import encode
+from textsiam.interfaces.command_evaluate import evaluate
+from textsiam.interfaces.command_explain import explain
 from textsiam.interfaces.command_score import score
 from textsiam.interfaces.command_split import split
 from textsiam.interfaces.command_train import train
@@ -23,6 +25,8 @@ app.command()(split)
 app.command()(train)
 app.command()(calibrate)
 app.command()(certify)
+app.command()(evaluate)
+app.command()(explain)
 
 
 @app.callback(invoke_without_command=True)

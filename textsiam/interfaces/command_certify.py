@@ -57,7 +57,7 @@ def certify(
     with answering():
         check_outputs(set_aside, inputs=[pairs], as_json=as_json)
         check_model_output(output)
-        asked = dict(precision=precision, recall=recall, false_match_rate=false_match_rate)
+        asked: dict[str, Any] = dict(precision=precision, recall=recall, false_match_rate=false_match_rate)
         how: dict[str, Any] = dict(confidence=confidence, seed=seed)
         reading = dict(first=first, second=second, label=label, split=split, strict=strict)
         reading |= dict(format=format, delimiter=delimiter, encoding=encoding)

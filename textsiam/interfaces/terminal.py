@@ -181,19 +181,30 @@ def following() -> Iterator[Callable[[str, int, int], None]]:
 
 def show_pairs(matches: "Matches", n_found: int) -> None:
     """The pairs as a table, closest first."""
-    left, right = matches.text_columns() or matches.id_columns()
+    texts = matches.text_columns()
+    left, right = texts or matches.id_columns()
     has_probability = matches.probability is not None
+    differ = _differences(left, right) if texts else [""] * len(matches)
     shown = table(
         "score",
         *(["probability"] if has_probability else []),
         "text",
         "text",
+        *(["differ"] if any(differ) else []),
         title=f"{len(matches):,} closest of {n_found:,} pairs",
     )
     for place, (a, b) in enumerate(zip(left, right, strict=True)):
         probability = [f"{matches.probability[place]:.2f}"] if matches.probability is not None else []
-        shown.add_row(f"{matches.score[place]:.4f}", *probability, _short(a), _short(b))
+        told = [_short(differ[place], 60)] if any(differ) else []
+        shown.add_row(f"{matches.score[place]:.4f}", *probability, _short(a), _short(b), *told)
     print_table(shown)
+
+
+def _differences(left: Sequence[Any], right: Sequence[Any]) -> list[str]:
+    """For each pair the numbers, negations and names that only one of its texts has: what a small encoder hardly sees."""
+    from textsiam.scoring.differences import differences
+
+    return [str(differences(str(a), str(b))) for a, b in zip(left, right, strict=True)]
 
 
 def show_clusters(clusters: "Clusters", top: int) -> None:

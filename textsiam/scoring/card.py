@@ -30,7 +30,7 @@ model.decide(["How do I pay?"], ["How can I pay?"])
 
 - calibrated: {calibrated}
 - accept at or above: {accept}
-- reject below: {reject}
+- reject below: {reject}{evidence}
 
 A threshold holds for pairs like those it was chosen on. Other data has other odds: certify it there.
 {training}"""
@@ -95,8 +95,21 @@ def model_card(
         calibrated="yes, scores have probabilities" if is_calibrated else "no, scores have no probabilities yet",
         accept=accept or "never certified",
         reject=reject or "never certified",
+        evidence=_evidence(accept) if accept else "",
         training=_training(training) if training else "",
     )
+
+
+def _evidence(accept: Threshold) -> str:
+    """How the threshold to accept at was certified; empty where nothing was recorded."""
+    told = accept.evidence
+    if "n_components" not in told:
+        return ""
+    labels = f"{told['n_labels']:,} labels in {told['n_components']:,} components"
+    found = ""
+    if accept.value is not None and told["found"][1] is not None and told["recall"][1] is not None:
+        found = f"found {_interval(*told['found'])}, recall {_interval(*told['recall'])}, "
+    return f"\n- evidence: {found}{told['review']:.1%} left for review; {labels}, {told['estimand']}"
 
 
 def _training(told: Mapping[str, Any]) -> str:

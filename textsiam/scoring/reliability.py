@@ -113,7 +113,7 @@ def _shrunk(
 ) -> Float[np.ndarray, "k bins"]:
     squares = (weights * gaps**2).sum(1, keepdims=True)
     explained = (weights * sigmas**2).sum()
-    return gaps * np.sqrt(np.maximum(1 - explained / np.maximum(squares, 1e-24), 0))
+    return np.asarray(gaps * np.sqrt(np.maximum(1 - explained / np.maximum(squares, 1e-24), 0)))
 
 
 def _debiased(

@@ -1,0 +1,185 @@
+"""The numbers that a text names, in one spelling: ``5 %`` and ``five percent`` are the same, ``5`` and ``5 %`` are not.
+
+Digits of all scripts; number words, scales and currencies in English alone. Left out on purpose: fractions in words (half),
+Roman numerals, arithmetic, dates (whose parts are numbers), units of measure (5 km and 5 miles both name 5).
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from decimal import Decimal
+from itertools import pairwise
+
+_APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc\u201b`\u00b4\u2032\uff07", "'"))
+_THOUSANDS = re.compile("(?<=\\d)[\u00a0\u2009\u202f](?=\\d{3}(?!\\d))")  # NFKC would make plain spaces of them
+
+_SMALL = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+)
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
+_RANKS = {word: str(rank) for rank, word in enumerate(_ORDINALS.split(), 1)}
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 1_000, "lakh": 100_000, "million": 10**6, "crore": 10**7}
+_SCALES |= {"billion": 10**9, "trillion": 10**12, "k": 1_000, "mn": 10**6, "bn": 10**9}
+_WORDS = {word: value for value, word in enumerate(_SMALL.split())} | {
+    word: 10 * n for n, word in enumerate(_TENS.split(), 2)
+}
+# One, first and second are mostly no numbers ("how does one", "first of all", "wait a second"): they count before these.
+_COUNTED = (
+    "second|minute|hour|day|night|week|month|quarter|year|semester|floor|person|people|user|child|adult|account|device|copy|"
+    "order|item|page|step|level|line|class|grade|edition|round|half|percent|per cent|euro|dollar|rupee|pound|cent|kilometer|"
+    "kilometre|km|mile|meter|metre|kilo|kg|gram|liter|litre|room|bag|ticket"
+)
+_WORD = "|".join([*_WORDS, *(name for name in _SCALES if len(name) > 2)])  # noqa: PLR2004  k, mn, bn need digits
+_RUN = re.compile(
+    rf"\b(?:an?\s+(?=dozen|hundred|thousand|lakh|million|crore|billion|trillion)|(?={'|'.join(_WORDS)}))"
+    rf"(?:(?:{_WORD})\b(?:[\s-]+(?:and\s+)?(?=(?:{_WORD})\b))?)+",
+    re.IGNORECASE,
+)
+_ORDINAL = re.compile(
+    rf"\b(?:{'|'.join(list(_RANKS)[2:])}|(?:first|second)(?=[\s-](?:{_COUNTED})\b))\b(?!s)", re.IGNORECASE
+)
+_COUNTED_ONE = re.compile(
+    rf"\bone[\s-](?:or|to|(?:{_COUNTED})s?)\b|\b(?:only|just|exactly|least|most|than|number)\sone\b", re.IGNORECASE
+)
+_MAY_HOLD = re.compile(rf"\d|\b(?:{_WORD}|{'|'.join(_RANKS)})\b", re.IGNORECASE)
+
+_CURRENCIES = "$€£¥₹₩₽"
+_SIGNS = {
+    "us$": "$",
+    "usd": "$",
+    "dollar": "$",
+    "eur": "€",
+    "euro": "€",
+    "gbp": "£",
+    "jpy": "¥",
+    "yen": "¥",
+    "inr": "₹",
+}
+_SIGNS |= {"rs": "₹", "rupee": "₹", "percent": "%", "per cent": "%", "pct": "%"} | {
+    sign: sign for sign in f"{_CURRENCIES}%"
+}
+_NUMERAL = re.compile(
+    r"(?:(?<![^\W_])(?P<lead>us\$|usd|eur|gbp|jpy|inr|rs|[$€£¥₹₩₽])\.?\s?)?"
+    r"(?P<minus>(?<![\w.,)])[-\u2212](?=\d))?"
+    r"(?P<digits>\d+(?:[.,:']\d+)*)"
+    r"(?:(?:st|nd|rd|th)(?![^\W_]))?"
+    r"(?:(?P<short>k|mn|bn)(?![^\W_])|[\s-]?(?P<scale>dozen|hundred|thousand|lakh|million|crore|billion|trillion)s?\b)?"
+    r"(?:[\s-]?(?P<unit>[%$€£¥₹₩₽]|(?:usd|eur|gbp|jpy|inr|rs|percent|per cent|pct|(?:us\s)?dollar|euro|yen|rupee)s?\b))?",
+    re.IGNORECASE,
+)
+_GROUPED = re.compile(
+    r"(\d{1,3}(?:,\d{3})+|\d{1,2}(?:,\d{2})+,\d{3}|\d{1,3}(?:'\d{3})+|\d{1,3}(?:\.\d{3}){2,}|\d{1,3}(?:\.\d{3})+(?=,))"
+    r"(?:[.,](\d+))?"
+)
+_DECIMAL = re.compile(r"(\d+)(?:[.,](\d+))?")
+_LISTS = re.compile(r"\s*(?:[-\u2013\u2014/,&]|,?\s*and|or|to|vs\.?)\s*", re.IGNORECASE)
+_WITHOUT_BOUND, _AFTER_TENS = 10**15, 10
+_N_DIGITS = 24  # more are a serial number, which nobody multiplies
+
+
+def plain(text: str) -> str:
+    """The text with compatibility characters (NFKC) and apostrophes made equal."""
+    if text.isascii():
+        return text.replace("`", "'")
+    return unicodedata.normalize("NFKC", _THOUSANDS.sub("", text.translate(_APOSTROPHES)))
+
+
+def numbers_of(text: str) -> Counter[str]:
+    """The numbers of a text, each once, in one spelling and in order of appearance.
+
+    ``1,000``, ``1.000,00``, ``1k`` and ``one thousand`` are ``1000``; ``3rd`` and ``third`` are ``3``; ``$5`` and ``5 dollars``
+    are ``$5``. A sign holds for all numbers of a list: ``5 to 10 %`` names 5% and 10%. A single dot is a decimal point, a
+    single comma before three digits groups them. What is no number in one reading (``10:42``, ``1.2.3``) stays as written. One,
+    first and second count only before what is counted (``one day``).
+
+    Examples
+    --------
+    >>> list(numbers_of("Is 5 percent of 1,200 the same as sixty?"))
+    ['5%', '1200', '60']
+    >>> numbers_of("between ₹500 and 1000") == numbers_of("1000 or five hundred rupees")
+    True
+    """
+    if not _MAY_HOLD.search(text) and text.isascii():
+        return Counter()
+    text = _ORDINAL.sub(lambda found: _RANKS[found[0].lower()], plain(text))
+    text = _RUN.sub(_digits_of_run, text)
+    found = list(_NUMERAL.finditer(text))
+    signs = [_sign(match) for match in found]
+    listed = [n for n, (a, b) in enumerate(pairwise(found)) if _LISTS.fullmatch(text, a.end(), b.start())]
+    for n in listed:
+        signs[n + 1] = signs[n + 1] or (signs[n] if found[n]["lead"] else "")
+    for n in reversed(listed):
+        signs[n] = signs[n] or signs[n + 1]
+    return Counter(dict.fromkeys(map(_spelled, found, signs), 1))
+
+
+def is_amount_in(number: str, text: str) -> bool:
+    """Whether a text names this number, where one of the two leaves the currency out.
+
+    Examples
+    --------
+    >>> is_amount_in("₹500", "the ban of 500 notes"), is_amount_in("5%", "5 notes"), is_amount_in("$5", "€5")
+    (True, False, False)
+    """
+    numbers, bare = numbers_of(text), number.lstrip(_CURRENCIES)
+    return bare in numbers or (bare == number and any(other.lstrip(_CURRENCIES) == number for other in numbers))
+
+
+def _digits_of_run(run: re.Match[str]) -> str:
+    """``two hundred and five`` → ``205``; what cannot be one number becomes several."""
+    words = re.findall(r"[a-z]+", run[0].lower())
+    if words == ["one"] and not _COUNTED_ONE.search(run.string, max(0, run.start() - 8), run.end() + 12):
+        return run[0]
+    blank = run[0][len(run[0].rstrip(" \t-")) :]
+    return " and ".join(map(str, _numbers_in(words))) + blank
+
+
+def _numbers_in(words: list[str]) -> list[int]:
+    """The numbers that these words name one after another: a word that is too large for the place it has begins a new one."""
+    numbers: list[int] = []
+    total = part = 0
+    room = _WITHOUT_BOUND
+    for word in words:
+        if scale := _SCALES.get(word):
+            part = max(part, 1) * scale
+            total, part = (total, part) if scale < _SCALES["thousand"] else (total + part, 0)
+            room = scale
+        elif word == "and":
+            room = 0 if room == _AFTER_TENS else room
+        elif (value := _WORDS.get(word)) is not None:
+            if room != _WITHOUT_BOUND and not 0 < value < room:
+                numbers.append(total + part)
+                total = part = 0
+            part += value
+            room = _AFTER_TENS if value >= _WORDS["twenty"] else 0
+    return [*numbers, total + part]
+
+
+def _sign(found: re.Match[str]) -> str:
+    sign = re.sub(r"\s+", " ", (found["lead"] or found["unit"] or "").lower()).removeprefix("us ")
+    return _SIGNS.get(sign) or _SIGNS.get(sign.removesuffix("s"), "")
+
+
+def _spelled(found: re.Match[str], sign: str) -> str:
+    digits = found["digits"]
+    if not digits.isascii():
+        digits = re.sub(r"\d", lambda digit: str(unicodedata.digit(digit[0])), digits)
+    value = _value(digits, keep_zeros=not sign)
+    scale = _SCALES.get((found["short"] or found["scale"] or "").lower())
+    if scale and len(value) <= _N_DIGITS and value.replace(".", "", 1).isdigit():
+        value = format((Decimal(value) * scale).normalize(), "f")
+    value = ("-" if found["minus"] else "") + value
+    return f"{value}%" if sign == "%" else f"{sign}{value}"
+
+
+def _value(digits: str, *, keep_zeros: bool) -> str:
+    """The digits with a point alone for the decimals; 3.10 keeps its zero, for it may be a version, €3.10 does not."""
+    if (parts := _GROUPED.fullmatch(digits) or _DECIMAL.fullmatch(digits)) is None:
+        return digits
+    whole = re.sub(r"\D", "", parts[1]).lstrip("0") or "0"
+    decimals = parts[2] or ""
+    stripped = decimals.rstrip("0")
+    decimals = decimals if keep_zeros and stripped else stripped
+    return f"{whole}.{decimals}" if decimals else whole
