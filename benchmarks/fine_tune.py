@@ -32,7 +32,7 @@ from textsiam import Pairs, Siamese, read_pairs, split, train
 from textsiam.data.linking import dependence, link
 from textsiam.encoding.embedded import embedded_model
 from textsiam.encoding.pytorch import computes_bf16
-from textsiam.evaluation import average_precision, best_f1, spearman
+from textsiam.evaluation.metrics import average_precision, best_f1, spearman
 from textsiam.scoring.intervals import bootstrap
 
 BATCH = 64

@@ -177,9 +177,9 @@ def test_damaged_hashes_are_found(tiny_transformer, tmp_path):
     """The file is recorded like every other."""
     start = Siamese.load(tiny_transformer("bert"), device="cpu")
     replace(start, training_texts=TextHashes.of(["a", "b"])).save(tmp_path / "model")
-    file = tmp_path / "model" / "training_texts.bin"
+    file = tmp_path / "model" / "training_texts.hashes"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(BrokenModel, match=r"training_texts\.bin"):
+    with pytest.raises(BrokenModel, match=r"training_texts\.hashes"):
         Siamese.load(tmp_path / "model", device="cpu")
     with pytest.raises(BrokenModel, match="no rising list"):
         TextHashes.from_bytes(b"12345678" * 2)

@@ -2,7 +2,7 @@
 
 The road, one station a folder: ``data`` (sentences come in) → ``encoding`` (sentence → embedding) → ``scoring``
 (embeddings → score → probability → decision) → ``matching`` (many sentences → matches → clusters) →
-``training`` (pairs → a better encoder) → ``interfaces`` (the command line).
+``evaluation`` (how good, how sure) → ``training`` (pairs → a better encoder) → ``interfaces`` (the command line).
 
 Importing this package loads none of them: each public name is fetched from its station at first use, so
 ``import textsiam`` stays as light as the standard library.
@@ -17,17 +17,22 @@ _STATIONS = {
     "Calibrator": "textsiam.scoring.calibration",
     "Clusters": "textsiam.matching.clustering",
     "Encoder": "textsiam.encoding.encoder",
+    "Evaluation": "textsiam.evaluation.evaluation",
+    "Explanation": "textsiam.scoring.explanation",
     "LOSSES": "textsiam.training.losses",
     "Matches": "textsiam.matching.matches",
     "Pairs": "textsiam.data.pairs",
+    "ScoredPairs": "textsiam.scoring.scored",
     "SetAside": "textsiam.data.texts",
     "Siamese": "textsiam.scoring.siamese",
     "Split": "textsiam.data.splitting",
     "Texts": "textsiam.data.texts",
     "Threshold": "textsiam.scoring.thresholds",
     "Triplets": "textsiam.data.triplets",
+    "certify_decisions": "textsiam.scoring.verifying",
     "cluster": "textsiam.matching.clustering",
     "encode_to_parquet": "textsiam.encoding.shards",
+    "evaluate": "textsiam.evaluation.evaluation",
     "find_duplicates": "textsiam.matching.duplicates",
     "find_repeats": "textsiam.matching.duplicates",
     "folds": "textsiam.data.splitting",
@@ -35,6 +40,7 @@ _STATIONS = {
     "read_pairs": "textsiam.data.readers",
     "read_texts": "textsiam.data.readers",
     "read_triplets": "textsiam.data.readers",
+    "score_pairs": "textsiam.scoring.scored",
     "split": "textsiam.data.splitting",
     "threshold_join": "textsiam.matching.exact",
     "top_k_join": "textsiam.matching.exact",
@@ -49,13 +55,17 @@ if TYPE_CHECKING:
     from textsiam.data.triplets import Triplets
     from textsiam.encoding.encoder import Encoder
     from textsiam.encoding.shards import encode_to_parquet
+    from textsiam.evaluation.evaluation import Evaluation, evaluate
     from textsiam.matching.clustering import Clusters, cluster
     from textsiam.matching.duplicates import find_duplicates, find_repeats
     from textsiam.matching.exact import threshold_join, top_k_join
     from textsiam.matching.matches import Matches
     from textsiam.scoring.calibration import Calibrator
+    from textsiam.scoring.explanation import Explanation
+    from textsiam.scoring.scored import ScoredPairs, score_pairs
     from textsiam.scoring.siamese import Siamese
     from textsiam.scoring.thresholds import Threshold
+    from textsiam.scoring.verifying import certify_decisions
     from textsiam.training.fine_tuning import train
     from textsiam.training.losses import LOSSES
     from textsiam.training.negatives import mine_negatives
@@ -65,16 +75,21 @@ __all__ = [
     "Calibrator",
     "Clusters",
     "Encoder",
+    "Evaluation",
+    "Explanation",
     "Matches",
     "Pairs",
+    "ScoredPairs",
     "SetAside",
     "Siamese",
     "Split",
     "Texts",
     "Threshold",
     "Triplets",
+    "certify_decisions",
     "cluster",
     "encode_to_parquet",
+    "evaluate",
     "find_duplicates",
     "find_repeats",
     "folds",
@@ -82,6 +97,7 @@ __all__ = [
     "read_pairs",
     "read_texts",
     "read_triplets",
+    "score_pairs",
     "split",
     "threshold_join",
     "top_k_join",

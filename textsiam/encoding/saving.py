@@ -18,7 +18,7 @@ from textsiam.errors import BrokenModel, ModelNotFound, UnsupportedModel
 
 SCHEMA = 1
 CARRIED = "textsiam.json"
-TRAINING_TEXTS = "training_texts.bin"
+TRAINING_TEXTS = "training_texts.hashes"
 
 # The files that we write beside the transformer's own; their hashes are recorded too.
 _LAYOUT = (

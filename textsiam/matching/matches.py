@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from textsiam.errors import NotCalibrated
+from textsiam.scoring.verifying import Verifier, verified
+
 if TYPE_CHECKING:
     from textsiam.matching.clustering import Clusters
 
@@ -87,6 +90,30 @@ class Matches:
     def top(self, k: int) -> "Matches":
         """The k matches of highest score, highest first; ties by left, then right row."""
         return self.take(np.lexsort((self.right, self.left, -self.score))[:k])
+
+    def verified(self, verifier: Verifier) -> "Matches":
+        """The matches with those left for review decided by a second judge (see `textsiam.scoring.verifying.Verifier`).
+
+        Raises
+        ------
+        NotCalibrated
+            If the matches carry no decision: the model has no threshold.
+        ValueError
+            If there are no texts to judge, or the verifier does not answer once for each pair.
+
+        Examples
+        --------
+        >>> columns = np.array([0]), np.array([1]), np.array([0.8], dtype=np.float32)
+        >>> matches = Matches(*columns, 2, decision=np.array(["review"]), left_texts=["Pay?", "pay?"])
+        >>> matches.verified(lambda first, second: [a.lower() == b for a, b in zip(first, second)]).decision
+        array(['accept'], dtype='<U6')
+        """
+        if self.decision is None:
+            raise NotCalibrated("These matches carry no decision: the model has no threshold. Certify one first.")
+        texts = self.text_columns()
+        if texts is None:
+            raise ValueError("These matches carry no texts, so nothing can be judged. Find them with find_duplicates.")
+        return replace(self, decision=verified(self.decision, *texts, verifier))
 
     def clusters(self, linkage: str = "keeper") -> "Clusters":
         """Groups in which every row matches its keeper directly (see `textsiam.matching.clustering.cluster`)."""

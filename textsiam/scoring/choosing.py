@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from textsiam.scoring.certificates import Certificate
+from textsiam.scoring.certificates import Certificate, plain
 from textsiam.scoring.certification import CONFIDENCE, certify_scores, draw
 from textsiam.scoring.planning import check_levels
 from textsiam.scoring.scored import ScoredPairs
@@ -81,6 +81,11 @@ def at_levels(scored: ScoredPairs, levels: Iterable[float] = LEVELS, **how: Any)
     ----------
     how
         ``confidence`` and ``seed`` of `choose`.
+
+    Returns
+    -------
+    rows
+        One a level, of plain values: ``precision, accept, found, recall, reject, review``; None where nothing is certified.
     """
     rows = []
     for level in levels:
@@ -89,8 +94,8 @@ def at_levels(scored: ScoredPairs, levels: Iterable[float] = LEVELS, **how: Any)
             {
                 "precision": level,
                 "accept": found.accept.value,
-                "found": found.accept_certificate.found,
-                "recall": found.accept_certificate.recall,
+                "found": plain(found.accept_certificate.found),
+                "recall": plain(found.accept_certificate.recall),
                 "reject": None if found.reject is None else found.reject.value,
                 "review": found.review,
             }

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from textsiam.data.linking import dependence
-from textsiam.evaluation import average_precision, reciprocal_ranks, spearman
+from textsiam.evaluation.metrics import average_precision, reciprocal_ranks, spearman
 from textsiam.scoring.intervals import Interval, bootstrap
 from textsiam.scoring.similarity import SIMILARITIES
 from textsiam.training.tasks import Task

@@ -1,0 +1,232 @@
+"""What a model is measured by on labelled or graded pairs: `MEASURES`, and each with its interval.
+
+Thresholds and probabilities are the model's own. None is chosen anew on the pairs that judge it: the best F1 that a threshold
+fitted here would reach appears as what the model's own misses of it, and nowhere as a merit.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from textsiam.encoding.encoder import Progress
+from textsiam.evaluation.metrics import (
+    METRICS,
+    RECALL,
+    THRESHOLD_METRICS,
+    best_cut,
+    best_f1,
+    f1,
+    precision,
+)
+from textsiam.evaluation.resampling import Draws, Figure, interval, resample
+from textsiam.scoring.intervals import Interval
+from textsiam.scoring.reliability import ReliabilityBin, calibration_error, reliability_curve
+from textsiam.scoring.scored import ScoredPairs
+from textsiam.scoring.thresholds import ACCEPT, REJECT, REVIEW, Threshold, decisions
+
+if TYPE_CHECKING:
+    from textsiam.scoring.siamese import Siamese
+
+RANKING = ("average_precision", "roc_auc", "precision_at_recall")
+GRADED = ("spearman", "pearson")
+
+
+class Measure(NamedTuple):
+    """How a measure is called, what it is in a few words, its group, and whether more is better: 1, -1, or 0 for neither."""
+
+    title: str
+    meaning: str
+    group: str
+    better: int = 1
+
+
+RANKED, OWN_CUT, DECIDED = "By score alone", "At the model's own accept threshold", "Decisions"
+LIKELY, BY_GRADE = "Probabilities", "Against grades"
+
+MEASURES: dict[str, Measure] = {
+    "average_precision": Measure("Average precision", "mean precision over the duplicates, in order of score", RANKED),
+    "roc_auc": Measure("ROC AUC", "how often a duplicate scores above another pair", RANKED),
+    "precision_at_recall": Measure(
+        f"Precision at recall {RECALL:g}", f"the best where {100 * RECALL:g} % of the duplicates are found", RANKED
+    ),
+    "precision": Measure("Precision", "of the pairs accepted so many are duplicates", OWN_CUT),
+    "recall": Measure("Recall", "of the duplicates so many are accepted", OWN_CUT),
+    "f1": Measure("F1", "harmonic mean of precision and recall", OWN_CUT),
+    "f1_regret": Measure("F1 missed", "a threshold fitted on these very pairs would do so much better", OWN_CUT, -1),
+    "accuracy": Measure("Accuracy", "share of pairs on the side of their label", OWN_CUT),
+    "mcc": Measure("MCC", "correlation of label and acceptance", OWN_CUT),
+    "reject_precision": Measure("Precision of rejecting", "of the pairs rejected so many are no duplicates", DECIDED),
+    "share_accept": Measure("Accepted", "share of all pairs", DECIDED, 0),
+    "share_review": Measure("Left for review", "share of all pairs", DECIDED, 0),
+    "share_reject": Measure("Rejected", "share of all pairs", DECIDED, 0),
+    "brier": Measure("Brier score", "mean squared distance of probability and label; 0 is best", LIKELY, -1),
+    "calibration_error": Measure(
+        "Calibration error", "how far a probability is off, on average; 0 is best", LIKELY, -1
+    ),
+    "spearman": Measure("Spearman", "rank correlation of score and grade", BY_GRADE),
+    "pearson": Measure("Pearson", "linear correlation of score and grade", BY_GRADE),
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Measured:
+    """One model, as these pairs show it.
+
+    Parameters
+    ----------
+    name
+        The model's folder or Hub name.
+    scored
+        The pairs with its scores.
+    accept, reject
+        Its own thresholds, or None.
+    metrics
+        Name from `MEASURES` → value with its 95 % interval; only those that can be had.
+    reliability
+        Bins of its reliability curve; empty without a calibrator or labels.
+    refitted
+        ``f1`` and the ``threshold`` that reaches it on these very pairs, which flatters; empty without both labels.
+    draws
+        The draws of `resample` behind the intervals.
+    """
+
+    name: str
+    scored: ScoredPairs
+    accept: Threshold | None
+    reject: Threshold | None
+    metrics: Mapping[str, Interval]
+    reliability: tuple[ReliabilityBin, ...] = ()
+    refitted: Mapping[str, float] = field(default_factory=dict)
+    draws: Draws = field(default_factory=dict)
+
+    @property
+    def cuts(self) -> tuple[float | None, float | None]:
+        """The scores to accept at and to reject below; None where there is none. Without the first nothing is rejected."""
+        accept, reject = (one.value if one is not None else None for one in (self.accept, self.reject))
+        return accept, None if accept is None else reject
+
+    def to_json(self) -> dict[str, Any]:
+        """What tells the model, as plain values."""
+        return {
+            "model": self.name,
+            "fingerprint": self.scored.encoder,
+            "similarity": self.scored.similarity,
+            "precision_class": self.scored.told.get("precision_class"),
+            "accept": None if self.accept is None else str(self.accept),
+            "reject": None if self.reject is None else str(self.reject),
+            "refitted_on_these_pairs": dict(self.refitted),
+        }
+
+
+def measure(
+    model: "Siamese", scored: ScoredPairs, *, n_draws: int = 1_000, seed: int = 0, progress: Progress | None = None
+) -> Measured:
+    """The model's own figures on these pairs, with intervals over components.
+
+    Two models measured on the same rows in the same order with one seed have the same draws: their difference is paired.
+
+    Examples
+    --------
+    >>> from textsiam import Siamese
+    >>> from textsiam.samples import PAIRS
+    >>> from textsiam.scoring.scored import score_pairs
+    >>> model = Siamese.load()
+    >>> measured = measure(model, score_pairs(model, PAIRS), n_draws=20)
+    >>> list(measured.metrics)[:3]
+    ['average_precision', 'roc_auc', 'precision_at_recall']
+    """
+    draws = resample(figures_of(model, scored), scored.components, n_draws=n_draws, seed=seed, progress=progress)
+    shares = shares_of(model, scored)
+    metrics = {name: interval(drawn, scored.components, shares.get(name)) for name, drawn in draws.items()}
+    curve: list[ReliabilityBin] = []
+    if model.calibrator is not None and scored.pairs.labels is not None:
+        told = (model.calibrated(scored.scores).astype(np.float64), scored.labels, scored.components)
+        metrics["calibration_error"] = calibration_error(*told)
+        curve = reliability_curve(*told)
+    ordered = {name: metrics[name] for name in MEASURES if name in metrics}
+    return Measured(
+        _name_of(model),
+        scored,
+        model.threshold,
+        model.reject_threshold,
+        ordered,
+        tuple(curve),
+        _refitted(scored),
+        draws,
+    )
+
+
+def figures_of(model: "Siamese", scored: ScoredPairs) -> dict[str, Figure]:
+    """Every measure that these pairs and this model allow but the calibration error, as a function of weights of rows."""
+    # In order of score, so that no draw has to sort.
+    order = np.argsort(-scored.scores, kind="stable")
+    scores = scored.scores[order]
+
+    def of(metric: Callable[..., float], truth: np.ndarray, *more: float) -> Figure:
+        ordered = truth[order]
+        return lambda weights: metric(ordered, scores, *more, weights=weights[order])
+
+    figures: dict[str, Figure] = {}
+    if scored.pairs.labels is not None:
+        figures |= {name: of(METRICS[name], scored.labels) for name in RANKING}
+        figures |= _at_thresholds(model, scored.labels, of)
+        if model.calibrator is not None:
+            figures["brier"] = _mean((model.calibrated(scored.scores) - scored.labels) ** 2)
+    elif scored.pairs.scores is not None:
+        figures |= {name: of(METRICS[name], np.asarray(scored.pairs.scores)) for name in GRADED}
+    if model.threshold is not None:
+        decided = decisions(scored.scores, model.threshold, model.reject_threshold)
+        figures |= {f"share_{one}": _mean((decided == one).astype(np.float64)) for one in (ACCEPT, REVIEW, REJECT)}
+    return figures
+
+
+def shares_of(model: "Siamese", scored: ScoredPairs) -> dict[str, Bool[np.ndarray, " n"]]:
+    """For each measure that is a share of rows: which rows it is a share of."""
+    every = np.ones(len(scored), dtype=np.bool_)
+    among = {f"share_{one}": every for one in (ACCEPT, REVIEW, REJECT)} | {"accuracy": every}
+    if model.threshold is not None and model.threshold.value is not None and scored.pairs.labels is not None:
+        decided = decisions(scored.scores, model.threshold, model.reject_threshold)
+        among |= {"precision": decided == ACCEPT, "recall": scored.labels == 1, "reject_precision": decided == REJECT}
+    return among
+
+
+def _at_thresholds(model: "Siamese", labels: Int[np.ndarray, " n"], of: Callable[..., Figure]) -> dict[str, Figure]:
+    accept, reject = model.threshold, model.reject_threshold
+    if accept is None or accept.value is None:
+        return {}
+    figures = {name: of(metric, labels, accept.value) for name, metric in THRESHOLD_METRICS.items()}
+    best, own = of(best_f1, labels), figures["f1"]
+    figures["f1_regret"] = lambda weights: best(weights) - own(weights)
+    if reject is not None and reject.value is not None:
+        figures["reject_precision"] = of(_precision_below, labels, reject.value)
+    return figures
+
+
+def _precision_below(labels: np.ndarray, scores: np.ndarray, threshold: float, weights: np.ndarray | None) -> float:
+    """Of the pairs below the threshold the share that are negative: the precision of what is mirrored."""
+    above = np.nextafter(
+        np.float32(threshold), np.float32(-np.inf)
+    )  # below it, strictly, and at or below that: the same
+    return precision(1 - labels, -scores, -float(above), weights)
+
+
+def _mean(values: Float[np.ndarray, " n"]) -> Figure:
+    return lambda weights: float(np.average(values, weights=weights))
+
+
+def _refitted(scored: ScoredPairs) -> dict[str, float]:
+    if scored.pairs.labels is None or len(np.unique(scored.labels)) < 2:  # noqa: PLR2004
+        return {}
+    cut = best_cut(scored.labels, scored.scores)
+    return {"f1": f1(scored.labels, scored.scores, cut), "threshold": cut}
+
+
+def _name_of(model: "Siamese") -> str:
+    """The folder's or the Hub's name, without the place where it lies: reports travel."""
+    path = model.encoder.folder.path
+    if path.parent.name == "snapshots":
+        return path.parent.parent.name.removeprefix("models--").replace("--", "/")
+    return path.parent.name if path.name == "model" else path.name

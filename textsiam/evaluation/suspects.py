@@ -1,0 +1,227 @@
+"""Labels that are probably wrong, each with what speaks against it: contradictions among labels, and a sure model.
+
+Nothing is relabelled and nothing left out: a person should look. Contradictions need no model: "the same" is an equivalence,
+so A = B and B = C leave no room for A ≠ C. Which of the labels on the way is wrong they cannot say.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from textsiam.data.linking import graph_of, link
+from textsiam.data.pairs import Pairs
+from textsiam.scoring.scored import ScoredPairs
+
+if TYPE_CHECKING:
+    from textsiam.scoring.siamese import Siamese
+
+SURE = 0.05  # the model gives the label at most so much probability
+TAIL = 0.01  # without probabilities: beyond all but so large a share of the pairs with the other label
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A label that something speaks against.
+
+    Parameters
+    ----------
+    kind
+        ``conflict``: the same pair has the other label elsewhere. ``chain``: positives connect the texts of a negative.
+        ``same_text``: a negative whose texts are equal but for case, spaces and compatibility characters. ``model``: the
+        model is sure of the other label.
+    row
+        Where the pair stands in its source, from 1.
+    first, second, label, score
+        The pair, its label, and the model's score.
+    why
+        What speaks against the label, in words.
+    rows
+        The rows of that evidence.
+    chain
+        For ``chain``: the texts on the shortest way from first to second, each equal to the next by a row's label.
+    """
+
+    kind: str
+    row: int
+    first: str
+    second: str
+    label: int
+    score: float
+    why: str
+    rows: tuple[int, ...] = ()
+    chain: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"row {self.row}: {self.first!r} and {self.second!r} are labelled {self.label}, but {self.why}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+
+
+def find_suspects(scored: ScoredPairs, model: "Siamese | None" = None) -> list[Suspect]:
+    """Every suspected label: contradictions first, then those that the model disputes, the surest first.
+
+    A row is suspected once for each kind. Graded pairs have no suspects.
+
+    Parameters
+    ----------
+    model
+        The model that scored the pairs: its probabilities say where it is sure, or without a calibrator its scores do.
+
+    Examples
+    --------
+    >>> pairs = Pairs(["a", "b", "c"], ["b", "c", "a"], labels=[1, 1, 0])
+    >>> scored = ScoredPairs(pairs, np.array([0.8, 0.7, 0.9], dtype=np.float32), np.zeros(3, dtype=np.int64))
+    >>> print(*find_suspects(scored))
+    row 3: 'c' and 'a' are labelled 0, but c = b = a (rows 2, 1)
+    """
+    if scored.pairs.labels is None or not len(scored):
+        return []
+    return [*contradictions(scored), *disputed(scored, model)]
+
+
+def contradictions(scored: ScoredPairs) -> list[Suspect]:
+    """Rows whose labels contradict each other, in order of row: conflicts, chains of positives, and equal texts.
+
+    Cost: a breadth-first search for each text of a negative that a chain reaches.
+
+    Raises
+    ------
+    UnreadableInput
+        If the pairs have no labels.
+
+    Examples
+    --------
+    >>> pairs = Pairs(["a", "B"], ["b", "a"], labels=[1, 0])
+    >>> scored = ScoredPairs(pairs, np.array([0.8, 0.8], dtype=np.float32), np.zeros(2, dtype=np.int64))
+    >>> [suspect.kind for suspect in contradictions(scored)]
+    ['conflict', 'conflict']
+    """
+    linked = link([scored.pairs])
+    texts, labels = linked.texts[0], scored.labels
+    rows_of = _rows_by_pair(texts, labels)
+    ways = _Ways(texts, labels, len(linked.component))
+    found = []
+    for place, (a, b) in enumerate(texts.tolist()):
+        others = rows_of.get((1 - labels[place], min(a, b), max(a, b)), [])
+        if others:
+            rows = _numbers(scored.pairs, others)
+            found.append(_suspect(scored, place, "conflict", f"labelled {1 - labels[place]} in {_told(rows)}", rows))
+        elif labels[place] == 0 and a == b:
+            found.append(_suspect(scored, place, "same_text", "the two texts are the same"))
+        elif labels[place] == 0 and linked.component[a] == linked.component[b]:
+            found.append(_chain(scored, place, ways.between(a, b), texts, rows_of))
+    return sorted(found, key=lambda suspect: suspect.row)
+
+
+def disputed(scored: ScoredPairs, model: "Siamese | None" = None) -> list[Suspect]:
+    """Labels to which the model gives a probability of at most 0.05, the least probable first.
+
+    Without a calibrator: positives that score below all but 1 % of the negatives, and negatives that score above all but 1 %
+    of the positives, the farthest beyond first; of fewer than 100 pairs of the other label no such share can be told, and
+    nothing is suspected. Ties stay in order of row.
+
+    Raises
+    ------
+    UnreadableInput
+        If the pairs have no labels.
+
+    Examples
+    --------
+    >>> labels = [1] + [0] * 100 + [1] * 99
+    >>> pairs = Pairs(["a"] * 200, ["b"] * 200, labels=labels)
+    >>> scored = ScoredPairs(pairs, np.linspace(0, 1, 200, dtype=np.float32), np.arange(200))
+    >>> [suspect.row for suspect in disputed(scored)]
+    [1]
+    """
+    labels = scored.labels
+    if model is not None and model.calibrator is not None:
+        chances = model.calibrated(scored.scores).astype(np.float64)
+        doubt = np.where(labels == 1, chances, 1 - chances)
+        places = np.flatnonzero(doubt <= SURE)
+        whys = {place: f"the model gives that label a probability of {doubt[place]:.3f}" for place in places.tolist()}
+    else:
+        doubt, whys = _beyond_the_others(scored.scores.astype(np.float64), labels)
+        places = np.array(sorted(whys), dtype=np.int64)
+    ranked = places[np.argsort(doubt[places], kind="stable")]
+    return [_suspect(scored, place, "model", whys[place]) for place in ranked.tolist()]
+
+
+def _beyond_the_others(
+    scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " n"], dict[int, str]]:
+    """How far each row lies beyond the tail of the other label, negative if it does, and why for those."""
+    low, high = -np.inf, np.inf
+    if (labels == 0).sum() * TAIL >= 1:
+        low = float(np.quantile(scores[labels == 0], TAIL))
+    if (labels == 1).sum() * TAIL >= 1:
+        high = float(np.quantile(scores[labels == 1], 1 - TAIL))
+    doubt = np.where(labels == 1, scores - low, high - scores)
+    n = f"{100 * (1 - TAIL):g}"
+    told = {1: f"{n} % of the pairs labelled 0 score higher", 0: f"{n} % of the pairs labelled 1 score lower"}
+    return doubt, {place: told[int(labels[place])] for place in np.flatnonzero(doubt < 0).tolist()}
+
+
+class _Ways:
+    """Shortest ways over positives; searches from a text once."""
+
+    def __init__(self, texts: Int[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"], n_texts: int) -> None:
+        self.graph = graph_of(texts[labels == 1], n_texts)
+        self.before: dict[int, np.ndarray] = {}
+
+    def between(self, start: int, end: int) -> list[int]:
+        from scipy.sparse.csgraph import breadth_first_order
+
+        if start not in self.before:
+            self.before = {
+                start: breadth_first_order(self.graph, start, directed=False)[1]
+            }  # one is held: they are long
+        way = [end]
+        while way[-1] != start:
+            way.append(int(self.before[start][way[-1]]))
+        return way[::-1]
+
+
+def _rows_by_pair(texts: Int[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"]) -> Mapping[Any, list[int]]:
+    rows: dict[Any, list[int]] = defaultdict(list)
+    for place, ((a, b), label) in enumerate(zip(texts.tolist(), labels.tolist(), strict=True)):
+        rows[label, min(a, b), max(a, b)].append(place)
+    return rows
+
+
+def _chain(
+    scored: ScoredPairs, place: int, way: list[int], texts: Int[np.ndarray, "n 2"], rows_of: Mapping[Any, list[int]]
+) -> Suspect:
+    """The suspect that a way of positives contradicts, with a row for each step of it."""
+    steps = [rows_of[1, min(step), max(step)][0] for step in pairwise(way)]
+    names = [scored.pairs.first[place]]
+    for step, text in zip(steps, way[1:], strict=True):
+        names.append(scored.pairs.first[step] if texts[step, 0] == text else scored.pairs.second[step])
+    rows = _numbers(scored.pairs, steps)
+    why = f"{' = '.join(names)} ({_told(rows)})"
+    return _suspect(scored, place, "chain", why, rows, tuple(names))
+
+
+def _suspect(
+    scored: ScoredPairs, place: int, kind: str, why: str, rows: tuple[int, ...] = (), chain: tuple[str, ...] = ()
+) -> Suspect:
+    pairs = scored.pairs
+    label, score = int(scored.labels[place]), float(scored.scores[place])
+    return Suspect(
+        kind, int(pairs.rows[place]), pairs.first[place], pairs.second[place], label, score, why, rows, chain
+    )
+
+
+def _numbers(pairs: Pairs, places: list[int]) -> tuple[int, ...]:
+    return tuple(int(pairs.rows[place]) for place in places)
+
+
+def _told(rows: tuple[int, ...]) -> str:
+    few = ", ".join(map(str, rows[:10])) + (", …" if len(rows) > 10 else "")  # noqa: PLR2004
+    return f"row{'s' if len(rows) > 1 else ''} {few}"
