@@ -173,3 +173,30 @@ def test_few_components_and_undefined_figures_have_no_bounds():
     assert np.isnan(interval(np.ones(9), np.arange(4)).low)
     assert np.isnan(interval(np.full(9, np.nan), np.arange(9))).all()
     assert np.isnan(resample({"x": np.sum}, np.zeros(0, dtype=int), n_draws=3)["x"]).all()
+
+
+@pytest.mark.parametrize("size", [1, 6])
+def test_intervals_hold_the_true_figure_about_as_often_as_they_say(size):
+    """Of 150 samples of 1,200 pairs, independent or six a component, whose true figures are known, 87 % and more."""
+    rng = np.random.default_rng(size)
+
+    def sample(n):
+        base = rng.random(n // size)
+        scores = np.repeat(base, size) + (size > 1) * rng.normal(0, 0.05, n)
+        labels = (np.repeat(rng.random(n // size), size) < scores).astype(int)
+        return labels, scores, np.repeat(np.arange(n // size), size)
+
+    figures = {
+        "average_precision": metrics.average_precision,
+        "precision": lambda labels, scores, weights: metrics.precision(labels, scores, 0.8, weights),
+    }
+    labels, scores, _ = sample(300_000)
+    truth = {name: of(labels, scores, np.ones(len(labels))) for name, of in figures.items()}
+    held = {name: [] for name in figures}
+    for _ in range(150):
+        labels, scores, components = sample(1_200)
+        drawn = resample({name: partial(of, labels, scores) for name, of in figures.items()}, components, n_draws=150)
+        for name, values in drawn.items():
+            told = interval(values, components)
+            held[name].append(told.low <= truth[name] <= told.high)
+    assert all(0.87 <= np.mean(of) <= 0.995 for of in held.values()), {name: np.mean(of) for name, of in held.items()}
