@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _STATIONS = {
+    "Audit": "textsiam.evaluation.audit",
     "Calibrator": "textsiam.scoring.calibration",
     "Clusters": "textsiam.matching.clustering",
     "Encoder": "textsiam.encoding.encoder",
@@ -42,6 +43,7 @@ _STATIONS = {
     "read_triplets": "textsiam.data.readers",
     "score_pairs": "textsiam.scoring.scored",
     "split": "textsiam.data.splitting",
+    "start_audit": "textsiam.evaluation.audit",
     "threshold_join": "textsiam.matching.exact",
     "top_k_join": "textsiam.matching.exact",
     "train": "textsiam.training.fine_tuning",
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from textsiam.data.triplets import Triplets
     from textsiam.encoding.encoder import Encoder
     from textsiam.encoding.shards import encode_to_parquet
+    from textsiam.evaluation.audit import Audit, start_audit
     from textsiam.evaluation.evaluation import Evaluation, evaluate
     from textsiam.matching.clustering import Clusters, cluster
     from textsiam.matching.duplicates import find_duplicates, find_repeats
@@ -72,6 +75,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOSSES",
+    "Audit",
     "Calibrator",
     "Clusters",
     "Encoder",
@@ -99,6 +103,7 @@ __all__ = [
     "read_triplets",
     "score_pairs",
     "split",
+    "start_audit",
     "threshold_join",
     "top_k_join",
     "train",

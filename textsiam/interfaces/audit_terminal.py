@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from textsiam.interfaces.terminal import say
 
 if TYPE_CHECKING:
@@ -83,8 +85,6 @@ def _typed() -> str | None:
         line = sys.stdin.readline()
         say(line.strip() or "")
         return line or None
-    import click
-
-    mark = click.getchar()
+    mark = typer.getchar()
     say(mark if mark.isprintable() else "")
     return None if mark in {"", "\x04"} else mark

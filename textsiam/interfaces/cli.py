@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from textsiam.interfaces.command_audit import audit
 from textsiam.interfaces.command_calibrate import calibrate
 from textsiam.interfaces.command_certify import certify
 from textsiam.interfaces.command_duplicates import duplicates
@@ -27,6 +28,7 @@ app.command()(calibrate)
 app.command()(certify)
 app.command()(evaluate)
 app.command()(explain)
+app.add_typer(audit, name="audit")
 
 
 @app.callback(invoke_without_command=True)

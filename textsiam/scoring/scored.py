@@ -36,6 +36,12 @@ class ScoredPairs:
         What the scores are, and the fingerprint of the encoder they come from.
     told
         What was done, as plain values: rows used and set aside, conflicts.
+
+    Examples
+    --------
+    >>> pairs = Pairs(["a", "a"], ["b", "c"], labels=[1, 0])
+    >>> len(ScoredPairs(pairs, np.array([0.9, 0.1], dtype=np.float32), np.array([0, 0])))
+    2
     """
 
     pairs: Pairs

@@ -1,0 +1,162 @@
+"""A join's matches as they come back from a pairs file, with the texts that they are about."""
+
+from array import array
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+
+from textsiam.data.readers import read_texts
+from textsiam.data.sources import open_source
+from textsiam.data.tables import Record, Table
+from textsiam.data.texts import Fault, SetAside, Texts, fault_of
+from textsiam.errors import UnreadableInput
+from textsiam.matching.matches import Matches
+
+N_TOLD = 5
+
+
+def read_matches(
+    source: Any, texts: Any = None, against: Any = None, reading: Mapping[str, Any] | None = None
+) -> tuple[Matches, SetAside]:
+    """The matches of a pairs file with their texts, and the rows that are no match.
+
+    Parameters
+    ----------
+    source
+        What `textsiam duplicates -o` wrote (csv, jsonl, parquet, …), or a data frame or mapping of its columns ``id_a``,
+        ``id_b``, ``score`` and, if it has it, ``probability``.
+    texts, against
+        What was searched and compared with, found by id. Default: the source's own columns ``text_a`` and ``text_b``.
+    reading
+        Parameters of `read_texts`: ``column``, ``id_column``, ``split``, ``format``, ``delimiter``, ``encoding``.
+
+    Raises
+    ------
+    UnreadableInput
+        If a column is missing, there is no match, no texts came, or an id is not among the texts.
+    OSError
+        If a file cannot be opened.
+
+    Examples
+    --------
+    >>> pairs = {"id_a": ["1"], "id_b": ["2"], "score": [0.9]}
+    >>> matches, set_aside = read_matches(pairs, ["How do I pay?", "How to pay?"])
+    >>> list(matches), len(set_aside)
+    ([Match(left=0, right=1, score=0.8999999761581421)], 0)
+    """
+    with closing(open_source(source)) as table:
+        columns = _columns(table, texts is not None)
+        sides = _Sides(table.name, texts, against, reading or {})
+        score, probability = array("f"), array("f")
+        faults = []
+        for record in table.records(columns):
+            fault, value = _score(record)
+            fault = fault or sides.add(record)
+            if fault:
+                faults.append(Fault(table.name, record.row, fault))
+                continue
+            score.append(value)
+            probability.append(_number(record.values.get("probability")))
+    sides.refuse_unknown()
+    if not len(score):
+        aside = f" ({SetAside(tuple(faults))})" if faults else ""
+        raise UnreadableInput(f"{table.name} holds no match{aside}. Join with a lower threshold, then audit that.")
+    chances = np.array(probability, dtype=np.float32)
+    scores = np.array(score, dtype=np.float32)
+    return sides.matches(scores, None if np.isnan(chances).any() else chances), SetAside(tuple(faults))
+
+
+def _columns(table: Table, has_texts: bool) -> list[str]:  # noqa: FBT001
+    if missing := [name for name in ("id_a", "id_b", "score") if name not in table.columns]:
+        raise UnreadableInput(
+            f"{table.name} is no pairs file: it has no column {', '.join(missing)}. It has: {', '.join(table.columns)}. Give "
+            "what `textsiam duplicates -o` wrote."
+        )
+    own = [] if has_texts else ["text_a", "text_b"]
+    if [name for name in own if name not in table.columns]:
+        raise UnreadableInput(
+            f"{table.name} holds ids and no texts, and labellers read texts. Give the file that was searched (--texts, texts=)."
+        )
+    return ["id_a", "id_b", "score", *own, *(["probability"] if "probability" in table.columns else [])]
+
+
+def _score(record: Record) -> tuple[str, float]:
+    """What is wrong with the row's score, and the score."""
+    if record.fault:
+        return record.fault, 0.0
+    value = _number(record.values.get("score"))
+    return ("" if np.isfinite(value) else f"score {record.values.get('score')!r} is no finite number"), value
+
+
+def _number(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return float("nan")
+
+
+class _Sides:
+    """The rows that matches name: by id among texts that were read, or as texts that the matches carry."""
+
+    def __init__(self, name: str, texts: Any, against: Any, reading: Mapping[str, Any]) -> None:
+        if against is not None and texts is None:
+            raise UnreadableInput(
+                f"{name} was compared with other texts, but no texts came. Give both (--texts, --against)."
+            )
+        self.name, self.left, self.right = name, array("q"), array("q")
+        self.texts: Texts | None = None if texts is None else read_texts(texts, **reading)
+        self.others: Texts | None = None if against is None else read_texts(against, **reading)
+        self.places = [_places(side) for side in (self.texts, self.others or self.texts)]
+        self.own: tuple[list[str], ...] = ([], [], [], [])  # id_a, id_b, text_a, text_b
+        self.unknown: list[str] = []
+
+    def add(self, record: Record) -> str:
+        """Why the row is no match, or ``""`` if it was added."""
+        ids = [str(record.values.get(name)) for name in ("id_a", "id_b")]
+        if self.texts is None:
+            values = [record.values.get(name) for name in ("text_a", "text_b")]
+            for name, value in zip(("text_a", "text_b"), values, strict=True):
+                if fault := fault_of(value):
+                    return f"{name} {fault}"
+            for column, told in zip(self.own, [*ids, *map(str, values)], strict=True):
+                column.append(told)
+            return ""
+        rows = [places.get(name, -1) for places, name in zip(self.places, ids, strict=True)]
+        self.unknown += [f"{name!r} (row {record.row})" for name, row in zip(ids, rows, strict=True) if row < 0]
+        self.left.append(rows[0])
+        self.right.append(rows[1])
+        return ""
+
+    def refuse_unknown(self) -> None:
+        """Do nothing if every id is known.
+
+        Raises
+        ------
+        UnreadableInput
+            If one is not.
+        """
+        if self.unknown:
+            raise UnreadableInput(
+                f"{self.name} names {len(self.unknown):,} ids that the texts do not hold: {', '.join(self.unknown[:N_TOLD])}. "
+                "Give the files that were searched, with the same --column and --id-column."
+            )
+
+    def matches(self, score: np.ndarray, probability: np.ndarray | None) -> Matches:
+        """All that was added."""
+        if self.texts is None:
+            id_a, id_b, text_a, text_b = self.own
+            rows = np.arange(len(id_a))
+            sides: dict[str, Any] = dict(left_ids=id_a, right_ids=id_b, left_texts=text_a, right_texts=text_b)
+            return Matches(rows, rows, score, len(rows), len(rows), probability, **sides)
+        left, right = (np.array(rows, dtype=np.int64) for rows in (self.left, self.right))
+        sides = dict(left_ids=self.texts.ids, left_texts=self.texts)
+        if self.others is None:
+            return Matches(left, right, score, len(self.texts), None, probability, **sides)
+        sides |= dict(right_ids=self.others.ids, right_texts=self.others)
+        return Matches(left, right, score, len(self.texts), len(self.others), probability, **sides)
+
+
+def _places(texts: Texts | None) -> dict[str, int]:
+    return {} if texts is None else {str(name): place for place, name in enumerate(texts.ids)}
