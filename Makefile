@@ -51,7 +51,7 @@ unit:
 	TEXTSIAM_WHEEL=1 OMP_NUM_THREADS=1 $(BIN)/python -P -m pytest tests -n 2 --dist loadfile
 
 doctest:
-	$(BIN)/python -P -m pytest --doctest-modules --pyargs textsiam -p no:cacheprovider -o testpaths= -q
+	OMP_NUM_THREADS=1 $(BIN)/python -P -m pytest --doctest-modules --pyargs textsiam -p no:cacheprovider -o testpaths= -q -n 2
 
 # Without extras, and even without a single dependency, the package can be imported and names its version.
 bare:

@@ -24,7 +24,7 @@ from textsiam.scoring.scored import ScoredPairs, score_pairs
 from textsiam.scoring.thresholds import REVIEW, decisions
 
 SEED, CONFIDENCE, LEVELS, REJECT = 0, 0.95, (0.95, 0.90, 0.85, 0.80), 0.95
-ON = "curated question pairs (Quora, 37 % duplicates)"
+ON = "curated Quora question pairs, one pair a component"
 
 
 def main() -> None:

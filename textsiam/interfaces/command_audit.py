@@ -43,7 +43,7 @@ def plan(
         if as_json:
             answer_json(made.to_json())
             return
-        shown = table("labels", "may be wrong", title=f"For a precision of {precision:g}, {confidence:.0%} confidence")
+        shown = table("labels", "may be wrong", title="Errors allowed")
         for n, n_wrong in made.errors:
             shown.add_row(f"{n:,}", f"{n_wrong:,}")
         print_table(shown)
@@ -271,7 +271,7 @@ def _show(result: "AuditResult") -> None:
             f"{band.n_labels:,}",
             f"{band.n_wrong:,}",
             *(
-                "{:.3f} [{:.3f}, {:.3f}]".format(*of)
+                "" if of.value != of.value else "{:.3f} [{:.3f}, {:.3f}]".format(*of)
                 for of in (band.precision, band.precision_above, band.recall_above)
             ),
         )
