@@ -10,7 +10,7 @@ from sklearn.metrics import brier_score_loss
 from textsiam.errors import UnreadableInput
 from textsiam.scoring.calibrating import CALIBRATIONS, fit_calibrator
 from textsiam.scoring.calibration import Calibrator
-from textsiam.scoring.intervals import binomial_interval, mean_interval
+from textsiam.scoring.intervals import binomial_interval, mean_interval, share_interval
 from textsiam.scoring.reliability import brier_score, calibration_error, reliability_curve
 
 
@@ -157,6 +157,29 @@ def test_the_interval_of_a_share_is_clopper_and_pearsons(hits, n):
 
     told = binomtest(hits, n).proportion_ci(0.95)
     np.testing.assert_allclose(binomial_interval(hits, n), (hits / n, told.low, told.high), atol=1e-9)
+
+
+def test_an_interval_of_a_share_is_neither_empty_nor_beyond_1():
+    """Six of six say little; near 0 it holds the true share as often as it says."""
+    assert share_interval(np.ones(6, dtype=bool)).low == pytest.approx(0.5407, abs=1e-4)
+    rng = np.random.default_rng(0)
+    held = [(told := share_interval(rng.random(40) < 0.05)).low <= 0.05 <= told.high for _ in range(500)]
+    assert np.mean(held) >= 0.93
+
+
+def test_a_giant_component_bounds_nothing():
+    """300 of 400 rows in one component: a figure, and no interval that would pretend to know."""
+    components = np.r_[np.zeros(300, dtype=int), np.arange(1, 101)]
+    values = np.random.default_rng(0).random(400)
+    assert np.isnan(mean_interval(values, components).low)
+    assert np.isnan(calibration_error(values, (values > 0.5).astype(int), components).low)
+
+
+def test_few_components_give_none_and_no_nan():
+    """What goes into JSON is None."""
+    scores, labels = logistic(40)
+    held_out = fit_calibrator(scores, labels, np.arange(40) % 4).evidence["held_out"]
+    assert held_out["calibration_error"][1:] == [None, None]
 
 
 def test_nothing_gives_nan():

@@ -227,7 +227,7 @@ def test_none_is_found_where_none_exists_and_why_is_said():
     """Too few labels; labels that tell nothing; a cut that more labels would certify."""
     few = certify_scores(*rising(20), level=0.95)
     assert (few.value, few.more_labels) == (None, 39)
-    assert "39 more are needed" in str(few)
+    assert "at least 39 more are needed" in str(few)
     rng = np.random.default_rng(0)
     noise = certify_scores(rng.random(400), (rng.random(400) < 0.5).astype(int), level=0.9)
     assert (noise.value, noise.more_labels) == (None, None)
@@ -236,7 +236,7 @@ def test_none_is_found_where_none_exists_and_why_is_said():
     near = certify_scores(scores, (scores != scores[-3]).astype(int), level=0.95)
     assert near.value is None
     assert near.more_labels > 0
-    assert "more draws would do" in str(near)
+    assert "more draws are needed if it is as good as it looks" in str(near)
     assert not near
 
 
@@ -264,13 +264,57 @@ def test_equal_scores_certify_all_or_nothing():
         ([0.1, 0.2], [0, 2], r"Labels are 0 or 1, but \[2\] came"),
         ([0.1, 0.2], [0, -1], r"Labels are 0 or 1"),
         ([0.1, 0.2], [0.5, 1.0], r"Labels are 0 or 1, but \[0.5\] came"),
-        ([0.1, 0.2, 0.3], [0, 1], "3 scores and 2 labels"),
+        ([0.1, 0.2, 0.3], [0, 1], r"got \(3,\) and \(2,\) scores and labels"),
     ],
 )
 def test_useless_labels_are_refused_with_the_reason(scores, labels, told):
     """One label only, NaN, labels outside {0, 1}, another length."""
     with pytest.raises(UnreadableInput, match=told):
         certify_scores(np.array(scores, dtype=float), np.array(labels))
+
+
+def test_columns_of_any_kind_are_taken():
+    """Unsigned and whole numbers, lists, a pandas Series whose labels are no positions: as the same floats in an array."""
+    import pandas as pd
+
+    scores, labels = rising(300)
+    whole = (100 * scores).astype(np.uint8)
+    told = certify_scores(whole.astype(float), labels, guarantee="reject_precision", level=0.7)
+    assert told.value is not None
+    shuffled = pd.Series(whole, index=np.random.default_rng(0).permutation(300))
+    for column in (whole, whole.tolist(), shuffled):
+        assert certify_scores(column, labels, guarantee="reject_precision", level=0.7) == told
+
+
+@pytest.mark.parametrize(("level", "n"), [(0.95, 250), (0.9, 130), (0.8, 65)])
+def test_one_sequence_takes_all_the_risk_where_two_would_be_the_same(level, n):
+    """Half of it would be given away."""
+    assert starts(n, level) == [(labels_without_error(level), 0.95)]
+
+
+def test_levels_very_near_1_are_answered_at_once():
+    """Without counting draws up one by one."""
+    assert certify_scores(*rising(500), level=1 - 1e-9).value is None
+
+
+@pytest.mark.parametrize("guarantee", ["precision", "reject_precision"])
+def test_precision_that_is_not_monotone_keeps_to_the_risk(guarantee):
+    """400 draws, ties too: loose cuts qualify and strict ones do not, or the other way round; the true precision is known."""
+    rng, broken = np.random.default_rng(11), 0
+    grid = np.linspace(0.005, 0.995, 100)
+    chance = np.where(
+        grid > 0.9, 0.78, np.where(grid > 0.5, 0.86, 0.4)
+    )  # at or above: .78 at the top, then up, then down
+    if guarantee == "reject_precision":
+        chance = 1 - chance[::-1]
+    for _ in range(400):
+        places = rng.integers(0, 100, 600)
+        labels = (rng.random(600) < chance[places]).astype(int)
+        value = certify_scores(grid[places], labels, guarantee=guarantee, level=0.8).value
+        if value is not None:
+            true = chance[grid >= value].mean() if guarantee == "precision" else 1 - chance[grid < value].mean()
+            broken += true < 0.8
+    assert broken / 400 <= 0.083
 
 
 def test_an_unknown_guarantee_is_refused():

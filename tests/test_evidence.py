@@ -4,6 +4,8 @@ import csv
 import itertools
 import json
 import logging
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -115,6 +117,63 @@ def test_none_exists_means_review(bare):
     assert none.threshold.evidence["review"] == 1
 
 
+def test_numpy_arguments_are_saved_like_pythons(tmp_path):
+    """Seeds and levels come from arrays; what is written is JSON that every reader takes. (Here types are checked: not there.)"""
+    code = f"""
+import json, numpy as np
+from pathlib import Path
+from textsiam import Siamese
+from textsiam.samples import PAIRS
+place = Path({str(tmp_path)!r})
+told = Siamese.load().calibrate(PAIRS, seed=np.int64(3))
+told = told.certify(PAIRS, precision=np.float32(0.75), seed=np.uint8(3), on=place)
+told.save(place / "model")
+def refuse(token):
+    raise AssertionError(token)
+json.loads((place / "model" / "textsiam.json").read_text(), parse_constant=refuse)
+assert Siamese.load(place / "model").threshold == told.threshold
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(seed=-1),
+        dict(seed=1.5),
+        dict(seed=True),
+        dict(precision=1.5),
+        dict(confidence=95.0),
+        dict(reject_precision=1.5),
+    ],
+)
+def test_what_cannot_be_certified_is_refused_before_the_slow_work(bare, wrong, monkeypatch):
+    """No pair is scored for a target that means nothing."""
+    monkeypatch.setattr(Siamese, "score", lambda *_, **__: pytest.fail("scored"))
+    with pytest.raises((ValueError, TypeError)):
+        bare.certify(pairs_of(), **wrong)
+
+
+def test_evidence_of_another_similarity_or_precision_is_refused_or_told(certified, scored, caplog):
+    """A calibrator reads scores of its similarity; pairs scored in bf16 prove nothing of fp32; loading in another dtype warns."""
+    with pytest.raises(EncoderMismatch, match="its calibrator reads scores of cosine"):
+        Siamese(certified.encoder, "dot", calibrator=certified.calibrator)
+    other = replace(scored, told={**scored.told, "precision_class": "bfloat16"})
+    with pytest.raises(EncoderMismatch, match="scored in bfloat16, but the model computes in float32"):
+        certified.certify(other)
+    with caplog.at_level(logging.WARNING, "textsiam"):
+        Siamese.load(dtype="bfloat16", device="cpu")
+    assert "the evidence was made in float32, this encoder computes in bfloat16" in caplog.text
+
+
+def test_the_pairs_that_chose_the_thresholds_are_known_again(certified, scored, caplog):
+    """In any order: they flatter what they chose."""
+    with caplog.at_level(logging.WARNING, "textsiam"):
+        certify_decisions(certified, scored.pairs.take(np.arange(len(scored))[::-1]), precision=0.5)
+    assert "the pairs that the thresholds were certified on" in caplog.text
+
+
 @pytest.mark.parametrize("kind", ["threshold", "reject_threshold", "calibrator"])
 def test_evidence_of_another_encoder_is_refused(certified, tiny_transformer, kind):
     """A cut of one encoder's scores says nothing of another's."""
@@ -160,6 +219,9 @@ def test_pairs_that_share_texts_with_training_are_set_aside(tiny_transformer, tm
     tuned = train(start, learnt, output=tmp_path / "one", **quick)
     again = train(tuned, pairs_of().take(mixed[:4]), output=tmp_path / "two", **quick)
     again.save(tmp_path / "three")
+    assert (
+        score_pairs(Siamese(tuned.encoder, "dot"), pairs).told["rows_seen_in_training"] == 120
+    )  # the folder still tells
     loaded = Siamese.load(tmp_path / "three", device="cpu")
     assert loaded.training_texts.holds(learnt.first).all()
     assert not loaded.training_texts.holds(kept.first).any()
@@ -248,15 +310,20 @@ def test_one_target_decides_what_is_accepted(bare, scored):
 def test_nothing_that_is_accepted_is_rejected(scored):
     """Where both cuts overlap the rejecting one gives way, to a cut that is certified too."""
     told = choose(scored, recall=0.9, reject_precision=0.5)
-    assert told.reject.value <= told.accept.value < told.reject_certificate.value
+    assert told.reject.value <= told.accept.value
+    assert (
+        told.accept.value < choose(scored, precision=0.5, reject_precision=0.5).reject_certificate.cuts_passed[-1].value
+    )
     assert told.reject.value in {cut.value for cut in told.reject_certificate.cuts_passed}
-    assert 0 <= told.review <= 1
+    below = scored.scores < told.reject.value  # its evidence is that of the cut it has, not of the looser one
+    assert told.reject.evidence["n_beyond"] == below.sum()
+    assert told.reject.evidence["n_right"] == (scored.labels[below] == 0).sum()
 
 
 def test_levels_are_each_what_it_would_be_alone(scored):
     """The table of targets, and the share that each leaves for review."""
     for row in at_levels(scored, (0.8, 0.9)):
-        alone = choose(scored, precision=row["precision"], reject_precision=row["precision"])
+        alone = choose(scored, precision=row["precision"])
         assert (row["accept"], row["review"]) == (alone.accept.value, alone.review)
 
 
@@ -282,6 +349,8 @@ def test_a_verifier_decides_what_is_left_for_review(certified):
     assert answers.tolist() == ["accept", "reject", "review", "review", "accept"]
     with pytest.raises(ValueError, match="gave 1 answers"):
         verified(np.full(2, "review"), ["a", "b"], ["c", "d"], lambda *_: [True])
+    with pytest.raises(ValueError, match="a single bool came"):
+        verified(np.full(1, "review"), ["a"], ["b"], lambda *_: True)
     with pytest.raises(ValueError, match=r"but 0\.7 came"):
         verified(np.full(1, "review"), ["a"], ["b"], lambda *_: [0.7])
 
@@ -298,10 +367,15 @@ def test_the_combined_decision_is_certified_on_other_pairs(certified):
     good = certify_decisions(certified, fresh, verifier=knows, precision=0.9, reject_precision=0.9)
     assert good
     assert good.review == 0
-    bad = certify_decisions(certified, fresh, verifier=lambda one, _: [True] * len(one), precision=0.99)
-    assert not bad or bad.accept.found.value > 0.99
+    bad = certify_decisions(certified, fresh, verifier=lambda one, _: [True] * len(one), precision=0.9)
     alone = certify_decisions(certified, fresh, precision=0.9)
+    if alone.review:
+        assert bad.accept.n_decided > good.accept.n_decided
+        assert bad.accept.found.value < good.accept.found.value
     assert alone.review >= good.review
+    assert "accept: precision ≥ 0.90 with 95 % confidence: certified" in str(good)
+    nothing = replace(certified, threshold=Threshold(5.0), reject_threshold=None)
+    assert "none of 240 independent draws is decided so" in str(certify_decisions(nothing, fresh))
     with pytest.raises(NotCalibrated, match="decides nothing"):
         certify_decisions(Siamese(certified.encoder), fresh)
 
@@ -329,7 +403,7 @@ def test_certify_exits_with_1_where_none_exists(tmp_path):
     assert done.exit_code == 1, done.output
     told = json.loads(done.stdout)["summary"]
     assert (told["threshold"]["value"], told["review"]) == (None, 1.0)
-    assert len(told["by_precision"]) == 6
+    assert [row["precision"] for row in told["by_precision"]] == [0.8, 0.85, 0.9, 0.95, 0.98, 0.99]
     assert Siamese.load(tmp_path / "model").threshold.value is None
     assert run("certify", file).exit_code == 1
 

@@ -1,4 +1,8 @@
-"""Which texts were seen before, as hashes: enough to find a text again, and nothing to read it from."""
+"""Which texts were seen before, as hashes: enough to find a text again, and nothing to read it from.
+
+Whoever guesses a text can check the guess, for the hashes have no secret: a model trained on texts whose presence alone is
+confidential should be published without its ``training_texts.hashes``.
+"""
 
 import hashlib
 from collections.abc import Iterable
@@ -8,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from textsiam.data.texts import normalise
-from textsiam.errors import BrokenModel
+from textsiam.errors import BrokenModel, UnreadableInput
 
 N_BYTES = 8
 
@@ -22,7 +26,7 @@ class TextHashes:
     Parameters
     ----------
     hashes
-        (n,) unsigned 64-bit numbers, strictly rising.
+        (n,) unsigned 64-bit numbers; kept in rising order, each once.
 
     Examples
     --------
@@ -33,10 +37,13 @@ class TextHashes:
 
     hashes: Shaped[np.ndarray, " n"] = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hashes", np.unique(self.hashes.astype(np.uint64)))
+
     @classmethod
     def of(cls, texts: Iterable[str]) -> "TextHashes":
         """The hashes of these texts; equal after `normalise` is equal."""
-        return cls(np.unique(_hashed(texts)))
+        return cls(_hashed(texts))
 
     def holds(self, texts: Iterable[str]) -> Bool[np.ndarray, " m"]:
         """For each text whether it, or one equal after `normalise`, is among them."""
@@ -72,5 +79,7 @@ class TextHashes:
 
 
 def _hashed(texts: Iterable[str]) -> Shaped[np.ndarray, " n"]:
+    if isinstance(texts, str):
+        raise UnreadableInput(f"A list of texts was expected, but one string came: {texts[:40]!r}. Put it in a list.")
     digests = [hashlib.blake2b(normalise(text).encode("utf-8"), digest_size=N_BYTES).digest() for text in texts]
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)

@@ -30,7 +30,8 @@ def _is_visible(text: str) -> bool:
     )
 
 
-def _is_missing(value: object) -> bool:
+def is_missing(value: object) -> bool:
+    """Whether a value is one of the marks for "nothing here": None, NaN, pandas' NA and NaT."""
     # pandas' own marks are told by name: comparing pd.NA raises, and importing pandas to ask it would be slow.
     is_nan = isinstance(value, (float, np.floating)) and bool(np.isnan(value))
     return value is None or is_nan or type(value).__name__ in {"NAType", "NaTType"}
@@ -70,7 +71,7 @@ def fault_of(value: object) -> str:
     ('', '', 'only whitespace', 'null', 'not text (int)')
     """
     if not isinstance(value, str):
-        return "null" if _is_missing(value) else f"not text ({type(value).__name__})"
+        return "null" if is_missing(value) else f"not text ({type(value).__name__})"
     if not value:
         return "empty"
     if not _is_visible(value) and not any("\ud800" <= mark <= "\udfff" for mark in value):

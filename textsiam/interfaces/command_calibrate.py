@@ -42,7 +42,10 @@ def calibrate(
 
     Without -o nothing is written: the evidence is shown.
     """
+    from textsiam.scoring.calibrating import check_method
+
     with answering():
+        check_method(method, seed)
         check_outputs(set_aside, inputs=[pairs], as_json=as_json)
         check_model_output(output)
         reading = dict(first=first, second=second, label=label, split=split, strict=strict)
@@ -71,7 +74,8 @@ def _show(calibrator: "Calibrator") -> None:
         shown.add_row(f"{one['probability']:.3f}", f"{value:.3f}{interval}", f"{one['n']:,}")
     print_table(shown)
     value, low, high = held_out["calibration_error"]
-    say(f"calibration error {value:.4f} [{low:.4f}, {high:.4f}]: so far is a probability from the truth on average")
+    bounds = "too few components to bound it" if high is None else f"between {low:.3f} and {high:.3f}, approximately"
+    say(f"calibration error, how far a probability is from the truth on average: {value:.3f}, {bounds}")
     briers = ", ".join(f"{name} {of[0]:.4f}" for name, of in held_out["brier"].items())
     say(f"method {calibrator.evidence['method']} (Brier score on held-out components: {briers})")
     say(

@@ -33,7 +33,12 @@ def certify(
     second: options.Second = None,
     label: options.Label = None,
     split: options.SplitName = None,
-    seed: options.Seed = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="Of the draw of one pair a component. Fix it beforehand: the best of several proves nothing."
+        ),
+    ] = 0,
     set_aside: options.SetAsideFile = None,
     strict: options.Strict = False,
     format: options.Format = None,  # noqa: A002  the option is --format
@@ -52,21 +57,22 @@ def certify(
 
     Exit code 0: certified. 1: no threshold exists; with -o the model then sends everything to review. 2: bad input.
     """
-    from textsiam.scoring.choosing import at_levels, choose
+    from textsiam.scoring.choosing import LEVELS, at_levels, check_targets, choose
 
     with answering():
+        asked: dict[str, Any] = dict(precision=precision, recall=recall, false_match_rate=false_match_rate)
+        how: dict[str, Any] = dict(reject_precision=reject_precision, confidence=confidence, seed=seed)
+        guarantee, level = check_targets(**asked, **how)
         check_outputs(set_aside, inputs=[pairs], as_json=as_json)
         check_model_output(output)
-        asked: dict[str, Any] = dict(precision=precision, recall=recall, false_match_rate=false_match_rate)
-        how: dict[str, Any] = dict(confidence=confidence, seed=seed)
         reading = dict(first=first, second=second, label=label, split=split, strict=strict)
         reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
         siamese = load_model(model, backend, device, dtype)
         scored = read_scored(siamese, pairs, reading, set_aside)
-        chosen = choose(scored, **asked, reject_precision=reject_precision or None, **how)
-        levels = at_levels(scored, **how)
+        chosen = choose(scored, **asked, **how)
+        levels = at_levels(scored, sorted({*LEVELS, level}), **how) if guarantee == "precision" else []
         if output:
-            siamese.certify(scored, **asked, reject_precision=reject_precision or None, **how).save(output)
+            siamese.certify(scored, **asked, **how).save(output)
         if as_json:
             told = {
                 "threshold": chosen.accept.to_json(),
@@ -84,29 +90,45 @@ def certify(
 
 
 def _show(chosen: "Chosen", levels: list[dict[str, Any]]) -> None:
-    shown = table(
-        "precision", "accept at", "found", "recall", "reject below", "review",
-        title="What each target would give, certified each by itself",
-    )  # fmt: skip
-    for row in levels:
-        has = row["accept"] is not None
-        shown.add_row(
-            f"{row['precision']:.2f}",
-            f"{row['accept']:.4f}" if has else "none exists",
-            "{:.3f} [{:.3f}, {:.3f}]".format(*row["found"]) if has else "",
-            "{:.3f} [{:.3f}, {:.3f}]".format(*row["recall"]) if has else "",
-            "none exists" if row["reject"] is None else f"{row['reject']:.4f}",
-            f"{row['review']:.1%}",
-        )
-    print_table(shown)
+    from textsiam.scoring.certificates import exact
+
+    if levels:
+        _show_levels(chosen, levels)
     evidence = chosen.accept.evidence
     say(
-        f"{evidence['n_labels']:,} labels, {evidence['n_components']:,} components: one pair drawn from each; "
-        "so is the precision meant that is certified"
+        f"{evidence['n_labels']:,} labels in {evidence['n_components']:,} components of pairs that share a text; what is "
+        "promised holds for one random pair a component"
     )
     say(f"accept: {chosen.accept_certificate}")
     if chosen.reject_certificate is not None:
         say(f"reject: {chosen.reject_certificate}")
-        if chosen.reject is not None and chosen.reject.value != chosen.reject_certificate.value:
-            say(f"reject below {chosen.reject.value} instead, for nothing that is accepted can be rejected")
-    say(f"review: {chosen.review:.1%} of pairs like these")
+    if chosen.accept.value is None:
+        say(
+            "review: everything, for nothing may be accepted"
+            + ("" if chosen.reject is None else "; nothing is rejected")
+        )
+    else:
+        reject = None if chosen.reject is None else chosen.reject.value
+        below = "" if reject is None else f", reject below {exact(reject)}"
+        say(f"accept at or above {exact(chosen.accept.value)}{below}, review {chosen.review:.1%} of pairs like these")
+
+
+def _show_levels(chosen: "Chosen", levels: list[dict[str, Any]]) -> None:
+    from textsiam.scoring.certificates import exact
+
+    shown = table(
+        "precision", "accept at", "found", "recall", "reject below", "review", title="What each target would give"
+    )
+    asked = chosen.accept_certificate.level
+    for row in levels:
+        has = row["accept"] is not None
+        shown.add_row(
+            f"{'asked → ' if row['precision'] == asked else ''}{row['precision']:g}",
+            exact(row["accept"]) if has else "none exists",
+            "{:.3f} [{:.3f}, {:.3f}]".format(*row["found"]) if has else "",
+            "{:.3f} [{:.3f}, {:.3f}]".format(*row["recall"]) if has else "",
+            exact(row["reject"]) if has and row["reject"] is not None else "",
+            f"{row['review']:.1%}",
+        )
+    print_table(shown)
+    say("each target is certified by itself; to choose one from this table costs confidence: name it beforehand")

@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 
+from textsiam.data.splitting import check_seed
 from textsiam.errors import UnreadableInput
 from textsiam.scoring.calibration import Calibrator
+from textsiam.scoring.certificates import plain
 from textsiam.scoring.certification import check_scores
 from textsiam.scoring.reliability import brier_score, calibration_error, reliability_curve, told_reliability
 
@@ -49,9 +51,9 @@ CALIBRATIONS: Mapping[str, Callable[[Any, Any], Knots]] = {
 
 
 def fit_calibrator(
-    scores: Shaped[np.ndarray, " n"],
-    labels: Shaped[np.ndarray, " m"],
-    components: Int[np.ndarray, " _"] | None = None,
+    scores: Any,
+    labels: Any,
+    components: Any = None,
     *,
     method: str = "auto",
     seed: int = 0,
@@ -92,10 +94,9 @@ def fit_calibrator(
     >>> abs(calibrator(np.array([0.2, 0.8])) - [0.2, 0.8]).max() < 0.1, calibrator.evidence["method"]
     (np.True_, 'isotonic')
     """
-    if method not in {*CALIBRATIONS, "auto"}:
-        raise ValueError(f"There is no calibration {method!r}. Use one of {', '.join(['auto', *CALIBRATIONS])}.")
-    labels, scores = check_scores(scores, labels, components), np.asarray(scores, dtype=np.float64)
-    groups = np.arange(len(labels)) if components is None else np.unique(components, return_inverse=True)[1]
+    check_method(method, seed)
+    scores, labels, numbered = check_scores(scores, labels, components)
+    scores, groups = scores.astype(np.float64), np.arange(len(labels)) if numbered is None else numbered
     _check(scores, labels, groups)
     names = list(CALIBRATIONS) if method == "auto" else [method]
     held_out = {name: _held_out(name, scores, labels, groups, seed) for name in names}
@@ -107,14 +108,27 @@ def fit_calibrator(
         "n_labels": len(labels),
         "n_components": int(groups.max()) + 1,
         "positive_share": round(float(labels.mean()), 4),
-        "seed": seed,
+        "seed": int(seed),
         "held_out": {
-            "brier": {name: [round(bound, 4) for bound in of] for name, of in briers.items()},
-            "calibration_error": [round(bound, 4) for bound in calibration_error(told, labels, groups)],
+            "brier": {name: plain(of) for name, of in briers.items()},
+            "calibration_error": plain(calibration_error(told, labels, groups)),
             "reliability": told_reliability(reliability_curve(told, labels, groups)),
         },
     }
     return Calibrator(*_rounded(*CALIBRATIONS[chosen](scores, labels)), evidence)
+
+
+def check_method(method: str, seed: int) -> None:
+    """Do nothing if there is such a method and such a seed.
+
+    Raises
+    ------
+    ValueError
+        If there is not.
+    """
+    if method not in {*CALIBRATIONS, "auto"}:
+        raise ValueError(f"There is no calibration {method!r}. Use one of {', '.join(['auto', *CALIBRATIONS])}.")
+    check_seed(seed)
 
 
 def _held_out(
@@ -160,7 +174,7 @@ def _check(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> None:
                 f"Calibrating needs at least {MIN_OF_A_LABEL} rows of each label, in two components or more, but of label "
                 f"{label} there are {n_rows:,} rows in {n_groups:,}. Label more pairs."
             )
-    if np.ptp(scores) == 0:
+    if np.ptp(scores) <= 10.0**-_DIGITS * max(1.0, float(np.abs(scores).max())):
         raise UnreadableInput(
             f"All {len(scores):,} scores are {scores[0]:.4f}: they tell no pair from another, so nothing can be fitted. "
             "Use another encoder, or look whether the texts are what they should be."

@@ -22,6 +22,8 @@ class Calibrator:
         What it was fitted on, as plain values.
     encoder
         The fingerprint of the encoder whose scores it reads; empty if it is anybody's.
+    similarity
+        The similarity whose scores it reads; empty if it is any.
 
     Raises
     ------
@@ -40,6 +42,7 @@ class Calibrator:
     probabilities: tuple[float, ...]
     evidence: Mapping[str, Any] = field(default_factory=dict)
     encoder: str = ""
+    similarity: str = ""
 
     def __post_init__(self) -> None:
         rising = len(self.scores) > 1 and bool(np.all(np.diff(self.scores) > 0))
@@ -61,11 +64,16 @@ class Calibrator:
             "probabilities": list(self.probabilities),
             "evidence": dict(self.evidence),
             "encoder": self.encoder,
+            "similarity": self.similarity,
         }
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> "Calibrator":
         """The calibrator that `to_json` told of."""
         return cls(
-            tuple(told["scores"]), tuple(told["probabilities"]), told.get("evidence", {}), told.get("encoder", "")
+            tuple(told["scores"]),
+            tuple(told["probabilities"]),
+            told.get("evidence", {}),
+            told.get("encoder", ""),
+            told.get("similarity", ""),
         )

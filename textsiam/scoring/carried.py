@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from textsiam.data.hashes import TextHashes
 from textsiam.encoding.encoder import Encoder
+from textsiam.encoding.folder import ModelFolder
 from textsiam.encoding.saving import TRAINING_TEXTS
 from textsiam.scoring.calibration import Calibrator
 from textsiam.scoring.canaries import canaries_of
@@ -27,14 +28,25 @@ def read_carried(encoder: Encoder) -> dict[str, Any]:
     folder = encoder.folder
     # The default's evidence is of cosines: a copy of it that compares otherwise has none.
     told = folder.carried or (_of_the_default(encoder) if folder.similarity == "cosine" else {})
-    hashes = folder.path / TRAINING_TEXTS
     return {
         "calibrator": Calibrator.from_json(told["calibrator"]) if told.get("calibrator") else None,
         "threshold": Threshold.from_json(told["threshold"]) if told.get("threshold") else None,
         "reject_threshold": Threshold.from_json(told["reject_threshold"]) if told.get("reject_threshold") else None,
         "training": told.get("training"),
-        "training_texts": TextHashes.from_bytes(hashes.read_bytes()) if folder.carried and hashes.is_file() else None,
+        "training_texts": read_training_texts(folder),
     }
+
+
+def read_training_texts(folder: ModelFolder) -> TextHashes | None:
+    """The hashes of the texts that the folder's encoder was trained on; None if it does not tell.
+
+    Raises
+    ------
+    BrokenModel
+        If they are damaged.
+    """
+    file = folder.path / TRAINING_TEXTS
+    return TextHashes.from_bytes(file.read_bytes()) if folder.carried and file.is_file() else None
 
 
 def carried_by(model: "Siamese") -> dict[str, Any]:

@@ -16,14 +16,16 @@ Deliberately left out: corrections for other odds elsewhere. A certificate holds
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from textsiam.data.splitting import check_seed
 from textsiam.errors import UnreadableInput
 from textsiam.scoring.certificates import Certificate, Cut
-from textsiam.scoring.intervals import Interval, binomial_interval
+from textsiam.scoring.intervals import binomial_interval
 from textsiam.scoring.planning import (
     check_levels,
     labels_needed,
@@ -38,14 +40,15 @@ STEP = 1.1  # each next cut tested has a tenth more draws
 
 
 def certify_scores(
-    scores: Shaped[np.ndarray, " n"],
-    labels: Shaped[np.ndarray, " m"],
-    components: Int[np.ndarray, " _"] | None = None,
+    scores: Any,
+    labels: Any,
+    components: Any = None,
     *,
     guarantee: str = "precision",
     level: float = 0.95,
     confidence: float = CONFIDENCE,
     seed: int = 0,
+    at_most: float | None = None,
 ) -> Certificate:
     """The loosest cut that these labelled scores certify, or none.
 
@@ -64,7 +67,9 @@ def certify_scores(
     level, confidence
         In (0, 1).
     seed
-        Of the draw of one pair a component.
+        Of the draw of one pair a component. Fix it beforehand: the best of several seeds is no certificate.
+    at_most
+        For ``reject_precision``: the cut may not lie above this score.
 
     Returns
     -------
@@ -76,7 +81,7 @@ def certify_scores(
     UnreadableInput
         If a score is not finite, a label is not 0 or 1, only one label is there, or the columns differ in length.
     ValueError
-        If the guarantee is unknown, or the level or confidence not in (0, 1).
+        If the guarantee is unknown, the level or confidence not in (0, 1), or the seed negative.
 
     Examples
     --------
@@ -90,9 +95,20 @@ def certify_scores(
     if guarantee not in GUARANTEES:
         raise ValueError(f"There is no guarantee {guarantee!r}. Use one of {', '.join(GUARANTEES)}.")
     check_levels(level, confidence)
-    labels = check_scores(scores, labels, components)
+    check_seed(seed)
+    scores, labels, components = check_scores(scores, labels, components)
     rows = draw(components, len(scores), seed)
-    return GUARANTEES[guarantee](scores, labels == 1, rows, level, confidence)
+    drawn = Drawn(scores[rows], labels[rows] == 1, float(level), float(confidence))
+    return GUARANTEES[guarantee](drawn, np.inf if at_most is None else at_most)
+
+
+class Drawn(NamedTuple):
+    """Independent labelled scores, one a component, and what they shall certify."""
+
+    scores: Shaped[np.ndarray, " m"]
+    positive: Shaped[np.ndarray, " m"]
+    level: float
+    confidence: float
 
 
 def draw(components: Int[np.ndarray, " n"] | None, n: int, seed: int) -> Int[np.ndarray, " m"]:
@@ -103,106 +119,113 @@ def draw(components: Int[np.ndarray, " n"] | None, n: int, seed: int) -> Int[np.
     >>> sorted(draw(np.array([0, 0, 1]), 3, seed=0).tolist())
     [0, 2]
     """
-    shuffled = np.random.default_rng(seed).permutation(n)
+    shuffled = np.random.default_rng(int(seed)).permutation(n)
     return shuffled if components is None else shuffled[np.unique(components[shuffled], return_index=True)[1]]
 
 
-def check_scores(
-    scores: Shaped[np.ndarray, " n"], labels: Shaped[np.ndarray, " m"], components: Int[np.ndarray, " _"] | None
-) -> Int[np.ndarray, " n"]:
-    """The labels as whole numbers, if something can be learnt from them.
+def check_scores(scores: Any, labels: Any, components: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """The columns as arrays, scores in the precision they came in or fp64, if something can be learnt from them.
 
     Raises
     ------
     UnreadableInput
         If not; the text says why.
     """
-    if len(scores) != len(labels) or (components is not None and len(components) != len(scores)):
+    columns = [np.asarray(column) for column in (scores, labels, *([] if components is None else [components]))]
+    if any(column.ndim != 1 for column in columns) or len({len(column) for column in columns}) > 1:
+        shapes = " and ".join(str(column.shape) for column in columns)
         raise UnreadableInput(
-            f"Each score needs its label, but got {len(scores)} scores and {len(labels)} labels"
-            f"{'' if components is None else f' and {len(components)} components'}. Align them row by row."
+            f"Each score needs its label, but got {shapes} scores and labels"
+            f"{'' if components is None else ' and components'}. Give aligned columns of one length."
         )
-    if len(wrong := np.flatnonzero(~np.isfinite(np.asarray(scores, dtype=np.float64)))):
+    scores, labels = columns[0], columns[1]
+    scores = scores if np.issubdtype(scores.dtype, np.floating) else scores.astype(np.float64)
+    if len(wrong := np.flatnonzero(~np.isfinite(scores))):
         raise UnreadableInput(
             f"{len(wrong):,} of {len(scores):,} scores are not finite (places {', '.join(map(str, wrong[:10]))}). "
             "Leave these rows out: a pair without a score says nothing of a threshold."
         )
-    if others := set(np.unique(labels).tolist()) - {0, 1}:
-        raise UnreadableInput(f"Labels are 0 or 1, but {sorted(others)[:5]} came too. Leave those rows out.")
+    if others := set(labels.tolist()) - {0, 1}:
+        raise UnreadableInput(f"Labels are 0 or 1, but {sorted(others, key=str)[:5]} came too. Leave those rows out.")
     if len(present := np.unique(labels)) < 2:  # noqa: PLR2004
         only = f"only {int(present[0])}" if len(present) else "none at all"
         raise UnreadableInput(
             f"Both labels are needed, 1 for pairs that mean the same and 0 for others, but {only} came "
             f"({len(labels):,} rows). Add pairs of the other label."
         )
-    return np.asarray(labels).astype(np.int64)
+    groups = None if components is None else np.unique(columns[2], return_inverse=True)[1]
+    return scores, labels.astype(np.int64), groups
 
 
-def _precision(
-    scores: np.ndarray, positive: np.ndarray, rows: np.ndarray, level: float, confidence: float
-) -> Certificate:
-    scores, right = scores[rows], positive[rows]
-    cuts = _sequences(scores, right, level, confidence)
-    passed = [cut for cut in cuts if cut.passed]
-    value = passed[-1].value if passed else None
-    beyond = scores >= (np.inf if value is None else value)
+def _precision(drawn: Drawn, _at_most: float = np.inf) -> Certificate:
+    cuts = _sequences(drawn)
+    return _at(drawn, cuts, max((cut for cut in cuts if cut.passed), key=lambda cut: cut.n, default=None))
+
+
+def _reject_precision(drawn: Drawn, at_most: float) -> Certificate:
+    """The precision of the mirrored scores; the cut is the next score above, because the rule to reject is "below"."""
+    mirrored = drawn._replace(scores=-drawn.scores, positive=~drawn.positive)
+    cuts = _sequences(mirrored)
+    allowed = [cut for cut in cuts if cut.passed and _above(-cut.value, drawn.scores.dtype) <= at_most]
+    told = _at(mirrored, cuts, max(allowed, key=lambda cut: cut.n, default=None))
+    value = None if told.value is None else _above(-told.value, drawn.scores.dtype)
+    turned = tuple(cut._replace(value=_above(-cut.value, drawn.scores.dtype)) for cut in cuts)
+    return replace(told, guarantee="reject_precision", value=value, cuts=turned)
+
+
+def _at(drawn: Drawn, cuts: list[Cut], chosen: Cut | None) -> Certificate:
+    """The certificate of the cut chosen among those that passed."""
+    beyond = drawn.scores >= (np.inf if chosen is None else chosen.value)
+    n_beyond, n_right = int(beyond.sum()), int((drawn.positive & beyond).sum())
     return Certificate(
         "precision",
-        level,
-        confidence,
-        value,
+        drawn.level,
+        drawn.confidence,
+        None if chosen is None else chosen.value,
         tuple(cuts),
-        len(rows),
-        binomial_interval(int(right[beyond].sum()), int(beyond.sum())),
-        binomial_interval(int((right & beyond).sum()), int(right.sum()) if passed else 0),
-        float(beyond.mean()),
-        0 if passed else _more(cuts, len(rows), level, confidence),
+        len(beyond),
+        n_beyond,
+        n_right,
+        binomial_interval(n_right, n_beyond),
+        binomial_interval(n_right, 0 if chosen is None else int(drawn.positive.sum())),
+        0 if chosen is not None else _more(cuts, drawn),
     )
 
 
-def _reject_precision(
-    scores: np.ndarray, positive: np.ndarray, rows: np.ndarray, level: float, confidence: float
-) -> Certificate:
-    """The precision of the mirrored scores; the cut is the next score above, because the rule to reject is "below"."""
-    told = _precision(-scores, ~positive, rows, level, confidence)
-    cuts = tuple(cut._replace(value=_above(-cut.value, scores.dtype)) for cut in told.cuts)
-    value = None if told.value is None else _above(-told.value, scores.dtype)
+def _recall(drawn: Drawn, _at_most: float = np.inf) -> Certificate:
+    of_label = np.sort(drawn.scores[drawn.positive])
+    n_missed = _most_missed(len(of_label), 1 - drawn.level, drawn.confidence)
+    return _of_order("recall", drawn, float(of_label[n_missed]) if n_missed >= 0 else None, drawn.level)
+
+
+def _false_match_rate(drawn: Drawn, _at_most: float = np.inf) -> Certificate:
+    of_label = np.sort(drawn.scores[~drawn.positive])[::-1]
+    n_above = _most_missed(len(of_label), drawn.level, drawn.confidence)
+    value = _above(float(of_label[n_above]), drawn.scores.dtype) if n_above >= 0 else None
+    return _of_order("false_match_rate", drawn, value, 1 - drawn.level)
+
+
+def _of_order(guarantee: str, drawn: Drawn, value: float | None, kept: float) -> Certificate:
+    """The certificate of an order statistic of one label; `kept` is the share of that label on the right side."""
+    beyond = drawn.scores >= (np.inf if value is None else value)
+    n_positive, n_right = int(drawn.positive.sum()), int((drawn.positive & beyond).sum())
+    recall = binomial_interval(n_right, 0 if value is None else n_positive)
+    n_of_label = n_positive if guarantee == "recall" else len(beyond) - n_positive
+    rate = binomial_interval(int(beyond.sum()) - n_right, 0 if value is None else len(beyond) - n_positive)
+    missing = max(0, labels_without_error(kept, drawn.confidence) - n_of_label)  # of that label
     return Certificate(
-        "reject_precision", level, confidence, value, cuts, told.n_draws, told.found, told.recall, told.share,
-        told.more_labels,
-    )  # fmt: skip
-
-
-def _recall(scores: np.ndarray, positive: np.ndarray, rows: np.ndarray, level: float, confidence: float) -> Certificate:
-    of_label = np.sort(scores[rows[positive[rows]]])
-    n, n_missed = len(of_label), _most_missed(len(of_label), 1 - level, confidence)
-    value = float(of_label[n_missed]) if n_missed >= 0 else None
-    found = binomial_interval(int((of_label >= value).sum()), n) if value is not None else binomial_interval(0, 0)
-    return _of_order("recall", level, confidence, value, found, scores[rows], n, found)
-
-
-def _false_match_rate(
-    scores: np.ndarray, positive: np.ndarray, rows: np.ndarray, level: float, confidence: float
-) -> Certificate:
-    of_label = np.sort(scores[rows[~positive[rows]]])[::-1]
-    n, n_above = len(of_label), _most_missed(len(of_label), level, confidence)
-    value = _above(float(of_label[n_above]), scores.dtype) if n_above >= 0 else None
-    found = binomial_interval(int((of_label >= value).sum()), n) if value is not None else binomial_interval(0, 0)
-    right = scores[rows][positive[rows]]
-    recall = binomial_interval(
-        0 if value is None else int((right >= value).sum()), len(right) if value is not None else 0
+        guarantee,
+        drawn.level,
+        drawn.confidence,
+        value,
+        (),
+        len(beyond),
+        int(beyond.sum()),
+        n_right,
+        recall if guarantee == "recall" else rate,
+        recall,
+        0 if value is not None else max(1, math.ceil(missing / max(n_of_label, 1) * len(beyond))),
     )
-    return _of_order("false_match_rate", level, confidence, value, found, scores[rows], n, recall)
-
-
-def _of_order(
-    guarantee: str, level: float, confidence: float, value: float | None, found: Interval, drawn: np.ndarray, n: int,
-    recall: Interval,
-) -> Certificate:  # fmt: skip
-    share = 0.0 if value is None else float((drawn >= value).mean())
-    missing = labels_without_error(level if guarantee == "recall" else 1 - level, confidence) - n
-    more = 0 if value is not None else max(1, missing)
-    return Certificate(guarantee, level, confidence, value, (), n, found, recall, share, more)
 
 
 def _most_missed(n: int, rate: float, confidence: float) -> int:
@@ -218,21 +241,21 @@ def _most_missed(n: int, rate: float, confidence: float) -> int:
     return int(np.searchsorted(tails, 1 - confidence + 1e-12, side="right")) - 1
 
 
-def _sequences(scores: np.ndarray, right: np.ndarray, level: float, confidence: float) -> list[Cut]:
+def _sequences(drawn: Drawn) -> list[Cut]:
     """Every cut tested, by `starts`: from strict to loose, up to and with the first of its sequence that fails.
 
     Ties come in together. The risks of the sequences add up to 1 - confidence, so every cut that passed in any is certified.
     """
-    order = np.argsort(-scores, kind="stable")
-    ordered, n_right = scores[order], np.cumsum(right[order])
+    order = np.argsort(-drawn.scores, kind="stable")
+    ordered, n_right = drawn.scores[order], np.cumsum(drawn.positive[order])
     cuts: dict[int, Cut] = {}
-    for start, own_confidence in starts(len(order), level, confidence):
+    for start, own_confidence in starts(len(order), drawn.level, drawn.confidence):
         n = start
         while n <= len(order):
             value = ordered[n - 1]
             n_at = int(np.searchsorted(-ordered, -value, side="right"))
             hits = int(n_right[n_at - 1])
-            passed = passes(hits, n_at, level, own_confidence)
+            passed = passes(hits, n_at, drawn.level, own_confidence)
             cuts[n_at] = Cut(float(value), n_at, hits, passed)
             if not passed:
                 break
@@ -240,23 +263,27 @@ def _sequences(scores: np.ndarray, right: np.ndarray, level: float, confidence: 
     return [cuts[n_at] for n_at in sorted(cuts)]
 
 
-def _more(cuts: list[Cut], n_draws: int, level: float, confidence: float) -> int | None:
-    """How many more draws the cut with the highest lower bound would need, if it is as good as it looks (Laplace's estimate)."""
+def _more(cuts: list[Cut], drawn: Drawn) -> int | None:
+    """How many more draws the cut with the highest lower bound would need, if it is as good as it looks (Laplace's estimate).
+
+    At least: one test at half the risk passes then nine times in ten, but the stricter cuts of its sequence must pass too.
+    """
+    n_draws = len(drawn.scores)
     if not cuts:
-        return max(1, labels_without_error(level, confidence) - n_draws)
-    nearest = max(cuts, key=lambda cut: lower_bound(cut.n_right, cut.n, confidence))
-    needed = labels_needed(level, (nearest.n_right + 1) / (nearest.n + 2), confidence)
+        return max(1, labels_without_error(drawn.level, drawn.confidence) - n_draws)
+    nearest = max(cuts, key=lambda cut: lower_bound(cut.n_right, cut.n, drawn.confidence))
+    shared = 1 - (1 - drawn.confidence) / 2
+    needed = labels_needed(drawn.level, (nearest.n_right + 1) / (nearest.n + 2), shared)
     return None if needed is None else max(1, math.ceil(needed / nearest.n * n_draws) - n_draws)
 
 
 def _above(value: float, dtype: Any) -> float:
     """The next number above it in the precision in which scores are compared."""
-    kind = dtype if np.issubdtype(dtype, np.floating) else np.float64
-    return float(np.nextafter(np.asarray(value, dtype=kind), np.asarray(np.inf, dtype=kind)))
+    return float(np.nextafter(np.asarray(value, dtype=dtype), np.asarray(np.inf, dtype=dtype)))
 
 
-# From all scores, which are positive, the rows drawn, level and confidence to a certificate.
-GUARANTEES: Mapping[str, Callable[[np.ndarray, np.ndarray, np.ndarray, float, float], Certificate]] = {
+# From the draws, and the score that a cut to reject may not exceed, to a certificate.
+GUARANTEES: Mapping[str, Callable[[Drawn, float], Certificate]] = {
     "precision": _precision,
     "recall": _recall,
     "false_match_rate": _false_match_rate,

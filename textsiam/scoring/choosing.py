@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from textsiam.data.splitting import check_seed
 from textsiam.scoring.certificates import Certificate, plain
 from textsiam.scoring.certification import CONFIDENCE, certify_scores, draw
 from textsiam.scoring.planning import check_levels
@@ -43,7 +44,7 @@ def choose(
     precision, recall, false_match_rate
         What the threshold to accept at must keep: one of them. Default: a precision of .95.
     reject_precision
-        What the threshold to reject below must keep; None: nothing is rejected.
+        What the threshold to reject below must keep; None or 0: nothing is rejected.
 
     Raises
     ------
@@ -52,35 +53,61 @@ def choose(
     ValueError
         If two targets to accept by came, or a level or the confidence is not in (0, 1).
     """
-    guarantee, level = _target(precision, recall, false_match_rate)
-    check_levels(level, confidence, *([] if reject_precision is None else [reject_precision]))
-    how: dict[str, Any] = dict(confidence=confidence, seed=seed)
+    guarantee, level = check_targets(precision, recall, false_match_rate, reject_precision, confidence, seed)
+    how: dict[str, Any] = dict(confidence=float(confidence), seed=int(seed))
     columns = (scored.scores, scored.labels, scored.components)
     accepted = certify_scores(*columns, guarantee=guarantee, level=level, **how)
     rejected = None
-    if reject_precision is not None:
-        rejected = certify_scores(*columns, guarantee="reject_precision", level=reject_precision, **how)
-    cut = None if rejected is None else _at_most(rejected, accepted.value)
+    if reject_precision:
+        how |= dict(level=float(reject_precision), at_most=accepted.value)
+        rejected = certify_scores(*columns, guarantee="reject_precision", **how)
     of = (scored.similarity, scored.encoder)
     accept = Threshold(accepted.value, of[0], accepted.promise, encoder=of[1])
-    reject = None if rejected is None else Threshold(cut, of[0], rejected.promise, encoder=of[1])
-    drawn = scored.scores[draw(scored.components, len(scored), seed)]
+    reject = None if rejected is None else Threshold(rejected.value, of[0], rejected.promise, encoder=of[1])
+    drawn = scored.scores[draw(scored.components, len(scored), int(seed))]
     review = float((decisions(drawn, accept, reject) == REVIEW).mean())
-    told = _told(scored, seed) | {"review": round(review, 4)}
+    told = _told(scored, int(seed)) | {"review": round(review, 4)}
     if reject is not None and rejected is not None:
         reject = replace(reject, evidence=told | rejected.to_json())
     return Chosen(replace(accept, evidence=told | accepted.to_json()), reject, accepted, rejected, review)
 
 
-def at_levels(scored: ScoredPairs, levels: Iterable[float] = LEVELS, **how: Any) -> list[dict[str, Any]]:
-    """For each precision that could be asked for: what is accepted, found, rejected at the same level, and left for review.
+def check_targets(
+    precision: float | None,
+    recall: float | None,
+    false_match_rate: float | None,
+    reject_precision: float | None,
+    confidence: float,
+    seed: int,
+) -> tuple[str, float]:
+    """The guarantee asked for and its level; refuses, before the slow work, what cannot be certified.
+
+    Raises
+    ------
+    ValueError
+        If two targets to accept by came, a level or the confidence is not in (0, 1), or the seed is negative.
+    """
+    asked = {"precision": precision, "recall": recall, "false_match_rate": false_match_rate}
+    given = {name: level for name, level in asked.items() if level is not None}
+    if len(given) > 1:
+        raise ValueError(f"One target decides what is accepted, but {' and '.join(given)} came. Give one of them.")
+    name, level = next(iter(given.items()), ("precision", 0.95))
+    check_levels(level, confidence, *([reject_precision] if reject_precision else []))
+    check_seed(seed)
+    return name, float(level)
+
+
+def at_levels(
+    scored: ScoredPairs, levels: Iterable[float] = LEVELS, *, reject_precision: float | None = 0.95, **how: Any
+) -> list[dict[str, Any]]:
+    """For each precision that could be asked for: what is accepted, found, rejected, and left for review.
 
     Each row is certified by itself. To look at several and then choose one costs confidence: name the target first.
 
     Parameters
     ----------
-    how
-        ``confidence`` and ``seed`` of `choose`.
+    reject_precision, how
+        As in `choose`: ``confidence`` and ``seed``.
 
     Returns
     -------
@@ -89,7 +116,7 @@ def at_levels(scored: ScoredPairs, levels: Iterable[float] = LEVELS, **how: Any)
     """
     rows = []
     for level in levels:
-        found = choose(scored, precision=level, reject_precision=level, **how)
+        found = choose(scored, precision=level, reject_precision=reject_precision, **how)
         rows.append(
             {
                 "precision": level,
@@ -101,21 +128,6 @@ def at_levels(scored: ScoredPairs, levels: Iterable[float] = LEVELS, **how: Any)
             }
         )
     return rows
-
-
-def _target(precision: float | None, recall: float | None, false_match_rate: float | None) -> tuple[str, float]:
-    asked = {"precision": precision, "recall": recall, "false_match_rate": false_match_rate}
-    given = {name: level for name, level in asked.items() if level is not None}
-    if len(given) > 1:
-        raise ValueError(f"One target decides what is accepted, but {' and '.join(given)} came. Give one of them.")
-    return next(iter(given.items()), ("precision", 0.95))
-
-
-def _at_most(rejected: Certificate, accept: float | None) -> float | None:
-    """The loosest cut to reject below that is certified and does not lie above the cut to accept at."""
-    if accept is None:
-        return rejected.value
-    return max((cut.value for cut in rejected.cuts_passed if cut.value <= accept), default=None)
 
 
 def _told(scored: ScoredPairs, seed: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 MIN_COMPONENTS = 5
 
@@ -86,7 +86,7 @@ def bootstrap(
     return Interval(float(value), float(low), float(high))
 
 
-def binomial_interval(n_hits: int, n: int, confidence: float = 0.95) -> Interval:
+def binomial_interval(n_hits: float, n: float, confidence: float = 0.95) -> Interval:
     """The share of hits with its exact two-sided interval (Clopper & Pearson 1934); all NaN for no trials.
 
     Examples
@@ -109,7 +109,8 @@ def mean_interval(
 ) -> Interval:
     """The mean of all rows with a normal interval that takes rows of one component as dependent (Liang & Zeger 1986).
 
-    All NaN for no rows; bounds NaN with fewer than 5 components.
+    All NaN for no rows; bounds NaN with fewer than 5 components, or where a few hold so many of the rows that they count for
+    fewer than 5 (n² / Σ nᵢ²).
 
     Examples
     --------
@@ -123,8 +124,44 @@ def mean_interval(
     mean = float(values.mean())
     groups = np.arange(len(values)) if components is None else np.unique(components, return_inverse=True)[1]
     sums = np.bincount(groups, weights=values - mean)
-    if len(sums) < MIN_COMPONENTS:
+    if n_effective(groups) < MIN_COMPONENTS:
         return Interval(mean, float("nan"), float("nan"))
     spread = float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)) / len(values))
     half = float(ndtri((1 + confidence) / 2)) * spread
     return Interval(mean, mean - half, mean + half)
+
+
+def share_interval(
+    hits: Bool[np.ndarray, " n"], components: Int[np.ndarray, " n"] | None = None, confidence: float = 0.95
+) -> Interval:
+    """The share of hits with an interval for dependent rows: Clopper & Pearson's at the effective number of rows.
+
+    Korn & Graubard 1998: as many independent rows as have the variance that components give. Where all or none hit, or no
+    component has two rows, the number of components. As `mean_interval` for few components; bounds always in [0, 1].
+
+    Examples
+    --------
+    >>> print(share_interval(np.ones(6, dtype=bool)))
+    1.0000 [0.5407, 1.0000]
+    """
+    from scipy.special import ndtri
+
+    told = mean_interval(hits.astype(np.float64), components, confidence)
+    if not np.isfinite(told.low):
+        return told
+    n_groups = len(hits) if components is None else len(np.unique(components))
+    spread = ((told.high - told.low) / 2 / float(ndtri((1 + confidence) / 2))) ** 2
+    n = min(len(hits), told.value * (1 - told.value) / spread) if spread else n_groups
+    return binomial_interval(told.value * n, n, confidence)._replace(value=told.value)
+
+
+def n_effective(groups: Int[np.ndarray, " n"]) -> float:
+    """For how many components of equal size these count: n² / Σ nᵢ².
+
+    Examples
+    --------
+    >>> n_effective(np.array([0, 0, 1, 1])), round(n_effective(np.array([0, 0, 0, 1])), 2)
+    (2.0, 1.6)
+    """
+    sizes = np.bincount(groups).astype(np.float64)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())

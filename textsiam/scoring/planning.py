@@ -127,12 +127,14 @@ def starts(n: int, level: float, confidence: float = 0.95) -> list[tuple[int, fl
     ([(59, 0.95)], [(72, 0.975), (250, 0.975)], [(110, 0.975), (613, 0.975)])
     """
     shared = 1 - (1 - confidence) / 2
-    plenty = n // fewest_draws(level, shared, n_wrong=1)
-    if plenty < 2:  # noqa: PLR2004
-        return [(labels_without_error(level, confidence), confidence)]
-    strict = fewest_draws(level, shared, n_wrong=int(plenty >= PLENTY))
-    most = _enough(level, shared) or n
-    return [(strict, shared), (max(strict, min(most, n // 4)), shared)]
+    alone = [(labels_without_error(level, confidence), confidence)]
+    if n < 2 * labels_without_error(level, shared):
+        return alone
+    strict = fewest_draws(level, shared, n_wrong=1)
+    if n < PLENTY * strict:
+        strict = labels_without_error(level, shared)
+    other = min(_enough(level, shared) or n, n // 4)
+    return [(strict, shared), (other, shared)] if other > strict else alone
 
 
 @lru_cache(maxsize=256)

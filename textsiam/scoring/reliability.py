@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from textsiam.scoring.intervals import MIN_COMPONENTS, Interval, mean_interval
+from textsiam.scoring.intervals import MIN_COMPONENTS, Interval, mean_interval, n_effective, share_interval
 
 N_BINS = 10
 _N_DRAWS = 1_000
@@ -53,7 +53,7 @@ def reliability_curve(
     return [
         ReliabilityBin(
             float(probabilities[rows].mean()),
-            _bounded(mean_interval(labels[rows].astype(float), None if components is None else components[rows])),
+            share_interval(labels[rows] == 1, None if components is None else components[rows]),
             len(rows),
         )
         for rows in _equal_mass(probabilities, n_bins)
@@ -73,7 +73,8 @@ def calibration_error(
     stands that is too large, for a bin of a perfect model shows a gap too, by chance. So the part that chance explains is
     subtracted (as Kumar, Liang & Ma 2019 do): for each bin the excess of E|γ + σZ| over γ. σ² is the variance of the bin's gap,
     rows of one component taken as dependent; γ is the gap, shrunk by the share of all squared gaps that chance does not explain.
-    The interval is normal, its width from repeating all this on gaps drawn around the shrunk ones.
+    The interval is normal, its width from repeating all this on gaps drawn around the shrunk ones: an approximation that held the
+    true error in 79 to 99 % of simulated samples, least often where it is small beside what chance shows.
 
     Returns
     -------
@@ -100,7 +101,7 @@ def calibration_error(
     gaps = np.array([abs(residuals[rows].mean()) for rows in bins])
     sigmas = np.maximum([_deviation(residuals[rows], groups[rows]) for rows in bins], 1e-12)
     value = max(0.0, float(_debiased(gaps[None], sigmas, weights)[0]))
-    if groups.max() + 1 < MIN_COMPONENTS:
+    if n_effective(groups) < MIN_COMPONENTS:
         return Interval(value, float("nan"), float("nan"))
     draws = np.random.default_rng(0).standard_normal((_N_DRAWS, len(bins)))
     around = np.abs(_shrunk(gaps[None], sigmas, weights) + sigmas * draws)
@@ -153,7 +154,3 @@ def _equal_mass(values: Float[np.ndarray, " n"], n_bins: int) -> list[Int[np.nda
     bins = np.minimum((middle * n_bins).astype(np.int64), n_bins - 1)[places]
     assert len(distinct)  # noqa: S101  callers have rows
     return [rows for k in range(n_bins) if len(rows := np.flatnonzero(bins == k))]
-
-
-def _bounded(told: Interval) -> Interval:
-    return Interval(told.value, *(float(np.clip(bound, 0, 1)) for bound in (told.low, told.high)))

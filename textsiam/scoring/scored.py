@@ -1,5 +1,6 @@
 """Labelled pairs with their scores, and which of them depend on each other: what calibrating, certifying and evaluating eat."""
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,8 +12,10 @@ from jaxtyping import Float, Int
 from textsiam.data.linking import dependence, link
 from textsiam.data.pairs import Pairs
 from textsiam.data.readers import read_pairs
+from textsiam.data.texts import normalise
 from textsiam.encoding.encoder import Progress
 from textsiam.errors import EncoderMismatch, UnreadableInput
+from textsiam.scoring.carried import read_training_texts
 
 if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
@@ -51,6 +54,13 @@ class ScoredPairs:
     encoder: str = ""
     told: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not len(self.pairs) == len(self.scores) == len(self.components):
+            raise UnreadableInput(
+                f"Each pair needs a score and a component, but got {len(self.pairs)} pairs, {len(self.scores)} scores and "
+                f"{len(self.components)} components. Align them row by row."
+            )
+
     def __len__(self) -> int:
         return len(self.scores)
 
@@ -76,8 +86,9 @@ def score_pairs(
 ) -> ScoredPairs:
     """Anything that `read_pairs` reads, scored; rows that would spoil the evidence are set aside and said.
 
-    Set aside are pairs with a text (or one equal after `textsiam.data.texts.normalise`) that the model was trained on: their
-    scores flatter. Repeats of a pair with another label stay, for a random draw may meet either; they are counted and logged.
+    Set aside are pairs with a text that the model was trained on, or one equal after `textsiam.data.texts.normalise` (not one
+    that resembles it): their scores flatter.
+    Repeats of a pair with another label stay, for a random draw may meet either; they are counted and logged.
 
     Parameters
     ----------
@@ -96,7 +107,7 @@ def score_pairs(
     >>> len(scored), scored.components
     (2, array([0, 0]))
     """
-    name = on or _name_of(pairs)
+    name = str(on) if on is not None else _name_of(pairs)
     pairs = pairs if isinstance(pairs, Pairs) else read_pairs(pairs)
     n_read, faults = len(pairs) + len(pairs.set_aside), len(pairs.set_aside)
     pairs, n_seen = _without_seen(model, pairs)
@@ -119,6 +130,7 @@ def score_pairs(
         "rows_seen_in_training": n_seen,
         "conflicting_rows": n_conflicting,
         "precision_class": model.encoder.precision,
+        "pairs": _digest(pairs),
     }
     return ScoredPairs(pairs, scores, dependence(texts), model.similarity, model.encoder.fingerprint, told)
 
@@ -140,7 +152,12 @@ def scored_by(model: "Siamese", pairs: Any, *, on: str | None = None, progress: 
             f"These pairs hold {pairs.similarity} scores of the encoder {pairs.encoder[:12]}…, but the model compares by "
             f"{model.similarity} with {model.encoder.fingerprint[:12]}…. Score them with this model."
         )
-    return pairs if on is None else replace(pairs, told={**pairs.told, "on": on})
+    if (precision := pairs.told.get("precision_class", model.encoder.precision)) != model.encoder.precision:
+        raise EncoderMismatch(
+            f"These pairs were scored in {precision}, but the model computes in {model.encoder.precision}. "
+            "Score them with this model, or load it with that dtype."
+        )
+    return pairs if on is None else replace(pairs, told={**pairs.told, "on": str(on)})
 
 
 def _name_of(source: Any) -> str | None:
@@ -151,7 +168,7 @@ def _name_of(source: Any) -> str | None:
 
 
 def _without_seen(model: "Siamese", pairs: Pairs) -> tuple[Pairs, int]:
-    seen = model.training_texts
+    seen = model.training_texts or read_training_texts(model.encoder.folder)
     if seen is None or not len(seen) or not len(pairs):
         return pairs, 0
     is_seen = seen.holds(pairs.first) | seen.holds(pairs.second)
@@ -166,6 +183,12 @@ def _without_seen(model: "Siamese", pairs: Pairs) -> tuple[Pairs, int]:
         )
     logger.warning("%d pairs hold a text that the model was trained on and are set aside: rows %s", len(rows), few)
     return pairs.take(np.flatnonzero(~is_seen)), len(rows)
+
+
+def _digest(pairs: Pairs) -> str:
+    """The same for the same pairs in any order and either direction."""
+    told = ("\0".join(sorted((normalise(a), normalise(b)))) for a, b in zip(pairs.first, pairs.second, strict=True))
+    return hashlib.sha256("\n".join(sorted(told)).encode()).hexdigest()[:16]
 
 
 def _say_conflicts(pairs: Pairs, texts: Int[np.ndarray, "n 2"]) -> int:

@@ -78,6 +78,11 @@ class Siamese:
                     f"The model compares by {self.similarity}, but its threshold {threshold} cuts scores of "
                     f"{threshold.similarity}. Certify one for {self.similarity}, or use {threshold.similarity}."
                 )
+        if self.calibrator is not None and self.calibrator.similarity not in ("", self.similarity):
+            raise EncoderMismatch(
+                f"The model compares by {self.similarity}, but its calibrator reads scores of {self.calibrator.similarity}. "
+                f"Calibrate it for {self.similarity}, or use {self.calibrator.similarity}."
+            )
         for name in ("calibrator", "threshold", "reject_threshold"):
             of = getattr(self, name)
             if of is not None and of.encoder and of.encoder != self.encoder.fingerprint:
@@ -127,6 +132,7 @@ class Siamese:
         model = cls(encoder, folder.similarity, **read_carried(encoder))
         if canaries := folder.carried.get("canaries"):
             check_canaries(encoder, canaries)
+        _say_other_precision(model)
         return model
 
     def encode(
@@ -295,13 +301,15 @@ class Siamese:
         >>> model.calibrator.evidence["method"] in {"isotonic", "sigmoid", "temperature"}
         True
         """
-        from textsiam.scoring.calibrating import fit_calibrator
+        from textsiam.scoring.calibrating import check_method, fit_calibrator
         from textsiam.scoring.scored import scored_by
 
+        check_method(method, seed)
         scored = scored_by(self, pairs, on=on)
         fitted = fit_calibrator(scored.scores, scored.labels, scored.components, method=method, seed=seed)
         evidence = {**scored.told, **fitted.evidence}
-        return replace(self, calibrator=replace(fitted, evidence=evidence, encoder=self.encoder.fingerprint))
+        fitted = replace(fitted, evidence=evidence, encoder=self.encoder.fingerprint, similarity=self.similarity)
+        return replace(self, calibrator=fitted)
 
     def certify(
         self,
@@ -326,11 +334,11 @@ class Siamese:
             What accepting shall keep, one of them: at least so many of the accepted pairs are duplicates; at least so many
             of the duplicates are accepted; at most so many of the others are. Default: a precision of .95.
         reject_precision
-            At least so many of the rejected pairs are no duplicates; None: nothing is rejected.
+            At least so many of the rejected pairs are no duplicates; None or 0: nothing is rejected.
         confidence
             The probability, over samples of pairs, that a threshold keeps its promise; each of the two has its own.
         seed
-            Of the draw of one pair a component.
+            Of the draw of one pair a component. Fix it, like the target, beforehand: the best of several is no certificate.
         on
             What the data is called in the evidence. Default: the source's name, or its size.
 
@@ -357,9 +365,10 @@ class Siamese:
         >>> print(model.threshold.guarantee)
         precision ≥ 0.80 with 95 % confidence
         """
-        from textsiam.scoring.choosing import choose
+        from textsiam.scoring.choosing import check_targets, choose
         from textsiam.scoring.scored import scored_by
 
+        check_targets(precision, recall, false_match_rate, reject_precision, confidence, seed)
         chosen = choose(
             scored_by(self, pairs, on=on),
             precision=precision,
@@ -449,3 +458,16 @@ class Siamese:
         from textsiam.scoring.hub import push
 
         return push(lambda target: self._save(target, name), name, private=private, token=token)
+
+
+def _say_other_precision(model: Siamese) -> None:
+    made = {
+        of.evidence.get("precision_class") for of in (model.calibrator, model.threshold, model.reject_threshold) if of
+    }
+    if others := made - {None, model.encoder.precision}:
+        logger.warning(
+            "the evidence was made in %s, this encoder computes in %s: scores move by less than 0.01, so pairs that near a "
+            "threshold may be decided otherwise",
+            " and ".join(sorted(map(str, others))),
+            model.encoder.precision,
+        )

@@ -40,8 +40,11 @@ class Threshold:
     encoder: str = ""
 
     def __post_init__(self) -> None:
-        if self.value is not None and not np.isfinite(self.value):
-            raise ValueError(f"A threshold is a finite score or None, but got {self.value}. Give a number.")
+        if self.value is None:
+            return
+        if isinstance(self.value, str | bool) or not np.isfinite(self.value):
+            raise ValueError(f"A threshold is a finite score or None, but got {self.value!r}. Give a number.")
+        object.__setattr__(self, "value", float(self.value))
 
     def __str__(self) -> str:
         value = "none exists" if self.value is None else f"{self.value:.4f}"

@@ -1,38 +1,88 @@
 """A second judge for the pairs left for review, and the certificate of the decision that both make together."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
 
-from textsiam.data.texts import fault_of
+from textsiam.data.splitting import check_seed
+from textsiam.data.texts import fault_of, is_missing
 from textsiam.errors import NotCalibrated
-from textsiam.scoring.certificates import Certificate, Cut
+from textsiam.scoring.certificates import promised, told
 from textsiam.scoring.certification import CONFIDENCE, check_scores, draw
-from textsiam.scoring.intervals import binomial_interval
-from textsiam.scoring.planning import check_levels, labels_needed, passes
-from textsiam.scoring.scored import scored_by
+from textsiam.scoring.intervals import Interval, binomial_interval
+from textsiam.scoring.planning import check_levels, lower_bound, passes
+from textsiam.scoring.scored import ScoredPairs, scored_by
 from textsiam.scoring.thresholds import ACCEPT, REJECT, REVIEW, decisions
 
 if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
+
+logger = logging.getLogger("textsiam")
 
 # (first texts, second texts) → True (the same), False (not) or None (cannot tell) for each pair: a rule, a cross-encoder
 # with a cut, an LLM, a form that a person fills in.
 Verifier = Callable[[list[str], list[str]], Any]
 
 
+class Kept(NamedTuple):
+    """Whether what is decided now keeps a promise: one exact binomial test of a rule that nothing here has chosen.
+
+    Parameters
+    ----------
+    guarantee, level, confidence
+        As of a `textsiam.scoring.certificates.Certificate`.
+    is_kept
+        Whether the promise is certified.
+    n_draws, n_decided, n_right
+        Independent draws; how many of them are decided so; how many of these rightly.
+    found
+        The share of right ones among those decided so, with its 95 % interval; NaN if none is.
+    recall
+        The share of all that should be decided so that are, with its interval.
+    """
+
+    guarantee: str
+    level: float
+    confidence: float
+    is_kept: bool
+    n_draws: int
+    n_decided: int
+    n_right: int
+    found: Interval
+    recall: Interval
+
+    def __bool__(self) -> bool:
+        return self.is_kept
+
+    def __str__(self) -> str:
+        promise = promised(self.guarantee, self.level, self.confidence)
+        if not self.n_decided:
+            return f"{promise}: not certified, for none of {self.n_draws:,} independent draws is decided so"
+        what = "certified" if self.is_kept else "not certified"
+        bound = lower_bound(self.n_right, self.n_decided, self.confidence)
+        return (
+            f"{promise}: {what}; {self.n_right:,} right of {self.n_decided:,}, at least {bound:.3f}; "
+            f"recall {told(self.recall)}, {self.n_draws:,} independent draws"
+        )
+
+
 class DecisionCertificate(NamedTuple):
     """Whether accepting and rejecting, as they are decided now, keep what is asked; the share left for review."""
 
-    accept: Certificate
-    reject: Certificate | None
+    accept: Kept
+    reject: Kept | None
     review: float
 
     def __bool__(self) -> bool:
         """Whether all that was asked is certified."""
         return bool(self.accept) and (self.reject is None or bool(self.reject))
+
+    def __str__(self) -> str:
+        parts = [f"accept: {self.accept}", *([] if self.reject is None else [f"reject: {self.reject}"])]
+        return "\n".join([*parts, f"review: {self.review:.1%}"])
 
 
 def verified(decided: np.ndarray, first: Sequence[object], second: Sequence[object], verifier: Verifier) -> np.ndarray:
@@ -56,7 +106,13 @@ def verified(decided: np.ndarray, first: Sequence[object], second: Sequence[obje
     ]
     if not places:
         return decided
-    answers = list(verifier([str(first[place]) for place in places], [str(second[place]) for place in places]))
+    given = verifier([str(first[place]) for place in places], [str(second[place]) for place in places])
+    try:
+        answers = list(given)
+    except TypeError:
+        raise ValueError(
+            f"A verifier answers once for each pair, but a single {type(given).__name__} came. Return a list."
+        ) from None
     if len(answers) != len(places):
         raise ValueError(
             f"The verifier got {len(places):,} pairs and gave {len(answers):,} answers. It answers once for each pair."
@@ -92,8 +148,8 @@ def certify_decisions(
     Returns
     -------
     certificate
-        ``.accept`` and ``.reject``, whose ``value`` is the level where it is certified, else None, and whose ``found`` is the
-        share found with its interval; ``.review``, the share still left.
+        ``.accept`` and ``.reject``: whether each promise ``is_kept``, the share ``found`` right and the ``recall``, with
+        intervals; ``.review``, the share still left. True if all that was asked is certified.
 
     Raises
     ------
@@ -115,44 +171,49 @@ def certify_decisions(
             "This model has no threshold, so it decides nothing. Certify one on other labelled pairs first."
         )
     check_levels(confidence, precision, *([] if reject_precision is None else [reject_precision]))
+    check_seed(seed)
     scored = scored_by(model, pairs)
-    labels = check_scores(scored.scores, scored.labels, scored.components)
+    _say_if_reused(model, scored)
+    _, labels, _ = check_scores(scored.scores, scored.labels, scored.components)
     rows = draw(scored.components, len(scored), seed)
     decided = decisions(scored.scores[rows], model.threshold, model.reject_threshold)
     if verifier is not None:
         first, second = ([column[row] for row in rows] for column in (scored.pairs.first, scored.pairs.second))
         decided = verified(decided, first, second, verifier)
     positive = labels[rows] == 1
-    accepted = _tested("precision", decided == ACCEPT, positive, precision, confidence)
-    rejected = None
+    asked = dict(precision=(decided == ACCEPT, positive, precision))
     if reject_precision is not None:
-        rejected = _tested("reject_precision", decided == REJECT, ~positive, reject_precision, confidence)
-    return DecisionCertificate(accepted, rejected, float((decided == REVIEW).mean()))
+        asked["reject_precision"] = (decided == REJECT, ~positive, reject_precision)
+    kept = {name: _tested(name, *of, float(confidence)) for name, of in asked.items()}
+    return DecisionCertificate(kept["precision"], kept.get("reject_precision"), float((decided == REVIEW).mean()))
 
 
 def _tested(
     guarantee: str, chosen: Bool[np.ndarray, " n"], right: Bool[np.ndarray, " n"], level: float, confidence: float
-) -> Certificate:
+) -> Kept:
     n, n_right = int(chosen.sum()), int((chosen & right).sum())
-    passed = passes(n_right, n, level, confidence)
-    needed = labels_needed(level, (n_right + 1) / (n + 2), confidence) if n else None
-    more = 0 if passed else None if needed is None else max(1, round(needed * len(chosen) / n) - len(chosen))
-    return Certificate(
+    return Kept(
         guarantee,
-        level,
+        float(level),
         confidence,
-        level if passed else None,
-        (Cut(level, n, n_right, passed),),
+        passes(n_right, n, level, confidence),
         len(chosen),
+        n,
+        n_right,
         binomial_interval(n_right, n),
         binomial_interval(n_right, int(right.sum())),
-        n / len(chosen),
-        more,
     )
 
 
+def _say_if_reused(model: "Siamese", scored: ScoredPairs) -> None:
+    for threshold in (model.threshold, model.reject_threshold):
+        if threshold is not None and threshold.evidence.get("pairs") == scored.told.get("pairs", ""):
+            logger.warning("these are the pairs that the thresholds were certified on: they flatter. Give other pairs")
+            return
+
+
 def _decision(answer: Any) -> str:
-    if answer is None or answer != answer:  # noqa: PLR0124  NaN
+    if is_missing(answer):
         return REVIEW
     if isinstance(answer, bool | np.bool_) or (isinstance(answer, int | float | np.number) and answer in (0, 1)):
         return ACCEPT if answer else REJECT
