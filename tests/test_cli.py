@@ -31,7 +31,7 @@ def test_duplicates_needs_no_option_and_says_what_it_did():
         "8 repeat an earlier text exactly, 8 more after normalisation",
     ):
         assert word in told
-    assert "precision ≥ 0.85 with 95 % confidence, on curated question pairs" in told
+    assert "precision ≥ 0.85 with 95 % confidence, on curated Quora question pairs" in told
     assert "--threshold changes it" in told
     assert "clusters" in told
     assert " s" in told.splitlines()[-1]

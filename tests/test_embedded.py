@@ -101,7 +101,7 @@ def test_its_evidence_says_what_it_is(model):
     """Level, data and confidence are printed with the default threshold."""
     told = str(model.threshold)
     assert "precision ≥ 0.85 with 95 % confidence" in told
-    assert "curated question pairs" in told
+    assert "curated Quora question pairs" in told
     assert "one pair a component" in told
     assert model.reject_threshold.value < model.threshold.value
 
@@ -123,7 +123,7 @@ def test_a_threshold_of_another_similarity_is_refused(tiny_transformer, tmp_path
     """It would cut scores it was never chosen on; a model without one keeps the similarity it is given when saved."""
     encoder = Siamese.load(tiny_transformer("bert")).encoder
     for name in ("threshold", "reject_threshold"):
-        with pytest.raises(EncoderMismatch, match="compares by dot, but its threshold 0.5.* of cosine. Certify one"):
+        with pytest.raises(EncoderMismatch, match="compares by dot, but its .*threshold is of scores of cosine. Calibrate"):
             Siamese(encoder, "dot", **{name: Threshold(0.5)})
     Siamese(encoder, "dot").save(tmp_path / "dot")
     assert Siamese.load(tmp_path / "dot").similarity == "dot"

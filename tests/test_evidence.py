@@ -157,7 +157,7 @@ def test_what_cannot_be_certified_is_refused_before_the_slow_work(bare, wrong, m
 
 def test_evidence_of_another_similarity_or_precision_is_refused_or_told(certified, scored, caplog):
     """A calibrator reads scores of its similarity; pairs scored in bf16 prove nothing of fp32; loading in another dtype warns."""
-    with pytest.raises(EncoderMismatch, match="its calibrator reads scores of cosine"):
+    with pytest.raises(EncoderMismatch, match="its calibrator is of scores of cosine"):
         Siamese(certified.encoder, "dot", calibrator=certified.calibrator)
     other = replace(scored, told={**scored.told, "precision_class": "bfloat16"})
     with pytest.raises(EncoderMismatch, match="scored in bfloat16, but the model computes in float32"):

@@ -1,6 +1,7 @@
 """What a model folder carries beyond the encoder: calibration, thresholds, training; to plain values and back."""
 
 import json
+import logging
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,15 @@ from textsiam.data.hashes import TextHashes
 from textsiam.encoding.encoder import Encoder
 from textsiam.encoding.folder import ModelFolder
 from textsiam.encoding.saving import TRAINING_TEXTS
+from textsiam.errors import EncoderMismatch
 from textsiam.scoring.calibration import Calibrator
 from textsiam.scoring.canaries import canaries_of
 from textsiam.scoring.thresholds import Threshold
 
 if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
+
+logger = logging.getLogger("textsiam")
 
 
 def read_carried(encoder: Encoder) -> dict[str, Any]:
@@ -59,6 +63,44 @@ def carried_by(model: "Siamese") -> dict[str, Any]:
         "canaries": canaries_of(model.encoder),
         "training": model.training,
     }
+
+
+def check_carried(model: "Siamese") -> None:
+    """Do nothing if calibrator and thresholds belong to the model's similarity and encoder.
+
+    Raises
+    ------
+    EncoderMismatch
+        If one does not.
+    """
+    for name in ("calibrator", "threshold", "reject_threshold"):
+        of = getattr(model, name)
+        if of is None:
+            continue
+        if of.similarity not in ("", model.similarity):
+            raise EncoderMismatch(
+                f"The model compares by {model.similarity}, but its {name} is of scores of {of.similarity}. "
+                f"Calibrate and certify it for {model.similarity}, or use {of.similarity}."
+            )
+        if of.encoder and of.encoder != model.encoder.fingerprint:
+            raise EncoderMismatch(
+                f"The {name} was made for the encoder {of.encoder[:12]}…, but this one is "
+                f"{model.encoder.fingerprint[:12]}…, whose scores mean something else. Calibrate and certify this model."
+            )
+
+
+def say_other_precision(model: "Siamese") -> None:
+    """Log a warning where the evidence was made in another precision class than the encoder computes in."""
+    made = {
+        of.evidence.get("precision_class") for of in (model.calibrator, model.threshold, model.reject_threshold) if of
+    }
+    if others := made - {None, model.encoder.precision}:
+        logger.warning(
+            "the evidence was made in %s, this encoder computes in %s: scores move by less than 0.01, so pairs that near a "
+            "threshold may be decided otherwise",
+            " and ".join(sorted(map(str, others))),
+            model.encoder.precision,
+        )
 
 
 def _of_the_default(encoder: Encoder) -> Mapping[str, Any]:

@@ -15,11 +15,11 @@ from textsiam.data.texts import as_list
 from textsiam.encoding.embedded import find_model
 from textsiam.encoding.encoder import Encoder, Progress
 from textsiam.encoding.saving import read_folder, write_folder
-from textsiam.errors import EncoderMismatch, NotCalibrated
+from textsiam.errors import NotCalibrated
 from textsiam.scoring.calibration import Calibrator
 from textsiam.scoring.canaries import check_canaries
 from textsiam.scoring.card import model_card
-from textsiam.scoring.carried import carried_by, read_carried
+from textsiam.scoring.carried import carried_by, check_carried, read_carried, say_other_precision
 from textsiam.scoring.similarity import SIMILARITIES
 from textsiam.scoring.thresholds import Threshold, decisions
 
@@ -72,24 +72,7 @@ class Siamese:
     def __post_init__(self) -> None:
         if self.similarity not in SIMILARITIES:
             raise ValueError(f"There is no similarity {self.similarity!r}. Use one of {', '.join(SIMILARITIES)}.")
-        for threshold in (self.threshold, self.reject_threshold):
-            if threshold is not None and threshold.similarity != self.similarity:
-                raise EncoderMismatch(
-                    f"The model compares by {self.similarity}, but its threshold {threshold} cuts scores of "
-                    f"{threshold.similarity}. Certify one for {self.similarity}, or use {threshold.similarity}."
-                )
-        if self.calibrator is not None and self.calibrator.similarity not in ("", self.similarity):
-            raise EncoderMismatch(
-                f"The model compares by {self.similarity}, but its calibrator reads scores of {self.calibrator.similarity}. "
-                f"Calibrate it for {self.similarity}, or use {self.calibrator.similarity}."
-            )
-        for name in ("calibrator", "threshold", "reject_threshold"):
-            of = getattr(self, name)
-            if of is not None and of.encoder and of.encoder != self.encoder.fingerprint:
-                raise EncoderMismatch(
-                    f"The {name} was made for the encoder {of.encoder[:12]}…, but this one is "
-                    f"{self.encoder.fingerprint[:12]}…, whose scores mean something else. Calibrate and certify this model."
-                )
+        check_carried(self)
 
     @classmethod
     def load(
@@ -132,7 +115,7 @@ class Siamese:
         model = cls(encoder, folder.similarity, **read_carried(encoder))
         if canaries := folder.carried.get("canaries"):
             check_canaries(encoder, canaries)
-        _say_other_precision(model)
+        say_other_precision(model)
         return model
 
     def encode(
@@ -458,16 +441,3 @@ class Siamese:
         from textsiam.scoring.hub import push
 
         return push(lambda target: self._save(target, name), name, private=private, token=token)
-
-
-def _say_other_precision(model: Siamese) -> None:
-    made = {
-        of.evidence.get("precision_class") for of in (model.calibrator, model.threshold, model.reject_threshold) if of
-    }
-    if others := made - {None, model.encoder.precision}:
-        logger.warning(
-            "the evidence was made in %s, this encoder computes in %s: scores move by less than 0.01, so pairs that near a "
-            "threshold may be decided otherwise",
-            " and ".join(sorted(map(str, others))),
-            model.encoder.precision,
-        )
