@@ -123,7 +123,9 @@ def test_a_threshold_of_another_similarity_is_refused(tiny_transformer, tmp_path
     """It would cut scores it was never chosen on; a model without one keeps the similarity it is given when saved."""
     encoder = Siamese.load(tiny_transformer("bert")).encoder
     for name in ("threshold", "reject_threshold"):
-        with pytest.raises(EncoderMismatch, match="compares by dot, but its .*threshold is of scores of cosine. Calibrate"):
+        with pytest.raises(
+            EncoderMismatch, match="compares by dot, but its .*threshold is of scores of cosine. Calibrate"
+        ):
             Siamese(encoder, "dot", **{name: Threshold(0.5)})
     Siamese(encoder, "dot").save(tmp_path / "dot")
     assert Siamese.load(tmp_path / "dot").similarity == "dot"
