@@ -130,7 +130,7 @@ def score_pairs(
         "rows_seen_in_training": n_seen,
         "conflicting_rows": n_conflicting,
         "precision_class": model.encoder.precision,
-        "pairs": _digest(pairs),
+        "pairs_digest": _digest(pairs),
     }
     return ScoredPairs(pairs, scores, dependence(texts), model.similarity, model.encoder.fingerprint, told)
 

@@ -207,7 +207,7 @@ def _tested(
 
 def _say_if_reused(model: "Siamese", scored: ScoredPairs) -> None:
     for threshold in (model.threshold, model.reject_threshold):
-        if threshold is not None and threshold.evidence.get("pairs") == scored.told.get("pairs", ""):
+        if threshold is not None and threshold.evidence.get("pairs_digest") == scored.told.get("pairs_digest", ""):
             logger.warning("these are the pairs that the thresholds were certified on: they flatter. Give other pairs")
             return
 
