@@ -1,9 +1,11 @@
 """Texts → embeddings: distinct texts once, ordered by token count, in batches of a token budget, order restored."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -15,7 +17,7 @@ from textsiam.encoding.embedded import find_model
 from textsiam.encoding.folder import ModelFolder
 from textsiam.encoding.saving import read_folder
 from textsiam.encoding.tokenizing import Tokenizer, Tokens
-from textsiam.errors import UnsupportedModel
+from textsiam.errors import MissingExtra, UnsupportedModel
 
 logger = logging.getLogger("textsiam")
 
@@ -38,8 +40,20 @@ class Backend(Protocol):
     def token_budget(self) -> int:
         """Padded tokens a batch that it works best with."""
 
+    @property
+    def padding_budget(self) -> int:
+        """Tokens of padding beyond which a batch had better be cut in two; `token_budget` where padding costs nothing."""
+
     def embed(self, ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> Float[np.ndarray, "n dim"]:
         """Embeddings of a padded batch, fp32."""
+
+
+def _openvino(folder: ModelFolder, device: str | None, dtype: str | None) -> Backend:
+    if not find_spec("openvino"):
+        raise MissingExtra("The openvino backend needs OpenVINO. Install it: pip install 'textsiam[fast]'.")
+    from textsiam.encoding.openvino import load_openvino
+
+    return load_openvino(folder, device, dtype)
 
 
 def _pytorch(folder: ModelFolder, device: str | None, dtype: str | None) -> Backend:
@@ -48,9 +62,34 @@ def _pytorch(folder: ModelFolder, device: str | None, dtype: str | None) -> Back
     return load_twin(folder, device, dtype)
 
 
+# The best first.
 BACKENDS: dict[str, Callable[[ModelFolder, str | None, str | None], Backend]] = {
+    "openvino": _openvino,
     "pytorch": _pytorch,
 }
+
+
+def _best(folder: ModelFolder, device: str | None, dtype: str | None) -> Backend:
+    """OpenVINO, which needs no torch, where it is installed, runs this model and no GPU does; else PyTorch."""
+    if find_spec("openvino") and (device == "cpu" or (device is None and not has_gpu())):
+        from textsiam.encoding.openvino import can_compute
+
+        if can_compute(dtype):
+            try:
+                return _openvino(folder, device, dtype)
+            except UnsupportedModel as error:
+                logger.info("%s It runs in PyTorch.", error)
+    return _pytorch(folder, device, dtype)
+
+
+def has_gpu() -> bool:
+    """Whether PyTorch would compute on a GPU; torch is imported to find out only where the machine seems to have one."""
+    signs = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, either under Windows' Linux
+    if sys.platform == "linux" and not any(Path(sign).exists() for sign in signs):
+        return False
+    import torch
+
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 @dataclass(frozen=True)
@@ -100,11 +139,9 @@ class Encoder:
             raise ValueError(f"There is no backend {backend!r}. Use one of {', '.join(['auto', *BACKENDS])}.")
         self.folder = folder
         self.tokenizer = Tokenizer(folder.transformer, folder.max_length, lowercase=folder.lowercase)
-        self.backend = (
-            BACKENDS["pytorch" if backend == "auto" else backend](folder, device, dtype)
-            if isinstance(backend, str)
-            else backend
-        )
+        if isinstance(backend, str):
+            backend = (_best if backend == "auto" else BACKENDS[backend])(folder, device, dtype)
+        self.backend = backend
         self.dim = self._embed(self.tokenizer(["."])).shape[1]
 
     @classmethod
@@ -227,7 +264,7 @@ class Encoder:
 
     def _embed(self, tokens: Tokens, report: Callable[[int], None] = lambda _: None) -> Float[np.ndarray, "n dim"]:
         vectors, places, n_done = [], [], 0
-        for rows in _batches(tokens.lengths, self.backend.token_budget):
+        for rows in _batches(tokens.lengths, self.backend.token_budget, self.backend.padding_budget):
             vectors.append(self.backend.embed(*tokens.padded(rows, self.tokenizer.pad_id())))
             places.append(rows)
             n_done += len(rows)
@@ -258,13 +295,17 @@ class Encoder:
         return prompt
 
 
-def _batches(lengths: Int[np.ndarray, " n"], token_budget: int) -> Iterator[Int[np.ndarray, " m"]]:
-    """Rows of each batch: neighbours in length, so that hardly a token is padding (2 % on questions)."""
+def _batches(
+    lengths: Int[np.ndarray, " n"], token_budget: int, padding_budget: int
+) -> Iterator[Int[np.ndarray, " m"]]:
+    """Rows of each batch, longest first: neighbours in length, and no more padding among them than is allowed."""
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
-        size = max(1, token_budget // int(lengths[order[start]]))
-        yield order[start : start + size]
+        longest = int(lengths[order[start]])
+        rows = order[start : start + max(1, token_budget // longest)]
+        size = int(np.searchsorted(np.cumsum(longest - lengths[rows]), padding_budget, side="right"))
+        yield rows[:size]
         start += size
 
 

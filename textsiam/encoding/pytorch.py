@@ -99,6 +99,11 @@ class Twin(nn.Module):
         return str(next(self.parameters()).dtype).removeprefix("torch.")
 
     @property
+    def padding_budget(self) -> int:
+        """All of a batch where padding costs nothing; else about what a call costs."""
+        return self.token_budget if self.packs or self.device.type != "cpu" else 128
+
+    @property
     def token_budget(self) -> int:
         """Padded tokens a batch: the best measured on a CPU (benchmarks/LOG.md); for GPUs a guess, not yet measured."""
         return 2_048 if self.device.type == "cpu" else 65_536
@@ -112,7 +117,7 @@ def load_twin(folder: ModelFolder, device: str | None = None, dtype: str | None 
     device
         ``cpu``, ``cuda``, ``cuda:1``, ``mps``. Default: the first GPU there is, else the CPU.
     dtype
-        ``float32``, ``bfloat16`` or ``float16``. Default: bf16 on a CUDA device that computes it natively, else fp32.
+        ``float32``, ``bfloat16`` or ``float16``. Default: bf16 where the device computes it natively, else fp32.
 
     Raises
     ------
@@ -154,8 +159,7 @@ def _device(device: str | None) -> torch.device:
 
 def _dtype(dtype: str | None, device: torch.device) -> torch.dtype:
     if dtype is None:
-        # On CPUs fp32 stays the default until a later station has measured where bf16 pays and what it changes.
-        return torch.bfloat16 if device.type == "cuda" and computes_bf16(device) else torch.float32
+        return torch.bfloat16 if computes_bf16(device) else torch.float32
     name = str(dtype).removeprefix("torch.")
     if name not in DTYPES:
         raise ValueError(f"textsiam does not know the dtype {dtype!r}. Use one of {', '.join(DTYPES)}.")

@@ -1,0 +1,202 @@
+"""The backend without torch: the vectors of transformers' own forward, its precision classes, and what it refuses."""
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from textsiam import Encoder
+from textsiam.encoding.encoder import BACKENDS
+from textsiam.encoding.graph import ARCHITECTURES, POOLINGS, build_graph
+from textsiam.encoding.openvino import can_compute, computes_bf16, load_openvino
+from textsiam.encoding.pooling import POOLINGS as TORCH_POOLINGS
+from textsiam.encoding.saving import read_folder
+from textsiam.errors import BrokenModel, MissingExtra, UnsupportedModel
+
+
+def batch(length=48, n=9, seed=0):
+    rng = np.random.default_rng(seed)
+    lengths = np.array([length, *rng.integers(1, length, n - 1)])
+    mask = (np.arange(length) < lengths[:, None]).astype(np.int64)
+    return rng.integers(7, 40, mask.shape) * mask, mask
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("normalize", [True, False])
+def test_equal_to_transformers(tiny_transformer, architecture, pooling, normalize):
+    """Oracle: transformers' own padded forward with torch's pooling, to 1e-5, for every architecture and pooling."""
+    import torch
+    from transformers import AutoModel
+
+    from textsiam.encoding.pytorch import Twin
+
+    folder = replace(read_folder(tiny_transformer(architecture)), pooling=pooling, normalize=normalize)
+    twin = Twin(AutoModel.from_pretrained(folder.path, attn_implementation="eager"), pooling, normalize=normalize).eval()
+    ids, mask = batch()
+    with torch.inference_mode():
+        expected = twin(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+    np.testing.assert_allclose(load_openvino(folder, "cpu", "float32").embed(ids, mask), expected, atol=1e-5)
+
+
+def test_distances_reach_the_far_buckets_of_mpnet(tmp_path):
+    """MPNet's bias by distance, logarithmic beyond 8 tokens and constant beyond 128. Oracle: transformers' own."""
+    import torch
+    from transformers import MPNetConfig, MPNetModel
+
+    from textsiam.encoding.graph import _mpnet_bucket
+
+    config = MPNetConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, vocab_size=16)
+    encoder = MPNetModel(config).encoder
+    distances = torch.arange(-300, 301)
+    expected = encoder.relative_position_bucket(distances, num_buckets=config.relative_attention_num_buckets)
+    found = _mpnet_bucket(distances.numpy(), config.relative_attention_num_buckets)
+    np.testing.assert_array_equal(found, expected.numpy())
+
+
+def test_poolings_are_those_of_torch():
+    """Whatever pools in torch pools in the graph."""
+    assert POOLINGS.keys() == TORCH_POOLINGS.keys()
+
+
+def test_auto_takes_it_and_falls_back(tiny_transformer, caplog):
+    """What it knows runs in it, even without torch; what it does not runs in PyTorch, and that is said."""
+    assert type(Encoder.load(tiny_transformer("bert")).backend).__name__ == "OpenVinoTwin"
+    with caplog.at_level(logging.INFO, "textsiam"):
+        assert type(Encoder.load(tiny_transformer("modernbert")).backend).__name__ == "Twin"
+    assert "holds a modernbert" in caplog.text
+    assert type(Encoder.load(tiny_transformer("bert"), dtype="float16").backend).__name__ == "Twin"
+    with pytest.raises(UnsupportedModel, match="knows bert, roberta"):
+        Encoder.load(tiny_transformer("modernbert"), backend="openvino")
+
+
+def test_precision_follows_the_processor(tiny_transformer):
+    """bf16 where it is native, else fp32; both can be asked for by name; a class that is not here is refused."""
+    encoder = Encoder.load(tiny_transformer("bert"), backend="openvino")
+    assert encoder.precision == ("bfloat16" if computes_bf16() else "float32")
+    assert Encoder.load(tiny_transformer("bert"), backend="openvino", dtype="float32").precision == "float32"
+    assert can_compute(None)
+    assert can_compute("torch.float32")
+    assert not can_compute("float16")
+    with pytest.raises(ValueError, match="does not know the dtype"):
+        Encoder.load(tiny_transformer("bert"), backend="openvino", dtype="float16")
+    with pytest.raises(ValueError, match="on the CPU, not on 'cuda'"):
+        Encoder.load(tiny_transformer("bert"), backend="openvino", device="cuda")
+
+
+@pytest.mark.skipif(not computes_bf16(), reason="this processor does not compute bf16")
+def test_bf16_stays_near_fp32(model):
+    """Unit lengths in fp32, and a cosine above .999 with the fp32 vectors."""
+    texts = ["How do I reset my password?", "Where is my order?", "I was charged twice, can I get my money back please?"]
+    vectors = Encoder.load(backend="openvino", dtype="bfloat16").encode(texts)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert ((vectors * model.encode(texts)).sum(1) > 0.999).all()
+
+
+def altered(folder, target, change):
+    """A copy of the folder whose weights `change` has altered in place."""
+    shutil.copytree(folder, target)
+    tensors = load_file(target / "model.safetensors")
+    change(tensors)
+    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    return target
+
+
+def test_broken_weights_are_refused(tiny_transformer, tmp_path):
+    """A missing tensor, a NaN, and a file cut short each have an error that names the remedy."""
+    folder = tiny_transformer("bert")
+    name = "encoder.layer.1.output.dense.weight"
+    lacking = altered(folder, tmp_path / "lacking", lambda tensors: tensors.pop(name))
+    with pytest.raises(BrokenModel, match=f"lack {name}"):
+        Encoder.load(lacking, backend="openvino")
+
+    def spoil(tensors):
+        tensors[name][0, 0] = np.nan
+
+    with pytest.raises(BrokenModel, match="NaN or infinite"):
+        Encoder.load(altered(folder, tmp_path / "nan", spoil), backend="openvino")
+    cut = altered(folder, tmp_path / "cut", lambda tensors: None) / "model.safetensors"
+    cut.write_bytes(cut.read_bytes()[:-100])
+    with pytest.raises(BrokenModel, match="cannot be read"):
+        Encoder.load(cut.parent, backend="openvino")
+
+
+def test_names_of_other_writers_are_read(tiny_transformer, tmp_path):
+    """Tensors below the model's own prefix, and a normalisation's old names gamma and beta."""
+
+    def rename(tensors):
+        for key in list(tensors):
+            new = key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+            tensors[f"bert.{new}"] = tensors.pop(key)
+
+    folder = tiny_transformer("bert")
+    renamed = altered(folder, tmp_path / "renamed", rename)
+    ids, mask = batch()
+    expected = load_openvino(read_folder(folder), dtype="float32").embed(ids, mask)
+    np.testing.assert_array_equal(load_openvino(read_folder(renamed), dtype="float32").embed(ids, mask), expected)
+
+
+def test_other_settings_are_refused(tiny_transformer, tmp_path):
+    """What the graph would compute wrongly it does not compute."""
+    shutil.copytree(tiny_transformer("bert"), tmp_path / "model")
+    config = tmp_path / "model" / "config.json"
+    told = json.loads(config.read_text())
+    for key, value in (("hidden_act", "swish"), ("is_decoder", True), ("position_embedding_type", "relative_key")):
+        config.write_text(json.dumps(told | {key: value}))
+        with pytest.raises(UnsupportedModel, match=key):
+            build_graph(read_folder(tmp_path / "model"))
+
+
+def test_weights_in_half_precision_run(tiny_transformer, tmp_path):
+    """fp16 weights are read as they are; bf16 ones, which NumPy lacks, run in PyTorch."""
+    import torch
+    from safetensors.torch import load_file as load_torch
+    from safetensors.torch import save_file as save_torch
+
+    folder = tiny_transformer("bert")
+    for dtype, kind in ((torch.float16, "OpenVinoTwin"), (torch.bfloat16, "Twin")):
+        target = tmp_path / str(dtype)
+        shutil.copytree(folder, target)
+        tensors = {name: tensor.to(dtype) for name, tensor in load_torch(folder / "model.safetensors").items()}
+        save_torch(tensors, target / "model.safetensors", metadata={"format": "pt"})
+        encoder = Encoder.load(target, dtype="float32", device="cpu")
+        assert type(encoder.backend).__name__ == kind
+        torch_vectors = Encoder.load(target, backend="pytorch", dtype="float32", device="cpu").encode(["pay my order"])
+        np.testing.assert_allclose(encoder.encode(["pay my order"]), torch_vectors, atol=1e-5)
+
+
+def test_without_it_pytorch_runs(tiny_transformer, monkeypatch):
+    """Not installed: auto takes PyTorch, and asking for it by name gives the install line."""
+    monkeypatch.setattr("textsiam.encoding.encoder.find_spec", lambda name: None)
+    assert type(Encoder.load(tiny_transformer("bert"), device="cpu").backend).__name__ == "Twin"
+    with pytest.raises(MissingExtra, match=r"textsiam\[fast\]"):
+        BACKENDS["openvino"](read_folder(tiny_transformer("bert")), None, None)
+
+
+def test_threads_are_those_of_omp(tiny_transformer, monkeypatch):
+    """OMP_NUM_THREADS holds here as for every other library."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    request = load_openvino(read_folder(tiny_transformer("bert")))._request
+    assert request.get_compiled_model().get_property("INFERENCE_NUM_THREADS") == 1
+
+
+def test_a_score_needs_neither_torch_nor_transformers(tmp_path):
+    """The command line's first answer comes without their seconds of import."""
+    code = (
+        "import sys; from textsiam.interfaces.cli import main; sys.argv = ['textsiam', {argv}]\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "heavy = {{'torch', 'transformers', 'sklearn', 'datasets', 'scipy.stats', 'pandas'}} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    (tmp_path / "questions.csv").write_text("text\nHow do I pay?\nHow can I pay?\nWhere is it?\n")
+    for argv in (["score", "--pair", "How do I pay?", "How can I pay?"], ["duplicates", str(tmp_path / "questions.csv")]):
+        command = [sys.executable, "-c", code.format(argv=", ".join(map(repr, argv)))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr

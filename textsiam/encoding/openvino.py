@@ -1,0 +1,99 @@
+"""A CPU backend without torch: the twin as a graph that OpenVINO compiles for this processor."""
+
+import os
+import threading
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from jaxtyping import Float, Int
+
+from textsiam.encoding.folder import ModelFolder
+from textsiam.encoding.graph import build_graph
+
+# Our names of precision classes → OpenVINO's.
+DTYPES = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class OpenVinoTwin:
+    """A compiled graph: padded batch → embeddings.
+
+    Parameters
+    ----------
+    graph
+        Ids (n, length) int32 and mask (n, length) fp32 → embeddings (n, dim) fp32.
+    precision
+        What it computes in: a name from `DTYPES`.
+    """
+
+    def __init__(self, graph: ov.Model, precision: str) -> None:
+        self.precision = precision
+        told: dict[str, Any] = {
+            # Named always: OpenVINO would choose bf16 by itself where the processor has it.
+            "INFERENCE_PRECISION_HINT": DTYPES[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if (n_threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(n_threads):
+            told["INFERENCE_NUM_THREADS"] = int(n_threads)
+        self._request = ov.Core().compile_model(graph, "CPU", told).create_infer_request()
+        self._lock = threading.Lock()  # a request computes one batch at a time
+
+    @property
+    def token_budget(self) -> int:
+        """Padded tokens a batch: the best measured (benchmarks/LOG.md)."""
+        return 2_048
+
+    @property
+    def padding_budget(self) -> int:
+        """A call costs about as much as this many tokens, most of it where the shape is new."""
+        return 64
+
+    def embed(self, ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> Float[np.ndarray, "n dim"]:
+        """Embeddings of a padded batch, fp32."""
+        with self._lock:
+            found = self._request.infer({"ids": ids.astype(np.int32), "mask": mask.astype(np.float32)})
+        return np.asarray(found[0])
+
+
+def computes_bf16() -> bool:
+    """Whether this processor multiplies bf16 matrices itself, as OpenVINO finds it."""
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def can_compute(dtype: str | None) -> bool:
+    """Whether this backend computes in this dtype here; always so in its default."""
+    name = _name(dtype)
+    return name in DTYPES and (name != "bfloat16" or computes_bf16())
+
+
+def load_openvino(folder: ModelFolder, device: str | None = None, dtype: str | None = None) -> OpenVinoTwin:
+    """The compiled twin of a model folder.
+
+    Parameters
+    ----------
+    device
+        ``cpu``, which is the default.
+    dtype
+        ``float32`` or ``bfloat16``. Default: bf16 where the processor computes it natively, else fp32.
+
+    Raises
+    ------
+    ValueError
+        If the device is no CPU, or the dtype is unknown or not native here.
+    BrokenModel, UnsupportedModel
+        If the weights cannot be read, or the architecture is none that `build_graph` knows.
+    """
+    if device not in (None, "cpu"):
+        raise ValueError(f"The openvino backend computes on the CPU, not on {device!r}. Use backend pytorch there.")
+    name = _name(dtype)
+    if name not in DTYPES:
+        raise ValueError(f"The openvino backend does not know the dtype {dtype!r}. Use one of {', '.join(DTYPES)}.")
+    if name == "bfloat16" and not computes_bf16():
+        raise ValueError("This processor does not compute bfloat16 itself. Use float32, or backend pytorch.")
+    return OpenVinoTwin(build_graph(folder), name)
+
+
+def _name(dtype: str | None) -> str:
+    if dtype is None:
+        return "bfloat16" if computes_bf16() else "float32"
+    return str(dtype).removeprefix("torch.")
