@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,13 @@ def read_object(file: Path, default: dict[str, Any] | None = None) -> dict[str, 
 
 
 def sha256(file: Path) -> str:
-    """The file's sha256 as 64 hex digits."""
+    """The file's sha256 as 64 hex digits; read once a process while its size and time of change stay."""
+    told = file.stat()
+    return _sha256(file, told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns)
+
+
+@lru_cache(maxsize=1_024)
+def _sha256(file: Path, *state: int) -> str:  # noqa: ARG001  the state is the cache's key
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

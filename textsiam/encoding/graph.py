@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import openvino as ov
-from jaxtyping import Float, Shaped
-from openvino import opset14 as op
-from safetensors import SafetensorError, safe_open
+from jaxtyping import Shaped
 
 from textsiam.encoding.folder import ModelFolder, read_object
-from textsiam.errors import BrokenModel, UnsupportedModel
+from textsiam.encoding.runtime import op, ov
+from textsiam.encoding.tensors import Tensors
+from textsiam.errors import UnsupportedModel
 
-Tensors = dict[str, Shaped[np.ndarray, "..."]]
 Node = Any  # OpenVINO's nodes carry no types
 
 
@@ -102,41 +100,13 @@ def build_graph(folder: ModelFolder) -> ov.Model:
         )
     names = ARCHITECTURES[kind]
     _refuse_settings(folder, config, names)
-    return _Builder(config, names, _Weights(folder, names.base)).model(folder.pooling, normalize=folder.normalize)
-
-
-class _Weights:
-    """The tensors of a folder by the names that `Architecture` uses, in fp32."""
-
-    def __init__(self, folder: ModelFolder, base: str) -> None:
-        self.folder = folder.transformer
-        self.tensors: Tensors = {}
-        for file in sorted(self.folder.glob("*.safetensors")):
-            try:
-                with safe_open(file, "numpy") as opened:
-                    self.tensors |= {_plain(name, base): opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            except SafetensorError as error:
-                raise BrokenModel(f"{file} cannot be read: {error}. Restore it from where the model came from.") from error
-            except (TypeError, AttributeError) as error:  # NumPy has no bf16
-                raise UnsupportedModel(f"{file} holds a dtype that NumPy lacks ({error}). Use the pytorch backend.") from error
-
-    def __getitem__(self, name: str) -> Float[np.ndarray, "..."]:
-        if (found := self.tensors.get(name)) is None:
-            raise BrokenModel(f"The weights in {self.folder} lack {name}. Restore them from where the model came from.")
-        weights = np.asarray(found, dtype=np.float32)
-        # The sum of finite weights is finite, and a NaN or infinity among them makes it neither.
-        if not np.isfinite(weights.sum(dtype=np.float64)):
-            raise BrokenModel(
-                f"The weights in {self.folder} are broken: {name} has a NaN or infinite value. "
-                "Restore them from where the model came from; if you trained it, train it again with a lower rate."
-            )
-        return weights
+    return _Builder(config, names, Tensors(folder.transformer, names.base)).model(folder.pooling, normalize=folder.normalize)
 
 
 class _Builder:
     """Writes one transformer as OpenVINO operations."""
 
-    def __init__(self, config: dict[str, Any], names: Architecture, weights: _Weights) -> None:
+    def __init__(self, config: dict[str, Any], names: Architecture, weights: Tensors) -> None:
         self.config, self.names, self.weights = config, names, weights
         self.n_heads = int(config[names.n_heads])
         # DistilBERT's is fixed.
@@ -244,14 +214,6 @@ def _mpnet_bucket(distance: Shaped[np.ndarray, " n"], n_buckets: int) -> Shaped[
     ratio = np.log(np.maximum(away, 1) / exact) / np.log(farthest / exact)
     far = np.minimum(exact + (ratio * (half - exact)).astype(np.int64), half - 1)
     return np.where(distance > 0, half, 0) + np.where(away < exact, away, far)
-
-
-def _plain(name: str, base: str) -> str:
-    """A tensor's name without the model's own prefix, and with today's names of a normalisation's tensors."""
-    name = name.removeprefix(f"{base}.")
-    for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
-        name = name.removesuffix(old) + new if name.endswith(f"LayerNorm{old}") else name
-    return name
 
 
 def _refuse_settings(folder: ModelFolder, config: dict[str, Any], names: Architecture) -> None:

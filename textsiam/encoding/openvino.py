@@ -5,11 +5,11 @@ import threading
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from jaxtyping import Float, Int
 
 from textsiam.encoding.folder import ModelFolder
 from textsiam.encoding.graph import build_graph
+from textsiam.encoding.runtime import ov
 
 # Our names of precision classes → OpenVINO's.
 DTYPES = {"float32": "f32", "bfloat16": "bf16"}

@@ -11,6 +11,7 @@ from textsiam.encoding.encoder import Encoder
 from textsiam.encoding.folder import ModelFolder
 from textsiam.encoding.saving import TRAINING_TEXTS
 from textsiam.errors import EncoderMismatch
+from textsiam.scoring.agreement import LOWEST
 from textsiam.scoring.calibration import Calibrator
 from textsiam.scoring.canaries import canaries_of
 from textsiam.scoring.thresholds import Threshold
@@ -90,17 +91,28 @@ def check_carried(model: "Siamese") -> None:
 
 
 def say_other_precision(model: "Siamese") -> None:
-    """Log a warning where the evidence was made in another precision class than the encoder computes in."""
-    made = {
-        of.evidence.get("precision_class") for of in (model.calibrator, model.threshold, model.reject_threshold) if of
-    }
-    if others := made - {None, model.encoder.precision}:
-        logger.warning(
-            "the evidence was made in %s, this encoder computes in %s: scores move by less than 0.01, so pairs that near a "
-            "threshold may be decided otherwise",
-            " and ".join(sorted(map(str, others))),
-            model.encoder.precision,
-        )
+    """Log a warning where the evidence was made in another precision class, and nobody measured that the two decide alike."""
+    precision = model.encoder.precision
+    evidence = [of.evidence for of in (model.calibrator, model.threshold, model.reject_threshold) if of]
+    others = {told.get("precision_class") for told in evidence} - {None, precision}
+    measured = model.threshold.evidence.get("agreement", {}).get(precision, {}) if model.threshold else {}
+    if not others:
+        return
+    if measured.get("share", 0) >= LOWEST:
+        logger.info("%s decides %s", precision, _alike(measured))
+        return
+    logger.warning(
+        "the evidence was made in %s, this encoder computes in %s%s: pairs that near a threshold may be decided otherwise; "
+        "dtype=%s decides as certified",
+        " and ".join(sorted(map(str, others))),
+        precision,
+        f", which decides {_alike(measured)}" if measured else "",
+        min(map(str, others)),
+    )
+
+
+def _alike(measured: Mapping[str, Any]) -> str:
+    return f"{measured['share']:.2%} of {measured['pairs']:,} pairs like the class that was certified"
 
 
 def _of_the_default(encoder: Encoder) -> Mapping[str, Any]:

@@ -1,0 +1,86 @@
+"""The tensors of a model folder, mapped into memory: nothing is copied, and what no one looks at is never read.
+
+The safetensors format: eight bytes that give the length of a JSON header, the header (for each tensor dtype, shape, and first
+and last byte after the header), the bytes.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from textsiam.errors import BrokenModel
+
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+
+
+class Tensors:
+    """Tensors by name, as fp32.
+
+    Parameters
+    ----------
+    folder
+        Where ``*.safetensors`` are.
+    base
+        A prefix that some writers put before every name, such as ``bert``; names are asked for without it.
+
+    Raises
+    ------
+    BrokenModel
+        If a file is no safetensors file, or was cut short.
+    """
+
+    def __init__(self, folder: Path, base: str) -> None:
+        self.folder = folder
+        self._found: dict[str, tuple[str, Shaped[np.ndarray, "..."]]] = {}
+        for file in sorted(folder.glob("*.safetensors")):
+            for name, (dtype, values) in _mapped(file).items():
+                self._found[_plain(name, base)] = dtype, values
+
+    def __getitem__(self, name: str) -> Float[np.ndarray, "..."]:
+        """The tensor of that name.
+
+        Raises
+        ------
+        BrokenModel
+            If there is none, or it holds NaN or infinity.
+        """
+        if name not in self._found:
+            raise BrokenModel(f"The weights in {self.folder} lack {name}. Restore them from where the model came from.")
+        dtype, stored = self._found[name]
+        # bf16 is the upper half of fp32.
+        values = (stored.astype("<u4") << 16).view("<f4") if dtype == "BF16" else np.asarray(stored, dtype=np.float32)
+        # The sum of squares shows a NaN or infinity anywhere, in a tenth of the time of asking each value.
+        if not np.isfinite(np.vdot(values, values)):
+            raise BrokenModel(
+                f"The weights in {self.folder} are broken: {name} has a NaN or infinite value. "
+                "Restore them from where the model came from; if you trained it, train it again with a lower rate."
+            )
+        return values
+
+
+def _mapped(file: Path) -> dict[str, tuple[str, Shaped[np.ndarray, "..."]]]:
+    try:
+        content = np.memmap(file, mode="c")  # OpenVINO takes writable arrays alone; a write would not reach the file
+        start = 8 + int(content[:8].view("<u8")[0])
+        header = json.loads(content[8:start].tobytes())
+        header.pop("__metadata__", None)
+        return {
+            name: (told["dtype"], _view(content[start:], told)) for name, told in header.items() if told["dtype"] in _DTYPES
+        }
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise BrokenModel(f"{file} cannot be read: {error}. Restore it from where the model came from.") from error
+
+
+def _view(content: Shaped[np.ndarray, " bytes"], told: dict[str, object]) -> Shaped[np.ndarray, "..."]:
+    first, last = told["data_offsets"]  # type: ignore[misc]
+    return np.ndarray(told["shape"], _DTYPES[told["dtype"]], content[first:last])  # type: ignore[call-overload, no-any-return, index]
+
+
+def _plain(name: str, base: str) -> str:
+    """A tensor's name without the model's own prefix, and with today's names of a normalisation's tensors."""
+    name = name.removeprefix(f"{base}.")
+    for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
+        name = name.removesuffix(old) + new if name.endswith(f"LayerNorm{old}") else name
+    return name
