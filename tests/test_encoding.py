@@ -53,7 +53,11 @@ def test_order_and_budget_change_nothing(tiny, order, budget):
         np.testing.assert_allclose(tiny.encode([words[place] for place in order]), expected[list(order)], atol=1e-5)
 
 
-@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=200), budget=st.integers(1, 300), padding=st.integers(0, 300))
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=200),
+    budget=st.integers(1, 300),
+    padding=st.integers(0, 300),
+)
 def test_batches_hold_every_row_once_within_the_budget(lengths, budget, padding):
     """No row is lost or doubled, and no batch of several rows exceeds the budget in padded tokens."""
     lengths = np.array(lengths)
@@ -131,7 +135,7 @@ def test_the_twin_trains(tiny_transformer):
     """One module for both sentences: gradients reach its weights through pooling and normalisation."""
     from textsiam.encoding.pytorch import load_twin
 
-    twin = load_twin(read_folder(tiny_transformer("bert")), "cpu", "float32").train()
+    twin = load_twin(read_folder(tiny_transformer("bert")), "cpu", "float32", trainable=True).train()
     ids = torch.tensor([[2, 12, 13, 3], [2, 15, 3, 0]])
     first, second = twin(ids, (ids != 0).long())
     (first @ second).backward()

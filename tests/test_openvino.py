@@ -38,7 +38,9 @@ def test_equal_to_transformers(tiny_transformer, architecture, pooling, normaliz
     from textsiam.encoding.pytorch import Twin
 
     folder = replace(read_folder(tiny_transformer(architecture)), pooling=pooling, normalize=normalize)
-    twin = Twin(AutoModel.from_pretrained(folder.path, attn_implementation="eager"), pooling, normalize=normalize).eval()
+    twin = Twin(
+        AutoModel.from_pretrained(folder.path, attn_implementation="eager"), pooling, normalize=normalize
+    ).eval()
     ids, mask = batch()
     with torch.inference_mode():
         expected = twin(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
@@ -93,7 +95,11 @@ def test_precision_follows_the_processor(tiny_transformer):
 @pytest.mark.skipif(not computes_bf16(), reason="this processor does not compute bf16")
 def test_bf16_stays_near_fp32(model):
     """Unit lengths in fp32, and a cosine above .999 with the fp32 vectors."""
-    texts = ["How do I reset my password?", "Where is my order?", "I was charged twice, can I get my money back please?"]
+    texts = [
+        "How do I reset my password?",
+        "Where is my order?",
+        "I was charged twice, can I get my money back please?",
+    ]
     vectors = Encoder.load(backend="openvino", dtype="bfloat16").encode(texts)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     assert ((vectors * model.encode(texts)).sum(1) > 0.999).all()
@@ -121,7 +127,7 @@ def test_broken_weights_are_refused(tiny_transformer, tmp_path):
 
     with pytest.raises(BrokenModel, match="NaN or infinite"):
         Encoder.load(altered(folder, tmp_path / "nan", spoil), backend="openvino")
-    cut = altered(folder, tmp_path / "cut", lambda tensors: None) / "model.safetensors"
+    cut = altered(folder, tmp_path / "cut", lambda _: None) / "model.safetensors"
     cut.write_bytes(cut.read_bytes()[:-100])
     with pytest.raises(BrokenModel, match="cannot be read"):
         Encoder.load(cut.parent, backend="openvino")
@@ -172,7 +178,7 @@ def test_weights_in_half_precision_run(tiny_transformer, tmp_path):
 
 def test_without_it_pytorch_runs(tiny_transformer, monkeypatch):
     """Not installed: auto takes PyTorch, and asking for it by name gives the install line."""
-    monkeypatch.setattr("textsiam.encoding.encoder.find_spec", lambda name: None)
+    monkeypatch.setattr("textsiam.encoding.encoder.find_spec", lambda _: None)
     assert type(Encoder.load(tiny_transformer("bert"), device="cpu").backend).__name__ == "Twin"
     with pytest.raises(MissingExtra, match=r"textsiam\[fast\]"):
         BACKENDS["openvino"](read_folder(tiny_transformer("bert")), None, None)
@@ -195,7 +201,10 @@ def test_a_score_needs_neither_torch_nor_transformers(tmp_path):
         "assert not heavy, heavy"
     )
     (tmp_path / "questions.csv").write_text("text\nHow do I pay?\nHow can I pay?\nWhere is it?\n")
-    for argv in (["score", "--pair", "How do I pay?", "How can I pay?"], ["duplicates", str(tmp_path / "questions.csv")]):
+    for argv in (
+        ["score", "--pair", "How do I pay?", "How can I pay?"],
+        ["duplicates", str(tmp_path / "questions.csv")],
+    ):
         command = [sys.executable, "-c", code.format(argv=", ".join(map(repr, argv)))]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from textsiam import Encoder
+from textsiam.encoding.linears import FrozenLinear, can_lay_out
 from textsiam.encoding.pytorch import FIRST_POSITIONS, MULTIPLE, Twin, can_pack, computes_bf16, load_twin
 from textsiam.encoding.saving import read_folder
 from textsiam.encoding.tokenizing import Tokenizer
@@ -24,7 +25,7 @@ def batch(lengths=LENGTHS, seed=0):
 
 def twins(folder):
     """The same weights packed and padded."""
-    packed = load_twin(read_folder(folder), "cpu", "float32")
+    packed = load_twin(read_folder(folder), "cpu", "float32", trainable=True)
     padded = Twin(AutoModel.from_pretrained(folder), "mean", normalize=packed.normalize).eval()
     return packed, padded
 
@@ -72,7 +73,7 @@ def test_attention_windows_are_kept(tmp_path):
 
 def test_no_padding_is_computed(tiny_transformer):
     """The linear layers see the real tokens, and fewer than MULTIPLE more."""
-    twin = load_twin(read_folder(tiny_transformer("bert")), "cpu", "float32")
+    twin = load_twin(read_folder(tiny_transformer("bert")), "cpu", "float32", trainable=True)
     seen = []
     layer = next(part for part in twin.modules() if isinstance(part, torch.nn.Linear))
     layer.register_forward_hook(lambda *told: seen.append(told[-1].shape[:-1].numel()))
@@ -92,6 +93,37 @@ def test_what_cannot_pack_runs_padded_and_says_so(tiny_transformer, caplog):
     assert can_pack(AutoModel.from_config(config))
     config.is_decoder = True
     assert not can_pack(AutoModel.from_config(config))
+
+
+@pytest.mark.parametrize("architecture", [*FIRST_POSITIONS, "mpnet"])
+@pytest.mark.parametrize("lay_out", [True, False])
+def test_frozen_equals_padded(tiny_transformer, architecture, lay_out, monkeypatch):
+    """Linear layers laid out for oneDNN, and the fallback where torch has none, give transformers' own vectors to 1e-5."""
+    if not lay_out:
+        monkeypatch.setattr("textsiam.encoding.linears.can_lay_out", lambda: False)
+    folder = tiny_transformer(architecture)
+    frozen = load_twin(read_folder(folder), "cpu", "float32")
+    padded = Twin(AutoModel.from_pretrained(folder), "mean", normalize=frozen.normalize).eval()
+    layers = [layer for layer in frozen.modules() if isinstance(layer, FrozenLinear)]
+    assert layers
+    assert {layer.laid_out for layer in layers} == {lay_out and can_lay_out()}
+    assert not any(type(layer) is torch.nn.Linear for layer in frozen.modules())
+    with torch.inference_mode():
+        torch.testing.assert_close(frozen(*batch()), padded(*batch()), atol=1e-5, rtol=0)
+
+
+def test_frozen_bf16_rounds_less_than_a_whole_model_in_bf16(model):
+    """Only the linear layers compute in bf16: the vectors lie nearer to those of fp32, and the class is named."""
+    texts = [
+        "How do I reset my password?",
+        "Where is my order?",
+        "I was charged twice, can I get my money back please?",
+    ]
+    expected = model.encode(texts)
+    frozen = Encoder.load(backend="pytorch", device="cpu", dtype="bfloat16")
+    whole = Encoder(frozen.folder, load_twin(frozen.folder, "cpu", "float32", trainable=True).to(torch.bfloat16))
+    assert frozen.precision == whole.precision == "bfloat16"
+    assert np.abs(frozen.encode(texts) - expected).max() < np.abs(whole.encode(texts) - expected).max()
 
 
 def test_bf16_stays_near_fp32(model):

@@ -295,9 +295,7 @@ class Encoder:
         return prompt
 
 
-def _batches(
-    lengths: Int[np.ndarray, " n"], token_budget: int, padding_budget: int
-) -> Iterator[Int[np.ndarray, " m"]]:
+def _batches(lengths: Int[np.ndarray, " n"], token_budget: int, padding_budget: int) -> Iterator[Int[np.ndarray, " m"]]:
     """Rows of each batch, longest first: neighbours in length, and no more padding among them than is allowed."""
     order = np.argsort(-lengths, kind="stable")
     start = 0

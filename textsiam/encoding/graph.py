@@ -100,7 +100,9 @@ def build_graph(folder: ModelFolder) -> ov.Model:
         )
     names = ARCHITECTURES[kind]
     _refuse_settings(folder, config, names)
-    return _Builder(config, names, Tensors(folder.transformer, names.base)).model(folder.pooling, normalize=folder.normalize)
+    return _Builder(config, names, Tensors(folder.transformer, names.base)).model(
+        folder.pooling, normalize=folder.normalize
+    )
 
 
 class _Builder:
@@ -159,7 +161,9 @@ class _Builder:
         )
         attended = op.scaled_dot_product_attention(query, key, value, bias)
         merged = op.reshape(op.transpose(attended, _ints(0, 2, 1, 3)), _ints(0, 0, -1), special_zero=True)
-        x = self.norm(op.add(x, self.linear(merged, names.attention.format(number))), names.attention_norm.format(number))
+        x = self.norm(
+            op.add(x, self.linear(merged, names.attention.format(number))), names.attention_norm.format(number)
+        )
         wide = self.activation(self.linear(x, names.up.format(number)))
         return self.norm(op.add(x, self.linear(wide, names.down.format(number))), names.norm.format(number))
 
@@ -213,7 +217,7 @@ def _mpnet_bucket(distance: Shaped[np.ndarray, " n"], n_buckets: int) -> Shaped[
     away = np.abs(distance)
     ratio = np.log(np.maximum(away, 1) / exact) / np.log(farthest / exact)
     far = np.minimum(exact + (ratio * (half - exact)).astype(np.int64), half - 1)
-    return np.where(distance > 0, half, 0) + np.where(away < exact, away, far)
+    return np.asarray(np.where(distance > 0, half, 0) + np.where(away < exact, away, far))
 
 
 def _refuse_settings(folder: ModelFolder, config: dict[str, Any], names: Architecture) -> None:

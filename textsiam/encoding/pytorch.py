@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from textsiam.encoding.folder import ModelFolder
+from textsiam.encoding.linears import freeze_linears
 from textsiam.encoding.pooling import POOLINGS
 from textsiam.encoding.weights import quiet, read_transformer
 
@@ -40,6 +41,8 @@ FIRST_POSITIONS: dict[str, Callable[[Any], int]] = {
 MULTIPLE = 64
 
 Runs = list[tuple[int, int]]  # neighbouring texts of one length: how many, and the length
+
+FROZEN = (torch.float32, torch.bfloat16)  # what a CPU's frozen layers compute in
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -63,6 +66,7 @@ class Twin(nn.Module):
         self.pool = POOLINGS[pooling]
         self.normalize = normalize
         self.packs = False
+        self.frozen: torch.dtype | None = None
 
     def forward(self, ids: Int[Tensor, "n length"], mask: Int[Tensor, "n length"]) -> Float[Tensor, "n dim"]:
         """Embeddings of a padded batch; differentiable."""
@@ -88,6 +92,12 @@ class Twin(nn.Module):
         if not self.packs:
             logger.info("%s runs with padding: textsiam cannot pack it", self.transformer.config.model_type)  # type: ignore[union-attr]
 
+    def freeze(self, dtype: torch.dtype) -> None:
+        """Make it ready for inference on a CPU: no gradient, and linear layers as fast as they get (`FrozenLinear`)."""
+        freeze_linears(self.transformer, dtype)
+        self.requires_grad_(requires_grad=False)
+        self.frozen = dtype
+
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
@@ -95,8 +105,8 @@ class Twin(nn.Module):
 
     @property
     def precision(self) -> str:
-        """The precision class of the vectors: the name of the weights' dtype."""
-        return str(next(self.parameters()).dtype).removeprefix("torch.")
+        """The precision class of the vectors: the dtype that the linear layers compute in."""
+        return str(self.frozen or next(self.parameters()).dtype).removeprefix("torch.")
 
     @property
     def padding_budget(self) -> int:
@@ -109,8 +119,10 @@ class Twin(nn.Module):
         return 2_048 if self.device.type == "cpu" else 65_536
 
 
-def load_twin(folder: ModelFolder, device: str | None = None, dtype: str | None = None) -> Twin:
-    """The twin of a model folder, ready for inference; on a CPU it packs, on GPUs it runs padded (not yet measured there).
+def load_twin(
+    folder: ModelFolder, device: str | None = None, dtype: str | None = None, *, trainable: bool = False
+) -> Twin:
+    """The twin of a model folder; on a CPU it packs, on GPUs it runs padded (not yet measured there).
 
     Parameters
     ----------
@@ -118,6 +130,8 @@ def load_twin(folder: ModelFolder, device: str | None = None, dtype: str | None 
         ``cpu``, ``cuda``, ``cuda:1``, ``mps``. Default: the first GPU there is, else the CPU.
     dtype
         ``float32``, ``bfloat16`` or ``float16``. Default: bf16 where the device computes it natively, else fp32.
+    trainable
+        Keep the transformer's own layers; else those of a CPU are frozen (`Twin.freeze`) in fp32 and bf16.
 
     Raises
     ------
@@ -127,11 +141,15 @@ def load_twin(folder: ModelFolder, device: str | None = None, dtype: str | None 
         If the weights cannot be read, or are no encoder's.
     """
     place = _device(device)
+    number = _dtype(dtype, place)
     transformer = read_transformer(folder.transformer)
-    twin = Twin(transformer, folder.pooling, normalize=folder.normalize)
+    twin = Twin(transformer, folder.pooling, normalize=folder.normalize).to(place)
     if place.type == "cpu":
         twin.pack()
-    return twin.to(device=place, dtype=_dtype(dtype, place)).eval()
+        if not trainable and number in FROZEN and can_freeze(transformer):
+            twin.freeze(number)
+            return twin.eval()
+    return twin.to(number).eval()
 
 
 def computes_bf16(device: torch.device) -> bool:
@@ -171,6 +189,12 @@ def can_pack(transformer: nn.Module) -> bool:
     config: Any = transformer.config
     absolute = getattr(config, "position_embedding_type", "absolute") in ("absolute", None)
     return config.model_type in FIRST_POSITIONS and absolute and not getattr(config, "is_decoder", False)
+
+
+def can_freeze(transformer: nn.Module) -> bool:
+    """Whether transformers of this architecture call their linear layers, and never look into them."""
+    config: Any = transformer.config
+    return config.model_type in (*FIRST_POSITIONS, "mpnet")
 
 
 def pack(transformer: nn.Module) -> bool:

@@ -66,16 +66,15 @@ def _mapped(file: Path) -> dict[str, tuple[str, Shaped[np.ndarray, "..."]]]:
         start = 8 + int(content[:8].view("<u8")[0])
         header = json.loads(content[8:start].tobytes())
         header.pop("__metadata__", None)
-        return {
-            name: (told["dtype"], _view(content[start:], told)) for name, told in header.items() if told["dtype"] in _DTYPES
-        }
+        found = {}
+        for name, told in header.items():
+            if told["dtype"] in _DTYPES:
+                first, last = told["data_offsets"]
+                values = np.ndarray(told["shape"], _DTYPES[told["dtype"]], content[start:][first:last])
+                found[name] = told["dtype"], values
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise BrokenModel(f"{file} cannot be read: {error}. Restore it from where the model came from.") from error
-
-
-def _view(content: Shaped[np.ndarray, " bytes"], told: dict[str, object]) -> Shaped[np.ndarray, "..."]:
-    first, last = told["data_offsets"]  # type: ignore[misc]
-    return np.ndarray(told["shape"], _DTYPES[told["dtype"]], content[first:last])  # type: ignore[call-overload, no-any-return, index]
+    return found
 
 
 def _plain(name: str, base: str) -> str:

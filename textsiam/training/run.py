@@ -171,8 +171,8 @@ class Run:
 
     def _twin(self) -> Twin:
         backend = self.start.encoder.backend
-        device = str(backend.device) if isinstance(backend, Twin) else None
-        twin = load_twin(self.start.encoder.folder, device, "float32")
+        device = str(backend.device) if isinstance(backend, Twin) else "cpu"
+        twin = load_twin(self.start.encoder.folder, device, "float32", trainable=True)
         if self.recipe.random_start:
             randomise(twin.transformer, self.seed)
         set_dropout(twin, self.recipe.dropout)

@@ -1,0 +1,66 @@
+"""Linear layers for inference on an x86 CPU: oneDNN's, in fp32 or bf16, with weights laid out for it once.
+
+torch multiplies fp32 matrices through MKL, which on AMD reaches less than half of what oneDNN does; bf16 goes through oneDNN, but
+weights are laid out anew at every call. In bf16 the layers alone compute in bf16: what runs between them stays fp32, which halves
+the rounding error of a whole model in bf16 and costs no time (benchmarks/LOG.md).
+"""
+
+import platform
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+# Rows that oneDNN lays the weights out for: a batch's tokens. Others are computed too.
+_N_ROWS = 2_048
+
+
+class FrozenLinear(nn.Module):
+    """``x @ weight.T + bias`` with weights that no longer change.
+
+    Parameters
+    ----------
+    linear
+        The layer it takes the place of.
+    dtype
+        What it computes in, and returns; its input is converted.
+    """
+
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype) -> None:
+        super().__init__()
+        weight = linear.weight.detach().to(dtype).contiguous()
+        self.bias = None if linear.bias is None else linear.bias.detach().to(dtype)
+        self.dtype = dtype
+        self.laid_out = can_lay_out()
+        # No buffers: torch would move and copy them, and cannot handle oneDNN's layout.
+        self.weight = _ops()._reorder_linear_weight(weight, _N_ROWS) if self.laid_out else weight  # noqa: SLF001
+
+    def forward(self, x: Float[Tensor, "*n d_in"]) -> Float[Tensor, "*n d_out"]:
+        """The product, in the layer's dtype."""
+        x = x.to(self.dtype)
+        if self.laid_out:
+            return _ops()._linear_pointwise(x, self.weight, self.bias, "none", [], "")  # type: ignore[no-any-return]  # noqa: SLF001
+        return nn.functional.linear(x, self.weight, self.bias)
+
+
+def freeze_linears(module: nn.Module, dtype: torch.dtype) -> None:
+    """Put a `FrozenLinear` in the place of every linear layer; the module can then be used for inference alone."""
+    for name, child in module.named_children():
+        if type(child) is nn.Linear:
+            setattr(module, name, FrozenLinear(child, dtype))
+        else:
+            freeze_linears(child, dtype)
+
+
+def can_lay_out() -> bool:
+    """Whether this torch, on this processor, has oneDNN's layers; they are not a public part of torch."""
+    return (
+        platform.machine().lower() in ("x86_64", "amd64")
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and all(hasattr(_ops(), name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
+    )
+
+
+def _ops() -> Any:
+    return torch.ops.mkldnn
