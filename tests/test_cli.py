@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from textsiam import find_duplicates, read_texts
+from textsiam import Siamese, find_duplicates, read_texts
 from textsiam.interfaces.cli import app
 from textsiam.samples import PAIRS, QUESTIONS
 
@@ -43,7 +43,7 @@ def test_duplicates_needs_no_option_and_says_what_it_did():
 def test_files_out_hold_what_python_finds(ending, tmp_path, model):
     """The same pairs and clusters in every format, as find_duplicates gives them."""
     pairs, clusters = tmp_path / f"pairs.{ending}", tmp_path / f"clusters.{ending}"
-    run("duplicates", QUESTIONS, "--threshold", "0.8", "-o", pairs, "--clusters", clusters)
+    run("duplicates", QUESTIONS, "--threshold", "0.8", "--dtype", "float32", "-o", pairs, "--clusters", clusters)
     expected = find_duplicates(model, read_texts(QUESTIONS), threshold=0.8)
     rows = read_rows(pairs)
     assert list(rows[0]) == ["id_a", "id_b", "score", "probability", "decision"]
@@ -71,7 +71,7 @@ def test_json_is_one_object_with_everything():
     assert set(answer) == {"summary", "pairs", "clusters"}
     assert answer["summary"]["pairs"] == len(answer["pairs"])
     assert answer["summary"]["threshold"] == {"value": 0.9, "told": "0.9 (given by you)"}
-    assert answer["summary"]["precision"] == "float32"
+    assert answer["summary"]["precision"] == Siamese.load().encoder.precision
     for group in answer["clusters"]:
         assert group["keeper"] == group["members"][0]
         assert 0.9 <= group["weakest"] <= 1
@@ -124,7 +124,9 @@ def test_score_a_file_and_a_pair(tmp_path):
 
 def test_encode_writes_vectors(tmp_path, model):
     """Ids and vectors in a parquet file, equal to encode."""
-    told = json.loads(run("encode", QUESTIONS, "-o", tmp_path / "v.parquet", "--json").stdout)["summary"]
+    told = json.loads(run("encode", QUESTIONS, "-o", tmp_path / "v.parquet", "--json", "--dtype", "float32").stdout)[
+        "summary"
+    ]
     assert (told["texts"], told["shards_reused"]) == (330, 0)
     table = pq.read_table(tmp_path / "v.parquet")
     texts = read_texts(QUESTIONS)

@@ -236,7 +236,7 @@ def test_the_command_colours_words_where_a_terminal_shows_it():
 
 def test_the_command_answers_in_json(model):
     """One object: what Python says, for the pair and for the first pairs of a file."""
-    answer = json.loads(run("pay now", "pay", "--json").stdout)
+    answer = json.loads(run("pay now", "pay", "--json", "--dtype", "float32").stdout)
     (one,) = explain(model, "pay now", "pay")
     assert answer["explanations"][0]["score"] == pytest.approx(one.score, abs=WITHIN)
     assert answer["explanations"][0]["words_second"] == one.to_json()["words_second"]

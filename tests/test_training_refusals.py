@@ -300,9 +300,11 @@ def test_a_transformer_that_ignores_the_attention_runs_padded(tiny_transformer, 
     from textsiam.encoding.saving import read_folder
 
     folder = read_folder(tiny_transformer("bert"))
-    expected = load_twin(folder, "cpu").embed(np.array([[7, 8, 9], [7, 8, 0]]), np.array([[1, 1, 1], [1, 1, 0]]))
+    expected = load_twin(folder, "cpu", "float32").embed(
+        np.array([[7, 8, 9], [7, 8, 0]]), np.array([[1, 1, 1], [1, 1, 0]])
+    )
     monkeypatch.setattr("transformers.PreTrainedModel.set_attn_implementation", lambda *_: None)
-    twin = load_twin(folder, "cpu")
+    twin = load_twin(folder, "cpu", "float32")
     assert not twin.packs
     found = twin.embed(np.array([[7, 8, 9], [7, 8, 0]]), np.array([[1, 1, 1], [1, 1, 0]]))
     np.testing.assert_allclose(found, expected, atol=1e-5)

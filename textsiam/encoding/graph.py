@@ -15,7 +15,7 @@ from jaxtyping import Shaped
 from textsiam.encoding.folder import ModelFolder, read_object
 from textsiam.encoding.runtime import op, ov
 from textsiam.encoding.tensors import Tensors
-from textsiam.errors import UnsupportedModel
+from textsiam.errors import BrokenModel, UnsupportedModel
 
 Node = Any  # OpenVINO's nodes carry no types
 
@@ -36,9 +36,21 @@ class Architecture:
     n_layers: str = "num_hidden_layers"
     n_heads: str = "num_attention_heads"
     activation: str = "hidden_act"
+    dim: str = "hidden_size"
     has_types: bool = True
     first_position: int | None = 0  # None: that after the padding token's id
     distance_bias: str = ""
+
+    def tensors(self, n_layers: int) -> list[str]:
+        """The names of all tensors that the graph is made of."""
+        parts = [
+            self.query, self.key, self.value, self.attention, self.attention_norm, self.up, self.down, self.norm,
+        ]  # fmt: skip
+        modules = ["embeddings.LayerNorm", *(part.format(layer) for layer in range(n_layers) for part in parts)]
+        tables = ["embeddings.word_embeddings", "embeddings.position_embeddings"]
+        tables += ["embeddings.token_type_embeddings"] if self.has_types else []
+        tables += [self.distance_bias] if self.distance_bias else []
+        return [f"{name}.weight" for name in (*tables, *modules)] + [f"{name}.bias" for name in modules]
 
 
 _ROBERTA = Architecture("roberta", first_position=None)
@@ -59,6 +71,7 @@ ARCHITECTURES = {
         n_layers="n_layers",
         n_heads="n_heads",
         activation="activation",
+        dim="dim",
         has_types=False,
     ),
     "mpnet": Architecture(
@@ -100,9 +113,18 @@ def build_graph(folder: ModelFolder) -> ov.Model:
         )
     names = ARCHITECTURES[kind]
     _refuse_settings(folder, config, names)
-    return _Builder(config, names, Tensors(folder.transformer, names.base)).model(
-        folder.pooling, normalize=folder.normalize
-    )
+    weights = Tensors(folder.transformer, names.base)
+    try:
+        weights.require(names.tensors(int(config[names.n_layers])))
+        _refuse_other_sizes(config, names, weights)
+        return _Builder(config, names, weights).model(folder.pooling, normalize=folder.normalize)
+    except BrokenModel:
+        raise
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
+        raise BrokenModel(
+            f"The weights in {folder.transformer} cannot be read: config.json does not fit them ({error}). "
+            "Restore them and config.json from where the model came from."
+        ) from error
 
 
 class _Builder:
@@ -218,6 +240,19 @@ def _mpnet_bucket(distance: Shaped[np.ndarray, " n"], n_buckets: int) -> Shaped[
     ratio = np.log(np.maximum(away, 1) / exact) / np.log(farthest / exact)
     far = np.minimum(exact + (ratio * (half - exact)).astype(np.int64), half - 1)
     return np.asarray(np.where(distance > 0, half, 0) + np.where(away < exact, away, far))
+
+
+def _refuse_other_sizes(config: dict[str, Any], names: Architecture, weights: Tensors) -> None:
+    """Raise ValueError where the settings tell of other sizes than the weights have."""
+    words, places = (weights[f"embeddings.{kind}_embeddings.weight"] for kind in ("word", "position"))
+    for key, told, found in (
+        ("vocab_size", config["vocab_size"], words.shape[0]),
+        (names.dim, config[names.dim], words.shape[1]),
+        ("max_position_embeddings", config["max_position_embeddings"], places.shape[0]),
+        (names.n_heads, words.shape[1] % int(config[names.n_heads]), 0),
+    ):
+        if told != found:
+            raise ValueError(f"{key} is {config[key]!r}, and the weights are made for another")
 
 
 def _refuse_settings(folder: ModelFolder, config: dict[str, Any], names: Architecture) -> None:

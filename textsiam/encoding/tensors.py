@@ -38,16 +38,28 @@ class Tensors:
             for name, (dtype, values) in _mapped(file).items():
                 self._found[_plain(name, base)] = dtype, values
 
+    def require(self, names: list[str]) -> None:
+        """Do nothing if all these are there.
+
+        Raises
+        ------
+        BrokenModel
+            If some are not.
+        """
+        if missing := sorted(set(names) - set(self._found)):
+            raise BrokenModel(
+                f"The weights in {self.folder} lack {len(missing)} tensors, such as {missing[0]}. "
+                "Restore them from where the model came from."
+            )
+
     def __getitem__(self, name: str) -> Float[np.ndarray, "..."]:
         """The tensor of that name.
 
         Raises
         ------
         BrokenModel
-            If there is none, or it holds NaN or infinity.
+            If it holds NaN or infinity.
         """
-        if name not in self._found:
-            raise BrokenModel(f"The weights in {self.folder} lack {name}. Restore them from where the model came from.")
         dtype, stored = self._found[name]
         # bf16 is the upper half of fp32.
         values = (stored.astype("<u4") << 16).view("<f4") if dtype == "BF16" else np.asarray(stored, dtype=np.float32)
@@ -73,7 +85,9 @@ def _mapped(file: Path) -> dict[str, tuple[str, Shaped[np.ndarray, "..."]]]:
                 values = np.ndarray(told["shape"], _DTYPES[told["dtype"]], content[start:][first:last])
                 found[name] = told["dtype"], values
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise BrokenModel(f"{file} cannot be read: {error}. Restore it from where the model came from.") from error
+        raise BrokenModel(
+            f"The weights in {file} cannot be read: {error}. Restore them from where the model came from."
+        ) from error
     return found
 
 

@@ -1,0 +1,146 @@
+"""The systems that are measured beside each other: each a name and a function that loads it and gives texts → vectors (n, dim).
+
+Every system gets the same weights, those of the embedded default, and two threads. onnxruntime runs through textsiam's own door (its
+tokenizer, its batches), so that runtimes are compared and not what stands around them; OpenVINO runs as its manual says, on
+what `convert_model` makes of transformers' model, in padded batches of 32.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textsiam.encoding.embedded import embedded_model
+from textsiam.encoding.encoder import Encoder
+from textsiam.encoding.saving import read_folder
+
+Encode = Callable[[list[str]], np.ndarray]
+
+
+def ours(backend: str, dtype: str | None) -> Callable[[], Encode]:
+    def load() -> Encode:
+        encoder = Encoder.load(embedded_model(), backend=backend, device="cpu", dtype=dtype)
+        return lambda texts: encoder.embed(texts).embeddings
+
+    return load
+
+
+def sentence_transformers(dtype: str) -> Callable[[], Encode]:
+    def load() -> Encode:
+        import torch
+        from sentence_transformers import SentenceTransformer
+
+        settings = {"model_kwargs": {"torch_dtype": getattr(torch, dtype)}}
+        model = SentenceTransformer(str(embedded_model()), device="cpu", **settings)
+        return lambda texts: model.encode(texts, convert_to_tensor=True).float().numpy()
+
+    return load
+
+
+class OnnxBackend:
+    """onnxruntime as a backend of `Encoder`."""
+
+    precision, token_budget, padding_budget = "float32", 2_048, 64
+
+    def __init__(self, file: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 2
+        self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+    def embed(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return self.session.run(None, {"ids": ids, "mask": mask})[0]
+
+
+def onnxruntime(precision: str) -> Callable[[], Encode]:
+    def load() -> Encode:
+        folder = Path(tempfile.mkdtemp())
+        file = export_onnx(folder / "fp32.onnx")
+        if precision == "int8":
+            from onnxruntime.quantization import QuantType, quantize_dynamic
+
+            file = folder / "int8.onnx"
+            quantize_dynamic(folder / "fp32.onnx", file, weight_type=QuantType.QInt8, per_channel=True)
+        encoder = Encoder(read_folder(embedded_model()), OnnxBackend(file))
+        return lambda texts: encoder.embed(texts).embeddings
+
+    return load
+
+
+def export_onnx(file: Path) -> Path:
+    """The twin with its pooling as an ONNX file."""
+    import warnings
+
+    import torch
+
+    twin, example = padded_twin()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            twin, example, str(file), input_names=["ids", "mask"], output_names=["vectors"], dynamo=False, opset_version=17,
+            dynamic_axes={"ids": {0: "n", 1: "length"}, "mask": {0: "n", 1: "length"}},
+        )  # fmt: skip
+    return file
+
+
+def padded_twin() -> tuple[Any, Any]:
+    """The twin as transformers runs it, and an input to trace it with."""
+    import torch
+    from transformers import AutoModel
+
+    from textsiam.encoding.pytorch import Twin
+
+    twin = Twin(AutoModel.from_pretrained(embedded_model(), attn_implementation="sdpa")).eval()
+    ids = torch.randint(1000, 2000, (2, 8))
+    return twin, (ids, torch.tensor([[1] * 8, [1] * 5 + [0] * 3]))
+
+
+def openvino(precision: str) -> Callable[[], Encode]:
+    def load() -> Encode:
+        sys.modules["openvino_telemetry"] = None  # it reports to a server
+        import openvino as ov
+        from transformers import AutoTokenizer
+
+        twin, example = padded_twin()
+        graph = ov.convert_model(twin, example_input=example)
+        request = ov.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": precision}).create_infer_request()
+        tokenizer = AutoTokenizer.from_pretrained(str(embedded_model()))
+
+        def encode(texts: list[str]) -> np.ndarray:
+            order = np.argsort([-len(text) for text in texts], kind="stable")
+            vectors = np.empty((len(texts), 384), dtype=np.float32)
+            for start in range(0, len(order), 32):
+                rows = order[start : start + 32]
+                tokens = tokenizer([texts[row] for row in rows], padding=True, truncation=True, max_length=256, return_tensors="np")
+                vectors[rows] = request.infer([tokens["input_ids"], tokens["attention_mask"]])[0]
+            return vectors
+
+        return encode
+
+    return load
+
+
+SYSTEMS: dict[str, Callable[[], Encode]] = {
+    "sentence-transformers fp32": sentence_transformers("float32"),
+    "sentence-transformers bf16": sentence_transformers("bfloat16"),
+    "onnxruntime fp32": onnxruntime("fp32"),
+    "onnxruntime int8": onnxruntime("int8"),
+    "OpenVINO fp32": openvino("f32"),
+    "OpenVINO bf16": openvino("bf16"),
+    "textsiam fp32": ours("openvino", "float32"),
+    "textsiam bf16": ours("openvino", "bfloat16"),
+    "textsiam PyTorch fp32": ours("pytorch", "float32"),
+    "textsiam PyTorch bf16": ours("pytorch", "bfloat16"),
+}
+
+
+def score_one() -> Encode:
+    """`Siamese.score` as users call it, on the first and the second text."""
+    from textsiam import Siamese
+
+    model = Siamese.load(embedded_model())
+    return lambda texts: model.score(texts[:1], texts[1:])
