@@ -194,8 +194,8 @@ def test_threads_are_those_of_omp(tiny_transformer, monkeypatch):
 def test_a_score_needs_neither_torch_nor_transformers(tmp_path):
     """The command line's first answer comes without their seconds of import."""
     code = (
-        "import sys; from textsiam.interfaces.cli import main; sys.argv = ['textsiam', {argv}]\n"
-        "try: main()\n"
+        "import sys; from textsiam.interfaces.cli import app; sys.argv = ['textsiam', {argv}]\n"
+        "try: app()\n"
         "except SystemExit as end: assert not end.code, end.code\n"
         "heavy = {{'torch', 'transformers', 'sklearn', 'datasets', 'scipy.stats', 'pandas'}} & set(sys.modules)\n"
         "assert not heavy, heavy"

@@ -4,10 +4,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from textsiam.encoding.stamps import sha256
 from textsiam.errors import BrokenModel
 
 # The transformer's and the tokenizer's files, whatever the architecture.
@@ -109,18 +109,6 @@ def read_object(file: Path, default: dict[str, Any] | None = None) -> dict[str, 
             "Restore it from where the model came from."
         )
     return content
-
-
-def sha256(file: Path) -> str:
-    """The file's sha256 as 64 hex digits; read once a process while its size and time of change stay."""
-    told = file.stat()
-    return _sha256(file, told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns)
-
-
-@lru_cache(maxsize=1_024)
-def _sha256(file: Path, *state: int) -> str:  # noqa: ARG001  the state is the cache's key
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def canonical(content: Mapping[str, Any]) -> bytes:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from textsiam.data.files import replacing
-from textsiam.encoding.folder import ModelFolder, canonical, read_json, read_object, sha256
+from textsiam.encoding.folder import ModelFolder, canonical, read_json, read_object
+from textsiam.encoding.stamps import sha256
 from textsiam.errors import BrokenModel, ModelNotFound, UnsupportedModel
 
 SCHEMA = 1

@@ -3,7 +3,10 @@
 Exit codes: 0 done; 1 the answer is no; 2 bad usage or input; 130 interrupted.
 """
 
-from typing import Annotated
+import atexit
+import os
+import sys
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -43,4 +46,20 @@ def textsiam(show: Annotated[bool, typer.Option("--version", help="Show the vers
 
 def main() -> None:
     """The console script."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        leave(end.code)
+
+
+def leave(code: object) -> NoReturn:
+    """End the process; without torch at once, for taking the libraries apart piece by piece takes a tenth of a second."""
+    if "torch" in sys.modules or not isinstance(code, int | None):
+        raise SystemExit(code)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        raise SystemExit(code) from None  # a reader that has gone: Python's own end knows what to do
+    atexit._run_exitfuncs()  # noqa: SLF001  temporary files are removed, logs written
+    os._exit(code or 0)
