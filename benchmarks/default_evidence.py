@@ -14,10 +14,8 @@ from dataclasses import replace
 import numpy as np
 from record import ROOT, SHARED, record
 
-from textsiam import Siamese, Threshold, read_pairs
+from textsiam import Siamese, Threshold, admit, read_pairs
 from textsiam.encoding.embedded import embedded_model
-from textsiam.encoding.encoder import BACKENDS
-from textsiam.scoring.agreement import agreement
 from textsiam.scoring.certification import draw
 from textsiam.scoring.choosing import Chosen, choose
 from textsiam.scoring.intervals import binomial_interval
@@ -46,7 +44,7 @@ def main() -> None:
         guarantee=f"precision ≥ {found.accept_certificate.level:.2f} with 95 % confidence",
         evidence={**found.accept.evidence, "levels_tried": list(LEVELS)},
     )
-    accept = replace(accept, evidence={**accept.evidence, "agreement": {"bfloat16": agreed(model, accept, rejected)}})
+    accept = admitted(model, accept, rejected)
     told = {
         "fingerprint": model.encoder.fingerprint,
         "calibrator": calibrator.to_json(),
@@ -74,12 +72,13 @@ def main() -> None:
     )
 
 
-def agreed(model: Siamese, accept: Threshold, reject: Threshold) -> dict:
-    """How often bf16 decides like fp32, by the backend that does so least."""
-    decides = replace(model, threshold=accept, reject_threshold=reject)
-    others = (Siamese.load(embedded_model(), backend=name, device="cpu", dtype="bfloat16") for name in BACKENDS)
+def admitted(model: Siamese, accept: Threshold, reject: Threshold) -> Threshold:
+    """With the record of how bf16 and int8 decide beside fp32."""
     pairs = read_pairs(SHARED / "qqp_pairs.parquet")
-    return min((agreement(decides, other, pairs) for other in others), key=lambda told: told["share"])
+    model = replace(model, threshold=accept, reject_threshold=reject)
+    for dtype in ("bfloat16", "int8"):
+        model = admit(model, pairs, dtype=dtype)
+    return model.threshold
 
 
 def chosen(scored: ScoredPairs, level: float) -> Chosen:

@@ -1,6 +1,6 @@
 """The latency of one pair: two texts in, one score out, 500 different pairs of real questions; p50 and p99 in milliseconds.
 
-Every system in a process of its own with two threads, in turn, by blocks of 100 pairs; the first block warms up and is not counted.
+Every system in a process of its own with two threads, in turn, by blocks of 100 pairs; the first warms up and is not counted.
 ``Siamese.score`` is what users call: encoding, checks of the input, and the cosine in fp64.
 
     python benchmarks/latency.py
@@ -14,7 +14,14 @@ from textsiam import read_pairs
 
 SEED, N_BLOCKS, N_A_BLOCK = 0, 6, 100
 PEER = "sentence-transformers fp32"
-NAMES = (PEER, "sentence-transformers bf16", "onnxruntime fp32", "textsiam fp32", "textsiam bf16", "textsiam PyTorch bf16")
+NAMES = (
+    PEER,
+    "sentence-transformers bf16",
+    "onnxruntime fp32",
+    "textsiam fp32",
+    "textsiam bf16",
+    "textsiam PyTorch bf16",
+)
 
 
 def main() -> None:

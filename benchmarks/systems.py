@@ -1,7 +1,7 @@
-"""The systems that are measured beside each other: each a name and a function that loads it and gives texts → vectors (n, dim).
+"""The systems that are measured beside each other: a name, and a function that loads it and gives texts → vectors (n, dim).
 
-Every system gets the same weights, those of the embedded default, and two threads. onnxruntime runs through textsiam's own door (its
-tokenizer, its batches), so that runtimes are compared and not what stands around them; OpenVINO runs as its manual says, on
+Every system gets the same weights, those of the embedded default, and two threads. onnxruntime runs through textsiam's own door
+(its tokenizer, its batches), so that runtimes are compared and not what stands around them; OpenVINO runs as its manual says, on
 what `convert_model` makes of transformers' model, in padded batches of 32.
 """
 
@@ -115,7 +115,8 @@ def openvino(precision: str) -> Callable[[], Encode]:
             vectors = np.empty((len(texts), 384), dtype=np.float32)
             for start in range(0, len(order), 32):
                 rows = order[start : start + 32]
-                tokens = tokenizer([texts[row] for row in rows], padding=True, truncation=True, max_length=256, return_tensors="np")
+                some = [texts[row] for row in rows]
+                tokens = tokenizer(some, padding=True, truncation=True, max_length=256, return_tensors="np")
                 vectors[rows] = request.infer([tokens["input_ids"], tokens["attention_mask"]])[0]
             return vectors
 
@@ -133,6 +134,7 @@ SYSTEMS: dict[str, Callable[[], Encode]] = {
     "OpenVINO bf16": openvino("bf16"),
     "textsiam fp32": ours("openvino", "float32"),
     "textsiam bf16": ours("openvino", "bfloat16"),
+    "textsiam int8": ours("openvino", "int8"),
     "textsiam PyTorch fp32": ours("pytorch", "float32"),
     "textsiam PyTorch bf16": ours("pytorch", "bfloat16"),
 }

@@ -13,7 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 from textsiam import Encoder
 from textsiam.encoding.encoder import BACKENDS
-from textsiam.encoding.graph import ARCHITECTURES, POOLINGS, build_graph
+from textsiam.encoding.architectures import ARCHITECTURES
+from textsiam.encoding.graph import POOLINGS, build_graph
 from textsiam.encoding.openvino import can_compute, computes_bf16, load_openvino
 from textsiam.encoding.pooling import POOLINGS as TORCH_POOLINGS
 from textsiam.encoding.saving import read_folder

@@ -30,6 +30,7 @@ _STATIONS = {
     "Texts": "textsiam.data.texts",
     "Threshold": "textsiam.scoring.thresholds",
     "Triplets": "textsiam.data.triplets",
+    "admit": "textsiam.scoring.agreement",
     "certify_decisions": "textsiam.scoring.verifying",
     "cluster": "textsiam.matching.clustering",
     "encode_to_parquet": "textsiam.encoding.shards",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from textsiam.matching.duplicates import find_duplicates, find_repeats
     from textsiam.matching.exact import threshold_join, top_k_join
     from textsiam.matching.matches import Matches
+    from textsiam.scoring.agreement import admit
     from textsiam.scoring.calibration import Calibrator
     from textsiam.scoring.explanation import Explanation
     from textsiam.scoring.scored import ScoredPairs, score_pairs
@@ -90,6 +92,7 @@ __all__ = [
     "Texts",
     "Threshold",
     "Triplets",
+    "admit",
     "certify_decisions",
     "cluster",
     "encode_to_parquet",

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from textsiam.encoding.folder import ModelFolder
 from textsiam.encoding.graph import build_graph
 from textsiam.encoding.runtime import ov
 
-# Our names of precision classes → OpenVINO's.
-DTYPES = {"float32": "f32", "bfloat16": "bf16"}
+# Our names of precision classes → OpenVINO's; in int8 only linear layers are, the rest is as fast as the processor allows.
+DTYPES = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 
 
 class OpenVinoTwin:
@@ -30,7 +31,7 @@ class OpenVinoTwin:
         self.precision = precision
         told: dict[str, Any] = {
             # Named always: OpenVINO would choose bf16 by itself where the processor has it.
-            "INFERENCE_PRECISION_HINT": DTYPES[precision],
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "int8" and computes_bf16() else DTYPES[precision],
             "PERFORMANCE_HINT": "LATENCY",
         }
         if (n_threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(n_threads):
@@ -55,6 +56,7 @@ class OpenVinoTwin:
         return np.asarray(found[0])
 
 
+@cache
 def computes_bf16() -> bool:
     """Whether this processor multiplies bf16 matrices itself, as OpenVINO finds it."""
     return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -74,7 +76,7 @@ def load_openvino(folder: ModelFolder, device: str | None = None, dtype: str | N
     device
         ``cpu``, which is the default.
     dtype
-        ``float32`` or ``bfloat16``. Default: bf16 where the processor computes it natively, else fp32.
+        ``float32``, ``bfloat16`` or ``int8``. Default: bf16 where the processor computes it natively, else fp32.
 
     Raises
     ------
@@ -90,6 +92,10 @@ def load_openvino(folder: ModelFolder, device: str | None = None, dtype: str | N
         raise ValueError(f"The openvino backend does not know the dtype {dtype!r}. Use one of {', '.join(DTYPES)}.")
     if name == "bfloat16" and not computes_bf16():
         raise ValueError("This processor does not compute bfloat16 itself. Use float32, or backend pytorch.")
+    if name == "int8":
+        from textsiam.encoding.quantizing import in_int8, input_ranges
+
+        return OpenVinoTwin(build_graph(folder, in_int8(input_ranges(folder))), name)
     return OpenVinoTwin(build_graph(folder), name)
 
 

@@ -179,6 +179,8 @@ def _dtype(dtype: str | None, device: torch.device) -> torch.dtype:
     if dtype is None:
         return torch.bfloat16 if computes_bf16(device) else torch.float32
     name = str(dtype).removeprefix("torch.")
+    if name == "int8":
+        raise ValueError("PyTorch does not compute int8 here; OpenVINO does, on CPUs: pip install 'textsiam[fast]'.")
     if name not in DTYPES:
         raise ValueError(f"textsiam does not know the dtype {dtype!r}. Use one of {', '.join(DTYPES)}.")
     return DTYPES[name]

@@ -1,7 +1,7 @@
 """The sha256 of files, read once: a large file that is as it was is not read again, not even by the next process.
 
-What a hash was computed of is told by inode, size, and times of change to the nanosecond. Kept in the user's cache folder, that of
-``TEXTSIAM_CACHE`` or the system's own; where none can be written, files are read every time.
+What a hash was computed of is told by inode, size, and times of change to the nanosecond. Kept in the user's cache folder, that
+of ``TEXTSIAM_CACHE`` or the system's own; where none can be written, files are read every time.
 """
 
 import hashlib

@@ -28,11 +28,15 @@ SetAsideFile = Annotated[
 Model = Annotated[
     str | None, typer.Option(help="Model folder or Hub name. Default: $TEXTSIAM_MODEL, else the embedded one.")
 ]
-BackendName = Annotated[str, typer.Option("--backend", help="What computes the embeddings: auto or pytorch.")]
+BackendName = Annotated[
+    str, typer.Option("--backend", help="What computes the embeddings: auto, openvino (CPUs, no torch) or pytorch.")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. Default: a GPU if there is one.")]
 Dtype = Annotated[
     str | None,
-    typer.Option(help="float32, bfloat16 or float16. Default: bf16 on a GPU that computes it, else float32."),
+    typer.Option(
+        help="float32 (exact), bfloat16, float16 or int8. Default: bfloat16 where the machine computes it, else float32."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on standard output.")]
 LabelledPairs = Annotated[

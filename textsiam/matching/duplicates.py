@@ -14,7 +14,7 @@ from textsiam.errors import NotCalibrated, TooManyMatches
 from textsiam.matching.exact import MAX_MATCHES, SEARCHERS
 from textsiam.matching.matches import Matches
 from textsiam.scoring.siamese import Siamese
-from textsiam.scoring.thresholds import decisions
+from textsiam.scoring.thresholds import Threshold, decisions
 
 logger = logging.getLogger("textsiam")
 
@@ -92,12 +92,14 @@ def find_duplicates(
     found = join(
         encoded.embeddings,
         None if others is None else others.embeddings,
-        threshold=threshold,
+        threshold=threshold - (model.rescorer.margin if model.rescorer else 0),
         similarity=model.similarity,
         max_memory_mb=max_memory_mb,
         max_matches=max_matches,
         progress=_stage(progress, "join"),
     )
+    if model.rescorer:
+        found = _rescored(model, found, left, right, threshold, prompt)
     pairs = _crossed(found, left, right or left, max_matches)
     if right is None:
         repeated = np.flatnonzero(left.sizes > 1)
@@ -215,6 +217,19 @@ def _encoded(
     encoded = model.encoder.embed(unique, prompt=prompt, progress=_stage(progress, "encode"))
     n = len(left.unique)
     return encoded[:n], None if right is None else encoded[n:]
+
+
+def _rescored(
+    model: Siamese, found: Matches, left: _Side, right: _Side | None, threshold: float, prompt: str | None
+) -> Matches:
+    """Those matches of distinct texts that still reach the threshold when what is near it is scored again."""
+    assert model.rescorer is not None  # noqa: S101  the caller asked
+    texts = left.unique if right is None else [*left.unique, *right.unique]
+    others = found.right if right is None else found.right + len(left.unique)
+    thresholds = (Threshold(threshold), model.threshold, model.reject_threshold)
+    score = model.rescorer(model.compare, texts, found.left, others, found.score, thresholds=thresholds, prompt=prompt)
+    keep = score >= np.float32(threshold)
+    return Matches(found.left[keep], found.right[keep], score[keep], found.n_left, found.n_right)
 
 
 def _stage(progress: Progress | None, name: str) -> Callable[[int, int], None]:

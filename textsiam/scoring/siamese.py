@@ -25,6 +25,7 @@ from textsiam.scoring.thresholds import Threshold, decisions
 
 if TYPE_CHECKING:
     from textsiam.scoring.explanation import Explanation
+    from textsiam.scoring.rescoring import Rescorer
     from textsiam.scoring.verifying import Verifier
 
 logger = logging.getLogger("textsiam")
@@ -68,6 +69,7 @@ class Siamese:
     reject_threshold: Threshold | None = None
     training: Mapping[str, Any] | None = None
     training_texts: TextHashes | None = None
+    rescorer: "Rescorer | None" = None
 
     def __post_init__(self) -> None:
         if self.similarity not in SIMILARITIES:
@@ -95,7 +97,10 @@ class Siamese:
         device
             ``cpu``, ``cuda``, ``cuda:1``, ``mps``. Default: a GPU if there is one.
         dtype
-            ``float32``, ``bfloat16`` or ``float16``. Default: bf16 on a GPU that computes it natively, else fp32.
+            ``float32``, ``bfloat16``, ``float16`` or ``int8`` (on CPUs, by OpenVINO). Default: bf16 where the machine computes it
+            natively, else fp32. int8 is used for deciding only where it was measured to decide like the class that was certified
+            (`textsiam.scoring.agreement.admit`); pairs near a threshold are then scored again in
+            that class.
 
         Raises
         ------
@@ -106,7 +111,7 @@ class Siamese:
         BrokenModel, UnsupportedModel
             If its files are damaged, altered, or ask for what textsiam does not have.
         EncoderMismatch
-            If it gives other vectors here than when it was saved.
+            If it gives other vectors here than when it was saved, or int8 was asked for and not measured.
         ValueError
             If the backend, device or dtype cannot be had.
         """
@@ -116,6 +121,10 @@ class Siamese:
         if canaries := folder.carried.get("canaries"):
             check_canaries(encoder, canaries)
         say_other_precision(model)
+        if encoder.precision == "int8":
+            from textsiam.scoring.agreement import admitted
+
+            return admitted(model)
         return model
 
     def encode(
@@ -165,7 +174,11 @@ class Siamese:
             texts, left, right = pairs.unique()
             encoded = self.encoder.embed(texts, prompt=prompt, progress=progress)
             rows = np.asarray(pairs.rows)
-            scores[rows - 1] = self.compare(encoded.embeddings, encoded.embeddings, left, right)
+            found = self.compare(encoded.embeddings, encoded.embeddings, left, right)
+            if self.rescorer:
+                both = (self.threshold, self.reject_threshold)
+                found = self.rescorer(self.compare, texts, left, right, found, thresholds=both, prompt=prompt)
+            scores[rows - 1] = found
             if (cut := encoded.cut[left] | encoded.cut[right]).any():
                 limit, few = self.encoder.folder.max_length, rows[cut][:10].tolist()
                 logger.warning("%d pairs hold a text cut at %d tokens: rows %s", cut.sum(), limit, few)
@@ -288,11 +301,11 @@ class Siamese:
         from textsiam.scoring.scored import scored_by
 
         check_method(method, seed)
-        scored = scored_by(self, pairs, on=on)
+        scored = scored_by(replace(self, rescorer=None), pairs, on=on)
         fitted = fit_calibrator(scored.scores, scored.labels, scored.components, method=method, seed=seed)
         evidence = {**scored.told, **fitted.evidence}
         fitted = replace(fitted, evidence=evidence, encoder=self.encoder.fingerprint, similarity=self.similarity)
-        return replace(self, calibrator=fitted)
+        return replace(self, calibrator=fitted, rescorer=None)
 
     def certify(
         self,
@@ -353,7 +366,7 @@ class Siamese:
 
         check_targets(precision, recall, false_match_rate, reject_precision, confidence, seed)
         chosen = choose(
-            scored_by(self, pairs, on=on),
+            scored_by(replace(self, rescorer=None), pairs, on=on),
             precision=precision,
             recall=recall,
             false_match_rate=false_match_rate,
@@ -361,7 +374,7 @@ class Siamese:
             confidence=confidence,
             seed=seed,
         )
-        return replace(self, threshold=chosen.accept, reject_threshold=chosen.reject)
+        return replace(self, threshold=chosen.accept, reject_threshold=chosen.reject, rescorer=None)
 
     def explain(self, first: Any, second: Any) -> "list[Explanation]":
         """Why each pair has its score: what each word adds to it, and the numbers, negations and names that differ.
