@@ -1,49 +1,73 @@
-"""How long ``import textsiam`` and ``textsiam --help`` take, beside an interpreter that does nothing; in turn, medians.
+"""Cold start: a whole process from nothing to the first answer, beside an interpreter that does nothing and beside the peer.
 
-python benchmarks/cold.py
+Every command in turn, medians of the rounds, in seconds and MB; the installed package, two threads. ``empty cache`` is the first
+start ever: the hashes of the weights are not yet known. The peer gets the same pair and the same model.
+
+    python benchmarks/cold.py
 """
 
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from statistics import median
 
 from record import record
 
 N_ROUNDS = 11
+PAIR = ["How do I pay?", "How can I pay?"]
+PEER = (
+    "from sentence_transformers import SentenceTransformer; from textsiam.encoding.embedded import embedded_model;"
+    "m = SentenceTransformer(str(embedded_model()), device='cpu');"
+    f"print(m.similarity(*m.encode({PAIR!r})))"
+)
 COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "import textsiam": [sys.executable, "-c", "import textsiam"],
     "textsiam --help": [sys.executable, "-m", "textsiam", "--help"],
-    "textsiam score": [sys.executable, "-m", "textsiam", "score", "--pair", "How do I pay?", "How can I pay?"],
-    "sentence-transformers score": [
-        sys.executable,
-        "-c",
-        (
-            "from sentence_transformers import SentenceTransformer; from textsiam.encoding.embedded import embedded_model;"
-            "m = SentenceTransformer(str(embedded_model()), device='cpu');"
-            "print(m.similarity(*m.encode(['How do I pay?', 'How can I pay?'])))"
-        ),
-    ],
+    "textsiam score": [sys.executable, "-m", "textsiam", "score", "--pair", *PAIR],
+    "textsiam score, empty cache": [sys.executable, "-m", "textsiam", "score", "--pair", *PAIR],
+    "textsiam duplicates, 330 questions": [sys.executable, "-m", "textsiam", "duplicates", "--sample"],
+    "textsiam score, PyTorch": [sys.executable, "-m", "textsiam", "score", "--backend", "pytorch", "--pair", *PAIR],
+    "sentence-transformers score": [sys.executable, "-c", PEER],
 }
 
 
 def main() -> None:
-    seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
-    for turn in range(N_ROUNDS + 1):  # the first, which warms the disk cache, is not counted
-        for name, command in COMMANDS.items():
-            started = time.perf_counter()
-            subprocess.run(command, check=True, capture_output=True)
-            if turn:
-                seconds[name].append(time.perf_counter() - started)
-    nothing = median(seconds["python -c pass"])
-    medians = {name: round(median(values), 3) for name, values in seconds.items()}
-    beyond = {name: round(value - nothing, 3) for name, value in medians.items()}
-    record(
-        "cold",
-        "import at most 0.3 s, --help at most 0.7 s",
-        dict(seconds=medians, beyond_python=beyond, rounds=N_ROUNDS),
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
+    with tempfile.TemporaryDirectory() as warm:
+        for turn in range(N_ROUNDS + 1):  # the first, which warms the disk cache and ours, is not counted
+            for name, command in COMMANDS.items():
+                with tempfile.TemporaryDirectory() as empty:
+                    told = process(command, empty if "empty" in name else warm)
+                if turn:
+                    found[name].append(told)
+    figures = {
+        name: {
+            "seconds": round(median(seconds for seconds, _ in of), 3),
+            "from_to": [round(min(of)[0], 3), round(max(of)[0], 3)],
+            "peak_mb": round(median(mb for _, mb in of)),
+        }
+        for name, of in found.items()
+    }
+    peer = [seconds for seconds, _ in found["sentence-transformers score"]]
+    for name, told in figures.items():
+        told["peer_times"] = round(median(b / a for (a, _), b in zip(found[name], peer, strict=True)), 1)
+    record("cold", __doc__.splitlines()[0], {"rounds": N_ROUNDS, **figures})
+
+
+def process(command: list[str], cache: str) -> tuple[float, float]:
+    """Seconds and peak MB of one run."""
+    started = time.perf_counter()
+    run = subprocess.Popen(
+        command, env=os.environ | {"TEXTSIAM_CACHE": cache}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
+    _, status, used = os.wait4(run.pid, 0)
+    seconds = time.perf_counter() - started
+    run.returncode = status
+    assert not status, command
+    return seconds, used.ru_maxrss / 1024
 
 
 if __name__ == "__main__":

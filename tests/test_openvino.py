@@ -12,8 +12,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from textsiam import Encoder
-from textsiam.encoding.encoder import BACKENDS
 from textsiam.encoding.architectures import ARCHITECTURES
+from textsiam.encoding.encoder import BACKENDS
 from textsiam.encoding.graph import POOLINGS, build_graph
 from textsiam.encoding.openvino import can_compute, computes_bf16, load_openvino
 from textsiam.encoding.pooling import POOLINGS as TORCH_POOLINGS
