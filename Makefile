@@ -7,13 +7,18 @@ BIN    := $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 SOURCES := $(shell find textsiam -type f -not -name '*.pyc') pyproject.toml constraints.txt README.md LICENSE
 
-.PHONY: demo test check format lint types layers unit doctest bare clean
+.PHONY: demo test bench format lint types layers unit doctest bare clean
 
 demo: $(VENV)/.package
 	$(BIN)/textsiam duplicates --sample
 
 test: $(VENV)/.package $(VENV)/.tools
 	@$(MAKE) --no-print-directory format lint types layers bare doctest unit
+
+# All measurements of speed beside the peers, in turn; hours. Nothing else should run.
+bench: $(VENV)/.package
+	$(PIP) --group bench
+	$(BIN)/python -m benchmarks
 
 # The package as users get it: a wheel with the embedded model, installed outside the checkout.
 $(VENV)/.package: $(SOURCES) | $(BIN)/python

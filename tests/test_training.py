@@ -38,7 +38,7 @@ def made_up(n=80, seed=0):
 
 @pytest.fixture(scope="module")
 def start(tiny_transformer):
-    return Siamese.load(tiny_transformer("bert"), device="cpu")
+    return Siamese.load(tiny_transformer("bert"), device="cpu", dtype="float32")
 
 
 def weights(model):
@@ -71,7 +71,7 @@ def test_the_result_is_a_model_folder_that_others_load(start, tmp_path):
 
     tuned = train(start, made_up(), output=tmp_path / "tuned", **QUICK)
     texts = ["how do i pay", "where is my refund"]
-    again = Siamese.load(tmp_path / "tuned", device="cpu")
+    again = Siamese.load(tmp_path / "tuned", device="cpu", dtype="float32")
     assert np.array_equal(again.encode(texts), tuned.encode(texts))
     assert json.loads(json.dumps(tuned.training)) == again.training
     theirs = SentenceTransformer(str(tmp_path / "tuned"), device="cpu")
@@ -262,7 +262,7 @@ def test_recomputing_changes_the_memory_not_the_gradients(start):
     """Group by group again in the backward pass; dropout draws the same numbers."""
     from textsiam.training.towers import set_dropout
 
-    twin = load_twin(start.encoder.folder, "cpu", "float32")
+    twin = load_twin(start.encoder.folder, "cpu", "float32", trainable=True)
     set_dropout(twin, 0.2)
     prepared = text_preparer(start.encoder, 32)(["how do i pay", "refund", "where is my order ? a a a a a a", "the"])
     assert len(prepared["groups"]) > 1
@@ -282,7 +282,8 @@ def test_groups_change_nothing(start):
     texts = ["how do i pay", "refund", "where is my order ? a b c d", "the", "pay pay"]
     expected = start.encode(texts)
     for n_tokens in (1, 16, 10_000):
-        vectors = TextTower(start.encoder.backend).eval()(**text_preparer(start.encoder, n_tokens)(texts))
+        twin = load_twin(start.encoder.folder, "cpu", "float32", trainable=True)
+        vectors = TextTower(twin).eval()(**text_preparer(start.encoder, n_tokens)(texts))
         assert np.abs(vectors.detach().numpy() - expected).max() < 1e-6
 
 

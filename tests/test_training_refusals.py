@@ -36,7 +36,7 @@ def made_up(n=80):
 
 @pytest.fixture(scope="module")
 def start(tiny_transformer):
-    return Siamese.load(tiny_transformer("bert"), device="cpu")
+    return Siamese.load(tiny_transformer("bert"), device="cpu", dtype="float32")
 
 
 def write(path, pairs, **columns):

@@ -20,7 +20,7 @@ from textsiam.data.splitting import check_seed
 from textsiam.data.triplets import Triplets
 from textsiam.encoding.encoder import Encoder
 from textsiam.encoding.folder import ModelFolder
-from textsiam.encoding.pytorch import Twin
+from textsiam.encoding.pytorch import DTYPES, Twin
 from textsiam.encoding.saving import check_model_target
 from textsiam.encoding.weights import write_transformer
 from textsiam.errors import MissingExtra
@@ -183,8 +183,8 @@ def _finished(start: Siamese, tuned: Tuned, place: Path, checkpoints: Path, *, i
         made.save(place)
         remove(checkpoints)
     wait()
-    precision = start.encoder.precision if isinstance(start.encoder.backend, Twin) else None
-    loaded = Siamese.load(place, device=_device_of(start), dtype=precision)
+    precision = start.encoder.precision  # a backend of the caller's own may name one that ours do not know
+    loaded = Siamese.load(place, device=_device_of(start), dtype=precision if precision in (*DTYPES, "int8") else None)
     if start.threshold or start.calibrator:
         logger.warning(
             "the start's calibration and thresholds do not hold for new vectors: calibrate and certify this model"
@@ -196,8 +196,9 @@ def _like(start: Siamese, folder: ModelFolder) -> Encoder:
     return Encoder(folder, device=_device_of(start), dtype="float32")
 
 
-def _device_of(model: Siamese) -> str | None:
-    return str(model.encoder.backend.device) if isinstance(model.encoder.backend, Twin) else None
+def _device_of(model: Siamese) -> str:
+    """Where its backend computes; all but PyTorch's compute on the CPU."""
+    return str(model.encoder.backend.device) if isinstance(model.encoder.backend, Twin) else "cpu"
 
 
 def _encoder(teacher: Siamese | Encoder | str | Path | None) -> Encoder | None:
