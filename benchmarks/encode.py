@@ -1,7 +1,7 @@
 """Encoding beside sentence-transformers, onnxruntime and OpenVINO: speed, share of the machine's limit, and quality.
 
 The same 2,000 real questions, every system in a process of its own with two threads, in turn; medians of the rounds, ratios
-of each round paired. Beside each speed: the largest difference of a coordinate from sentence-transformers' fp32 vectors, Spearman's
+of each round paired. Beside each speed: the largest difference of a coordinate from the fp32 vectors of the peer, Spearman's
 correlation on STS-B dev, average precision on QQP dev, and how many of 16,006 question pairs are decided as textsiam's fp32
 vectors decide them at the default's thresholds.
 

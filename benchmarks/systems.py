@@ -55,6 +55,9 @@ class OnnxBackend:
     def embed(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return self.session.run(None, {"ids": ids, "mask": mask})[0]
 
+    def embed_many(self, batches):
+        return (self.embed(*batch) for batch in batches)
+
 
 def onnxruntime(precision: str) -> Callable[[], Encode]:
     def load() -> Encode:

@@ -112,6 +112,9 @@ def test_agreement_counts(model, pairs):
             vectors = model.encoder.backend.embed(ids, mask) + 0.02
             return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
+        def embed_many(self, batches):
+            return (self.embed(*batch) for batch in batches)
+
     other = replace(model, encoder=Encoder(model.encoder.folder, Off()))
     told = agreement(model, other, pairs)
     alike = model.decide(pairs.first, pairs.second) == other.decide(pairs.first, pairs.second)

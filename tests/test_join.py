@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textsiam.errors import TooManyMatches
-from textsiam.matching import exact, threshold_join, top_k_join
+from textsiam.matching import threshold_join, tiles, top_k_join
 from textsiam.scoring.similarity import SIMILARITIES
 
 
@@ -76,7 +76,7 @@ def test_a_threshold_equal_to_a_score_keeps_that_pair(seed, side, ulp):
         pair: s for pair, s in brute_force(vectors, vectors, "cosine", threshold[0]).items() if pair[0] < pair[1]
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact, "_MAX_SIDE", side)
+        patch.setattr(tiles, "_MAX_SIDE", side)
         assert as_dict(threshold_join(vectors, threshold=float(threshold[0]))) == expected
     assert ((0, 1) in expected) == (ulp <= 0)
 

@@ -15,7 +15,7 @@ from textsiam import Encoder
 from textsiam.encoding.architectures import ARCHITECTURES
 from textsiam.encoding.encoder import BACKENDS
 from textsiam.encoding.graph import POOLINGS, build_graph
-from textsiam.encoding.openvino import can_compute, computes_bf16, load_openvino
+from textsiam.encoding.openvino import MANY, can_compute, computes_bf16, load_openvino
 from textsiam.encoding.pooling import POOLINGS as TORCH_POOLINGS
 from textsiam.encoding.saving import read_folder
 from textsiam.errors import BrokenModel, MissingExtra, UnsupportedModel
@@ -188,8 +188,23 @@ def test_without_it_pytorch_runs(tiny_transformer, monkeypatch):
 def test_threads_are_those_of_omp(tiny_transformer, monkeypatch):
     """OMP_NUM_THREADS holds here as for every other library."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    request = load_openvino(read_folder(tiny_transformer("bert")))._request
+    request = load_openvino(read_folder(tiny_transformer("bert")))._single.get()
     assert request.get_compiled_model().get_property("INFERENCE_NUM_THREADS") == 1
+
+
+def test_many_batches_at_a_time_change_nothing(tiny_transformer, monkeypatch):
+    """The same vectors in the same order, by two threads with a batch each; an error in one of them is raised."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    twin = load_openvino(read_folder(tiny_transformer("bert")), dtype="float32")
+    assert twin.n_threads == 2
+    batches = [batch(length=5 + seed, n=3 + seed % 4, seed=seed) for seed in range(3 * MANY)]
+    found = list(twin.embed_many(batches))
+    for one, vectors in zip(batches, found, strict=True):
+        np.testing.assert_allclose(vectors, twin.embed(*one), atol=1e-6)
+    wrong = np.full((2, 500), 7)  # longer than there are positions
+    with pytest.raises(RuntimeError):
+        list(twin.embed_many([*batches, (wrong, np.ones_like(wrong))]))
+    np.testing.assert_allclose(next(twin.embed_many(batches)), found[0], atol=1e-6)
 
 
 def test_a_score_needs_neither_torch_nor_transformers(tmp_path):

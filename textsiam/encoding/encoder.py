@@ -28,6 +28,9 @@ N_TEXTS_A_CALL, N_CHARACTERS_A_CALL = 8_192, 2_000_000
 Progress = Callable[[int, int], None]  # (done, total), called now and then
 
 
+Batch = tuple[Int[np.ndarray, "_ _"], Int[np.ndarray, "_ _"]]  # padded ids, and a mask: 1 where a token is
+
+
 @runtime_checkable
 class Backend(Protocol):
     """What turns a padded batch into embeddings."""
@@ -46,6 +49,9 @@ class Backend(Protocol):
 
     def embed(self, ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> Float[np.ndarray, "n dim"]:
         """Embeddings of a padded batch, fp32."""
+
+    def embed_many(self, batches: Sequence[Batch]) -> Iterator[Float[np.ndarray, "n dim"]]:
+        """Embeddings of each batch, in order; several may be computed at a time."""
 
 
 def _openvino(folder: ModelFolder, device: str | None, dtype: str | None) -> Backend:
@@ -263,10 +269,11 @@ class Encoder:
         return int(cut), int(unknown)
 
     def _embed(self, tokens: Tokens, report: Callable[[int], None] = lambda _: None) -> Float[np.ndarray, "n dim"]:
-        vectors, places, n_done = [], [], 0
-        for rows in _batches(tokens.lengths, self.backend.token_budget, self.backend.padding_budget):
-            vectors.append(self.backend.embed(*tokens.padded(rows, self.tokenizer.pad_id())))
-            places.append(rows)
+        places = list(_batches(tokens.lengths, self.backend.token_budget, self.backend.padding_budget))
+        padded = [tokens.padded(rows, self.tokenizer.pad_id()) for rows in places]
+        vectors, n_done = [], 0
+        for rows, found in zip(places, self.backend.embed_many(padded), strict=True):
+            vectors.append(found)
             n_done += len(rows)
             report(n_done)
         ordered = np.concatenate(vectors)

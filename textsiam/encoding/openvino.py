@@ -2,7 +2,10 @@
 
 import os
 import threading
-from functools import cache
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, cached_property, partial
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -15,9 +18,17 @@ from textsiam.encoding.runtime import ov
 # Our names of precision classes → OpenVINO's; in int8 only linear layers are, the rest is as fast as the processor allows.
 DTYPES = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 
+# Batches from which on it pays to compile once more.
+MANY = 8
+
+Batch = tuple[Int[np.ndarray, "_ _"], Int[np.ndarray, "_ _"]]  # ids, mask
+
 
 class OpenVinoTwin:
     """A compiled graph: padded batch → embeddings.
+
+    Compiled twice: for one batch at a time, which all threads share, and, at the first call with many batches, for as many at
+    a time as there are threads, each with a batch of its own, which spares them from waiting for each other.
 
     Parameters
     ----------
@@ -29,20 +40,14 @@ class OpenVinoTwin:
 
     def __init__(self, graph: ov.Model, precision: str) -> None:
         self.precision = precision
-        told: dict[str, Any] = {
-            # Named always: OpenVINO would choose bf16 by itself where the processor has it.
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "int8" and computes_bf16() else DTYPES[precision],
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        if (n_threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(n_threads):
-            told["INFERENCE_NUM_THREADS"] = int(n_threads)
-        self._request = ov.Core().compile_model(graph, "CPU", told).create_infer_request()
-        self._lock = threading.Lock()  # a request computes one batch at a time
+        self._graph = graph
+        self._single = self._requests({})
+        self._lock = threading.Lock()
 
     @property
     def token_budget(self) -> int:
         """Padded tokens a batch: the best measured (benchmarks/LOG.md)."""
-        return 2_048
+        return 1_024
 
     @property
     def padding_budget(self) -> int:
@@ -51,9 +56,56 @@ class OpenVinoTwin:
 
     def embed(self, ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> Float[np.ndarray, "n dim"]:
         """Embeddings of a padded batch, fp32."""
+        return _infer(self._single, (ids, mask))
+
+    def embed_many(self, batches: Sequence[Batch]) -> Iterator[Float[np.ndarray, "n dim"]]:
+        """Embeddings of each padded batch, in order."""
+        if len(batches) < MANY or self.n_threads == 1:
+            yield from (self.embed(*batch) for batch in batches)
+            return
+        with ThreadPoolExecutor(self.n_threads) as pool:
+            yield from pool.map(partial(_infer, self._several), batches)
+
+    @cached_property
+    def n_threads(self) -> int:
+        """How many threads compute."""
+        told = os.environ.get("OMP_NUM_THREADS", "")
+        if told.isdecimal() and int(told):
+            return int(told)
+        request = self._single.get()
+        self._single.put(request)
+        return int(request.get_compiled_model().get_property("INFERENCE_NUM_THREADS"))
+
+    @property
+    def _several(self) -> "SimpleQueue[Any]":
         with self._lock:
-            found = self._request.infer({"ids": ids.astype(np.int32), "mask": mask.astype(np.float32)})
-        return np.asarray(found[0])
+            return self._many
+
+    @cached_property
+    def _many(self) -> "SimpleQueue[Any]":
+        return self._requests({"NUM_STREAMS": self.n_threads, "INFERENCE_NUM_THREADS": self.n_threads})
+
+    def _requests(self, told: dict[str, Any]) -> "SimpleQueue[Any]":
+        """Requests, each of which computes one batch at a time, for whichever thread takes one."""
+        # The precision is named always: OpenVINO would choose bf16 by itself where the processor has it.
+        hint = "bf16" if self.precision == "int8" and computes_bf16() else DTYPES[self.precision]
+        told = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"} | told
+        if (n_threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(n_threads):
+            told["INFERENCE_NUM_THREADS"] = int(n_threads)
+        compiled = ov.Core().compile_model(self._graph, "CPU", told)
+        requests: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(told.get("NUM_STREAMS", 1)):
+            requests.put(compiled.create_infer_request())
+        return requests
+
+
+def _infer(requests: "SimpleQueue[Any]", batch: Batch) -> Float[np.ndarray, "n dim"]:
+    ids, mask = batch
+    request = requests.get()
+    try:
+        return np.asarray(request.infer({"ids": ids.astype(np.int32), "mask": mask.astype(np.float32)})[0])
+    finally:
+        requests.put(request)
 
 
 @cache

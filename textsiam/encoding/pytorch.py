@@ -8,7 +8,7 @@ length. Architectures that ignore the interface or compute positions otherwise (
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -84,6 +84,10 @@ class Twin(nn.Module):
             device = self.device
             vectors = self(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
             return np.asarray(vectors.float().cpu().numpy())
+
+    def embed_many(self, batches: Sequence[tuple[Any, Any]]) -> Iterator[Float[np.ndarray, "n dim"]]:
+        """Embeddings of each padded batch, in order, one at a time: torch shares each among its threads."""
+        yield from (self.embed(*batch) for batch in batches)
 
     def pack(self) -> None:
         """Compute no padding from now on, where the architecture allows it; the embeddings stay the same to 1e-5 in fp32."""
