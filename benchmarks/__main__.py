@@ -79,6 +79,12 @@ def _encode() -> list[tuple[str, ...]]:
             f"{of['stsb_dev_spearman']}, AP {of['qqp_dev_average_precision']}, decides {of['decisions_agree']:.2%} alike"
         )
         rows.append((f"encode, {name}", must, aim, told, commit))
+    for name, of in found[0]["deciding"].items():
+        told = (
+            f"{of['times_peer'][0]} x [{of['times_peer'][1]}, {of['times_peer'][2]}], {of['times_peer_bf16'][0]} x bf16; "
+            f"decides {of['decisions_agree']:.2%} alike"
+        )
+        rows.append((f"score pairs, {name}", "", "", told, commit))
     return rows
 
 

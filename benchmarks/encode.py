@@ -16,7 +16,7 @@ from peak import peaks
 from record import SHARED, record
 from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
-from systems import SYSTEMS
+from systems import SCORERS, SYSTEMS
 from workers import Worker
 
 from textsiam import Siamese, read_pairs, read_texts
@@ -52,7 +52,7 @@ def main() -> None:
             "texts_per_second": round(N_TEXTS / float(np.median(seconds[name]))),
             "times_peer": ratio(seconds[PEER], seconds[name]),
             "times_peer_bf16": ratio(seconds[PEER_BF16], seconds[name]),
-            "share_of_limit": round(rate / limits[precision], 3),
+            "share_of_limit": round(float(rate) / limits[precision], 3),
             "largest_difference": float(f"{np.abs(worker.vectors(texts) - reference).max():.2g}"),
             **quality.of(name, worker),
             "peak_mb": round(worker.peak_mb()),
@@ -60,10 +60,38 @@ def main() -> None:
         print(name, told[name], flush=True)
     for name, decided in quality.decided.items():
         told[name]["decisions_agree"] = round(float((decided == quality.decided[OURS]).mean()), 5)
-    figures = dict(n_texts=N_TEXTS, n_tokens=n_tokens, rounds=asked.rounds, limit_gflops=limits, systems=told)
+    deciding = decided(workers, quality, asked.rounds)
+    figures = dict(
+        n_texts=N_TEXTS, n_tokens=n_tokens, rounds=asked.rounds, limit_gflops=limits, systems=told, deciding=deciding
+    )
     record("encode", __doc__.splitlines()[0], figures, SEED)
     for worker in workers.values():
         worker.close()
+
+
+def decided(workers: dict[str, Worker], quality: "Quality", rounds: int) -> dict:
+    """Time to score 1,000 pairs, int8's second look included, beside the time the peer takes to encode their texts."""
+    rows = np.random.default_rng(SEED).permutation(len(quality.pairs))[: N_TEXTS // 2].tolist()
+    texts = [*(quality.pairs.first[row] for row in rows), *(quality.pairs.second[row] for row in rows)]
+    names = [name for name in SCORERS if name != "Siamese.score"]
+    scorers = {name: Worker(name) for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in (PEER, PEER_BF16, *names)}
+    for turn in range(rounds + 1):
+        for name in seconds:
+            taken = (scorers.get(name) or workers[name]).seconds(texts)
+            seconds[name] += [round(taken, 4)] if turn else []
+    told = {}
+    for name, worker in scorers.items():
+        scores = worker.vectors([*quality.pairs.first, *quality.pairs.second])
+        alike = decisions(scores, quality.accept, quality.reject) == quality.decided[OURS]
+        told[name] = {
+            "seconds": seconds[name],
+            "times_peer": ratio(seconds[PEER], seconds[name]),
+            "times_peer_bf16": ratio(seconds[PEER_BF16], seconds[name]),
+            "decisions_agree": round(float(alike.mean()), 5),
+        }
+        worker.close()
+    return told
 
 
 def questions() -> tuple[list[str], int]:

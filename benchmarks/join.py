@@ -7,12 +7,11 @@ pairs that a peer returns; the exact join itself is compared with fp64 brute for
 peer is measured at the sizes beside its name; its time at 100,000, where that is not among them, is a power law through the
 last two.
 
-    python benchmarks/join.py VECTORS.npy [--million]        encodes first if there is no such file: minutes
+    python benchmarks/join.py [VECTORS.npy]     encodes first if there is no such file: minutes; default: in the cache folder
 """
 
 import json
 import math
-import os
 import resource
 import statistics
 import subprocess
@@ -23,6 +22,8 @@ from pathlib import Path
 
 import numpy as np
 from record import SHARED, record
+
+from textsiam.encoding.stamps import cache_folder
 
 SEED, THRESHOLD, K, ROUNDS = 0, 0.8, 10, 3
 FILES = ("qqp_questions", "stsb", "twitter_url", "mrpc", "paws_wiki", "sick", "flickr8k", "banking77", "covid_faq")
@@ -126,7 +127,7 @@ SYSTEMS = {
 }
 
 
-def main(path: Path, *, million: bool) -> None:
+def main(path: Path) -> None:
     if not path.exists():
         encode(path)
     measured = {name: {n: [] for n in sizes} for name, (_, sizes) in SYSTEMS.items()}
@@ -135,31 +136,50 @@ def main(path: Path, *, million: bool) -> None:
             for n in sizes:
                 if turn == 0 or n <= 10_000 or name == "ours":  # once is enough for what takes a minute
                     measured[name][n].append(run(path, name, n))
-    figures = {name: told_of(runs) for name, runs in measured.items()}
-    at_100k = {
-        name: figure.get("100000", {}).get("seconds") or fitted(figure)
-        for name, figure in figures.items()
-        if name != "int8 product"
+    found = {name: told_of(runs) for name, runs in measured.items()}
+    peak = found.pop("int8 product")["1000"]["gop_s"]
+    found["ours"]["1000000"] = {key: value for key, value in run(path, "ours", 1_000_000).items() if key != "recall"}
+    at_100k = {name: of.get("100000", {}).get("seconds") or fitted(of) for name, of in found.items()}
+    figures = {
+        "table": table(found, at_100k),
+        "seconds_at_100000": {name: round(seconds, 2) for name, seconds in at_100k.items()},
+        "int8_peak_gop_s": peak,
+        "share_of_the_peak_that_all_products_of_384_would_be": round(
+            100_000**2 * 384 / 1e9 / at_100k["ours"] / peak, 2
+        ),
+        "growth_exponents": {name: exponents(of) for name, of in found.items()},
+        "growth": {
+            name.replace("ours", "textsiam"): {n: told["seconds"] for n, told in of.items()}
+            for name, of in found.items()
+        },
+        "systems": found,
     }
-    figures["cores"] = len(os.sched_getaffinity(0))
-    figures["seconds at 100,000"] = {name: round(seconds, 2) for name, seconds in at_100k.items()}
-    figures["times as fast as paraphrase_mining at 100,000"] = round(at_100k["paraphrase_mining"] / at_100k["ours"], 1)
-    peak = figures["int8 product"]["1000"]["gop_s"]
-    figures["share of the int8 peak that all products of 384 dimensions would be, at 100,000"] = round(
-        100_000**2 * 384 / 1e9 / at_100k["ours"] / peak, 2
-    )
-    figures["growth exponents of ours"] = exponents(figures["ours"])
-    if million:
-        figures["ours"]["1000000"] = {
-            key: value for key, value in run(path, "ours", 1_000_000).items() if key != "recall"
-        }
-        figures["growth exponents of ours"] = exponents(figures["ours"])
     record(
         "join",
         f"pairs with a cosine of {THRESHOLD} and more among real sentence vectors of 384 dimensions",
         figures,
         SEED,
     )
+
+
+def table(found, at_100k):
+    """What was asked, and what came of it."""
+    ours_100k, million = found["ours"]["100000"], found["ours"]["1000000"]
+    times = at_100k["paraphrase_mining"] / at_100k["ours"]
+    wrong = ours_100k["missing"] + ours_100k["too_many"]
+    return {
+        "100 k": dict(
+            must="1/8 of paraphrase_mining, recall 1",
+            aim="1/20",
+            told=f"1/{times:.0f} ({at_100k['ours']:.2f} s against {at_100k['paraphrase_mining']:.0f} s), {wrong} of "
+            f"{ours_100k['brute_force_pairs']:,} pairs wrong or missing, peak {ours_100k['peak_mb']} MB",
+        ),
+        "1 M": dict(
+            must="finishes, under 4 GB",
+            aim="10 minutes",
+            told=f"{million['seconds']:.0f} s, peak {million['peak_mb']} MB, {million['pairs']:,} pairs",
+        ),
+    }
 
 
 def told_of(runs):
@@ -267,12 +287,13 @@ def encode(path: Path) -> None:
         for name in table.column_names:
             if name in COLUMNS:
                 texts |= dict.fromkeys(text for text in table[name].to_pylist() if text and len(text) > 12)
+    path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, Encoder.load().encode(list(texts)))
 
 
 if __name__ == "__main__":
-    file = Path(sys.argv[1])
+    file = Path(sys.argv[1]) if sys.argv[1:] else cache_folder() / "benchmark-vectors.npy"
     if sys.argv[2:3] == ["--one"]:
         one(file, sys.argv[3], int(sys.argv[4]))
     else:
-        main(file, million="--million" in sys.argv)
+        main(file)

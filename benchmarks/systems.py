@@ -143,9 +143,21 @@ SYSTEMS: dict[str, Callable[[], Encode]] = {
 }
 
 
-def score_one() -> Encode:
-    """`Siamese.score` as users call it, on the first and the second text."""
-    from textsiam import Siamese
+def scorer(dtype: str | None) -> Callable[[], Encode]:
+    """`Siamese.score` as users call it: the first half of the texts against the second."""
 
-    model = Siamese.load(embedded_model())
-    return lambda texts: model.score(texts[:1], texts[1:])
+    def load() -> Encode:
+        from textsiam import Siamese
+
+        model = Siamese.load(embedded_model(), dtype=dtype)
+        return lambda texts: model.score(texts[: len(texts) // 2], texts[len(texts) // 2 :])
+
+    return load
+
+
+SCORERS: dict[str, Callable[[], Encode]] = {
+    "Siamese.score": scorer(None),
+    "Siamese.score fp32": scorer("float32"),
+    "Siamese.score bf16": scorer("bfloat16"),
+    "Siamese.score int8": scorer("int8"),
+}

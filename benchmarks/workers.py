@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Worker:
-    """A process that holds one system of `systems.SYSTEMS`."""
+    """A process that holds one system of `systems.SYSTEMS` or `systems.SCORERS`."""
 
     def __init__(self, name: str) -> None:
         context = multiprocessing.get_context("spawn")
@@ -22,7 +22,7 @@ class Worker:
         return self._ask("seconds", texts)
 
     def vectors(self, texts: list[str]) -> np.ndarray:
-        """Their vectors."""
+        """Their vectors; of a scorer the scores."""
         return self._ask("vectors", texts)
 
     def latencies(self, pairs: list[tuple[str, str]]) -> list[float]:
@@ -46,12 +46,12 @@ class Worker:
 
 
 def _serve(name: str, pipe: Any) -> None:
-    from systems import SYSTEMS, score_one
+    from systems import SCORERS, SYSTEMS
 
     encode = None
     while (asked := pipe.recv()) is not None:
         try:
-            encode = encode or (SYSTEMS[name]() if name in SYSTEMS else score_one())
+            encode = encode or (SYSTEMS | SCORERS)[name]()
             pipe.send(_answer(encode, *asked))
         except Exception as error:  # noqa: BLE001  told to the one who asked
             pipe.send(RuntimeError(f"{name}: {error!r}"))
