@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from textsiam import Encoder, Pairs, Siamese, Threshold, admit, find_duplicates, read_pairs, read_texts
+from textsiam.encoding.openvino import can_compute
 from textsiam.encoding.quantizing import N_APART, in_int8, input_ranges
 from textsiam.encoding.stamps import cache_folder
 from textsiam.errors import EncoderMismatch, NotCalibrated
 from textsiam.samples import PAIRS, QUESTIONS
 from textsiam.scoring.agreement import LOWEST, MAX_MARGIN, agreement
+
+pytestmark = pytest.mark.skipif(not can_compute("int8"), reason="this processor does not compute int8")
 
 
 @pytest.fixture(scope="module")

@@ -69,9 +69,11 @@ def test_batches_hold_every_row_once_within_the_budget(lengths, budget, padding)
 def test_distinct_texts_are_encoded_once(tiny, monkeypatch):
     """A thousand copies cost as much as one."""
     rows = []
-    embed = type(tiny.backend).embed
+    embed = type(tiny.backend).embed_many
     monkeypatch.setattr(
-        type(tiny.backend), "embed", lambda self, ids, mask: rows.append(len(ids)) or embed(self, ids, mask)
+        type(tiny.backend),
+        "embed_many",
+        lambda self, batches: rows.extend(len(ids) for ids, _ in batches) or embed(self, batches),
     )
     vectors = tiny.encode(["pay", "order"] * 1_000)
     assert sum(rows) == 2

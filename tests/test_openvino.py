@@ -2,9 +2,11 @@
 
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +17,7 @@ from textsiam import Encoder
 from textsiam.encoding.architectures import ARCHITECTURES
 from textsiam.encoding.encoder import BACKENDS
 from textsiam.encoding.graph import POOLINGS, build_graph
-from textsiam.encoding.openvino import MANY, can_compute, computes_bf16, load_openvino
+from textsiam.encoding.openvino import MANY, can_compute, computes_bf16, load_openvino, n_threads
 from textsiam.encoding.pooling import POOLINGS as TORCH_POOLINGS
 from textsiam.encoding.saving import read_folder
 from textsiam.errors import BrokenModel, MissingExtra, UnsupportedModel
@@ -177,6 +179,17 @@ def test_weights_in_half_precision_run(tiny_transformer, tmp_path):
         np.testing.assert_allclose(encoder.encode(["pay my order"]), torch_vectors, atol=1e-5)
 
 
+def test_int8_needs_a_processor_that_adds_exactly(tiny_transformer, monkeypatch):
+    """Elsewhere it is refused by name, whichever way it is asked for."""
+    monkeypatch.setattr("textsiam.encoding.openvino.computes_int8", lambda: False)
+    assert not can_compute("int8")
+    for backend in ("auto", "openvino"):
+        with pytest.raises(ValueError, match="no VNNI"):
+            Encoder.load(tiny_transformer("bert"), backend=backend, dtype="int8")
+    with pytest.raises(ValueError, match="backend openvino does"):
+        Encoder.load(tiny_transformer("bert"), backend="pytorch", dtype="int8")
+
+
 def test_without_it_pytorch_runs(tiny_transformer, monkeypatch):
     """Not installed: auto takes PyTorch, and asking for it by name gives the install line."""
     monkeypatch.setattr("textsiam.encoding.encoder.find_spec", lambda _: None)
@@ -186,25 +199,41 @@ def test_without_it_pytorch_runs(tiny_transformer, monkeypatch):
 
 
 def test_threads_are_those_of_omp(tiny_transformer, monkeypatch):
-    """OMP_NUM_THREADS holds here as for every other library."""
+    """OMP_NUM_THREADS holds here as for every other library; without it, one a core."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    request = load_openvino(read_folder(tiny_transformer("bert")))._single.get()
-    assert request.get_compiled_model().get_property("INFERENCE_NUM_THREADS") == 1
+    twin = load_openvino(read_folder(tiny_transformer("bert")))
+    assert twin.n_threads == twin._single.compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "nonsense")
+    assert 1 <= n_threads() <= os.cpu_count()
 
 
-def test_many_batches_at_a_time_change_nothing(tiny_transformer, monkeypatch):
-    """The same vectors in the same order, by two threads with a batch each; an error in one of them is raised."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_many_batches_at_a_time_change_nothing(tiny_transformer, monkeypatch, threads):
+    """The same vectors in the same order, a batch a thread, as a batch alone gives; read to the end or not."""
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
     twin = load_openvino(read_folder(tiny_transformer("bert")), dtype="float32")
-    assert twin.n_threads == 2
+    assert twin.n_threads == threads
     batches = [batch(length=5 + seed, n=3 + seed % 4, seed=seed) for seed in range(3 * MANY)]
     found = list(twin.embed_many(batches))
     for one, vectors in zip(batches, found, strict=True):
         np.testing.assert_allclose(vectors, twin.embed(*one), atol=1e-6)
-    wrong = np.full((2, 500), 7)  # longer than there are positions
-    with pytest.raises(RuntimeError):
-        list(twin.embed_many([*batches, (wrong, np.ones_like(wrong))]))
-    np.testing.assert_allclose(next(twin.embed_many(batches)), found[0], atol=1e-6)
+    half = twin.embed_many(batches)
+    next(half)
+    half.close()  # what is under way ends, and the next call is as if nothing had been
+    for again, vectors in zip(twin.embed_many(batches), found, strict=True):
+        np.testing.assert_array_equal(again, vectors)
+    assert list(twin.embed_many([])) == []
+
+
+def test_several_threads_may_call(tiny_transformer, monkeypatch):
+    """As a service does: each gets its own texts' vectors."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    encoder = Encoder.load(tiny_transformer("bert"), backend="openvino", dtype="float32")
+    texts = [[f"pay {'my order ' * (place % 7)}", f"refund {'a ' * (place % 5)}"] for place in range(200)]
+    expected = [encoder.encode(some) for some in texts]
+    with ThreadPoolExecutor(8) as pool:
+        for found, vectors in zip(pool.map(encoder.encode, texts), expected, strict=True):
+            np.testing.assert_allclose(found, vectors, atol=1e-6)
 
 
 def test_a_score_needs_neither_torch_nor_transformers(tmp_path):

@@ -100,7 +100,7 @@ def test_what_cannot_pack_runs_padded_and_says_so(tiny_transformer, caplog):
 def test_frozen_equals_padded(tiny_transformer, architecture, lay_out, monkeypatch):
     """Linear layers laid out for oneDNN, and the fallback where torch has none, give transformers' own vectors to 1e-5."""
     if not lay_out:
-        monkeypatch.setattr("textsiam.encoding.linears.can_lay_out", lambda: False)
+        monkeypatch.setattr("textsiam.encoding.linears.can_lay_out", lambda _: False)
     folder = tiny_transformer(architecture)
     frozen = load_twin(read_folder(folder), "cpu", "float32")
     padded = Twin(AutoModel.from_pretrained(folder), "mean", normalize=frozen.normalize).eval()

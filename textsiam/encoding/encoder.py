@@ -77,6 +77,8 @@ BACKENDS: dict[str, Callable[[ModelFolder, str | None, str | None], Backend]] = 
 
 def _best(folder: ModelFolder, device: str | None, dtype: str | None) -> Backend:
     """OpenVINO, which needs no torch, where it is installed, runs this model and no GPU does; else PyTorch."""
+    if str(dtype).removeprefix("torch.") == "int8":  # nothing else computes it
+        return _openvino(folder, device, dtype)
     if find_spec("openvino") and (device == "cpu" or (device is None and not has_gpu())):
         from textsiam.encoding.openvino import can_compute
 

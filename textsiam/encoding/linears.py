@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 # Rows that oneDNN lays the weights out for: a batch's tokens. Others are computed too.
 _N_ROWS = 2_048
+BF16 = "_is_mkldnn_bf16_supported"  # where torch tells whether oneDNN has bf16 here
 
 
 class FrozenLinear(nn.Module):
@@ -32,7 +33,7 @@ class FrozenLinear(nn.Module):
         weight = linear.weight.detach().to(dtype).contiguous()
         self.bias = None if linear.bias is None else linear.bias.detach().to(dtype)
         self.dtype = dtype
-        self.laid_out = can_lay_out()
+        self.laid_out = can_lay_out(dtype)
         # No buffers: torch would move and copy them, and cannot handle oneDNN's layout.
         self.weight = _ops()._reorder_linear_weight(weight, _N_ROWS) if self.laid_out else weight  # noqa: SLF001
 
@@ -53,8 +54,10 @@ def freeze_linears(module: nn.Module, dtype: torch.dtype) -> None:
             freeze_linears(child, dtype)
 
 
-def can_lay_out() -> bool:
-    """Whether this torch, on this processor, has oneDNN's layers; they are not a public part of torch."""
+def can_lay_out(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether this torch, on this processor, has oneDNN's layers for the dtype; they are not a public part of torch."""
+    if dtype == torch.bfloat16 and not (hasattr(_ops(), BF16) and getattr(_ops(), BF16)()):
+        return False
     return (
         platform.machine().lower() in ("x86_64", "amd64")
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]

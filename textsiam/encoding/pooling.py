@@ -1,6 +1,6 @@
 """Token embeddings → one embedding a text: the mean over its tokens, its first token, or the maximum by coordinate.
 
-Pooling exists here and nowhere else.
+Pooling exists here; `textsiam.encoding.graph.POOLINGS` has the same as operations of a graph, and a test that they agree.
 """
 
 from collections.abc import Callable

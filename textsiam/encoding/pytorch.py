@@ -114,7 +114,7 @@ class Twin(nn.Module):
 
     @property
     def padding_budget(self) -> int:
-        """All of a batch where padding costs nothing; else about what a call costs."""
+        """All of a batch where padding costs nothing (packed) or a call costs more (GPUs); else about what a call costs."""
         return self.token_budget if self.packs or self.device.type != "cpu" else 128
 
     @property
@@ -184,7 +184,7 @@ def _dtype(dtype: str | None, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if computes_bf16(device) else torch.float32
     name = str(dtype).removeprefix("torch.")
     if name == "int8":
-        raise ValueError("PyTorch does not compute int8 here; OpenVINO does, on CPUs: pip install 'textsiam[fast]'.")
+        raise ValueError("PyTorch does not compute int8 here; backend openvino does, on CPUs (extra fast).")
     if name not in DTYPES:
         raise ValueError(f"textsiam does not know the dtype {dtype!r}. Use one of {', '.join(DTYPES)}.")
     return DTYPES[name]
