@@ -88,6 +88,16 @@ def usearch_k(vectors):
     return neighbours(1 - found.distances, found.keys)
 
 
+def semhash(vectors):
+    """Its engine, at its defaults: HNSW, up to its own limit of neighbours."""
+    from semhash.index import Index
+
+    index = Index.from_vectors_and_items(vectors, [[{"text": str(row)}] for row in range(len(vectors))], "usearch")
+    found = index.query_threshold(vectors, THRESHOLD)
+    left = np.repeat(np.arange(len(vectors)), [len(right) for right, _ in found])
+    return left, np.concatenate([right for right, _ in found]).astype(np.int64)
+
+
 def neighbours(scores, right):
     left = np.repeat(np.arange(len(right)), right.shape[1])
     keep = scores.reshape(-1) >= THRESHOLD
@@ -123,6 +133,7 @@ SYSTEMS = {
     "faiss flat, range": (faiss_range, (10_000, 20_000, 40_000)),
     "faiss flat, 10 closest": (faiss_k, (10_000, 20_000, 40_000)),
     "usearch int8 HNSW, 10 closest": (usearch_k, (10_000, 100_000)),
+    "semhash": (semhash, (10_000, 100_000)),
     "int8 product": (product, (1_000,)),
 }
 
