@@ -71,7 +71,8 @@ def test_json_is_one_object_with_everything():
     assert set(answer) == {"summary", "pairs", "clusters"}
     assert answer["summary"]["pairs"] == len(answer["pairs"])
     assert answer["summary"]["threshold"] == {"value": 0.9, "told": "0.9 (given by you)"}
-    assert answer["summary"]["precision"] == Siamese.load().encoder.precision
+    encoder = Siamese.load().encoder
+    assert (answer["summary"]["backend"], answer["summary"]["precision"]) == (encoder.backend_name, encoder.precision)
     for group in answer["clusters"]:
         assert group["keeper"] == group["members"][0]
         assert 0.9 <= group["weakest"] <= 1

@@ -160,6 +160,7 @@ def test_backends_are_a_table(tiny_transformer):
     expected = Encoder(folder, device="cpu", dtype="float32").encode(["pay"])
     for name, load in BACKENDS.items():
         by_name, by_object = Encoder(folder, name, device="cpu", dtype="float32"), load(folder, "cpu", "float32")
+        assert by_name.backend_name == name
         np.testing.assert_allclose(by_name.encode(["pay"]), expected, atol=1e-5)
         np.testing.assert_allclose(Encoder(folder, by_object).encode(["pay"]), expected, atol=1e-5)
     with pytest.raises(ValueError, match="no backend 'abacus'"):

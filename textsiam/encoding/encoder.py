@@ -180,6 +180,11 @@ class Encoder:
         return self.folder.fingerprint(self.folder.carried.get("files"))
 
     @property
+    def backend_name(self) -> str:
+        """What computes the vectors: a name from `BACKENDS`, or of the caller's own class."""
+        return str(getattr(self.backend, "name", type(self.backend).__name__))
+
+    @property
     def precision(self) -> str:
         """The precision class of the vectors: only vectors of one class may be compared."""
         return self.backend.precision

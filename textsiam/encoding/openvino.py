@@ -38,6 +38,8 @@ class OpenVinoTwin:
         What it computes in: a name from `DTYPES`.
     """
 
+    name = "openvino"
+
     def __init__(self, graph: ov.Model, precision: str) -> None:
         self.precision = precision
         self.n_threads = n_threads()

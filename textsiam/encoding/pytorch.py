@@ -60,6 +60,8 @@ class Twin(nn.Module):
         Scale each embedding to length 1.
     """
 
+    name = "pytorch"
+
     def __init__(self, transformer: nn.Module, pooling: str = "mean", *, normalize: bool = True) -> None:
         super().__init__()
         self.transformer = transformer

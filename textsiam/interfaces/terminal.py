@@ -115,6 +115,7 @@ def model_told(siamese: "Siamese") -> dict[str, Any]:
     """What a JSON answer says of the model."""
     return {
         "model": str(siamese.encoder.folder.path),
+        "backend": siamese.encoder.backend_name,
         "precision": siamese.encoder.precision,
         "similarity": siamese.similarity,
     }
