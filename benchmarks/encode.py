@@ -2,8 +2,8 @@
 
 The same 2,000 real questions, every system in a process of its own with two threads, in turn; medians of the rounds, ratios
 of each round paired. Beside each speed: the largest difference of a coordinate from the fp32 vectors of the peer, Spearman's
-correlation on STS-B dev, average precision on QQP dev, and how many of 16,006 question pairs are decided as textsiam's fp32
-vectors decide them at the default's thresholds.
+correlation on STS-B dev, average precision on QQP dev, and how many of 4,000 question pairs are decided as textsiam's fp32
+vectors decide them at the default's thresholds (of all 16,006: `default_evidence.py`).
 
     python benchmarks/encode.py [--rounds 5]
 """
@@ -22,7 +22,7 @@ from workers import Worker
 from textsiam import Siamese, read_pairs, read_texts
 from textsiam.scoring.thresholds import decisions
 
-SEED, N_TEXTS = 0, 2_000
+SEED, N_TEXTS, N_PAIRS = 0, 2_000, 4_000
 PEER, PEER_BF16, OURS = "sentence-transformers fp32", "sentence-transformers bf16", "textsiam fp32"
 # Multiplications and additions of MiniLM-L6's linear layers a token; attention, a hundredth of it on questions, comes extra.
 FLOP_A_TOKEN = 2 * 6 * (4 * 384**2 + 2 * 384 * 1_536)
@@ -60,7 +60,7 @@ def main() -> None:
         print(name, told[name], flush=True)
     for name, decided in quality.decided.items():
         told[name]["decisions_agree"] = round(float((decided == quality.decided[OURS]).mean()), 5)
-    deciding = decided(workers, quality, asked.rounds)
+    deciding = deciding_of(workers, quality, asked.rounds)
     figures = dict(
         n_texts=N_TEXTS, n_tokens=n_tokens, rounds=asked.rounds, limit_gflops=limits, systems=told, deciding=deciding
     )
@@ -69,7 +69,7 @@ def main() -> None:
         worker.close()
 
 
-def decided(workers: dict[str, Worker], quality: "Quality", rounds: int) -> dict:
+def deciding_of(workers: dict[str, Worker], quality: "Quality", rounds: int) -> dict:
     """Time to score 1,000 pairs, int8's second look included, beside the time the peer takes to encode their texts."""
     rows = np.random.default_rng(SEED).permutation(len(quality.pairs))[: N_TEXTS // 2].tolist()
     texts = [*(quality.pairs.first[row] for row in rows), *(quality.pairs.second[row] for row in rows)]
@@ -117,7 +117,8 @@ class Quality:
         self.accept, self.reject = model.threshold, model.reject_threshold
         stsb = pq.read_table(SHARED / "stsb.parquet").to_pylist()
         self.graded = [row for row in stsb if row["split"] == "dev"]
-        self.pairs = read_pairs(SHARED / "qqp_pairs.parquet")
+        pairs = read_pairs(SHARED / "qqp_pairs.parquet")
+        self.pairs = pairs.take(np.random.default_rng(SEED).permutation(len(pairs))[:N_PAIRS])
         self.dev = read_pairs(SHARED / "qqp_pairs.parquet", split="dev")
         self.decided: dict[str, np.ndarray] = {}
 
