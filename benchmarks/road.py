@@ -22,6 +22,7 @@ from record import SHARED, record
 from textsiam import Siamese, read_pairs, read_texts
 
 SEED, N_SAMPLE, N_SHOWN = 0, 5_000, 50
+WITHIN = {"float32": 1e-6, "bfloat16": 0.0025}  # what two encodings of a pair may differ by, by precision class
 
 
 def main() -> None:
@@ -48,15 +49,15 @@ def main() -> None:
         pairs=summary["pairs"],
         clusters=summary["clusters"],
         rows_that_match_their_keeper=summary["dropped"],
-        brute_force=compared_with_brute_force(texts, found, threshold),
+        brute_force=compared_with_brute_force(texts, found, threshold, summary["precision"]),
         gold=gold_recall(texts, found),
     )
     record(f"road_{'default' if not given else given[0]}", "textsiam duplicates over 78,969 questions", figures, SEED)
     show(texts, rows)
 
 
-def compared_with_brute_force(texts, found, threshold: float) -> dict[str, int]:
-    """Of a random sample, the pairs at or above the threshold by fp64 brute force on freshly encoded vectors."""
+def compared_with_brute_force(texts, found, threshold: float, precision: str) -> dict[str, object]:
+    """Of a random sample, the pairs at or above the threshold by fp64 brute force on freshly encoded fp32 vectors."""
     sample = np.sort(np.random.default_rng(SEED).choice(len(texts), N_SAMPLE, replace=False))
     vectors = Siamese.load(dtype="float32").encode([texts[row] for row in sample.tolist()]).astype(np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -65,14 +66,19 @@ def compared_with_brute_force(texts, found, threshold: float) -> dict[str, int]:
     expected = {(names[i], names[j]) for i, j in zip(*np.nonzero(scores >= threshold), strict=True)}
     here = set(names)
     ours = {pair for pair in found if pair[0] in here and pair[1] in here}
-    # Vectors of another batch differ by 1e-7: only pairs that close to the threshold may differ.
-    near = {(names[i], names[j]) for i, j in zip(*np.nonzero(np.abs(scores - threshold) < 1e-6), strict=True)}
+    # Scores of another batch, or of bf16, differ: only pairs that close to the threshold may be decided otherwise.
+    near = {
+        (names[i], names[j]) for i, j in zip(*np.nonzero(np.abs(scores - threshold) < WITHIN[precision]), strict=True)
+    }
     return dict(
         sample=N_SAMPLE,
         expected=len(expected),
         missing=len(expected - ours - near),
         too_many=len(ours - expected - near),
-        within_1e_6_of_the_threshold=len(near),
+        precision=precision,
+        within=WITHIN[precision],
+        within_of_the_threshold=len(near),
+        of_them_decided_otherwise=len((expected ^ ours) & near),
     )
 
 
