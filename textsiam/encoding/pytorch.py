@@ -188,7 +188,7 @@ def _dtype(dtype: str | None, device: torch.device) -> torch.dtype:
     if name == "int8":
         raise ValueError("PyTorch does not compute int8 here; backend openvino does, on CPUs (extra fast).")
     if name not in DTYPES:
-        raise ValueError(f"textsiam does not know the dtype {dtype!r}. Use one of {', '.join(DTYPES)}.")
+        raise ValueError(f"textsiam does not know the dtype {dtype!r}. Use one of {', '.join(DTYPES)}, int8.")
     return DTYPES[name]
 
 
