@@ -44,12 +44,12 @@ def main() -> None:
         guarantee=f"precision ≥ {found.accept_certificate.level:.2f} with 95 % confidence",
         evidence={**found.accept.evidence, "levels_tried": list(LEVELS)},
     )
-    accept = admitted(model, accept, rejected)
+    accept, rejected = admitted(model, short(accept), short(rejected)), short(rejected)
     told = {
         "fingerprint": model.encoder.fingerprint,
         "calibrator": calibrator.to_json(),
-        "threshold": short(accept).to_json(),
-        "reject_threshold": short(rejected).to_json(),
+        "threshold": accept.to_json(),
+        "reject_threshold": rejected.to_json(),
     }
     (ROOT / "textsiam" / "scoring" / "default.json").write_text(
         json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"

@@ -1,6 +1,7 @@
 """A faster precision class is admitted where it was measured to decide alike, and refused where it was not."""
 
 import json
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +27,17 @@ def coarse():
 @pytest.fixture(scope="module")
 def pairs():
     return read_pairs(PAIRS)
+
+
+@pytest.fixture(scope="module")
+def many(pairs):
+    """Every first with many seconds: enough that agreement of nearly all is shown, and not by chance."""
+    rows = [
+        (a, b)
+        for shift in range(60)
+        for a, b in zip(pairs.first, pairs.second[shift:] + pairs.second[:shift], strict=True)
+    ]
+    return read_pairs(rows, labelled=False)
 
 
 def test_int8_vectors_are_near_and_named(coarse, model):
@@ -62,22 +74,53 @@ def test_duplicates_in_int8_are_those_of_fp32(coarse, model):
     assert {(m.left, m.right) for m in both} == {(m.left, m.right) for m in others}
 
 
-def test_int8_is_refused_where_nobody_measured_it(tiny_transformer, pairs, tmp_path):
+def test_int8_is_refused_where_nobody_measured_it(tiny_transformer, pairs, many, tmp_path):
     """A certified model: refused, admitted after it was measured, and the record survives saving."""
     plain = Siamese.load(tiny_transformer("bert"), dtype="float32")
     assert Siamese.load(tiny_transformer("bert"), dtype="int8").rescorer is None  # nothing certified, nothing promised
     certified = replace(plain, threshold=Threshold(0.9, evidence={"precision_class": "float32"}))
     certified.save(tmp_path / "model")
-    with pytest.raises(EncoderMismatch, match="nobody measured that int8"):
+    with pytest.raises(EncoderMismatch, match="nobody measured at these thresholds"):
         Siamese.load(tmp_path / "model", dtype="int8")
-    measured = admit(certified, pairs)
+    measured = admit(certified, many)
     told = measured.threshold.evidence["agreement"]["int8"]
-    assert told["share"] >= LOWEST
+    assert told["share"] >= told["at_least"] >= LOWEST
     assert 0 < told["margin"] <= MAX_MARGIN
-    assert (certified.threshold.evidence, told["pairs"]) == ({"precision_class": "float32"}, len(pairs))
+    assert (told["pairs"], told["cuts"], told["backend"]) == (len(many), [0.9], "openvino")
+    assert certified.threshold.evidence == {"precision_class": "float32"}
     measured.save(tmp_path / "measured")
     loaded = Siamese.load(tmp_path / "measured", dtype="int8")
+    for other in (admit(certified, pairs), replace(measured, reject_threshold=Threshold(0.5))):
+        other.save(tmp_path / "other")  # measured on too few pairs; at other thresholds
+        with pytest.raises(EncoderMismatch, match="on enough pairs"):
+            Siamese.load(tmp_path / "other", dtype="int8")
     assert (loaded.decide(pairs.first, pairs.second) == certified.decide(pairs.first, pairs.second)).mean() >= LOWEST
+
+
+def test_admitting_compares_with_the_class_that_was_certified(coarse, model, pairs):
+    """Whatever class the model is loaded in: never a class with itself."""
+    told = [admit(of, pairs).threshold.evidence["agreement"]["int8"] for of in (coarse, model)]
+    assert told[0] == told[1]
+    assert told[0]["largest_difference"] > 0
+    bare = replace(model, threshold=Threshold(0.8), reject_threshold=None)  # not told: fp32
+    for dtype, of in (("float32", model), ("float32", bare)):
+        with pytest.raises(ValueError, match="certified in float32 already"):
+            admit(of, pairs, dtype=dtype)
+
+
+def test_calibrating_keeps_what_the_thresholds_need(coarse, pairs):
+    """The thresholds are still those of fp32: pairs near them are still scored again."""
+    again = coarse.calibrate(pairs)
+    assert again.rescorer is coarse.rescorer
+    np.testing.assert_array_equal(again.decide(pairs.first, pairs.second), coarse.decide(pairs.first, pairs.second))
+
+
+def test_an_explanation_tells_the_models_own_score(coarse, many):
+    """In int8 too: the score, the probability and the decision of `score`, `probability` and `decide`."""
+    first, second = many.first[:60], many.second[:60]
+    told = coarse.explain(first, second)
+    np.testing.assert_array_equal([one.score for one in told], coarse.score(first, second))
+    assert [one.decision for one in told] == coarse.decide(first, second).tolist()
 
 
 def test_what_int8_certified_itself_needs_no_record(tiny_transformer, pairs, tmp_path):
@@ -134,11 +177,23 @@ def test_ranges_are_measured_once(tiny_transformer, tmp_path, monkeypatch):
     folder = read_folder(tiny_transformer("bert"))
     ranges = input_ranges(folder)
     (file,) = cache_folder().glob("ranges-*.npz")
-    for content in (file.read_bytes(), b"damaged", b""):
+    whole = file.read_bytes()
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
+        pass
+    spoilt = {name: of * np.float32(np.nan) for name, of in ranges.items()}
+    np.savez(tmp_path / "spoilt.npz", **spoilt, sha256="0" * 64)
+    others = ((tmp_path / name).read_bytes() for name in ("empty.zip", "spoilt.npz"))
+    for content in (whole, whole[:-100], whole[:200] + b"x" + whole[201:], b"damaged", b"", *others):
         file.write_bytes(content)
         again = input_ranges(folder)
         assert again.keys() == ranges.keys()
         assert all((again[name] == of).all() for name, of in ranges.items())
+
+
+def test_without_a_home_they_are_measured_each_time(tiny_transformer, monkeypatch):
+    """A user without a home, as in a container, can use int8."""
+    monkeypatch.setenv("TEXTSIAM_CACHE", "~nobody-has-this-name/x")
+    assert Siamese.load(tiny_transformer("bert"), dtype="int8").encode(["pay my order"]).shape == (1, 32)
 
 
 def test_the_rounded_product_is_near_the_exact_one():
@@ -166,6 +221,8 @@ def test_the_default_carries_its_record():
     assert all(
         measured[dtype]["share"] >= LOWEST and measured[dtype]["pairs"] > 10_000 for dtype in ("bfloat16", "int8")
     )
+    assert measured["int8"]["at_least"] >= LOWEST
+    assert measured["int8"]["cuts"] == [told["threshold"]["value"], told["reject_threshold"]["value"]]
 
 
 @pytest.mark.shared

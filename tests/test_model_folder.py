@@ -124,6 +124,31 @@ def test_what_we_do_not_support_is_refused_by_name(tiny_transformer, tmp_path):
         Siamese.load(tmp_path / "t5")
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "told"),
+    [
+        ("config_sentence_transformers.json", {"truncate_dim": 8}, "cuts vectors to 8 dimensions"),
+        ("sentence_bert_config.json", {"processing_kwargs": {"text": {"max_length": 8}}}, "has processing_kwargs"),
+        ("sentence_bert_config.json", {"tokenizer_args": {"truncation_side": "left"}}, "has tokenizer_args"),
+        ("sentence_bert_config.json", {"config_args": {"num_hidden_layers": 1}}, "has config_args"),
+        ("config.json", {"position_embedding_type": "relative_key"}, "absolute positions"),
+        ("adapter_config.json", {"peft_type": "LORA"}, "tells of an adapter"),
+    ],
+)
+def test_what_would_change_the_vectors_is_not_ignored(tiny_transformer, tmp_path, file, change, told):
+    """Settings that sentence-transformers or peft would follow; empty ones, which it writes itself, do no harm."""
+    folder = tmp_path / "model"
+    st_model(tiny_transformer("bert"), "mean").save_pretrained(str(folder))
+    content = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
+    if file != "adapter_config.json":
+        (folder / file).write_text(json.dumps(content | dict.fromkeys(change)))
+        Siamese.load(folder, device="cpu")
+    (folder / file).write_text(json.dumps(content | change))
+    for backend in ("openvino", "pytorch"):
+        with pytest.raises(UnsupportedModel, match=told):
+            Siamese.load(folder, device="cpu", backend=backend)
+
+
 def test_all_that_is_carried_comes_back(saved, texts):
     """Calibration, thresholds with evidence, similarity, and the same decisions."""
     ours = Siamese.load(saved, device="cpu", dtype="float32")

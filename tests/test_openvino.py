@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -12,12 +13,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from tokenizers import Regex
+from tokenizers.normalizers import Replace
 
 from textsiam import Encoder
 from textsiam.encoding.architectures import ARCHITECTURES
 from textsiam.encoding.encoder import BACKENDS
 from textsiam.encoding.graph import POOLINGS, build_graph
-from textsiam.encoding.openvino import MANY, can_compute, computes_bf16, load_openvino, n_threads
+from textsiam.encoding.openvino import MANY, N_PACKED, _quota, can_compute, computes_bf16, load_openvino, n_threads
 from textsiam.encoding.pooling import POOLINGS as TORCH_POOLINGS
 from textsiam.encoding.saving import read_folder
 from textsiam.errors import BrokenModel, MissingExtra, UnsupportedModel
@@ -48,6 +51,131 @@ def test_equal_to_transformers(tiny_transformer, architecture, pooling, normaliz
     with torch.inference_mode():
         expected = twin(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
     np.testing.assert_allclose(load_openvino(folder, "cpu", "float32").embed(ids, mask), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_packed_and_padded_are_equal(tiny_transformer, architecture):
+    """Few texts are packed, many padded: the same vectors to 1e-6, also of a text longer than is packed with others."""
+    twin = load_openvino(read_folder(tiny_transformer(architecture)), dtype="float32")
+    for length, n in ((1, 3), (2, 40), (48, 30)):
+        ids, mask = batch(length, n) if length > 1 else (np.full((n, 1), 9), np.ones((n, 1), dtype=np.int64))
+        padded = twin._several((ids.astype(np.int32), mask.astype(np.float32)))
+        np.testing.assert_allclose(twin.embed(ids, mask), padded, atol=1e-6)
+    assert mask.sum() > 2 * N_PACKED
+
+
+def test_the_paddings_token_in_a_text_takes_no_position(tiny_transformer):
+    """RoBERTa's kin count tokens without it, wherever it stands. Oracle: transformers' own padded forward."""
+    import torch
+    from transformers import AutoModel
+
+    from textsiam.encoding.pytorch import Twin, load_twin
+
+    for architecture in ("roberta", "mpnet", "bert"):
+        folder = read_folder(tiny_transformer(architecture))
+        oracle = Twin(
+            AutoModel.from_pretrained(folder.path, attn_implementation="eager"), "mean", normalize=folder.normalize
+        )
+        padding = oracle.transformer.config.pad_token_id
+        ids, mask = batch(12, 6)
+        ids[mask == 0] = padding
+        ids[0, 4], ids[1, 0], ids[2, :2] = padding, padding, padding
+        with torch.inference_mode():
+            expected = oracle.eval()(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+        twin = load_openvino(folder, dtype="float32")
+        np.testing.assert_allclose(twin.embed(ids, mask), expected, atol=1e-5)
+        found = twin._several((ids.astype(np.int32), mask.astype(np.float32)))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        np.testing.assert_allclose(load_twin(folder, "cpu", "float32").embed(ids, mask), expected, atol=1e-5)
+
+
+def test_a_text_without_a_token_gets_zeros(tiny_transformer):
+    """A tokenizer without special tokens may leave nothing: beside others and alone, the similarity is 0, not garbage."""
+    folder = read_folder(tiny_transformer("bert"))
+    for backend in BACKENDS:
+        encoder = Encoder(folder, backend, device="cpu", dtype="float32")
+        encoder.tokenizer._tokenizer.post_processor = None
+        encoder.tokenizer._tokenizer.normalizer = Replace(Regex("[?]"), "")
+        assert encoder.tokenizer(["???"]).lengths.tolist() == [0]
+        vectors = encoder.encode(["pay", "???", "pay my order"])
+        assert not vectors[1].any()
+        assert vectors[[0, 2]].any(1).all()
+        assert not encoder.encode(["???"]).any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_encodes(tiny_transformer, backend):
+    """After few texts and after many in the parent, with threads that the child has not; it does not wait for them."""
+    run = """
+import os, sys, numpy as np
+from pathlib import Path
+from textsiam import Encoder
+encoder = Encoder.load(Path(sys.argv[1]), backend=sys.argv[2], device="cpu", dtype="float32")
+texts = [f"pay order {n} {'my ' * (n % 40)}" for n in range(1500)]
+expected = encoder.encode(texts)
+child = os.fork()
+if not child:
+    found = encoder.encode(texts), encoder.encode(texts[:3])
+    os._exit(0 if np.abs(found[0] - expected).max() < 1e-5 and np.abs(found[1] - expected[:3]).max() < 1e-5 else 3)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    told = [sys.executable, "-W", "ignore", "-c", run, str(tiny_transformer("bert")), backend]
+    subprocess.run(told, check=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "2"})
+
+
+def test_weights_written_over_are_noticed(tiny_transformer, tmp_path):
+    """What is compiled later is compiled of the same weights, or not at all."""
+    shutil.copytree(tiny_transformer("bert"), tmp_path / "model")
+    twin = load_openvino(read_folder(tmp_path / "model"), dtype="float32")
+    file = tmp_path / "model" / "model.safetensors"
+    with file.open("r+b") as stream:  # as cp does: the same file with new content
+        stream.seek(-4, os.SEEK_END)
+        stream.write(b"\0\0\0\0")
+    os.utime(file, ns=(1, 1))
+    with pytest.raises(BrokenModel, match="changed while the model was in use"):
+        list(twin.embed_many([batch()] * MANY))
+
+
+def test_other_weights_beside_the_models_are_not_read(tiny_transformer, tmp_path):
+    """Only model.safetensors, or the files that its index names, as transformers reads them."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_transformer("bert"), folder)
+    expected = Encoder.load(folder, backend="openvino", dtype="float32").encode(["pay my order"])
+    altered(folder, tmp_path / "other", lambda tensors: tensors.update({k: v * 2 for k, v in tensors.items()}))
+    shutil.copyfile(tmp_path / "other" / "model.safetensors", folder / "model_old.safetensors")
+    np.testing.assert_array_equal(
+        Encoder.load(folder, backend="openvino", dtype="float32").encode(["pay my order"]), expected
+    )
+    names = list(load_file(folder / "model.safetensors"))
+    (folder / "model.safetensors").rename(folder / "model-00001.safetensors")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": dict.fromkeys(names, "model-00001.safetensors")}))
+    for backend in BACKENDS:
+        found = Encoder.load(folder, backend=backend, dtype="float32", device="cpu").encode(["pay my order"])
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    index.write_text(json.dumps({"weight_map": ["model-00001.safetensors"]}))
+    with pytest.raises(BrokenModel, match="does not say which file"):
+        Encoder.load(folder, backend="openvino")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu:0"])
+def test_a_device_has_several_names(tiny_transformer, device):
+    """As torch writes it too."""
+    folder = tiny_transformer("bert")
+    assert Encoder.load(folder, device=device).backend_name == "openvino"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_pickled_it_is_read_again(tiny_transformer, backend):
+    """What was compiled does not travel: the copy reads the folder, and gives the same vectors."""
+    encoder = Encoder.load(tiny_transformer("bert"), backend=backend, device="cpu", dtype="float32")
+    again = pickle.loads(pickle.dumps(encoder))  # noqa: S301  our own
+    assert (again.backend_name, again.precision) == (backend, "float32")
+    np.testing.assert_array_equal(again.encode(["pay my order"]), encoder.encode(["pay my order"]))
+    encoder.backend = object()
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(encoder)
 
 
 def test_distances_reach_the_far_buckets_of_mpnet(tmp_path):
@@ -202,17 +330,31 @@ def test_threads_are_those_of_omp(tiny_transformer, monkeypatch):
     """OMP_NUM_THREADS holds here as for every other library; without it, one a core."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     twin = load_openvino(read_folder(tiny_transformer("bert")))
-    assert twin.n_threads == twin._single.compiled.get_property("INFERENCE_NUM_THREADS") == 1
-    monkeypatch.setenv("OMP_NUM_THREADS", "nonsense")
-    assert 1 <= n_threads() <= os.cpu_count()
+    assert twin.n_threads == twin._few.compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    for told in ("nonsense", "1000", "", "0"):
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+        assert 1 <= n_threads() <= os.cpu_count()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1,2")  # as OpenMP reads it: for parallel loops inside one another
+    assert n_threads() == 1
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("told", "expected"), [("max 100000", None), ("150000 100000", 2), ("50000 100000", 1), ("nonsense", None)]
+)
+def test_a_containers_quota_counts(tmp_path, told, expected):
+    """A container granted one and a half processors' time computes with two threads, however many it sees."""
+    file = tmp_path / "cpu.max"
+    file.write_text(f"{told}\n")
+    assert _quota(file) == (expected or os.cpu_count())
+    assert _quota(tmp_path / "none") == os.cpu_count()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
 def test_many_batches_at_a_time_change_nothing(tiny_transformer, monkeypatch, threads):
     """The same vectors in the same order, a batch a thread, as a batch alone gives; read to the end or not."""
     monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
     twin = load_openvino(read_folder(tiny_transformer("bert")), dtype="float32")
-    assert twin.n_threads == threads
+    assert twin.n_threads == min(threads, os.cpu_count())
     batches = [batch(length=5 + seed, n=3 + seed % 4, seed=seed) for seed in range(3 * MANY)]
     found = list(twin.embed_many(batches))
     for one, vectors in zip(batches, found, strict=True):

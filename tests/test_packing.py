@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModel
 
 from textsiam import Encoder
 from textsiam.encoding.linears import FrozenLinear, can_lay_out
-from textsiam.encoding.pytorch import FIRST_POSITIONS, MULTIPLE, Twin, can_pack, computes_bf16, load_twin
+from textsiam.encoding.pytorch import MULTIPLE, PACKING, Twin, can_pack, computes_bf16, load_twin
 from textsiam.encoding.saving import read_folder
 from textsiam.encoding.tokenizing import Tokenizer
 
@@ -30,7 +30,7 @@ def twins(folder):
     return packed, padded
 
 
-@pytest.mark.parametrize("architecture", FIRST_POSITIONS)
+@pytest.mark.parametrize("architecture", PACKING)
 def test_packed_equals_padded(tiny_transformer, architecture):
     """Oracle: transformers' own padded forward, to 1e-5, for every architecture that packs, whatever the order of rows."""
     packed, padded = twins(tiny_transformer(architecture))
@@ -39,7 +39,7 @@ def test_packed_equals_padded(tiny_transformer, architecture):
         torch.testing.assert_close(packed(*batch()), padded(*batch()), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("architecture", FIRST_POSITIONS)
+@pytest.mark.parametrize("architecture", PACKING)
 def test_gradients_of_packed_equal_those_of_padded(tiny_transformer, architecture):
     """Training on packed texts makes the same update."""
     packed, padded = twins(tiny_transformer(architecture))
@@ -95,7 +95,7 @@ def test_what_cannot_pack_runs_padded_and_says_so(tiny_transformer, caplog):
     assert not can_pack(AutoModel.from_config(config))
 
 
-@pytest.mark.parametrize("architecture", [*FIRST_POSITIONS, "mpnet"])
+@pytest.mark.parametrize("architecture", [*PACKING, "mpnet"])
 @pytest.mark.parametrize("lay_out", [True, False])
 def test_frozen_equals_padded(tiny_transformer, architecture, lay_out, monkeypatch):
     """Linear layers laid out for oneDNN, and the fallback where torch has none, give transformers' own vectors to 1e-5."""

@@ -21,7 +21,7 @@ class Architecture:
     activation: str = "hidden_act"
     dim: str = "hidden_size"
     has_types: bool = True
-    first_position: int | None = 0  # None: that after the padding token's id
+    padding: int | None = -1  # the id that takes no position, below the first; None: as config.json says; -1: none
     distance_bias: str = ""
 
     def tensors(self, n_layers: int) -> list[str]:
@@ -36,7 +36,7 @@ class Architecture:
         return [f"{name}.weight" for name in (*tables, *modules)] + [f"{name}.bias" for name in modules]
 
 
-_ROBERTA = Architecture("roberta", first_position=None)
+_ROBERTA = Architecture("roberta", padding=None)
 ARCHITECTURES = {
     "bert": Architecture("bert"),
     "roberta": _ROBERTA,
@@ -65,7 +65,7 @@ ARCHITECTURES = {
         attention="encoder.layer.{}.attention.attn.o",
         attention_norm="encoder.layer.{}.attention.LayerNorm",
         has_types=False,
-        first_position=2,
+        padding=1,
         distance_bias="encoder.relative_attention_bias",
     ),
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -79,10 +79,10 @@ def _best(folder: ModelFolder, device: str | None, dtype: str | None) -> Backend
     """OpenVINO, which needs no torch, where it is installed, runs this model and no GPU does; else PyTorch."""
     if str(dtype).removeprefix("torch.") == "int8":  # nothing else computes it
         return _openvino(folder, device, dtype)
-    if find_spec("openvino") and (device == "cpu" or (device is None and not has_gpu())):
-        from textsiam.encoding.openvino import can_compute
+    if find_spec("openvino") and (device is not None or not has_gpu()):
+        from textsiam.encoding.openvino import can_compute, is_cpu
 
-        if can_compute(dtype):
+        if is_cpu(device) and can_compute(dtype):
             try:
                 return _openvino(folder, device, dtype)
             except UnsupportedModel as error:
@@ -118,6 +118,8 @@ class Encoded:
 class Encoder:
     """Texts → embeddings, by one model folder, one tokenizer and one backend.
 
+    Several threads may use one. Pickled, it is read again from its folder, which must be there.
+
     Parameters
     ----------
     folder
@@ -135,6 +137,14 @@ class Encoder:
         If there is no such backend, device or dtype.
     """
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What was compiled cannot travel: another process reads the folder again.
+        if self.backend_name not in BACKENDS:
+            raise TypeError(
+                f"An encoder with a backend of its own ({self.backend_name}) cannot be pickled. Make it where it is used."
+            )
+        return _read_again, (self.folder.path, self.backend_name, self._device, self.precision)
+
     def __init__(
         self,
         folder: ModelFolder,
@@ -146,6 +156,7 @@ class Encoder:
         if isinstance(backend, str) and backend not in {*BACKENDS, "auto"}:
             raise ValueError(f"There is no backend {backend!r}. Use one of {', '.join(['auto', *BACKENDS])}.")
         self.folder = folder
+        self._device = None if device is None else str(device)
         self.tokenizer = Tokenizer(folder.transformer, folder.max_length, lowercase=folder.lowercase)
         if isinstance(backend, str):
             backend = (_best if backend == "auto" else BACKENDS[backend])(folder, device, dtype)
@@ -309,12 +320,16 @@ class Encoder:
         return prompt
 
 
+def _read_again(folder: Path, backend: str, device: str | None, dtype: str) -> Encoder:
+    return Encoder(read_folder(folder), backend, device=device, dtype=dtype)
+
+
 def _batches(lengths: Int[np.ndarray, " n"], token_budget: int, padding_budget: int) -> Iterator[Int[np.ndarray, " m"]]:
     """Rows of each batch, longest first: neighbours in length, and no more padding among them than is allowed."""
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
-        longest = int(lengths[order[start]])
+        longest = max(1, int(lengths[order[start]]))
         rows = order[start : start + max(1, token_budget // longest)]
         size = int(np.searchsorted(np.cumsum(longest - lengths[rows]), padding_budget, side="right"))
         yield rows[:size]

@@ -4,7 +4,8 @@ What sets BERT, RoBERTa, DistilBERT and MPNet apart stands in `textsiam.encoding
 torch is never needed: building and compiling a small model takes a tenth of a second.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,8 @@ ACTIVATIONS: dict[str, Callable[[Node], Node]] = {
 }
 
 
-def build_graph(folder: ModelFolder, product: Product = multiply) -> ov.Model:
-    """The graph of a model folder: ids (n, length) int32 and mask (n, length) fp32 → embeddings (n, dim) fp32.
+def build_graph(folder: ModelFolder, product: Product = multiply) -> "Graph":
+    """The graph of a model folder, from which `Graph.padded` and `Graph.packed` make models.
 
     Parameters
     ----------
@@ -68,74 +69,114 @@ def build_graph(folder: ModelFolder, product: Product = multiply) -> ov.Model:
     names = ARCHITECTURES[kind]
     _refuse_settings(folder, config, names)
     weights = Tensors(folder.transformer, names.base)
-    try:
+    with _readable(folder):
         weights.require(names.tensors(int(config[names.n_layers])))
         _refuse_other_sizes(config, names, weights)
-        return _Builder(config, names, weights, product).model(folder.pooling, normalize=folder.normalize)
-    except BrokenModel:
-        raise
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
-        raise BrokenModel(
-            f"The weights in {folder.transformer} cannot be read: config.json does not fit them ({error}). "
-            "Restore them and config.json from where the model came from."
-        ) from error
+        return Graph(folder, config, weights, product)
 
 
-class _Builder:
-    """Writes one transformer as OpenVINO operations."""
+class Graph:
+    """One transformer, its pooling and normalisation, written as OpenVINO operations; made by `build_graph`."""
 
-    def __init__(self, config: dict[str, Any], names: Architecture, weights: Tensors, product: Product) -> None:
-        self.config, self.names, self.weights, self.product = config, names, weights, product
+    def __init__(self, folder: ModelFolder, config: dict[str, Any], weights: Tensors, product: Product) -> None:
+        self.folder, self.config, self.weights, self.product = folder, config, weights, product
+        self.names = names = ARCHITECTURES[config["model_type"]]
         self.n_heads = int(config[names.n_heads])
         # DistilBERT's is fixed.
         self.epsilon = float(config.get("layer_norm_eps", 1e-12))
-        self.first = int(config["pad_token_id"]) + 1 if names.first_position is None else names.first_position
+        # RoBERTa's kin count their tokens from behind the padding token's id, and leave it out wherever it stands in a text.
+        self.padding = int(config.get("pad_token_id", 1)) if names.padding is None else names.padding
         self.activation = ACTIVATIONS[config[names.activation]]
 
-    def model(self, pooling: str, *, normalize: bool) -> ov.Model:
-        """The whole graph."""
-        ids = op.parameter([-1, -1], np.int32, name="ids")
-        mask = op.parameter([-1, -1], np.float32, name="mask")
+    def padded(self) -> ov.Model:
+        """Padded batches: ids (n, length) int32 and mask (n, length) fp32 → embeddings (n, dim) fp32."""
+        ids, mask = op.parameter([-1, -1], np.int32, name="ids"), op.parameter([-1, -1], np.float32, name="mask")
         length = op.gather(op.shape_of(ids, "i32"), np.int32(1), np.int32(0))
-        x = self.embedded(ids, length)
-        bias = self.attention_bias(mask, length)
-        for layer in range(int(self.config[self.names.n_layers])):
-            x = self.layer(x, bias, layer)
-        pooled = POOLINGS[pooling](x, mask)
-        if normalize:
-            pooled = op.normalize_l2(pooled, np.array([1]), 1e-24, "max")
-        return ov.Model([pooled], [ids, mask], "twin")
-
-    def embedded(self, ids: Node, length: Node) -> Node:
-        """The sum of word, position and type embeddings, normalised: (n, length, dim)."""
-        places = self.weights["embeddings.position_embeddings.weight"][self.first :]
-        if self.names.has_types:
-            places = places + self.weights["embeddings.token_type_embeddings.weight"][:1]
-        place = op.slice(constant(places), ints(0), op.unsqueeze(length, ints(0)), ints(1), ints(0))
-        words = op.gather(constant(self.weights["embeddings.word_embeddings.weight"]), ids, np.int32(0))
-        return self.norm(op.add(words, op.unsqueeze(place, ints(0))), "embeddings.LayerNorm")
-
-    def attention_bias(self, mask: Node, length: Node) -> Node:
-        """What is added to the attention's logits, so that no token sees padding: (n, 1 or heads, length or 1, length)."""
+        places = op.range(np.int32(0), length, np.int32(1), "i32")
         hidden = op.multiply(op.subtract(mask, np.float32(1)), np.float32(1e9))
-        bias = op.unsqueeze(hidden, ints(1, 2))
-        if not self.names.distance_bias:
-            return bias
+        with _readable(self.folder):
+            self.weights.check()
+            tokens = self.transformed(ids, places, op.unsqueeze(hidden, ints(1, 2)))
+            return ov.Model([self.pooled(tokens, mask)], [ids, mask], "padded")
+
+    def packed(self) -> ov.Model:
+        """Texts end to end, for few tokens: as fast as there are tokens, though each is compared with those of all texts.
+
+        Ids (1, total) int32; places (total) and texts (total) int32: where each token stands, and in which text; rows
+        (n, length) int32: which of the tokens a text's are, and mask (n, length) fp32 → embeddings (n, dim) fp32.
+        """
+        ids, rows = (op.parameter([-1, -1], np.int32, name=name) for name in ("ids", "rows"))
+        places, texts = (op.parameter([-1], np.int32, name=name) for name in ("places", "texts"))
+        mask = op.parameter([-1, -1], np.float32, name="mask")
+        same = op.equal(op.unsqueeze(texts, ints(0)), op.unsqueeze(texts, ints(1)))
+        hidden = op.select(same, np.float32(0), np.float32(-1e9))
+        with _readable(self.folder):
+            self.weights.check()
+            tokens = self.transformed(ids, places, op.unsqueeze(hidden, ints(0, 1)), at_once=self.product is multiply)
+            tokens = op.gather(op.squeeze(tokens, ints(0)), rows, np.int32(0))
+            return ov.Model([self.pooled(tokens, mask)], [ids, places, texts, rows, mask], "packed")
+
+    def pooled(self, tokens: Node, mask: Node) -> Node:
+        """The embeddings of texts, from those of their tokens."""
+        pooled = POOLINGS[self.folder.pooling](tokens, mask)
+        return op.normalize_l2(pooled, np.array([1]), 1e-24, "max") if self.folder.normalize else pooled
+
+    def transformed(self, ids: Node, places: Node, hidden: Node, *, at_once: bool = False) -> Node:
+        """The last layer's embeddings of tokens, (n, length, dim).
+
+        Parameters
+        ----------
+        hidden
+            What is added to the attention's logits, so that no token sees padding or another text's.
+        at_once
+            Compute query, key and value by one product: faster for few tokens, a little slower for many.
+        """
+        x = self.embedded(ids, places)
+        if self.names.distance_bias:
+            hidden = op.add(hidden, self.distance_bias(places))
+        for layer in range(int(self.config[self.names.n_layers])):
+            x = self.layer(x, hidden, layer, at_once=at_once)
+        return x
+
+    def embedded(self, ids: Node, places: Node) -> Node:
+        """The sum of word, position and type embeddings, normalised: (n, length, dim)."""
+        table = self.weights["embeddings.position_embeddings.weight"]
+        if self.names.has_types:
+            table = table + self.weights["embeddings.token_type_embeddings.weight"][:1]
+        positions = op.unsqueeze(places, ints(0)) if self.padding < 0 else self.counted(ids, places)
+        place = op.gather(constant(table), positions, np.int32(0))
+        words = op.gather(constant(self.weights["embeddings.word_embeddings.weight"]), ids, np.int32(0))
+        return self.norm(op.add(words, place), "embeddings.LayerNorm")
+
+    def counted(self, ids: Node, places: Node) -> Node:
+        """Each token's position: how many of its text up to it are no padding, counted from behind the padding's id."""
+        real = op.convert(op.not_equal(ids, np.int32(self.padding)), np.int32)
+        counted = op.cum_sum(real, np.int32(1))
+        # Texts that stand end to end are counted together: less what had been counted where the text begins.
+        length = op.gather(op.shape_of(ids, "i32"), np.int32(1), np.int32(0))
+        first = op.subtract(op.range(np.int32(0), length, np.int32(1), "i32"), places)
+        before = op.gather(op.subtract(counted, real), first, np.int32(1))
+        return op.add(op.multiply(op.subtract(counted, before), real), np.int32(self.padding))
+
+    def distance_bias(self, places: Node) -> Node:
+        """What the distance of two tokens adds to their logit: (1, heads, length, length)."""
         table = self.weights[f"{self.names.distance_bias}.weight"]
         n = len(self.weights["embeddings.position_embeddings.weight"])
         by_distance = table[_mpnet_bucket(np.arange(1 - n, n), len(table))]
-        places = op.range(np.int32(0), length, np.int32(1), "i32")
         distances = op.subtract(op.unsqueeze(places, ints(0)), op.unsqueeze(places, ints(1)))
         found = op.gather(constant(by_distance), op.add(distances, np.int32(n - 1)), np.int32(0))
-        return op.add(bias, op.unsqueeze(op.transpose(found, ints(2, 0, 1)), ints(0)))
+        return op.unsqueeze(op.transpose(found, ints(2, 0, 1)), ints(0))
 
-    def layer(self, x: Node, bias: Node, number: int) -> Node:
+    def layer(self, x: Node, hidden: Node, number: int, *, at_once: bool) -> Node:
         """One layer: attention, then the two linear maps, each added to what came in and normalised."""
         names = self.names
-        query, key, value = (
-            self.heads(self.linear(x, name.format(number))) for name in (names.query, names.key, names.value)
-        )
-        attended = op.scaled_dot_product_attention(query, key, value, bias)
+        three = [name.format(number) for name in (names.query, names.key, names.value)]
+        if at_once:
+            parts = op.split(self.linear(x, *three), np.int32(2), 3).outputs()
+        else:
+            parts = [self.linear(x, name) for name in three]
+        query, key, value = map(self.heads, parts)
+        attended = op.scaled_dot_product_attention(query, key, value, hidden)
         merged = op.reshape(op.transpose(attended, ints(0, 2, 1, 3)), ints(0, 0, -1), special_zero=True)
         x = self.norm(
             op.add(x, self.linear(merged, names.attention.format(number))), names.attention_norm.format(number)
@@ -148,15 +189,35 @@ class _Builder:
         parts = op.reshape(x, ints(0, 0, self.n_heads, -1), special_zero=True)
         return op.transpose(parts, ints(0, 2, 1, 3))
 
-    def linear(self, x: Node, name: str) -> Node:
-        """``x @ weight.T + bias``."""
-        return op.add(self.product(x, name, self.weights[f"{name}.weight"]), constant(self.weights[f"{name}.bias"]))
+    def linear(self, x: Node, *names: str) -> Node:
+        """``x @ weight.T + bias``; of several layers with one input, side by side."""
+        weights, biases = ([self.weights[f"{name}.{part}"] for name in names] for part in ("weight", "bias"))
+        return op.add(self.product(x, names[0], _beneath(weights)), constant(_beneath(biases)))
 
     def norm(self, x: Node, name: str) -> Node:
         """Layer normalisation over the last axis."""
         scaled = op.mvn(x, ints(-1), normalize_variance=True, eps=self.epsilon, eps_mode="inside_sqrt")
         weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
         return op.add(op.multiply(scaled, constant(weight)), constant(bias))
+
+
+def _beneath(parts: list[Float[np.ndarray, "..."]]) -> Float[np.ndarray, "..."]:
+    """One below the other; a single one is not copied, for it is mapped from a file."""
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+@contextmanager
+def _readable(folder: ModelFolder) -> Iterator[None]:
+    """Says of which model it is that the settings do not fit the weights."""
+    try:
+        yield
+    except BrokenModel:
+        raise
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
+        raise BrokenModel(
+            f"The weights in {folder.transformer} cannot be read: config.json does not fit them ({error}). "
+            "Restore them and config.json from where the model came from."
+        ) from error
 
 
 def _mean(tokens: Node, mask: Node) -> Node:
@@ -202,7 +263,6 @@ def _refuse_other_sizes(config: dict[str, Any], names: Architecture, weights: Te
 
 def _refuse_settings(folder: ModelFolder, config: dict[str, Any], names: Architecture) -> None:
     for key, allowed in (
-        ("position_embedding_type", ("absolute", None)),
         ("is_decoder", (False, None)),
         ("add_cross_attention", (False, None)),
         (names.activation, tuple(ACTIVATIONS)),

@@ -1,7 +1,9 @@
 """A CPU backend without torch: the twin as a graph that OpenVINO compiles for this processor."""
 
+import math
 import os
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
@@ -12,14 +14,16 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from textsiam.encoding.folder import ModelFolder
-from textsiam.encoding.graph import build_graph
+from textsiam.encoding.graph import Graph, build_graph
 from textsiam.encoding.runtime import ov
 
 # Our names of precision classes → OpenVINO's; in int8 only linear layers are, the rest is as fast as the processor allows.
 DTYPES = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 
 # Batches from which on it pays to compile once more.
-MANY = 8
+MANY = 16
+# Tokens packed together at most: of more, comparing each with all would take longer than padding.
+N_PACKED = 256
 
 Batch = tuple[Int[np.ndarray, "_ _"], Int[np.ndarray, "_ _"]]  # ids, mask
 
@@ -27,59 +31,81 @@ Batch = tuple[Int[np.ndarray, "_ _"], Int[np.ndarray, "_ _"]]  # ids, mask
 class OpenVinoTwin:
     """A compiled graph: padded batch → embeddings.
 
-    Compiled twice: for one batch at a time, which all threads share and so read the weights but once; and, at the first call with
-    many batches, for as many at a time as there are threads, each with a batch of its own, so that none waits for another.
+    Compiled twice. For few texts they stand end to end without padding, and all threads share the work, so that the weights are
+    read but once; at the first call with many batches, for as many padded ones at a time as there are threads, each with a batch
+    of its own, so that none waits for another.
 
     Parameters
     ----------
     graph
-        Ids (n, length) int32 and mask (n, length) fp32 → embeddings (n, dim) fp32.
+        What is computed (`textsiam.encoding.graph.build_graph`).
     precision
         What it computes in: a name from `DTYPES`.
     """
 
     name = "openvino"
 
-    def __init__(self, graph: ov.Model, precision: str) -> None:
+    def __init__(self, graph: Graph, precision: str) -> None:
         self.precision = precision
         self.n_threads = n_threads()
         self._graph = graph
-        self._single = self._compiled(n_streams=1)
+        self._few = self._compiled(graph.packed(), n_streams=1)
         self._lock = threading.Lock()
+        _TWINS.add(self)
 
     @property
     def token_budget(self) -> int:
         """Padded tokens a batch: the best measured (benchmarks/LOG.md)."""
-        return 1_024
+        return 512
 
     @property
     def padding_budget(self) -> int:
         """A call costs about as much as this many tokens, most of it where the shape is new."""
-        return 64
+        return 32
 
     def embed(self, ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> Float[np.ndarray, "n dim"]:
         """Embeddings of a padded batch, fp32."""
-        return self._single((ids, mask))
+        return np.concatenate([self._few(packed(ids[part], mask[part])) for part in _parts(mask)])
 
     def embed_many(self, batches: Sequence[Batch]) -> Iterator[Float[np.ndarray, "n dim"]]:
         """Embeddings of each padded batch, in order."""
-        if len(batches) < MANY or self.n_threads == 1:
-            yield from map(self._single, batches)
+        if len(batches) < MANY:
+            yield from (self.embed(*batch) for batch in batches)
             return
         with self._lock:
             several = self._several
         with ThreadPoolExecutor(self.n_threads) as pool:
-            yield from pool.map(several, batches)
+            yield from pool.map(several, ((ids.astype(np.int32), mask.astype(np.float32)) for ids, mask in batches))
 
     @cached_property
     def _several(self) -> "_Requests":
-        return self._compiled(self.n_threads)
+        return self._compiled(self._graph.padded(), self.n_threads)
 
-    def _compiled(self, n_streams: int) -> "_Requests":
+    def begin_anew(self) -> None:
+        """Forget, in a forked process, what counts on threads that only its parent has."""
+        self._lock = threading.Lock()
+        if several := self.__dict__.pop("_several", None):
+            _KEPT.append(several)
+
+    def _compiled(self, graph: ov.Model, n_streams: int) -> "_Requests":
         # The precision is named always: OpenVINO would choose bf16 by itself where the processor has it.
         hint = "bf16" if self.precision == "int8" and computes_bf16() else DTYPES[self.precision]
         told = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": self.n_threads, "NUM_STREAMS": n_streams}
-        return _Requests(ov.Core().compile_model(self._graph, "CPU", told | {"PERFORMANCE_HINT": "LATENCY"}))
+        return _Requests(ov.Core().compile_model(graph, "CPU", told | {"PERFORMANCE_HINT": "LATENCY"}))
+
+
+# The twins of this process; and what a forked one cannot use, nor take apart without waiting for ever.
+_TWINS: weakref.WeakSet[OpenVinoTwin] = weakref.WeakSet()
+_KEPT: list["_Requests"] = []
+
+
+def _begin_anew() -> None:
+    for twin in _TWINS:
+        twin.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 class _Requests:
@@ -89,23 +115,62 @@ class _Requests:
         self.compiled = compiled
         self._idle: list[Any] = []
 
-    def __call__(self, batch: Batch) -> Float[np.ndarray, "n dim"]:
+    def __call__(self, inputs: tuple[np.ndarray, ...]) -> Float[np.ndarray, "n dim"]:
         try:
             request = self._idle.pop()
         except IndexError:
             request = self.compiled.create_infer_request()
-        ids, mask = batch
-        found = np.asarray(request.infer({"ids": ids.astype(np.int32), "mask": mask.astype(np.float32)})[0])
+        found = np.asarray(request.infer(dict(enumerate(inputs)))[0])
         self._idle.append(request)
         return found
 
 
+def packed(ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> tuple[np.ndarray, ...]:
+    """What `textsiam.encoding.graph.Graph.packed` takes, of a padded batch."""
+    texts, places = np.nonzero(mask)
+    tokens = np.zeros((3, _filled(len(texts))), dtype=np.int32)
+    tokens[2] = -1  # the text of filling, which is none
+    tokens[:, : len(texts)] = ids[texts, places], places, texts
+    rows = np.maximum(np.cumsum(mask, dtype=np.int32).reshape(mask.shape) - 1, 0)
+    return tokens[:1], tokens[1], tokens[2], rows, mask.astype(np.float32)
+
+
+def _filled(n_tokens: int) -> int:
+    """Tokens with filling: OpenVINO keeps kernels, by megabytes, for every number of them that it met."""
+    step = 8 if n_tokens <= N_PACKED // 2 else 16
+    return max(-(-n_tokens // step) * step, step)
+
+
+def _parts(mask: Int[np.ndarray, "n length"]) -> Iterator[slice]:
+    """Neighbouring texts that are packed together: no more than `N_PACKED` tokens, or one text."""
+    start = n_tokens = 0
+    for place, length in enumerate(mask.sum(1).tolist()):
+        if n_tokens + length > N_PACKED and place > start:
+            yield slice(start, place)
+            start, n_tokens = place, 0
+        n_tokens += length
+    yield slice(start, len(mask))
+
+
 def n_threads() -> int:
-    """How many threads compute: as ``OMP_NUM_THREADS`` says, else one a core that this process may use."""
-    if (told := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(told):
-        return int(told)
+    """How many threads compute: one a core that this process may use, or fewer where ``OMP_NUM_THREADS`` says so.
+
+    It may use what its affinity allows, and no more than its container's quota of CPU time lasts for.
+    """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, _n_cores()))
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if told.isdecimal() and int(told):
+        return min(int(told), allowed)
+    return max(1, min(allowed, _n_cores(), _quota()))
+
+
+def _quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Processors' worth of time that the container grants; all there are where it says nothing."""
+    try:
+        granted, period = file.read_text(encoding="utf-8").split()
+        return math.ceil(int(granted) / int(period))
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return os.cpu_count() or 1
 
 
 def _n_cores() -> int:
@@ -154,7 +219,7 @@ def load_openvino(folder: ModelFolder, device: str | None = None, dtype: str | N
     BrokenModel, UnsupportedModel
         If the weights cannot be read, or the architecture is none that `build_graph` knows.
     """
-    if device not in (None, "cpu"):
+    if not is_cpu(device):
         raise ValueError(f"The openvino backend computes on the CPU, not on {device!r}. Use backend pytorch there.")
     name = _name(dtype)
     if name not in DTYPES:
@@ -168,6 +233,11 @@ def load_openvino(folder: ModelFolder, device: str | None = None, dtype: str | N
 
         return OpenVinoTwin(build_graph(folder, in_int8(input_ranges(folder))), name)
     return OpenVinoTwin(build_graph(folder), name)
+
+
+def is_cpu(device: object) -> bool:
+    """Whether this names the CPU, as a text or as torch's object; so does None, which is the default."""
+    return device is None or str(device).partition(":")[0] == "cpu"
 
 
 def _name(dtype: str | None) -> str:

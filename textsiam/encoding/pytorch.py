@@ -8,7 +8,9 @@ length. Architectures that ignore the interface or compute positions otherwise (
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import os
+import weakref
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -27,14 +29,8 @@ logger = logging.getLogger("textsiam")
 
 PACKED = "textsiam_packed"
 
-# Architectures that pack, and the position of a text's first token: RoBERTa's kin begin after the padding's.
-FIRST_POSITIONS: dict[str, Callable[[Any], int]] = {
-    "bert": lambda config: 0,  # noqa: ARG005  one signature for the family
-    "distilbert": lambda config: 0,  # noqa: ARG005
-    "modernbert": lambda config: 0,  # noqa: ARG005
-    "roberta": lambda config: int(config.pad_token_id) + 1,
-    "xlm-roberta": lambda config: int(config.pad_token_id) + 1,
-}
+# Architectures that pack, and whether they count tokens from behind the padding token's id, leaving that out (RoBERTa's kin).
+PACKING = {"bert": False, "distilbert": False, "modernbert": False, "roberta": True, "xlm-roberta": True}
 
 # Tokens a pass come in multiples of this, the last few being filling that nobody reads. oneDNN compiles, and keeps, kernels
 # for every number of rows: without it a training run grew by 15 MB a step and lost a tenth of its speed (benchmarks/LOG.md).
@@ -45,6 +41,20 @@ Runs = list[tuple[int, int]]  # neighbouring texts of one length: how many, and 
 FROZEN = (torch.float32, torch.bfloat16)  # what a CPU's frozen layers compute in
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+# The twins of this process.
+_TWINS: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+def _begin_anew() -> None:
+    """Compute with one thread in a forked process: the others, which its parent waits for, it does not have."""
+    if len(_TWINS):
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 class Twin(nn.Module):
@@ -69,6 +79,7 @@ class Twin(nn.Module):
         self.normalize = normalize
         self.packs = False
         self.frozen: torch.dtype | None = None
+        _TWINS.add(self)
 
     def forward(self, ids: Int[Tensor, "n length"], mask: Int[Tensor, "n length"]) -> Float[Tensor, "n dim"]:
         """Embeddings of a padded batch; differentiable."""
@@ -196,13 +207,13 @@ def can_pack(transformer: nn.Module) -> bool:
     """Whether transformers of this architecture give the same hidden states packed as padded."""
     config: Any = transformer.config
     absolute = getattr(config, "position_embedding_type", "absolute") in ("absolute", None)
-    return config.model_type in FIRST_POSITIONS and absolute and not getattr(config, "is_decoder", False)
+    return config.model_type in PACKING and absolute and not getattr(config, "is_decoder", False)
 
 
 def can_freeze(transformer: nn.Module) -> bool:
     """Whether transformers of this architecture call their linear layers, and never look into them."""
     config: Any = transformer.config
-    return config.model_type in (*FIRST_POSITIONS, "mpnet")
+    return config.model_type in (*PACKING, "mpnet")
 
 
 def pack(transformer: nn.Module) -> bool:
@@ -237,8 +248,8 @@ def packed_states(
     real = mask.bool()
     lengths = mask.sum(1).tolist()
     runs = [(len(list(run)), length) for length, run in groupby(lengths) if length]
-    filling = -sum(lengths) % MULTIPLE
-    places = (mask.cumsum(1) - 1 + FIRST_POSITIONS[config.model_type](config))[real]
+    filling = -sum(lengths) % MULTIPLE or (0 if runs else MULTIPLE)
+    places = _positions(ids, mask, config.pad_token_id if PACKING[config.model_type] else None)[real]
     found = transformer(
         input_ids=pad(ids[real], (0, filling))[None],
         position_ids=pad(places, (0, filling))[None],
@@ -247,6 +258,15 @@ def packed_states(
     states: Tensor = found.new_zeros((*mask.shape, found.shape[-1]))
     states[real] = found[: sum(lengths)]
     return states
+
+
+def _positions(
+    ids: Int[Tensor, "n length"], mask: Int[Tensor, "n length"], padding: int | None
+) -> Int[Tensor, "n length"]:
+    if padding is None:
+        return mask.cumsum(1) - 1
+    counts = ids.ne(padding).long()
+    return counts.cumsum(1) * counts + padding
 
 
 def _attend(

@@ -14,6 +14,13 @@ from typing import Any
 
 from textsiam.data.files import replacing
 from textsiam.encoding.folder import ModelFolder, canonical, read_json, read_object
+from textsiam.encoding.refusals import (
+    refuse_adapters,
+    refuse_general,
+    refuse_overrides,
+    refuse_pickles,
+    refuse_positions,
+)
 from textsiam.encoding.stamps import sha256
 from textsiam.errors import BrokenModel, ModelNotFound, UnsupportedModel
 
@@ -55,7 +62,8 @@ def read_folder(path: Path) -> ModelFolder:
             f"{path} holds no model: {transformer / 'config.json'} is missing. "
             "Give a folder saved by textsiam or sentence-transformers."
         )
-    _refuse_pickles(transformer)
+    refuse_pickles(transformer)
+    refuse_adapters(transformer)
     max_length, lowercase = _lengths(transformer)
     prompts, default_prompt, similarity = _general(path / "config_sentence_transformers.json")
     folder = ModelFolder(
@@ -212,14 +220,12 @@ def _lengths(transformer: Path) -> tuple[int, bool]:
     """Longest sequence in tokens, and whether texts are lower-cased first."""
     file = next(iter(sorted(transformer.glob("sentence_*_config.json"))), transformer / "sentence_bert_config.json")
     sentence = read_object(file, {})
-    if (task := sentence.get("transformer_task", "feature-extraction")) != "feature-extraction":
-        raise UnsupportedModel(
-            f"{transformer} is a model for {task!r}. textsiam reads sentence encoders (feature-extraction)."
-        )
+    refuse_overrides(file, sentence)
     tokenizer, config = transformer / "tokenizer_config.json", transformer / "config.json"
     told = _count(file, "max_seq_length") or _count(tokenizer, "model_max_length")
     places = _count(config, "max_position_embeddings") or _count(config, "n_positions") or 512
     model = read_object(config)
+    refuse_positions(config, model)
     if model.get("model_type") in _OFFSET_POSITIONS:
         padding = model.get("pad_token_id")
         places -= (padding if isinstance(padding, int) else 1) + 1
@@ -248,20 +254,8 @@ def _general(file: Path) -> tuple[dict[str, str], str | None, str]:
             f"{file} has the default prompt {default!r}, but prompts named {', '.join(prompts) or 'nothing'}. "
             "Name one of them, or null."
         )
-    similarity = general.get("similarity_fn_name") or "cosine"
-    if similarity not in _SIMILARITIES:
-        raise UnsupportedModel(f"{file} compares by {similarity!r}. textsiam has {', '.join(_SIMILARITIES)}.")
-    return prompts, default, similarity
-
-
-def _refuse_pickles(folder: Path) -> None:
-    if not any(folder.glob("*.safetensors")):
-        pickled = next(iter([*folder.glob("*.bin"), *folder.glob("*.pt")]), None)
-        if pickled:
-            raise UnsupportedModel(
-                f"{pickled} is a pickle, which can run code when read. Save the model once as safetensors."
-            )
-        raise BrokenModel(f"{folder} has no weights (model.safetensors). Restore them from where the model came from.")
+    refuse_general(file, general, _SIMILARITIES)
+    return prompts, default, general.get("similarity_fn_name") or "cosine"
 
 
 def _carried(path: Path) -> dict[str, Any]:

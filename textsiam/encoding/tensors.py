@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from textsiam.encoding.folder import read_object
 from textsiam.errors import BrokenModel
 
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -34,9 +35,11 @@ class Tensors:
     def __init__(self, folder: Path, base: str) -> None:
         self.folder = folder
         self._found: dict[str, tuple[str, Shaped[np.ndarray, "..."]]] = {}
-        for file in sorted(folder.glob("*.safetensors")):
+        self._read: dict[Path, tuple[int, int]] = {}
+        for file in _files(folder):
             for name, (dtype, values) in _mapped(file).items():
                 self._found[_plain(name, base)] = dtype, values
+            self._read[file] = _state(file)
 
     def require(self, names: list[str]) -> None:
         """Do nothing if all these are there.
@@ -51,6 +54,18 @@ class Tensors:
                 f"The weights in {self.folder} lack {len(missing)} tensors, such as {missing[0]}. "
                 "Restore them from where the model came from."
             )
+
+    def check(self) -> None:
+        """Do nothing if the files are those that were mapped: a file written over shows its new content in the old mapping.
+
+        Raises
+        ------
+        BrokenModel
+            If one was written over or is gone.
+        """
+        for file, state in self._read.items():
+            if not file.exists() or _state(file) != state:
+                raise BrokenModel(f"{file} was changed while the model was in use. Load the model again.")
 
     def __getitem__(self, name: str) -> Float[np.ndarray, "..."]:
         """The tensor of that name.
@@ -72,6 +87,24 @@ class Tensors:
         return values
 
 
+def _files(folder: Path) -> list[Path]:
+    """The files that transformers would read: one, else those that the index names."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.exists() or not index.exists():
+        return [whole]
+    named = read_object(index).get("weight_map")
+    if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
+        raise BrokenModel(
+            f"{index} does not say which file holds which tensor. Restore it from where the model came from."
+        )
+    return sorted({folder / name for name in named.values()})
+
+
+def _state(file: Path) -> tuple[int, int]:
+    told = file.stat()
+    return told.st_mtime_ns, told.st_size
+
+
 def _mapped(file: Path) -> dict[str, tuple[str, Shaped[np.ndarray, "..."]]]:
     try:
         content = np.memmap(file, mode="c")  # OpenVINO takes writable arrays alone; a write would not reach the file
@@ -84,7 +117,7 @@ def _mapped(file: Path) -> dict[str, tuple[str, Shaped[np.ndarray, "..."]]]:
                 first, last = told["data_offsets"]
                 values = np.ndarray(told["shape"], _DTYPES[told["dtype"]], content[start:][first:last])
                 found[name] = told["dtype"], values
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise BrokenModel(
             f"The weights in {file} cannot be read: {error}. Restore them from where the model came from."
         ) from error

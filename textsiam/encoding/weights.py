@@ -1,6 +1,7 @@
 """The weights of a transformer: read from a folder as safetensors alone, made at random, written to a folder."""
 
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +13,10 @@ from torch import nn
 
 from textsiam.encoding.folder import ModelFolder
 from textsiam.errors import BrokenModel, UnsupportedModel
+
+# What the threads that are inside `quiet` found.
+_QUIET: list[tuple[bool, int]] = []
+_LOCK = threading.Lock()
 
 
 def read_transformer(folder: Path) -> nn.Module:
@@ -54,15 +59,19 @@ def quiet() -> Iterator[None]:
     """Transformers without its bars and warnings, which are as before afterwards."""
     from transformers.utils import logging
 
-    bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    with _LOCK:
+        _QUIET.append((logging.is_progress_bar_enabled(), logging.get_verbosity()))
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
     try:
         yield
     finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
+        with _LOCK:
+            bar, level = _QUIET.pop()  # the last one out takes what the first one found
+            if not _QUIET:
+                logging.set_verbosity(level)
+                if bar:
+                    logging.enable_progress_bar()
 
 
 def randomise(transformer: nn.Module, seed: int) -> None:

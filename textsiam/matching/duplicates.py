@@ -14,7 +14,7 @@ from textsiam.errors import NotCalibrated, TooManyMatches
 from textsiam.matching.exact import MAX_MATCHES, SEARCHERS
 from textsiam.matching.matches import Matches
 from textsiam.scoring.siamese import Siamese
-from textsiam.scoring.thresholds import Threshold, decisions
+from textsiam.scoring.thresholds import decisions
 
 logger = logging.getLogger("textsiam")
 
@@ -60,7 +60,8 @@ def find_duplicates(
     -------
     matches
         ``left`` and ``right`` are positions in `texts` (and `against`). Exact repeats are encoded once and appear as
-        pairs like any other. Probability and decision are there if the model has a calibration and a threshold.
+        pairs like any other. Probability and decision are there if the model has a calibration and a threshold. In int8 the
+        pairs are those of the certified class, unless int8 moved a score further than it did on all pairs that `admit` saw.
 
     Raises
     ------
@@ -92,10 +93,11 @@ def find_duplicates(
     found = join(
         encoded.embeddings,
         None if others is None else others.embeddings,
-        threshold=threshold - (model.rescorer.margin if model.rescorer else 0),
+        threshold=threshold - (model.rescorer.largest if model.rescorer else 0),
         similarity=model.similarity,
         max_memory_mb=max_memory_mb,
-        max_matches=max_matches,
+        # Some of those below the threshold do not reach it when they are scored again.
+        max_matches=max_matches * (4 if model.rescorer else 1),
         progress=_stage(progress, "join"),
     )
     if model.rescorer:
@@ -226,8 +228,10 @@ def _rescored(
     assert model.rescorer is not None  # noqa: S101  the caller asked
     texts = left.unique if right is None else [*left.unique, *right.unique]
     others = found.right if right is None else found.right + len(left.unique)
-    thresholds = (Threshold(threshold), model.threshold, model.reject_threshold)
-    score = model.rescorer(model.compare, texts, found.left, others, found.score, thresholds=thresholds, prompt=prompt)
+    thresholds = (model.threshold, model.reject_threshold)
+    score = model.rescorer(
+        model.compare, texts, found.left, others, found.score, thresholds=thresholds, own=threshold, prompt=prompt
+    )
     keep = score >= np.float32(threshold)
     return Matches(found.left[keep], found.right[keep], score[keep], found.n_left, found.n_right)
 

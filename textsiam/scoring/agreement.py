@@ -10,8 +10,9 @@ from jaxtyping import Float
 from textsiam.data.pairs import Pairs
 from textsiam.encoding.encoder import Encoder
 from textsiam.errors import EncoderMismatch, NotCalibrated
+from textsiam.scoring.intervals import binomial_interval
 from textsiam.scoring.rescoring import Rescorer, cuts_of, near
-from textsiam.scoring.thresholds import decisions
+from textsiam.scoring.thresholds import Threshold, decisions
 
 if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 LOWEST = 0.999
 # What `admit` looks for: half of the difference that is tolerated, for the next pairs are others.
 WANTED = 0.9995
+# Of two sides, of which the lower one is looked at: 95 %.
+ONE_SIDED = 0.9
 # How near to a threshold pairs are scored again, at most and in steps.
 MAX_MARGIN, STEP = 0.05, 0.0025
 
@@ -62,15 +65,17 @@ def agreement(model: "Siamese", other: "Siamese", pairs: Pairs) -> dict[str, Any
 
 
 def admit(model: "Siamese", pairs: Pairs, *, dtype: str = "int8") -> "Siamese":
-    """The model with a record of how a faster class decides beside its own; saved, it lets ``load(dtype=)`` use that class.
+    """The model with a record of how a faster class decides beside the certified one; ``load(dtype=)`` then uses that class.
 
-    For int8 it finds how near to a threshold a pair must score to be scored again in the model's own class, so that 99.95 % of
-    these pairs are decided alike; `Siamese.load` takes int8 where that is at least 99.9 %.
+    For int8 it finds how near to a threshold a pair must score to be scored again in the certified class, so that 99.95 % of
+    these pairs are decided alike; `Siamese.load` takes int8 where at least 99.9 % are, with 95 % confidence: about 3,000 pairs
+    that all agree show that, and fewer cannot. The record holds for these thresholds alone.
 
     Parameters
     ----------
     model
-        With thresholds; it stays as it is.
+        With thresholds, loaded in any class; it stays as it is. Compared is with the class that they were certified in
+        (fp32 if they do not tell).
     pairs
         Labelled or not, thousands of the kind that will be decided.
     dtype
@@ -79,15 +84,16 @@ def admit(model: "Siamese", pairs: Pairs, *, dtype: str = "int8") -> "Siamese":
     Returns
     -------
     model
-        Its ``threshold.evidence["agreement"][dtype]`` holds ``share``, ``pairs``, ``largest_difference``, and for int8 ``margin``
-        and ``rescored``, the share of pairs scored again.
+        Its ``threshold.evidence["agreement"][dtype]`` holds ``share`` and its lower bound ``at_least``, ``pairs``,
+        ``largest_difference``, ``backend``, ``cuts`` (the thresholds), and for int8 ``margin`` and ``rescored``, the share of
+        pairs scored again.
 
     Raises
     ------
     NotCalibrated
         If the model has no threshold to decide by.
     ValueError
-        If no pair came, or the dtype cannot be computed here.
+        If no pair came, the thresholds were certified in that dtype, or it cannot be computed here.
 
     Examples
     --------
@@ -98,13 +104,17 @@ def admit(model: "Siamese", pairs: Pairs, *, dtype: str = "int8") -> "Siamese":
     True
     """
     _check(model, pairs)
-    folder = model.encoder.folder
+    assert model.threshold is not None  # noqa: S101  checked
+    if (certified_in := _certified_in(model.threshold)) == dtype:
+        raise ValueError(f"The thresholds were certified in {dtype} already. Name another class, or use this one.")
+    folder, precision = model.encoder.folder, model.encoder.precision
+    exact = model.encoder if precision == certified_in else Encoder(folder, device="cpu", dtype=certified_in)
+    coarse = model.encoder if precision == dtype else Encoder(folder, device="cpu", dtype=dtype)
     certified, faster = (
-        replace(model, encoder=encoder, rescorer=None).score(pairs.first, pairs.second)
-        for encoder in (model.encoder, Encoder(folder, device="cpu", dtype=dtype))
+        replace(model, encoder=encoder, rescorer=None).score(pairs.first, pairs.second) for encoder in (exact, coarse)
     )
     told = _told(model, certified, faster) if dtype != "int8" else _with_margin(model, certified, faster)
-    assert model.threshold is not None  # noqa: S101  checked above
+    told |= {"backend": coarse.backend_name, "cuts": cuts_of(model.threshold, model.reject_threshold)}
     known = model.threshold.evidence.get("agreement", {})
     evidence = {**model.threshold.evidence, "agreement": {**known, dtype: told}}
     return replace(model, threshold=replace(model.threshold, evidence=evidence))
@@ -116,22 +126,25 @@ def admitted(model: "Siamese") -> "Siamese":
     Raises
     ------
     EncoderMismatch
-        If it was certified in another class and nobody measured that int8 decides alike.
+        If it was certified in another class and nobody measured, at these thresholds, that int8 decides alike.
     """
-    evidence = model.threshold.evidence if model.threshold else {}
-    if not cuts_of(model.threshold, model.reject_threshold) or evidence.get("precision_class") == "int8":
+    cuts = cuts_of(model.threshold, model.reject_threshold)
+    if not cuts or model.threshold is None or _certified_in(model.threshold) == "int8":
         return model
-    measured = evidence.get("agreement", {}).get("int8", {})
-    if measured.get("share", 0) < LOWEST:
+    measured = model.threshold.evidence.get("agreement", {}).get("int8", {})
+    if measured.get("at_least", 0) < LOWEST or measured.get("cuts") != cuts:
+        told = f" (of {measured['pairs']:,} pairs {measured['share']:.2%} were)" if "pairs" in measured else ""
         raise EncoderMismatch(
-            f"The thresholds were certified in {evidence.get('precision_class', 'another class')}, and nobody measured that "
-            f"int8 decides at least {LOWEST:.1%} of pairs alike. Measure it once with textsiam.admit and save the model, certify "
-            "it in int8, or use bfloat16 or float32."
+            f"The thresholds were certified in {_certified_in(model.threshold)}, and nobody measured at these thresholds, on "
+            f"enough pairs, that int8 decides at least {LOWEST:.1%} alike{told}. Measure it once with textsiam.admit on "
+            "thousands of pairs and save the model, certify it in int8, or use bfloat16 or float32."
         )
-    if not measured.get("margin"):
-        return model
-    finer = Encoder(model.encoder.folder, device="cpu", dtype=evidence.get("precision_class"))
-    return replace(model, rescorer=Rescorer(finer, measured["margin"]))
+    finer = Encoder(model.encoder.folder, device="cpu", dtype=_certified_in(model.threshold))
+    return replace(model, rescorer=Rescorer(finer, measured["margin"], measured["largest_difference"]))
+
+
+def _certified_in(threshold: Threshold) -> str:
+    return str(threshold.evidence.get("precision_class") or "float32")
 
 
 def _with_margin(
@@ -143,7 +156,8 @@ def _with_margin(
         told |= {"margin": margin, "rescored": round(float(again.mean()), 4)}
         if told["share"] >= WANTED:
             break
-    return told
+    # Of all pairs, not of those alone that were not scored again: how far a search must look beyond its threshold.
+    return told | {"largest_difference": _largest(certified, coarse)}
 
 
 def _margins(model: "Siamese", scores: Float[np.ndarray, " n"]) -> Iterator[tuple[float, np.ndarray]]:
@@ -156,11 +170,17 @@ def _margins(model: "Siamese", scores: Float[np.ndarray, " n"]) -> Iterator[tupl
 def _told(model: "Siamese", ours: Float[np.ndarray, " n"], theirs: Float[np.ndarray, " n"]) -> dict[str, Any]:
     assert model.threshold is not None  # noqa: S101  checked by the callers
     decided = [decisions(scores, model.threshold, model.reject_threshold) for scores in (ours, theirs)]
+    alike = decided[0] == decided[1]
     return {
-        "share": round(float((decided[0] == decided[1]).mean()), 6),
+        "share": round(float(alike.mean()), 6),
+        "at_least": round(binomial_interval(int(alike.sum()), len(alike), ONE_SIDED).low, 6),
         "pairs": len(ours),
-        "largest_difference": round(float(np.abs(ours - theirs).max()), 5),
+        "largest_difference": _largest(ours, theirs),
     }
+
+
+def _largest(ours: Float[np.ndarray, " n"], theirs: Float[np.ndarray, " n"]) -> float:
+    return round(float(np.abs(ours - theirs).max()), 5)
 
 
 def _check(model: "Siamese", pairs: Pairs) -> None:

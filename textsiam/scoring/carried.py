@@ -112,7 +112,8 @@ def say_other_precision(model: "Siamese") -> None:
 
 
 def _alike(measured: Mapping[str, Any]) -> str:
-    return f"{measured['share']:.2%} of {measured['pairs']:,} pairs like the class that was certified"
+    by = f" (measured with {measured['backend']})" if "backend" in measured else ""
+    return f"{measured['share']:.2%} of {measured['pairs']:,} pairs like the class that was certified{by}"
 
 
 def _of_the_default(encoder: Encoder) -> Mapping[str, Any]:

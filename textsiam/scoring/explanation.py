@@ -10,7 +10,7 @@ to the score.
 import logging
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -192,11 +192,16 @@ def explain(
     pairs = Pairs.usable(first, second)
     if pairs.set_aside:
         logger.warning("%s; they have no explanation", pairs.set_aside)
-    erased = erase(model, pairs, prompt=prompt, progress=progress)
+    # What a word adds is less than what int8 blurs: it is asked of the finer encoder, and the score is that of `score`.
+    rescorer = model.rescorer
+    exact = replace(model, encoder=rescorer.encoder, rescorer=None) if rescorer else model
+    erased = erase(exact, pairs, prompt=prompt, progress=progress)
     words = dict(zip(pairs.rows, ((one.first, one.second) for one in erased), strict=True))
     told = {row: differences(a, b) for row, a, b in zip(pairs.rows, pairs.first, pairs.second, strict=True)}
     scores = np.full(len(first), np.nan, dtype=np.float32)
-    scores[np.array(pairs.rows, dtype=np.int64) - 1] = [one.score for one in erased]
+    scores[np.array(pairs.rows, dtype=np.int64) - 1] = (
+        model.score(pairs.first, pairs.second, prompt=prompt) if rescorer else [one.score for one in erased]
+    )
     nothing = [None] * len(scores)
     probabilities = model.calibrated(scores).tolist() if model.calibrator else nothing
     decided = decisions(scores, model.threshold, model.reject_threshold).tolist() if model.threshold else nothing

@@ -26,11 +26,14 @@ class Rescorer:
     encoder
         The same weights in a finer precision class.
     margin
-        In units of the score, above 0.
+        In units of the score, above 0: enough for the thresholds that it was measured at.
+    largest
+        The largest difference of two scores that was measured: how near is enough for any other threshold.
     """
 
     encoder: Encoder
     margin: float
+    largest: float
 
     def __call__(
         self,
@@ -41,10 +44,17 @@ class Rescorer:
         scores: Float[np.ndarray, " n"],
         *,
         thresholds: Iterable[Threshold | None],
+        own: float | None = None,
         prompt: str | None = None,
     ) -> Float[np.ndarray, " n"]:
-        """The scores of pairs ``texts[left]``, ``texts[right]``, those near a threshold from the finer encoder."""
-        rows = np.flatnonzero(near(scores, cuts_of(*thresholds), self.margin))
+        """The scores of pairs ``texts[left]``, ``texts[right]``, those near a threshold from the finer encoder.
+
+        `own` is a threshold that nothing was measured at.
+        """
+        is_near = near(scores, cuts_of(*thresholds), self.margin)
+        if own is not None:
+            is_near |= near(scores, [own], self.largest)
+        rows = np.flatnonzero(is_near)
         if not len(rows):
             return scores
         used, places = np.unique(np.concatenate([left[rows], right[rows]]), return_inverse=True)

@@ -301,11 +301,11 @@ class Siamese:
         from textsiam.scoring.scored import scored_by
 
         check_method(method, seed)
-        scored = scored_by(replace(self, rescorer=None), pairs, on=on)
+        scored = scored_by(self, pairs, on=on)
         fitted = fit_calibrator(scored.scores, scored.labels, scored.components, method=method, seed=seed)
         evidence = {**scored.told, **fitted.evidence}
         fitted = replace(fitted, evidence=evidence, encoder=self.encoder.fingerprint, similarity=self.similarity)
-        return replace(self, calibrator=fitted, rescorer=None)
+        return replace(self, calibrator=fitted)
 
     def certify(
         self,
