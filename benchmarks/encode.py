@@ -2,8 +2,8 @@
 
 The same 2,000 real questions, every system in a process of its own with two threads, in turn; medians of the rounds, ratios
 of each round paired. Beside each speed: the largest difference of a coordinate from the fp32 vectors of the peer, Spearman's
-correlation on STS-B dev, average precision on QQP dev, and how many of 4,000 question pairs are decided as textsiam's fp32
-vectors decide them at the default's thresholds (of all 16,006: `default_evidence.py`).
+correlation on STS-B dev, average precision on QQP dev, and, of 4,000 question pairs, Spearman's correlation with textsiam's fp32
+scores and how many are decided as those decide them at the default's thresholds (of all 16,006: `default_evidence.py`).
 
     python benchmarks/encode.py [--rounds 5]
 """
@@ -60,6 +60,9 @@ def main() -> None:
         print(name, told[name], flush=True)
     for name, decided in quality.decided.items():
         told[name]["decisions_agree"] = round(float((decided == quality.decided[OURS]).mean()), 5)
+        told[name]["spearman_with_fp32"] = round(
+            float(spearmanr(quality.scores[name], quality.scores[OURS]).statistic), 6
+        )
     deciding = deciding_of(workers, quality, asked.rounds)
     figures = dict(
         n_texts=N_TEXTS, n_tokens=n_tokens, rounds=asked.rounds, limit_gflops=limits, systems=told, deciding=deciding
@@ -121,12 +124,13 @@ class Quality:
         self.pairs = pairs.take(np.random.default_rng(SEED).permutation(len(pairs))[:N_PAIRS])
         self.dev = read_pairs(SHARED / "qqp_pairs.parquet", split="dev")
         self.decided: dict[str, np.ndarray] = {}
+        self.scores: dict[str, np.ndarray] = {}
 
     def of(self, name: str, worker: Worker) -> dict[str, float]:
         graded = cosines(worker, [r["sentence1"] for r in self.graded], [r["sentence2"] for r in self.graded])
         scores = cosines(worker, self.pairs.first, self.pairs.second)
         dev = cosines(worker, self.dev.first, self.dev.second)
-        self.decided[name] = decisions(scores, self.accept, self.reject)
+        self.decided[name], self.scores[name] = decisions(scores, self.accept, self.reject), scores
         return {
             "stsb_dev_spearman": round(float(spearmanr(graded, [r["score"] for r in self.graded]).statistic), 4),
             "qqp_dev_average_precision": round(float(average_precision_score(self.dev.labels, dev)), 4),

@@ -137,6 +137,17 @@ def test_weights_written_over_are_noticed(tiny_transformer, tmp_path):
         list(twin.embed_many([batch()] * MANY))
 
 
+def test_what_is_released_is_made_again(tiny_transformer):
+    """The memory of what was compiled is given back, and the next call gives the same vectors."""
+    for backend in BACKENDS:
+        encoder = Encoder.load(tiny_transformer("bert"), backend=backend, dtype="float32", device="cpu")
+        texts = [f"pay order {n} {'my ' * (n % 40)}" for n in range(700)]
+        expected = encoder.encode(texts)
+        encoder.release()
+        assert "_few" not in vars(encoder.backend)
+        np.testing.assert_array_equal(encoder.encode(texts), expected)
+
+
 def test_other_weights_beside_the_models_are_not_read(tiny_transformer, tmp_path):
     """Only model.safetensors, or the files that its index names, as transformers reads them."""
     folder = tmp_path / "model"

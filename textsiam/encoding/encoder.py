@@ -200,6 +200,11 @@ class Encoder:
         """The precision class of the vectors: only vectors of one class may be compared."""
         return self.backend.precision
 
+    def release(self) -> None:
+        """Give back the memory of what the backend can make again at the next call; nothing with backends that cannot."""
+        if hasattr(self.backend, "release"):
+            self.backend.release()
+
     def encode(
         self, texts: Iterable[object], *, prompt: str | None = None, progress: Progress | None = None
     ) -> Float[np.ndarray, "n dim"]:

@@ -49,8 +49,8 @@ class OpenVinoTwin:
         self.precision = precision
         self.n_threads = n_threads()
         self._graph = graph
-        self._few = self._compiled(graph.packed(), n_streams=1)
         self._lock = threading.Lock()
+        self._few  # noqa: B018  compiled at once, so that what is wrong with the weights is said at once
         _TWINS.add(self)
 
     @property
@@ -77,6 +77,15 @@ class OpenVinoTwin:
         with ThreadPoolExecutor(self.n_threads) as pool:
             yield from pool.map(several, ((ids.astype(np.int32), mask.astype(np.float32)) for ids, mask in batches))
 
+    def release(self) -> None:
+        """Give back the memory of what was compiled; the next call compiles it again."""
+        for name in ("_few", "_several"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def _few(self) -> "_Requests":
+        return self._compiled(self._graph.packed(), n_streams=1)
+
     @cached_property
     def _several(self) -> "_Requests":
         return self._compiled(self._graph.padded(), self.n_threads)
@@ -91,7 +100,9 @@ class OpenVinoTwin:
         # The precision is named always: OpenVINO would choose bf16 by itself where the processor has it.
         hint = "bf16" if self.precision == "int8" and computes_bf16() else DTYPES[self.precision]
         told = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": self.n_threads, "NUM_STREAMS": n_streams}
-        return _Requests(ov.Core().compile_model(graph, "CPU", told | {"PERFORMANCE_HINT": "LATENCY"}))
+        compiled = ov.Core().compile_model(graph, "CPU", told | {"PERFORMANCE_HINT": "LATENCY"})
+        self._graph.weights.drop()  # they were laid out anew; of the tables only rows are looked at
+        return _Requests(compiled)
 
 
 # The twins of this process; and what a forked one cannot use, nor take apart without waiting for ever.

@@ -85,8 +85,8 @@ def input_ranges(folder: ModelFolder) -> dict[str, Range]:
     try:
         file = cache_folder() / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as new, new.open("wb") as stream:
-            np.savez(stream, **ranges, **{_CHECK: _check_sum(ranges)})  # type: ignore[arg-type]
+        with replacing(file) as new, new.open("wb") as target:
+            np.savez(target, **ranges, **{_CHECK: _check_sum(ranges)})  # type: ignore[arg-type]
     except (OSError, RuntimeError):
         pass  # measured again the next time
     return ranges

@@ -5,6 +5,7 @@ and last byte after the header), the bytes.
 """
 
 import json
+import mmap
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,11 @@ class Tensors:
         self.folder = folder
         self._found: dict[str, tuple[str, Shaped[np.ndarray, "..."]]] = {}
         self._read: dict[Path, tuple[int, int]] = {}
+        self._maps: list[mmap.mmap] = []
         for file in _files(folder):
-            for name, (dtype, values) in _mapped(file).items():
+            content, tensors = _mapped(file)
+            self._maps.append(content._mmap)  # type: ignore[attr-defined]  # noqa: SLF001  NumPy has no other way to it
+            for name, (dtype, values) in tensors.items():
                 self._found[_plain(name, base)] = dtype, values
             self._read[file] = _state(file)
 
@@ -54,6 +58,12 @@ class Tensors:
                 f"The weights in {self.folder} lack {len(missing)} tensors, such as {missing[0]}. "
                 "Restore them from where the model came from."
             )
+
+    def drop(self) -> None:
+        """Give back the memory of what was read; what is looked at again is read again, from the same files."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            for content in self._maps:
+                content.madvise(mmap.MADV_DONTNEED)
 
     def check(self) -> None:
         """Do nothing if the files are those that were mapped: a file written over shows its new content in the old mapping.
@@ -105,7 +115,7 @@ def _state(file: Path) -> tuple[int, int]:
     return told.st_mtime_ns, told.st_size
 
 
-def _mapped(file: Path) -> dict[str, tuple[str, Shaped[np.ndarray, "..."]]]:
+def _mapped(file: Path) -> tuple[np.memmap, dict[str, tuple[str, Shaped[np.ndarray, "..."]]]]:
     try:
         content = np.memmap(file, mode="c")  # OpenVINO takes writable arrays alone; a write would not reach the file
         start = 8 + int(content[:8].view("<u8")[0])
@@ -121,7 +131,7 @@ def _mapped(file: Path) -> dict[str, tuple[str, Shaped[np.ndarray, "..."]]]:
         raise BrokenModel(
             f"The weights in {file} cannot be read: {error}. Restore them from where the model came from."
         ) from error
-    return found
+    return content, found
 
 
 def _plain(name: str, base: str) -> str:

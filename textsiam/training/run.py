@@ -114,6 +114,7 @@ class Run:
         last = latest(self.checkpoints)
         is_over = last is not None and is_finished(last)
         if not is_over:
+            self.start.encoder.release()
             if last is not None:
                 logger.warning("going on from %s", last)
                 self._restore_patience(last)
