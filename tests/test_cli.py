@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -159,3 +160,94 @@ def test_version_and_help_teach():
     assert run("--version").stdout.strip() == f"textsiam {__version__}"
     for command in ("duplicates", "score", "encode"):
         assert "--model" in run(command, "--help").stdout
+
+
+def shell(line, *, check=True, **told):
+    """What a shell does with this line, ``textsiam`` being this package's command."""
+    textsiam = f"{sys.executable} -W ignore -m textsiam"
+    return subprocess.run(
+        ["bash", "-c", line.replace("textsiam", textsiam)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=check,
+        **told,
+    )
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- 2>&- >&-"])
+def test_closed_streams_lose_what_is_said_and_nothing_else(tmp_path, closed):
+    """As services and cron start processes: the file is written, and the exit code is that of success."""
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("sentence1,sentence2\nHow do I pay?,How can I pay?\n")
+    shell(f"textsiam score {pairs} -o {tmp_path / 'out.csv'} {closed}")
+    assert (tmp_path / "out.csv").read_text().count("\n") == 2
+    shell(f"textsiam --version {closed}")
+
+
+def test_closed_streams_still_answer(tmp_path):
+    """With standard error closed standard output holds the answer; standard input closed is empty, in one line."""
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("sentence1,sentence2\nHow do I pay?,How can I pay?\n")
+    assert json.loads(shell(f"textsiam score {pairs} --json 2>&-").stdout)["summary"]["pairs"] == 1
+    told = shell("textsiam score - --format csv <&-", check=False)
+    assert told.returncode == 2
+    assert "Traceback" not in told.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_full_streams(tmp_path):
+    """What cannot be said is no reason to fail; an answer that cannot be given is, in one line."""
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("sentence1,sentence2\nHow do I pay?,How can I pay?\n")
+    shell(f"textsiam score {pairs} -o {tmp_path / 'out.csv'} 2>/dev/full")
+    assert (tmp_path / "out.csv").exists()
+    for asked in (f"score {pairs}", "--version", "--help"):
+        told = shell(f"textsiam {asked} >/dev/full", check=False)
+        assert told.returncode == 2, (asked, told)
+        assert "Traceback" not in told.stderr
+        assert "No space left" in told.stderr
+
+
+def test_an_interruption_says_what_was_written(tmp_path, monkeypatch):
+    """One file may be finished when another is not."""
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    files = [str(tmp_path / name) for name in ("pairs.csv", "clusters.csv")]
+    asked = ["duplicates", str(QUESTIONS), "-o", files[0], "--clusters", files[1]]
+    for stops, told in (
+        ("matches.Matches.clusters", f"{files[0]} had been"),
+        ("duplicates.find_duplicates", "Nothing was"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"textsiam.matching.{stops}", interrupted)
+            result = CliRunner().invoke(app, asked)
+        assert result.exit_code == 130
+        assert f"interrupted. {told} written" in " ".join(result.stderr.split())
+        assert Path(files[0]).exists() == (stops == "matches.Matches.clusters")
+        Path(files[0]).unlink(missing_ok=True)
+
+
+def test_an_interruption_at_the_very_start_is_one_like_any_other():
+    """While the program is still being read: no traceback, and the usual code."""
+    code = (
+        "import sys; sys.modules['textsiam.interfaces.cli'] = None\n"
+        "import builtins; real = builtins.__import__\n"
+        "def stop(name, *rest):\n"
+        "    if name == 'textsiam.interfaces.cli': raise KeyboardInterrupt\n"
+        "    return real(name, *rest)\n"
+        "builtins.__import__ = stop\n"
+        "from textsiam.__main__ import main; main()\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stderr) == (130, "")
+
+
+@pytest.mark.parametrize("threshold", ["nan", "inf"])
+def test_a_threshold_that_is_no_number_is_refused_at_once(threshold):
+    """Before any file is looked for."""
+    result = CliRunner().invoke(app, ["duplicates", "no-such-file.csv", "--threshold", threshold])
+    assert result.exit_code == 2
+    assert "no finite number" in " ".join(result.stderr.split())

@@ -1,12 +1,15 @@
 """The exact joins against brute force: every pair that reaches the threshold and no other, in any block size."""
 
+import sys
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textsiam.errors import TooManyMatches
-from textsiam.matching import threshold_join, tiles, top_k_join
+from textsiam.matching import prepared, threshold_join, tiles, top_k_join
 from textsiam.scoring.similarity import SIMILARITIES
 
 
@@ -111,6 +114,101 @@ def test_top_k_of_small_sets():
     assert len(top_k_join(vectors, vectors[:2], k=9)) == 6
     assert len(top_k_join(vectors[:1], k=1)) == 0
     assert len(top_k_join(vectors[:0], k=1)) == 0
+
+
+@pytest.mark.parametrize(
+    ("vectors", "against"),
+    [
+        (np.ones((3, 4)), np.concatenate([np.ones((1024, 4)), -np.ones((5, 4))])),
+        (np.repeat(np.eye(2), (3_000, 2_000), axis=0), None),
+        (np.repeat(np.eye(384)[:2], 2_048, axis=0) + 1e-7 * np.random.default_rng(0).normal(size=(4_096, 384)), None),
+    ],
+    ids=["nothing in the last tile", "equal rows", "two clumps"],
+)
+def test_top_k_of_rows_that_crowd(vectors, against):
+    """More candidates than are held at once, and tiles in which none passes: each row's closest, the lowest numbers first."""
+    found = top_k_join(vectors.astype(np.float32), against, k=1)
+    rows = np.arange(0, len(vectors), 97)
+    others = vectors if against is None else against
+    scores = SIMILARITIES["cosine"].matrix(
+        vectors[rows].astype(np.float32).astype(np.float64), others.astype(np.float64)
+    )
+    if against is None:
+        scores[np.arange(len(rows)), rows] = -1
+    assert len(found) == len(vectors)
+    np.testing.assert_allclose(found.score[rows], scores.max(1), atol=1e-6)
+    if (
+        against is not None or len(np.unique(vectors, axis=0)) == 2
+    ):  # all in a clump are equal: the first, or the second
+        np.testing.assert_array_equal(found.right[rows], scores.argmax(1))
+
+
+def test_equal_rows_take_little_memory():
+    """Where every score ties, the tie is broken without holding all pairs."""
+    vectors = np.ones((3_000, 32), dtype=np.float32)
+    tracemalloc.start()
+    found = top_k_join(vectors, k=2, max_memory_mb=16)
+    assert tracemalloc.get_traced_memory()[1] < 40 * 2**20
+    tracemalloc.stop()
+    assert found.right[:6].tolist() == [1, 2, 0, 2, 0, 1]
+    assert (found.right[6:] == np.tile([0, 1], len(vectors) - 3)).all()
+
+
+@pytest.mark.parametrize("similarity", ["dot", "euclidean", "manhattan"])
+def test_vectors_whose_products_overflow_are_refused(similarity):
+    """Pairs would be missed; cosine does not mind lengths, short of fp64's own limit."""
+    vectors = np.full((2, 4), 1e20)
+    with pytest.raises(ValueError, match="length 2e\\+20, whose products overflow"):
+        threshold_join(vectors.astype(np.float32), threshold=-1, similarity=similarity)
+    with pytest.raises(ValueError, match="against hold a row of length 2e\\+20"):
+        top_k_join(np.ones((2, 4)), vectors, k=1, similarity=similarity)
+    assert len(threshold_join(vectors, threshold=0.9)) == 1
+    assert len(threshold_join(vectors.astype(np.float32), threshold=0.9)) == 1
+    assert len(threshold_join(vectors / 1e3, threshold=-1e18, similarity=similarity)) == 1
+    for size in (1e200, 1e308):
+        with pytest.raises(ValueError, match="products overflow"):
+            threshold_join(np.full((2, 4), size), threshold=0.9)
+
+
+def test_denormal_vectors_lose_no_pair():
+    """What fp32 rounds to 0 is still compared in fp64."""
+    vectors = np.full((3, 4), 1e-46)
+    vectors[2] = 3e-46
+    for similarity in ("euclidean", "manhattan"):
+        scores = SIMILARITIES[similarity].matrix(vectors, vectors)
+        expected = int((np.triu(scores >= np.float32(0), 1) & np.triu(np.ones((3, 3), dtype=bool), 1)).sum())
+        assert len(threshold_join(vectors, threshold=0.0, similarity=similarity)) >= min(1, expected)
+
+
+def test_without_torch_numpy_multiplies(monkeypatch):
+    """A large join where torch is not installed: the same pairs."""
+    vectors = clumped(np.random.default_rng(4), 300, 64)
+    expected = as_dict(threshold_join(vectors, threshold=0.8))
+    monkeypatch.setattr(prepared, "_PAIRS_FOR_SIEVE", 1)
+    monkeypatch.setattr(prepared, "_PAIRS_FOR_TORCH", 1)
+    monkeypatch.setitem(sys.modules, "textsiam.matching.kernel", None)
+    monkeypatch.delattr("textsiam.matching.kernel", raising=False)
+    assert prepared._of_int8() is None
+    assert as_dict(threshold_join(vectors, threshold=0.8)) == expected
+
+
+def test_too_many_matches_stop_the_work_at_once():
+    """Not after all pairs of a strip were held: a limit is there to save memory."""
+    vectors = np.ones((6_000, 16), dtype=np.float32)
+    tracemalloc.start()
+    with pytest.raises(TooManyMatches, match="More than 100 pairs reach 0.5"):
+        threshold_join(vectors, threshold=0.5, max_matches=100, max_memory_mb=16)
+    assert tracemalloc.get_traced_memory()[1] < 32 * 2**20
+    tracemalloc.stop()
+
+
+def test_matches_are_put_together_in_twice_their_size():
+    """As the docstring says: 20 bytes a match, twice that for a moment, beyond the memory to work in."""
+    vectors = np.ones((2_000, 16), dtype=np.float32)
+    tracemalloc.start()
+    n = len(threshold_join(vectors, threshold=0.5, max_memory_mb=4))
+    assert tracemalloc.get_traced_memory()[1] < 44 * n + 8 * 2**20
+    tracemalloc.stop()
 
 
 def test_too_many_matches_is_an_error_not_a_cut():

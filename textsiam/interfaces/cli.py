@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 the answer is no; 2 bad usage or input; 130 interrupted.
 import atexit
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -20,6 +21,7 @@ from textsiam.interfaces.command_explain import explain
 from textsiam.interfaces.command_score import score
 from textsiam.interfaces.command_split import split
 from textsiam.interfaces.command_train import train
+from textsiam.interfaces.terminal import BAD_INPUT, say
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 app.command()(duplicates)
@@ -46,10 +48,21 @@ def textsiam(show: Annotated[bool, typer.Option("--version", help="Show the vers
 
 def main() -> None:
     """The console script."""
+    _open_missing_streams()
     try:
         app()
     except SystemExit as end:
         leave(end.code)
+    except OSError as error:  # help or version that nobody can read
+        say(f"textsiam: {error}")
+        leave(BAD_INPUT)
+
+
+def _open_missing_streams() -> None:
+    """A service or a cron job may start a process without standard streams: what is said there is lost, and no more."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in the order of their numbers
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  for as long as the process
 
 
 def leave(code: object) -> NoReturn:

@@ -40,7 +40,10 @@ def duplicates(
     split: options.SplitName = None,
     against: Annotated[str | None, typer.Option(help="Compare with this file's texts, not among themselves.")] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Lowest score of a pair. Default: the model's own accept threshold.")
+        float | None,
+        typer.Option(
+            callback=options.finite, help="Lowest score of a pair. Default: the model's own accept threshold."
+        ),
     ] = None,
     output: options.Output = None,
     clusters: Annotated[

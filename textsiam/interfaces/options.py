@@ -1,9 +1,18 @@
 """The options that several commands share, each described once."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def finite(value: float | None) -> float | None:
+    """The number, if it is one."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number. Give a score.")
+    return value
+
 
 Files = Annotated[
     list[str] | None,

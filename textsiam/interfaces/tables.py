@@ -14,6 +14,8 @@ from textsiam.errors import UnreadableInput
 Columns = Mapping[str, Any]
 Write = Callable[[Columns], None]
 
+WRITTEN: list[Path] = []  # files that a command has finished
+
 
 def check_outputs(*targets: Path | None, inputs: Iterable[str] = (), as_json: bool = False) -> None:
     """Refuse, before the slow work, outputs that cannot be written, or that would destroy an input or each other.
@@ -65,6 +67,7 @@ def writing(target: Path) -> Iterator[Write]:
         return
     with replacing(target) as temporary, WRITERS.get(target.suffix.lower(), _csv_file)(temporary) as write:
         yield write
+    WRITTEN.append(target)
 
 
 class _UnixLines:

@@ -5,13 +5,13 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from textsiam.interfaces.tables import write_columns
+from textsiam.interfaces.tables import WRITTEN, write_columns
 
 if TYPE_CHECKING:
     from textsiam.data.texts import Fault, SetAside
@@ -37,8 +37,9 @@ INTERRUPTED, BAD_INPUT, NO = 130, 2, 1
 
 
 def say(text: str) -> None:
-    """One line on standard error."""
-    typer.echo(text, err=True)
+    """One line on standard error; lost where that is full or closed, which is no reason to fail."""
+    with suppress(OSError):
+        typer.echo(text, err=True)
 
 
 def mapped(mapping: dict[str, str]) -> str:
@@ -122,12 +123,13 @@ def model_told(siamese: "Siamese") -> dict[str, Any]:
 
 
 @contextmanager
-def answering(after_interrupt: str = "Nothing was written.") -> Iterator[None]:
+def answering(after_interrupt: str | None = None) -> Iterator[None]:
     """Turn what users can cause into one clear line and an exit code; let everything else show its traceback."""
+    WRITTEN.clear()
     try:
         yield
     except KeyboardInterrupt:
-        say(f"\ntextsiam: interrupted. {after_interrupt}")
+        say(f"\ntextsiam: interrupted. {after_interrupt or _written()}")
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
         # The reader (head, less) has gone; there is nobody left to tell.
@@ -143,6 +145,11 @@ def answering(after_interrupt: str = "Nothing was written.") -> Iterator[None]:
             raise
         say(f"textsiam: {error}")
         raise typer.Exit(BAD_INPUT) from None
+
+
+def _written() -> str:
+    there = [str(target) for target in WRITTEN if target.exists()]
+    return f"{' and '.join(there)} had been written, nothing else." if there else "Nothing was written."
 
 
 def _told(error: OSError) -> str:

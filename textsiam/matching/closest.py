@@ -1,5 +1,7 @@
 """The k closest of some rows, tile by tile: as a threshold join, but each row has a threshold of its own, which rises."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
@@ -8,8 +10,10 @@ from textsiam.matching.tiles import Room, Tiles
 Rows = Int[np.ndarray, " _"]
 Scores = Float[np.ndarray, " _"]
 Found = tuple[Rows, Rows, Scores]
+Waiting = tuple[Rows, Rows, Shaped[np.ndarray, " _"]]  # rows, columns, entries
 
 _MAX_WAITING = 64  # candidates a row that wait to be scored, on average
+_CLOSEST = {"cosine": 1.0, "euclidean": 0.0, "manhattan": 0.0}  # what no score is above
 
 
 def closest(tiles: Tiles, k: int, rows: slice, room: Room) -> Found:
@@ -20,10 +24,13 @@ def closest(tiles: Tiles, k: int, rows: slice, room: Room) -> Found:
     """
     sides, screen = tiles.sides, tiles.screen
     n_rows = rows.stop - rows.start
-    least = np.iinfo(np.int32).min if screen.dtype is np.int32 else -np.inf
+    ends = np.iinfo(np.int32)
+    least, most = (ends.min, ends.max) if screen.dtype is np.int32 else (-np.inf, np.inf)
     largest = np.full((n_rows, k), least, dtype=screen.dtype)
-    nothing = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    chosen, waiting, n_waiting = nothing, [], 0
+    chosen: Found = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+    is_complete = np.zeros(n_rows, dtype=bool)
+    waiting: list[Waiting] = []
+    n_waiting = 0
     for columns in tiles.slices(len(sides.right)):
         tile = room.tile(n_rows, columns.stop - columns.start, screen.dtype)
         screen.fill(rows, columns, tile)
@@ -32,16 +39,32 @@ def closest(tiles: Tiles, k: int, rows: slice, room: Room) -> Found:
             np.fill_diagonal(tile, least)
         _raise(largest, tile)
         cutoff = screen.cutoff(largest[:, 0] * np.float64(screen.unit) - screen.slack)
+        cutoff[is_complete] = most
         for i, j in room.places(tile, cutoff[:, None]).blocks(tiles.n_at_once):
-            other = i != j if itself else slice(None)
+            other = (i != j if itself else True) & ~is_complete[i]
             waiting.append((i[other], j[other] + columns.start, tile[i, j][other]))
-            n_waiting += len(i)
-        if n_waiting > _MAX_WAITING * n_rows or columns.stop == len(sides.right):
-            i, j, entries = (np.concatenate(parts) for parts in zip(*waiting, strict=True))
-            reached = entries >= cutoff[i]
-            chosen = _merged(tiles, k, chosen, i[reached] + rows.start, j[reached])
-            waiting, n_waiting = [], 0
-    return chosen
+            n_waiting += len(waiting[-1][0])
+            if n_waiting > _MAX_WAITING * n_rows:
+                chosen = _merged(tiles, k, chosen, _reaching(waiting, cutoff, rows.start))
+                is_complete[_complete(chosen, k, sides.similarity) - rows.start] = True
+                waiting, n_waiting = [], 0
+    return _merged(tiles, k, chosen, _reaching(waiting, cutoff, rows.start))
+
+
+def _reaching(waiting: list[Waiting], cutoff: Any, start: int) -> tuple[Rows, Rows]:
+    """The pairs among those waiting that still reach their row's cutoff, rows counted from `start`."""
+    if not waiting:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    i, j, entries = (np.concatenate(parts) for parts in zip(*waiting, strict=True))
+    reached = entries >= cutoff[i]
+    return i[reached] + start, j[reached]
+
+
+def _complete(chosen: Found, k: int, similarity: str) -> Rows:
+    """The rows that have k others as close as can be: those to come, of higher row numbers, cannot come before them."""
+    left, _, scores = chosen
+    rows, counts = np.unique(left[scores >= _CLOSEST.get(similarity, np.inf)], return_counts=True)
+    return np.asarray(rows[counts == k])
 
 
 def _raise(largest: Shaped[np.ndarray, "r k"], tile: Shaped[np.ndarray, "r c"]) -> None:
@@ -59,9 +82,9 @@ def _raise(largest: Shaped[np.ndarray, "r k"], tile: Shaped[np.ndarray, "r c"]) 
     largest[rising] = both[:, n_groups:]
 
 
-def _merged(tiles: Tiles, k: int, chosen: Found, i: Rows, j: Rows) -> Found:
+def _merged(tiles: Tiles, k: int, chosen: Found, pairs: tuple[Rows, Rows]) -> Found:
     """The k closest of each row among those chosen before and these pairs, by exact score."""
-    sides = tiles.sides
+    sides, (i, j) = tiles.sides, pairs
     if tiles.screen.dtype is np.int32 and len(i):  # a coarse screen: fp32 leaves fewer to score exactly
         near = tiles.pairwise(sides.near, i, j)
         order, place = _ranked(i, j, near)

@@ -7,6 +7,7 @@ block sizes, threads, the screen or the BLAS in use: the same vectors give the s
 This is the reference that faster searchers are tested against.
 """
 
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -55,7 +56,7 @@ def threshold_join(
     similarity
         A name from `SIMILARITIES`.
     max_memory_mb
-        Working memory beyond the vectors, what is made of them, and the result (20 bytes a match, twice that while it is put
+        Working memory beyond the vectors, what is made of them, and the matches (20 bytes each, twice that while they are put
         together). Made of them are an fp32 copy, unless they are fp32 and for cosine of length 1, and in large cosine joins
         short rows: for a moment up to another fp32 copy (a third is usual), then a quarter of that.
     max_matches
@@ -71,7 +72,8 @@ def threshold_join(
     Raises
     ------
     ValueError
-        If vectors are not finite, dimensions differ, the threshold is not finite, or there is no such similarity.
+        If vectors are not finite or too long (but for cosine above 1e18), dimensions differ, the threshold is not finite, or
+        there is no such similarity.
     TooManyMatches
         If more than `max_matches` pairs reach the threshold.
 
@@ -86,34 +88,59 @@ def threshold_join(
     sides = Prepared.of(vectors, against, similarity)
     lowest = sides.lowest(threshold)
     tiles = Tiles.of(sides, sides.screen(lowest), max_memory_mb)
+    allowed = _Allowed(max_matches, threshold)
 
     def matches_of(rows: slice, strip: list[slice], room: Room) -> tuple[int, Rows, Rows, Scores]:
         found = []
         for i, j in tiles.candidates(rows, strip, room, lowest):
             scores = sides.scores(i, j)
             keep = scores >= np.float32(threshold)
+            allowed.take(int(keep.sum()))
             found.append((i[keep], j[keep], scores[keep]))
         n, m = rows.stop - rows.start, strip[-1].stop - strip[0].start
         return n * m - (n * (n + 1) // 2 if sides.own and rows == strip[0] else 0), *_joined(found)
 
-    found, recent, n_found, n_compared = [], [], 0, 0
+    found, recent, n_compared = [], [], 0
     with closing(tiles.in_order(matches_of, tiles.strips())) as done:
         for n, *columns in done:
             recent.append(columns)
             if len(recent) == _N_RECENT:
                 found.append(_joined(recent))
                 recent = []
-            n_found, n_compared = n_found + len(columns[0]), n_compared + n
-            if n_found > max_matches:
-                raise TooManyMatches(
-                    f"More than {max_matches:,} pairs reach {threshold:g}, among the first {n_compared:,} compared. "
-                    f"Raise the threshold, or allow more (--max-matches, max_matches=)."
-                )
+            n_compared += n
             if progress:
                 progress(n_compared, sides.n_pairs)
     left, right, scores = _joined([*found, *recent])
+    found, recent = [], []  # not held any longer
     order = np.argsort(left, kind="stable")  # tiles come row by row, so of one row the right ones are in order already
-    return Matches(left[order], right[order], scores[order], len(sides.left), None if sides.own else len(sides.right))
+    left = left[order]
+    right = right[order]
+    scores = scores[order]
+    return Matches(left, right, scores, len(sides.left), None if sides.own else len(sides.right))
+
+
+class _Allowed:
+    """Counts what all threads find, so that they stop as soon as it is too much."""
+
+    def __init__(self, max_matches: int, threshold: float) -> None:
+        self.max_matches, self.threshold = max_matches, threshold
+        self._n_found, self._lock = 0, threading.Lock()
+
+    def take(self, n: int) -> None:
+        """Count so many more matches.
+
+        Raises
+        ------
+        TooManyMatches
+            If they are more than allowed.
+        """
+        with self._lock:
+            self._n_found += n
+        if self._n_found > self.max_matches:
+            raise TooManyMatches(
+                f"More than {self.max_matches:,} pairs reach {self.threshold:g}. Raise the threshold, or allow more "
+                "(--max-matches, max_matches=)."
+            )
 
 
 def top_k_join(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from textsiam.matching.screens import SPARE, UNIT, Screen, plain, sieve
+from textsiam.matching.screens import SPARE, UNIT, Multiply, Screen, plain, sieve
 from textsiam.scoring.similarity import EPSILON, SIMILARITIES
 
 Rows = Int[np.ndarray, " n"]
@@ -17,7 +17,10 @@ Others = Float[np.ndarray, "m other_dim"]
 # A sieve takes 0.1 s to make. Importing torch takes 1.6 s, in which NumPy's product of short fp32 rows compares this many.
 _PAIRS_FOR_SIEVE, _PAIRS_FOR_TORCH = 20_000_000, 2_000_000_000
 _DIM_FOR_SIEVE = 32  # and torch 2.13 multiplies matrices of one int8 column wrongly
+_MOST_DIM_FOR_INT8 = 100_000  # products of more int8 may not fit int32
 _BLOCK = 8_192
+# Products of longer rows may overflow: fp32's in screens; fp64's in exact cosines.
+_LONGEST, _LONGEST_COSINE = 1e18, 1e150
 # Within this of 1 a row's length is left as it is, and the difference counted as an error: no copy of encoders' vectors.
 _NEARLY_ONE = 1e-5
 
@@ -41,10 +44,7 @@ class Prepared(NamedTuple):
             raise ValueError(f"There is no similarity {similarity!r}. Use one of {', '.join(SIMILARITIES)}.")
         second = vectors if against is None else against
         for rows, name in ((vectors, "vectors"), (second, "against"))[: 1 if against is None else 2]:
-            if bad := _not_finite(rows):
-                raise ValueError(
-                    f"{name} must be finite, but rows {bad} hold NaN or infinity. Leave out unusable texts."
-                )
+            _check(rows, name, _LONGEST_COSINE if similarity == "cosine" else _LONGEST)
         if vectors.shape[1] != second.shape[1]:
             raise ValueError(
                 f"Both sides need one dimension, but got {vectors.shape[1]} and {second.shape[1]}. Encode them with one model."
@@ -66,10 +66,9 @@ class Prepared(NamedTuple):
         chosen = None
         if self.similarity == "cosine" and self.left.shape[1] >= _DIM_FOR_SIEVE and n_products >= _PAIRS_FOR_SIEVE:
             multiply = None
-            if "torch" in sys.modules or n_products >= _PAIRS_FOR_TORCH:
-                from textsiam.matching import kernel
-
-                multiply = kernel.multiply if kernel.multiplies_int8() else None
+            wants_torch = "torch" in sys.modules or n_products >= _PAIRS_FOR_TORCH
+            if wants_torch and self.left.shape[1] <= _MOST_DIM_FOR_INT8:
+                multiply = _of_int8()
             chosen = sieve(self.left, self.right, self.plain.slack, score, multiply)
         return chosen or self.plain
 
@@ -88,6 +87,30 @@ class Prepared(NamedTuple):
         """The exact scores of pairs: fp64, rounded once to fp32."""
         paired = SIMILARITIES[self.similarity].paired
         return np.asarray(paired(self.first[i].astype(np.float64), self.second[j].astype(np.float64)), dtype=np.float32)
+
+
+def _of_int8() -> Multiply | None:
+    """Torch's product of int8, where there is torch and it has one."""
+    try:
+        from textsiam.matching import kernel
+    except ImportError:
+        return None
+    return kernel.multiply if kernel.multiplies_int8() else None
+
+
+def _check(rows: Vectors, name: str, limit: float) -> None:
+    """Raise ValueError where products of these rows mean nothing."""
+    if bad := _not_finite(rows):
+        raise ValueError(f"{name} must be finite, but rows {bad} hold NaN or infinity. Leave out unusable texts.")
+    if (longest := _longest_of(rows)) > limit:
+        raise ValueError(
+            f"{name} hold a row of length {longest:.3g}, whose products overflow. Scale both sides down, below {limit:g}."
+        )
+
+
+def _longest_of(vectors: Vectors) -> float:
+    with np.errstate(over="ignore"):
+        return math.sqrt(float(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64).max(initial=0)))
 
 
 def _not_finite(vectors: Vectors) -> list[int]:
@@ -117,10 +140,10 @@ def _error(left: Any, right: Any, similarity: str) -> float:
     if not len(left) or not len(right):
         return 0.0
     dim: int = left.shape[1]
-    a, b = (math.sqrt(float(np.einsum("ij,ij->i", side, side, dtype=np.float64).max())) for side in (left, right))
+    a, b = _longest_of(left), _longest_of(right)
     bound = (dim + SPARE) * UNIT
     if similarity == "euclidean":
         return 2 * bound * (a + b) ** 2 + 1e-11
     if similarity == "manhattan":
-        return bound * math.sqrt(dim) * (a + b)
+        return bound * math.sqrt(dim) * (a + b) + 1e-30  # what fp32 holds of less is 0
     return 2 * bound * a * b + 1e-11
