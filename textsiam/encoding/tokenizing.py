@@ -13,6 +13,8 @@ from tokenizers import normalizers
 from textsiam.encoding.folder import read_object
 from textsiam.errors import BrokenModel, UnsupportedModel
 
+_FEW = 8  # texts for which waking the tokenizer's threads takes longer than they save
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -82,7 +84,10 @@ class Tokenizer:
 
     def __call__(self, texts: list[str]) -> Tokens:
         """Token ids of the texts; a text that tokenises to nothing keeps its special tokens."""
-        encodings = self._tokenizer.encode_batch_fast(texts)
+        if len(texts) <= _FEW:
+            encodings = [self._tokenizer.encode(text) for text in texts]
+        else:
+            encodings = self._tokenizer.encode_batch_fast(texts)
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
         ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int32, int(lengths.sum()))
         # A text of exactly max_length tokens has no overflow; asking the others for theirs would copy it.
