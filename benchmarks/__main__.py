@@ -1,6 +1,6 @@
 """All measurements of speed in one run: every script in turn, one table with ratios and shares of the limit, and the pictures.
 
-    python -m benchmarks              # or: make bench; two to three hours on two cores
+    python -m benchmarks              # or: make bench; half an hour on two cores
     python -m benchmarks encode cold  # some of them
     python -m benchmarks --table      # the table and the pictures from the results that are there
 

@@ -32,11 +32,15 @@ def record(name: str, claim: str, figures: dict[str, Any], seed: int | None = No
     print(json.dumps(told, indent=1, ensure_ascii=False))
 
 
+def _git(*asked: str) -> str:
+    return subprocess.run(["git", "-C", str(ROOT), *asked], capture_output=True, text=True, check=False).stdout.strip()
+
+
 def circumstances() -> dict[str, Any]:
     """Commit, versions, machine and date."""
-    commit = subprocess.run(
-        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
+    commit = _git("describe", "--always")
+    if _git("status", "--porcelain", "--", ".", ":!benchmarks/results"):  # results of the scripts before change no code
+        commit += "-dirty"
     cpu = next(
         (
             line.partition(":")[2].strip()
@@ -47,7 +51,7 @@ def circumstances() -> dict[str, Any]:
     )
     flags = Path("/proc/cpuinfo").read_text()
     return {
-        "commit": commit.stdout.strip() or "before the first commit",
+        "commit": commit or "before the first commit",
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "machine": {
             "cpu": cpu,
