@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textsiam import Encoder
-from textsiam.encoding.encoder import BACKENDS, _batches
+from textsiam.encoding.backends import BACKENDS
+from textsiam.encoding.encoder import _batches
 from textsiam.encoding.pooling import POOLINGS
 from textsiam.encoding.saving import read_folder
 from textsiam.errors import UnsupportedModel

@@ -18,7 +18,7 @@ from tokenizers.normalizers import Replace
 
 from textsiam import Encoder
 from textsiam.encoding.architectures import ARCHITECTURES
-from textsiam.encoding.encoder import BACKENDS
+from textsiam.encoding.backends import BACKENDS
 from textsiam.encoding.graph import POOLINGS, build_graph
 from textsiam.encoding.openvino import MANY, N_PACKED, _quota, can_compute, computes_bf16, load_openvino, n_threads
 from textsiam.encoding.pooling import POOLINGS as TORCH_POOLINGS
@@ -331,7 +331,7 @@ def test_int8_needs_a_processor_that_adds_exactly(tiny_transformer, monkeypatch)
 
 def test_without_it_pytorch_runs(tiny_transformer, monkeypatch):
     """Not installed: auto takes PyTorch, and asking for it by name gives the install line."""
-    monkeypatch.setattr("textsiam.encoding.encoder.find_spec", lambda _: None)
+    monkeypatch.setattr("textsiam.encoding.backends.find_spec", lambda _: None)
     assert type(Encoder.load(tiny_transformer("bert"), device="cpu").backend).__name__ == "Twin"
     with pytest.raises(MissingExtra, match=r"textsiam\[fast\]"):
         BACKENDS["openvino"](read_folder(tiny_transformer("bert")), None, None)

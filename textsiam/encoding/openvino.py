@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from textsiam.encoding.backends import Batch
 from textsiam.encoding.folder import ModelFolder
 from textsiam.encoding.graph import Graph, build_graph
 from textsiam.encoding.runtime import ov
@@ -24,8 +25,6 @@ DTYPES = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 MANY = 16
 # Tokens packed together at most: of more, comparing each with all would take longer than padding.
 N_PACKED = 256
-
-Batch = tuple[Int[np.ndarray, "_ _"], Int[np.ndarray, "_ _"]]  # ids, mask
 
 
 class OpenVinoTwin:

@@ -1,24 +1,19 @@
 """Duplicates among texts: encode the distinct ones, join them, and give every repeat its pairs back."""
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
 
-from textsiam.data.texts import Texts, as_list, distinct, fault_of, first_repeat, normalise
+from textsiam.data.texts import Texts, as_list, first_repeat, normalise
 from textsiam.encoding.encoder import Encoded
-from textsiam.errors import NotCalibrated, TooManyMatches
+from textsiam.errors import NotCalibrated
 from textsiam.matching.exact import MAX_MATCHES, SEARCHERS
 from textsiam.matching.matches import Matches
+from textsiam.matching.repeats import Side, crossed, merged, refuse_too_many, repeats_of
 from textsiam.scoring.siamese import Siamese
 from textsiam.scoring.thresholds import decisions
 
-logger = logging.getLogger("textsiam")
-
-Rows = Int[np.ndarray, " _"]  # row numbers, of any length
 Progress = Callable[[str, int, int], None]  # (stage, done, total); the stages are "encode" and "join"
 
 
@@ -84,31 +79,23 @@ def find_duplicates(
     threshold = _threshold_of(model, threshold)
     texts, against = as_list(texts), None if against is None else as_list(against)
     left_ids = _ids_of(texts, ids)
-    left = _Side.of(texts, "texts")
-    right = None if against is None else _Side.of(against, "against")
+    left = Side.of(texts, "texts")
+    right = None if against is None else Side.of(against, "against")
     if right is None:
-        _refuse_too_many(int((left.sizes * (left.sizes - 1) // 2).sum()), max_matches)
+        refuse_too_many(int((left.sizes * (left.sizes - 1) // 2).sum()), max_matches)
     encoded, others = _encoded(model, left, right, prompt, progress)
-    join = SEARCHERS[searcher] if isinstance(searcher, str) else searcher
-    found = join(
-        encoded.embeddings,
-        None if others is None else others.embeddings,
-        threshold=threshold - (model.rescorer.largest if model.rescorer else 0),
-        similarity=model.similarity,
-        max_memory_mb=max_memory_mb,
-        # Some of those below the threshold do not reach it when they are scored again.
-        max_matches=max_matches * (4 if model.rescorer else 1),
-        progress=_stage(progress, "join"),
-    )
+    limits = {"max_memory_mb": max_memory_mb, "max_matches": max_matches, "progress": _stage(progress, "join")}
+    search = SEARCHERS[searcher] if isinstance(searcher, str) else searcher
+    found = _joined(model, encoded, others, threshold, search, limits)
     if model.rescorer:
         found = _rescored(model, found, left, right, threshold, prompt)
-    pairs = _crossed(found, left, right or left, max_matches)
+    pairs = crossed(found, left, right or left, max_matches)
     if right is None:
         repeated = np.flatnonzero(left.sizes > 1)
         own = model.compare(encoded.embeddings, encoded.embeddings, repeated, repeated)
         reach = own >= np.float32(threshold)
-        pairs = _with_repeats(pairs, _repeats(left, repeated[reach], own[reach]))
-        _refuse_too_many(len(pairs.score), max_matches)
+        pairs = merged(pairs, repeats_of(left, repeated[reach], own[reach]))
+        refuse_too_many(len(pairs.score), max_matches)
     return Matches(
         pairs.left,
         pairs.right,
@@ -156,63 +143,14 @@ def find_repeats(
     """
     texts = as_list(texts)
     left_ids = _ids_of(texts, ids)
-    side = _Side.of(texts, "texts", normalise if normalised else None)
-    _refuse_too_many(int((side.sizes * (side.sizes - 1) // 2).sum()), max_matches)
-    pairs = _repeats(side, np.arange(len(side.unique)), np.ones(len(side.unique), dtype=np.float32))
+    side = Side.of(texts, "texts", normalise if normalised else None)
+    refuse_too_many(int((side.sizes * (side.sizes - 1) // 2).sum()), max_matches)
+    pairs = repeats_of(side, np.arange(len(side.unique)), np.ones(len(side.unique), dtype=np.float32))
     return Matches(*pairs, n_left=len(texts), left_ids=left_ids, left_texts=texts)
 
 
-@dataclass(frozen=True)
-class _Side:
-    """The usable texts of one set: where they stand, each distinct one once, and which rows repeat it."""
-
-    places: Rows  # position of each usable text in what the caller gave
-    unique: list[str]
-    rows: Rows  # for each usable text the place of its equal in `unique`
-    members: Rows  # places, grouped by distinct text
-    starts: Rows  # where each group begins in `members`
-    sizes: Rows  # rows of each group
-
-    @classmethod
-    def of(cls, texts: Sequence[object], name: str, key: Callable[[str], str] | None = None) -> "_Side":
-        places = np.array(
-            [place for place, text in enumerate(texts) if isinstance(texts, Texts) or not fault_of(text)],
-            dtype=np.int64,
-        )
-        if len(places) < len(texts):
-            wrong = np.setdiff1d(np.arange(len(texts)), places)
-            logger.warning(
-                "%d of %d %s are unusable and match nothing: positions %s",
-                len(wrong),
-                len(texts),
-                name,
-                wrong[:10].tolist(),
-            )
-        usable = [str(texts[place]) for place in places.tolist()]
-        unique, rows = distinct(map(key, usable) if key else usable)
-        sizes = np.bincount(rows, minlength=len(unique))
-        return cls(places, unique, rows, places[np.argsort(rows, kind="stable")], np.cumsum(sizes) - sizes, sizes)
-
-    def rows_where(self, flags: Shaped[np.ndarray, " _"]) -> list[int]:
-        """Positions, in what the caller gave, of the texts whose distinct text is flagged."""
-        return [int(place) for place in self.places[flags[self.rows]]]
-
-
-class _Rows(NamedTuple):
-    """Pairs of rows with scores, left before right, in order."""
-
-    left: Rows
-    right: Rows
-    score: Float[np.ndarray, " _"]
-
-    @classmethod
-    def ordered(cls, left: Rows, right: Rows, score: Float[np.ndarray, " _"]) -> "_Rows":
-        order = np.lexsort((right, left))
-        return cls(left[order], right[order], score[order])
-
-
 def _encoded(
-    model: Siamese, left: _Side, right: _Side | None, prompt: str | None, progress: Progress | None
+    model: Siamese, left: Side, right: Side | None, prompt: str | None, progress: Progress | None
 ) -> tuple[Encoded, Encoded | None]:
     """The distinct texts of the left side, and of the right if there is one, encoded together."""
     unique = left.unique if right is None else [*left.unique, *right.unique]
@@ -221,8 +159,25 @@ def _encoded(
     return encoded[:n], None if right is None else encoded[n:]
 
 
+def _joined(
+    model: Siamese,
+    encoded: Encoded,
+    others: Encoded | None,
+    threshold: float,
+    search: Callable[..., Matches],
+    limits: dict[str, Any],
+) -> Matches:
+    """Pairs of distinct texts that reach the threshold, or with a rescorer may."""
+    if model.rescorer:
+        threshold -= model.rescorer.largest
+        # Some of those below the threshold do not reach it when they are scored again.
+        limits["max_matches"] *= 4
+    second = None if others is None else others.embeddings
+    return search(encoded.embeddings, second, threshold=threshold, similarity=model.similarity, **limits)
+
+
 def _rescored(
-    model: Siamese, found: Matches, left: _Side, right: _Side | None, threshold: float, prompt: str | None
+    model: Siamese, found: Matches, left: Side, right: Side | None, threshold: float, prompt: str | None
 ) -> Matches:
     """Those matches of distinct texts that still reach the threshold when what is near it is scored again."""
     assert model.rescorer is not None  # noqa: S101  the caller asked
@@ -238,38 +193,6 @@ def _rescored(
 
 def _stage(progress: Progress | None, name: str) -> Callable[[int, int], None]:
     return lambda n_done, n: progress(name, n_done, n) if progress else None
-
-
-def _crossed(found: Matches, left: _Side, right: _Side, max_matches: int) -> _Rows:
-    """Matches of distinct texts → matches of all rows that hold them: every row of one with every row of the other."""
-    i, j = found.left, found.right
-    counts = left.sizes[i] * right.sizes[j]
-    _refuse_too_many(int(counts.sum()), max_matches)
-    pair = np.repeat(np.arange(len(i)), counts)
-    place = np.arange(len(pair)) - np.repeat(np.cumsum(counts) - counts, counts)
-    width = right.sizes[j][pair]
-    a = left.members[left.starts[i][pair] + place // width]
-    b = right.members[right.starts[j][pair] + place % width]
-    if found.n_right is None:
-        a, b = np.minimum(a, b), np.maximum(a, b)
-    return _Rows.ordered(a, b, found.score[pair])
-
-
-def _repeats(side: _Side, groups: Rows, scores: Float[np.ndarray, " n"]) -> _Rows:
-    """Every two rows that hold the same text, for these distinct texts and the score of each with itself."""
-    left, right, own = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    many = side.sizes[groups] > 1
-    for group, score in zip(groups[many].tolist(), scores[many].tolist(), strict=True):
-        rows = side.members[side.starts[group] : side.starts[group] + side.sizes[group]]
-        a, b = np.triu_indices(len(rows), k=1)
-        left.append(rows[a])
-        right.append(rows[b])
-        own.append(np.full(len(a), score, dtype=np.float32))
-    return _Rows.ordered(np.concatenate(left), np.concatenate(right), np.concatenate(own))
-
-
-def _with_repeats(pairs: _Rows, repeats: _Rows) -> _Rows:
-    return _Rows.ordered(*(np.concatenate(columns) for columns in zip(pairs, repeats, strict=True)))
 
 
 def _threshold_of(model: Siamese, threshold: float | None) -> float:
@@ -299,11 +222,3 @@ def _ids_of(texts: Sequence[object], ids: Sequence[str] | None) -> Sequence[str]
     if (repeated := first_repeat(map(str, ids))) is not None:
         raise ValueError(f"Ids must differ, but {repeated!r} names more than one text. Give each its own id.")
     return [str(name) for name in ids]
-
-
-def _refuse_too_many(n_matches: int, max_matches: int) -> None:
-    if n_matches > max_matches:
-        raise TooManyMatches(
-            f"{n_matches:,} pairs match, many because the same text repeats; {max_matches:,} are allowed. Remove exact repeats "
-            f"first, raise the threshold, or allow more (--max-matches, max_matches=)."
-        )

@@ -93,7 +93,7 @@ class Siamese:
             A folder saved by textsiam or sentence-transformers, or a Hub name. None: ``TEXTSIAM_MODEL``, else the embedded
             all-MiniLM-L6-v2 with its own calibration and threshold.
         backend
-            ``"auto"`` or a name from `textsiam.encoding.encoder.BACKENDS`.
+            ``"auto"`` or a name from `textsiam.encoding.backends.BACKENDS`.
         device
             ``cpu``, ``cuda``, ``cuda:1``, ``mps``. Default: a GPU if there is one.
         dtype
