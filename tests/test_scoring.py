@@ -24,7 +24,9 @@ def test_score_is_the_similarity_of_the_embeddings(model, similarity):
     assert scores.dtype == np.float32
     assert np.isnan(scores).tolist() == [False, False, True, False]
     a, b = (model.encode([text for text in texts if text != "x" and text]) for texts in (FIRST, SECOND))
-    np.testing.assert_allclose(scores[[0, 1, 3]], SIMILARITIES[similarity].paired(a, b), atol=1e-5)
+    # Encoded in other batches, coordinates differ in their last digits; Manhattan adds up 384 of them.
+    atol = 1e-4 if similarity == "manhattan" else 1e-5
+    np.testing.assert_allclose(scores[[0, 1, 3]], SIMILARITIES[similarity].paired(a, b), atol=atol)
     np.testing.assert_array_equal(scores, scorer.score(SECOND, FIRST))
 
 
