@@ -1,6 +1,7 @@
 """A faster precision class is admitted where it was measured to decide alike, and refused where it was not."""
 
 import json
+import pickle
 import zipfile
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from textsiam import Encoder, Pairs, Siamese, Threshold, admit, find_duplicates,
 from textsiam.encoding.openvino import can_compute
 from textsiam.encoding.quantizing import N_APART, in_int8, input_ranges
 from textsiam.encoding.stamps import cache_folder
-from textsiam.errors import EncoderMismatch, NotCalibrated
+from textsiam.errors import EncoderMismatch, NotCalibrated, TooManyMatches
 from textsiam.samples import PAIRS, QUESTIONS
 from textsiam.scoring.agreement import LOWEST, MAX_MARGIN, agreement
 
@@ -121,6 +122,24 @@ def test_an_explanation_tells_the_models_own_score(coarse, many):
     told = coarse.explain(first, second)
     np.testing.assert_array_equal([one.score for one in told], coarse.score(first, second))
     assert [one.decision for one in told] == coarse.decide(first, second).tolist()
+
+
+def test_pickled_it_keeps_its_second_look(coarse, pairs):
+    """In another process it decides as here."""
+    again = pickle.loads(pickle.dumps(coarse))  # noqa: S301  our own
+    assert (again.rescorer.margin, again.rescorer.encoder.precision) == (coarse.rescorer.margin, "float32")
+    np.testing.assert_array_equal(again.decide(pairs.first, pairs.second), coarse.decide(pairs.first, pairs.second))
+
+
+def test_too_many_near_a_threshold_are_said_so(coarse):
+    """The limit counts what reaches the caller's threshold; the text names that, and why more were looked at."""
+    texts = read_texts(QUESTIONS, column="question")
+    n = len(find_duplicates(coarse, texts, threshold=0.8))
+    assert len(find_duplicates(coarse, texts, threshold=0.8, max_matches=n)) == n
+    with pytest.raises(TooManyMatches, match=f"{n} pairs match"):
+        find_duplicates(coarse, texts, threshold=0.8, max_matches=n - 1)
+    with pytest.raises(TooManyMatches, match=r"come near 0\.2 to be scored again"):
+        find_duplicates(coarse, texts, threshold=0.2, max_matches=100)
 
 
 def test_what_int8_certified_itself_needs_no_record(tiny_transformer, pairs, tmp_path):

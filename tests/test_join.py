@@ -2,6 +2,7 @@
 
 import sys
 import tracemalloc
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -116,6 +117,17 @@ def test_top_k_of_small_sets():
     assert len(top_k_join(vectors[:0], k=1)) == 0
 
 
+@contextmanager
+def memory_below(limit):
+    """Less than so many bytes are held beyond what there was, at any moment of the block."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < limit
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
     ("vectors", "against"),
     [
@@ -137,19 +149,15 @@ def test_top_k_of_rows_that_crowd(vectors, against):
         scores[np.arange(len(rows)), rows] = -1
     assert len(found) == len(vectors)
     np.testing.assert_allclose(found.score[rows], scores.max(1), atol=1e-6)
-    if (
-        against is not None or len(np.unique(vectors, axis=0)) == 2
-    ):  # all in a clump are equal: the first, or the second
+    if len(np.unique(vectors, axis=0)) <= 2:  # all of a clump are equal: the first of it, or its second
         np.testing.assert_array_equal(found.right[rows], scores.argmax(1))
 
 
 def test_equal_rows_take_little_memory():
     """Where every score ties, the tie is broken without holding all pairs."""
     vectors = np.ones((3_000, 32), dtype=np.float32)
-    tracemalloc.start()
-    found = top_k_join(vectors, k=2, max_memory_mb=16)
-    assert tracemalloc.get_traced_memory()[1] < 40 * 2**20
-    tracemalloc.stop()
+    with memory_below(40 * 2**20):
+        found = top_k_join(vectors, k=2, max_memory_mb=16)
     assert found.right[:6].tolist() == [1, 2, 0, 2, 0, 1]
     assert (found.right[6:] == np.tile([0, 1], len(vectors) - 3)).all()
 
@@ -170,14 +178,17 @@ def test_vectors_whose_products_overflow_are_refused(similarity):
             threshold_join(np.full((2, 4), size), threshold=0.9)
 
 
-def test_denormal_vectors_lose_no_pair():
-    """What fp32 rounds to 0 is still compared in fp64."""
-    vectors = np.full((3, 4), 1e-46)
-    vectors[2] = 3e-46
-    for similarity in ("euclidean", "manhattan"):
-        scores = SIMILARITIES[similarity].matrix(vectors, vectors)
-        expected = int((np.triu(scores >= np.float32(0), 1) & np.triu(np.ones((3, 3), dtype=bool), 1)).sum())
-        assert len(threshold_join(vectors, threshold=0.0, similarity=similarity)) >= min(1, expected)
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_denormal_vectors_lose_no_pair(similarity):
+    """What fp32 rounds to 0, or away from it, is still compared in fp64; the threshold is each pair's own score."""
+    vectors = np.array([[1e-46] * 4, [1e-46] * 4, [3e-46, 1e-46, 0, 0], [7.5e-46] * 4, [6.9e-46] * 4])
+    for threshold in {*brute_force(vectors, vectors, similarity, -1).values()}:
+        expected = {
+            pair: score
+            for pair, score in brute_force(vectors, vectors, similarity, threshold).items()
+            if pair[0] < pair[1]
+        }
+        assert as_dict(threshold_join(vectors, threshold=float(threshold), similarity=similarity)) == expected
 
 
 def test_without_torch_numpy_multiplies(monkeypatch):
@@ -195,20 +206,18 @@ def test_without_torch_numpy_multiplies(monkeypatch):
 def test_too_many_matches_stop_the_work_at_once():
     """Not after all pairs of a strip were held: a limit is there to save memory."""
     vectors = np.ones((6_000, 16), dtype=np.float32)
-    tracemalloc.start()
-    with pytest.raises(TooManyMatches, match="More than 100 pairs reach 0.5"):
+    with memory_below(32 * 2**20), pytest.raises(TooManyMatches, match="More than 100 pairs reach 0.5"):
         threshold_join(vectors, threshold=0.5, max_matches=100, max_memory_mb=16)
-    assert tracemalloc.get_traced_memory()[1] < 32 * 2**20
-    tracemalloc.stop()
 
 
-def test_matches_are_put_together_in_twice_their_size():
+@pytest.mark.parametrize("n", [1_000, 4_000], ids=["many strips", "one strip"])
+def test_matches_are_put_together_in_twice_their_size(n, monkeypatch):
     """As the docstring says: 20 bytes a match, twice that for a moment, beyond the memory to work in."""
-    vectors = np.ones((2_000, 16), dtype=np.float32)
-    tracemalloc.start()
-    n = len(threshold_join(vectors, threshold=0.5, max_memory_mb=4))
-    assert tracemalloc.get_traced_memory()[1] < 44 * n + 8 * 2**20
-    tracemalloc.stop()
+    if n == 1_000:
+        monkeypatch.setattr(tiles, "_MAX_SIDE", 64)
+    vectors, against = np.ones((1_000, 16), dtype=np.float32), np.ones((n, 16), dtype=np.float32)
+    with memory_below(41 * 1_000 * n + 16 * 2**20):
+        assert len(threshold_join(vectors, against, threshold=0.5, max_memory_mb=16)) == 1_000 * n
 
 
 def test_too_many_matches_is_an_error_not_a_cut():

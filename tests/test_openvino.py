@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Regex
 from tokenizers.normalizers import Replace
 
-from textsiam import Encoder
+from textsiam import Encoder, Siamese
 from textsiam.encoding.architectures import ARCHITECTURES
 from textsiam.encoding.backends import BACKENDS
 from textsiam.encoding.graph import POOLINGS, build_graph
@@ -135,6 +135,19 @@ def test_weights_written_over_are_noticed(tiny_transformer, tmp_path):
     os.utime(file, ns=(1, 1))
     with pytest.raises(BrokenModel, match="changed while the model was in use"):
         list(twin.embed_many([batch()] * MANY))
+
+
+def test_weights_replaced_are_still_those_that_were_read(tiny_transformer, tmp_path):
+    """A model saved to the folder it came from, or whose folder is gone, goes on with the weights it has."""
+    folder = tmp_path / "model"
+    model = Siamese.load(tiny_transformer("bert"), backend="openvino", dtype="float32")
+    texts = [f"pay order {n} {'my ' * (n % 40)}" for n in range(1500)]
+    expected = model.encode(texts)
+    model.save(folder)
+    for change in (lambda of: of.save(folder), lambda _: shutil.rmtree(folder)):
+        again = Siamese.load(folder, backend="openvino", dtype="float32")
+        change(again)
+        np.testing.assert_allclose(again.encode(texts), expected, atol=1e-6)
 
 
 def test_what_is_released_is_made_again(tiny_transformer):

@@ -151,7 +151,8 @@ class Encoder:
         Returns
         -------
         embeddings
-            (n, dim); (0, dim) for no texts. In fp32 a row differs by less than 1e-5 whatever else is encoded with it.
+            (n, dim); (0, dim) for no texts; zeros for a text of which the tokenizer leaves no token. In fp32 a row differs by
+            less than 1e-5 whatever else is encoded with it.
 
         Raises
         ------

@@ -7,6 +7,7 @@ and last byte after the header), the bytes.
 import json
 import mmap
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -36,7 +37,7 @@ class Tensors:
     def __init__(self, folder: Path, base: str) -> None:
         self.folder = folder
         self._found: dict[str, tuple[str, Shaped[np.ndarray, "..."]]] = {}
-        self._read: dict[Path, tuple[int, int]] = {}
+        self._read: dict[Path, _State] = {}
         self._maps: list[mmap.mmap] = []
         for file in _files(folder):
             content, tensors = _mapped(file)
@@ -66,15 +67,18 @@ class Tensors:
                 content.madvise(mmap.MADV_DONTNEED)
 
     def check(self) -> None:
-        """Do nothing if the files are those that were mapped: a file written over shows its new content in the old mapping.
+        """Do nothing if what was mapped is as it was: a file written over shows its new content in the old mapping.
+
+        One that was replaced or removed is still there for those that mapped it, as after a model was saved to its own folder.
 
         Raises
         ------
         BrokenModel
-            If one was written over or is gone.
+            If one was written over.
         """
-        for file, state in self._read.items():
-            if not file.exists() or _state(file) != state:
+        for file, before in self._read.items():
+            now = _state(file) if file.exists() else None
+            if now and now.file == before.file and now != before:
                 raise BrokenModel(f"{file} was changed while the model was in use. Load the model again.")
 
     def __getitem__(self, name: str) -> Float[np.ndarray, "..."]:
@@ -110,9 +114,17 @@ def _files(folder: Path) -> list[Path]:
     return sorted({folder / name for name in named.values()})
 
 
-def _state(file: Path) -> tuple[int, int]:
+class _State(NamedTuple):
+    """Which file it is, whatever its name, and what changes when it is written to."""
+
+    file: tuple[int, int]  # device and inode
+    mtime_ns: int
+    size: int
+
+
+def _state(file: Path) -> _State:
     told = file.stat()
-    return told.st_mtime_ns, told.st_size
+    return _State((told.st_dev, told.st_ino), told.st_mtime_ns, told.st_size)
 
 
 def _mapped(file: Path) -> tuple[np.memmap, dict[str, tuple[str, Shaped[np.ndarray, "..."]]]]:

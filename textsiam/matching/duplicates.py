@@ -7,7 +7,7 @@ import numpy as np
 
 from textsiam.data.texts import Texts, as_list, first_repeat, normalise
 from textsiam.encoding.encoder import Encoded
-from textsiam.errors import NotCalibrated
+from textsiam.errors import NotCalibrated, TooManyMatches
 from textsiam.matching.exact import MAX_MATCHES, SEARCHERS
 from textsiam.matching.matches import Matches
 from textsiam.matching.repeats import Side, crossed, merged, refuse_too_many, repeats_of
@@ -168,12 +168,15 @@ def _joined(
     limits: dict[str, Any],
 ) -> Matches:
     """Pairs of distinct texts that reach the threshold, or with a rescorer may."""
-    if model.rescorer:
-        threshold -= model.rescorer.largest
-        # Some of those below the threshold do not reach it when they are scored again.
-        limits["max_matches"] *= 4
-    second = None if others is None else others.embeddings
-    return search(encoded.embeddings, second, threshold=threshold, similarity=model.similarity, **limits)
+    vectors = encoded.embeddings, None if others is None else others.embeddings
+    if model.rescorer is None:
+        return search(*vectors, threshold=threshold, similarity=model.similarity, **limits)
+    # Some of those below the threshold do not reach it when they are scored again, and do not count then.
+    near, n = threshold - model.rescorer.largest, 4 * limits["max_matches"]
+    try:
+        return search(*vectors, threshold=near, similarity=model.similarity, **{**limits, "max_matches": n})
+    except TooManyMatches as error:
+        raise TooManyMatches(f"Too many pairs come near {threshold:g} to be scored again. {error}") from None
 
 
 def _rescored(

@@ -8,7 +8,7 @@ This is the reference that faster searchers are tested against.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -100,23 +100,29 @@ def threshold_join(
         n, m = rows.stop - rows.start, strip[-1].stop - strip[0].start
         return n * m - (n * (n + 1) // 2 if sides.own and rows == strip[0] else 0), *_joined(found)
 
-    found, recent, n_compared = [], [], 0
     with closing(tiles.in_order(matches_of, tiles.strips())) as done:
-        for n, *columns in done:
-            recent.append(columns)
-            if len(recent) == _N_RECENT:
-                found.append(_joined(recent))
-                recent = []
-            n_compared += n
-            if progress:
-                progress(n_compared, sides.n_pairs)
-    left, right, scores = _joined([*found, *recent])
-    found, recent = [], []  # not held any longer
+        left, right, scores = _collected(done, sides.n_pairs, progress)
     order = np.argsort(left, kind="stable")  # tiles come row by row, so of one row the right ones are in order already
     left = left[order]
     right = right[order]
     scores = scores[order]
     return Matches(left, right, scores, len(sides.left), None if sides.own else len(sides.right))
+
+
+def _collected(
+    done: Iterable[tuple[int, Rows, Rows, Scores]], n_pairs: int, progress: Progress | None
+) -> tuple[Rows, Rows, Scores]:
+    """The matches of all strips. A function of its own, so that no name keeps the strips, of which one can hold nearly all."""
+    found, recent, n_compared = [], [], 0
+    for n, *columns in done:
+        recent.append(columns)
+        if len(recent) == _N_RECENT:
+            found.append(_joined(recent))
+            recent = []
+        n_compared += n
+        if progress:
+            progress(n_compared, n_pairs)
+    return _joined([*found, *recent])
 
 
 class _Allowed:
