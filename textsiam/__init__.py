@@ -1,8 +1,8 @@
 """Sentence similarity with transformer twins that decides with evidence.
 
-The road, one station a folder: ``data`` (sentences come in) → ``encoding`` (sentence → embedding) → ``scoring``
-(embeddings → score → probability → decision) → ``matching`` (many sentences → matches → clusters) →
-``evaluation`` (how good, how sure) → ``training`` (pairs → a better encoder) → ``interfaces`` (the command line).
+The road, one station a folder: ``data`` (sentences come in) → ``encoding`` (sentence → embedding) → ``scoring`` (embeddings →
+score → probability → decision) → ``matching`` (many sentences → matches → clusters) → ``indexing`` (matches as they arrive, kept
+for years) → ``evaluation`` (how good, how sure) → ``training`` (pairs → a better encoder) → ``interfaces`` (the command line).
 
 Importing this package loads none of them: each public name is fetched from its station at first use, so
 ``import textsiam`` stays as light as the standard library.
@@ -20,6 +20,7 @@ _STATIONS = {
     "Encoder": "textsiam.encoding.encoder",
     "Evaluation": "textsiam.evaluation.evaluation",
     "Explanation": "textsiam.scoring.explanation",
+    "Index": "textsiam.indexing.index",
     "LOSSES": "textsiam.training.losses",
     "Matches": "textsiam.matching.matches",
     "Pairs": "textsiam.data.pairs",
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from textsiam.encoding.shards import encode_to_parquet
     from textsiam.evaluation.audit import Audit, start_audit
     from textsiam.evaluation.evaluation import Evaluation, evaluate
+    from textsiam.indexing.index import Index
     from textsiam.matching.clustering import Clusters, cluster
     from textsiam.matching.duplicates import find_duplicates, find_repeats
     from textsiam.matching.exact import threshold_join, top_k_join
@@ -83,6 +85,7 @@ __all__ = [
     "Encoder",
     "Evaluation",
     "Explanation",
+    "Index",
     "Matches",
     "Pairs",
     "ScoredPairs",

@@ -33,6 +33,18 @@ class EncoderMismatch(TextsiamError, ValueError):
     """Numbers made with one encoder were about to be used with another."""
 
 
+class IndexNotFound(TextsiamError, FileNotFoundError):
+    """There is no index where one was to be opened."""
+
+
+class BrokenIndex(TextsiamError, ValueError):
+    """An index's files are truncated, altered or inconsistent."""
+
+
+class IndexLocked(TextsiamError, TimeoutError):
+    """Another process wrote to an index for longer than the caller would wait."""
+
+
 class NotCalibrated(TextsiamError, RuntimeError):
     """A probability or a decision was asked of a model that carries none."""
 

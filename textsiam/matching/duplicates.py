@@ -1,7 +1,7 @@
 """Duplicates among texts: encode the distinct ones, join them, and give every repeat its pairs back."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,11 +17,28 @@ from textsiam.scoring.thresholds import decisions
 Progress = Callable[[str, int, int], None]  # (stage, done, total); the stages are "encode" and "join"
 
 
+@runtime_checkable
+class Searched(Protocol):
+    """Texts that are encoded already and know how to be compared with: an index."""
+
+    def matches_of(
+        self,
+        model: Siamese,
+        texts: Sequence[object],
+        *,
+        threshold: float | None,
+        ids: Sequence[str] | None,
+        max_matches: int,
+        progress: Callable[[int, int], None],
+    ) -> Matches:
+        """The matches of texts with its own."""
+
+
 def find_duplicates(
     model: Siamese,
     texts: Iterable[object],
     *,
-    against: Iterable[object] | None = None,
+    against: Iterable[object] | Searched | None = None,
     threshold: float | None = None,
     prompt: str | None = None,
     ids: Sequence[str] | None = None,
@@ -37,7 +54,8 @@ def find_duplicates(
     texts
         Strings, or `Texts` with their ids. Values that are no usable text match nothing; they are logged as a warning.
     against
-        Compare `texts` with these instead of with themselves.
+        Compare `texts` with these instead of with themselves: texts, or a `textsiam.Index`, which is not changed. Of an index the
+        prompt is its own, the default threshold too, and the search is its own exact one.
     threshold
         Lowest score. Default: the model's own accept threshold.
     prompt
@@ -76,9 +94,18 @@ def find_duplicates(
     """
     if isinstance(searcher, str) and searcher not in SEARCHERS:
         raise ValueError(f"There is no searcher {searcher!r}. Use one of {', '.join(SEARCHERS)}, or a function.")
-    threshold = _threshold_of(model, threshold)
+    if isinstance(against, Searched):
+        if prompt is not None or searcher != "exact":
+            raise ValueError(
+                "An index has a prompt and a search of its own. Leave prompt and searcher out, or compare with texts."
+            )
+        follow = _stage(progress, "encode")
+        return against.matches_of(
+            model, as_list(texts), threshold=threshold, ids=ids, max_matches=max_matches, progress=follow
+        )
+    threshold = threshold_of(model, threshold)
     texts, against = as_list(texts), None if against is None else as_list(against)
-    left_ids = _ids_of(texts, ids)
+    left_ids = ids_of(texts, ids)
     left = Side.of(texts, "texts")
     right = None if against is None else Side.of(against, "against")
     if right is None:
@@ -105,7 +132,7 @@ def find_duplicates(
         probability=None if model.calibrator is None else model.calibrated(pairs.score),
         decision=None if model.threshold is None else decisions(pairs.score, model.threshold, model.reject_threshold),
         left_ids=left_ids,
-        right_ids=None if against is None else _ids_of(against, None),
+        right_ids=None if against is None else ids_of(against, None),
         left_texts=texts,
         right_texts=against,
         cut=left.rows_where(encoded.cut),
@@ -142,7 +169,7 @@ def find_repeats(
     [Match(left=0, right=1, score=1.0)]
     """
     texts = as_list(texts)
-    left_ids = _ids_of(texts, ids)
+    left_ids = ids_of(texts, ids)
     side = Side.of(texts, "texts", normalise if normalised else None)
     refuse_too_many(int((side.sizes * (side.sizes - 1) // 2).sum()), max_matches)
     pairs = repeats_of(side, np.arange(len(side.unique)), np.ones(len(side.unique), dtype=np.float32))
@@ -198,14 +225,32 @@ def _stage(progress: Progress | None, name: str) -> Callable[[int, int], None]:
     return lambda n_done, n: progress(name, n_done, n) if progress else None
 
 
-def _threshold_of(model: Siamese, threshold: float | None) -> float:
+def check_threshold(threshold: float, similarity: str) -> None:
+    """Do nothing if this can be a threshold.
+
+    Raises
+    ------
+    ValueError
+        If it is not finite, or for cosine not in [-1, 1].
+    """
+    if not np.isfinite(threshold):
+        raise ValueError(f"A threshold is a finite score, but got {threshold}. Give a number.")
+    if similarity == "cosine" and not -1 <= threshold <= 1:
+        raise ValueError(f"A cosine lies between -1 and 1, but the threshold is {threshold:g}. Give one in between.")
+
+
+def threshold_of(model: Siamese, threshold: float | None) -> float:
+    """The threshold given, or the model's own.
+
+    Raises
+    ------
+    NotCalibrated
+        If there is neither.
+    ValueError
+        If it can be none (see `check_threshold`).
+    """
     if threshold is not None:
-        if not np.isfinite(threshold):
-            raise ValueError(f"A threshold is a finite score, but got {threshold}. Give a number.")
-        if model.similarity == "cosine" and not -1 <= threshold <= 1:
-            raise ValueError(
-                f"A cosine lies between -1 and 1, but the threshold is {threshold:g}. Give one in between."
-            )
+        check_threshold(threshold, model.similarity)
         return float(threshold)
     if model.threshold is None or model.threshold.value is None:
         why = "never certified" if model.threshold is None else "none qualified when it was certified"
@@ -215,7 +260,14 @@ def _threshold_of(model: Siamese, threshold: float | None) -> float:
     return model.threshold.value
 
 
-def _ids_of(texts: Sequence[object], ids: Sequence[str] | None) -> Sequence[str] | None:
+def ids_of(texts: Sequence[object], ids: Sequence[str] | None) -> Sequence[str] | None:
+    """The ids given, else those of `Texts`, else None.
+
+    Raises
+    ------
+    ValueError
+        If ids repeat, or their number is not that of the texts.
+    """
     if ids is None:
         return [str(name) for name in texts.ids] if isinstance(texts, Texts) else None
     if len(ids) != len(texts):

@@ -88,7 +88,7 @@ def threshold_join(
     sides = Prepared.of(vectors, against, similarity)
     lowest = sides.lowest(threshold)
     tiles = Tiles.of(sides, sides.screen(lowest), max_memory_mb)
-    allowed = _Allowed(max_matches, threshold)
+    allowed = Allowed(max_matches, threshold)
 
     def matches_of(rows: slice, strip: list[slice], room: Room) -> tuple[int, Rows, Rows, Scores]:
         found = []
@@ -125,7 +125,7 @@ def _collected(
     return _joined([*found, *recent])
 
 
-class _Allowed:
+class Allowed:
     """Counts what all threads find, so that they stop as soon as it is too much."""
 
     def __init__(self, max_matches: int, threshold: float) -> None:

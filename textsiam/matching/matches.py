@@ -1,12 +1,13 @@
 """Matches: the columns that every finder yields and everything downstream eats."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from textsiam.data.texts import SetAside
 from textsiam.errors import NotCalibrated
 from textsiam.scoring.verifying import Verifier, verified
 
@@ -42,6 +43,10 @@ class Matches:
         Rows of the left and of the right set whose text was longer than the model's maximum.
     unknown, right_unknown
         Rows whose text holds characters that the model does not know, and so cannot tell from one another.
+    set_aside
+        Rows of the left set that could not be used, with reasons, where a finder tells them.
+    recall
+        None: no match is missing. Else the search was approximate, and this share of all matches was found where it was measured.
 
     Examples
     --------
@@ -65,6 +70,8 @@ class Matches:
     right_cut: Sequence[int] = ()
     unknown: Sequence[int] = ()
     right_unknown: Sequence[int] = ()
+    set_aside: SetAside = field(default_factory=SetAside)
+    recall: float | None = None
 
     def __post_init__(self) -> None:
         columns = (self.left, self.right, self.score, self.probability, self.decision)
@@ -156,4 +163,5 @@ class Matches:
         shown = self if len(self) <= 20 else self.take(np.arange(20))  # noqa: PLR2004  a screenful
         texts = shown.text_columns() or shown.id_columns()
         rows = [f"{score:7.4f}  {a}  |  {b}" for score, a, b in zip(shown.score, *texts, strict=True)]
-        return "\n".join([f"Matches({len(self):,} pairs)", *rows, *(["…"] if len(shown) < len(self) else [])])
+        how = "" if self.recall is None else f", approximate: recall {self.recall:.3f} where measured"
+        return "\n".join([f"Matches({len(self):,} pairs{how})", *rows, *(["…"] if len(shown) < len(self) else [])])

@@ -91,9 +91,9 @@ def sieve(left: Rows, right: Others, error: float, score: float | None, multiply
     length = len(axes) if score is None else _best_length(left, right, axes, score, kind)
     if kind is np.float32 and length == len(axes):
         return None
-    axes = _turned(axes[:, : _n_leading(length, len(axes))])
-    shrunk = _shrinkage(axes)
-    short = [_shortened(rows, axes, length, shrunk) for rows in ([left] if right is left else [left, right])]
+    axes = _turned(axes[:, : n_leading(length, len(axes))])
+    shrunk = shrinkage(axes)
+    short = [shortened(rows, axes, length, shrunk) for rows in ([left] if right is left else [left, right])]
     longest = max(_longest(rows) for rows in short)
     error += shrunk
     if multiply is None:
@@ -115,11 +115,12 @@ def _turned(axes: Float[np.ndarray, "dim k"]) -> Float[np.ndarray, "dim k"]:
     return np.asarray(axes @ turn.astype(np.float32))
 
 
-def _n_leading(length: int, dim: int) -> int:
+def n_leading(length: int, dim: int) -> int:
+    """Coordinates of a short row; what is left of it holds the length of the rest."""
     return length if length == dim else length - _N_SHARES
 
 
-def _shortened(
+def shortened(
     rows: Rows, axes: Float[np.ndarray, "dim k"], length: int, shrunk: float
 ) -> Float[np.ndarray, "n length"]:
     """Coordinates on the axes; then the length of the rest, in equal shares lest it stand out."""
@@ -134,7 +135,7 @@ def _shortened(
     return short
 
 
-def _shrinkage(axes: Float[np.ndarray, "dim k"]) -> float:
+def shrinkage(axes: Float[np.ndarray, "dim k"]) -> float:
     """By how much coordinates' products, and their squares, can be off: axes are nearly orthonormal, and fp32 rounds.
 
     With A the axes and AᵀA = I + S, coordinates xA stand for x(A(I + S)^½⁻), so that xA·yA is off by |S|/(1 − |S|) at most, and a
@@ -164,8 +165,8 @@ def _best_length(left: Rows, right: Others, axes: Float[np.ndarray, "dim dim"], 
     least = score - (_ROUNDED if kind is np.int8 else 0.0)
 
     def cost(length: int) -> float:
-        leading = axes[:, : _n_leading(length, dim)]
-        entries = _shortened(a, leading, length, 0.0) @ _shortened(b, leading, length, 0.0).T
+        leading = axes[:, : n_leading(length, dim)]
+        entries = shortened(a, leading, length, 0.0) @ shortened(b, leading, length, 0.0).T
         share = float(np.mean(entries >= least))
         return _TEST_NS + _MULTIPLY_NS[kind] * length + min(share * _SCORE_NS, _MOST_NS)
 

@@ -1,0 +1,1 @@
+"""Matches as they arrive: sentences kept for years, each new one compared with all before it."""

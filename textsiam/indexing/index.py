@@ -1,0 +1,447 @@
+"""The index: texts kept for years, each new one compared with all before it, by processes that may be killed.
+
+An index has one encoder, one threshold and one set of clusters. What it answers is what one batch run over all its texts would
+have answered, given the same vectors. It is kept in a folder, or in a PostgreSQL database (`textsiam.indexing.store`).
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, final
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from textsiam.data.texts import as_list
+from textsiam.errors import BrokenIndex
+from textsiam.indexing.arriving import Arrivals
+from textsiam.indexing.changing import change
+from textsiam.indexing.exporting import export
+from textsiam.indexing.identity import SCHEMA, check_encoder, told_of
+from textsiam.indexing.ledger import Item, Ledger, Merge
+from textsiam.indexing.opened import Opened, encoder_key, rows_of
+from textsiam.indexing.rebuilding import rebuild
+from textsiam.indexing.searching import search
+from textsiam.indexing.soundness import Soundness, verify
+from textsiam.indexing.store import Place, Store, checked, create_store, open_store
+from textsiam.indexing.writing import Progress, Writing
+from textsiam.matching.clustering import Clusters
+from textsiam.matching.duplicates import threshold_of
+from textsiam.matching.exact import MAX_MATCHES
+from textsiam.matching.matches import Matches
+from textsiam.scoring.siamese import Siamese
+
+Rows = Int[np.ndarray, " _"]
+
+
+@final
+class Index:
+    """Texts with their vectors and clusters, kept safe: open one with `Index.open`, make one with `Index.create`.
+
+    Several threads may use one, and several processes may have one open: one writes at a time, and a reader sees what was
+    committed when it asked. The folder must lie on a local disk.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> index = Index.create(tempfile.mkdtemp(), Siamese.load(), threshold=0.8)
+    >>> _ = index.add(["q1", "q2"], ["How do I reset my password?", "Where is my parcel?"])
+    >>> index.search(["How can I reset my password?"]).id_columns()[1]
+    ['q1']
+    """
+
+    def __init__(self, place: Place, store: Store, told: dict[str, Any], model: Siamese | None) -> None:
+        self._at = Opened(place, store, told, model)
+
+    @classmethod
+    def create(
+        cls,
+        folder: Place,
+        model: Siamese,
+        *,
+        threshold: float | None = None,
+        keep_texts: bool = True,
+        prompt: str | None = None,
+        stored_as: str = "float32",
+    ) -> "Index":
+        """A new, empty index.
+
+        Parameters
+        ----------
+        folder
+            A folder that does not exist or is empty, or the connection string of a PostgreSQL database with pgvector
+            (``postgresql://…``).
+        model
+            Its encoder, in the precision class in which all texts will be encoded, and its similarity.
+        threshold
+            The score from which on two texts match, for good. Default: the model's own accept threshold.
+        keep_texts
+            Whether the texts are kept beside their vectors: answers show them, and `rebuild` and `verify` can encode them again.
+        prompt
+            As for `Siamese.encode`, for all texts.
+        stored_as
+            ``float32``, or ``float16`` for half the space: coordinates are rounded to 11 bits before anything is compared.
+
+        Raises
+        ------
+        FileExistsError
+            If there is something at that place.
+        NotCalibrated
+            If neither the call nor the model gives a threshold.
+        UnsupportedModel
+            If the model computes in int8.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> len(Index.create(tempfile.mkdtemp(), Siamese.load()))
+        0
+        """
+        told = told_of(model, threshold=threshold_of(model, threshold), prompt=prompt, keep_texts=keep_texts)
+
+        def tell(ledger: Ledger) -> None:
+            ledger.tell("settings", told)
+            ledger.tell("encoder", encoder_key(told))
+
+        return cls(folder, create_store(folder, told["dim"], model.similarity, stored_as, tell), told, model)
+
+    @classmethod
+    def open(cls, folder: Place, model: Siamese | None = None, *, timeout_s: float = 60.0) -> "Index":
+        """An index that is there.
+
+        Parameters
+        ----------
+        folder
+            As for `create`.
+        model
+            The model whose encoder made its vectors. None: texts cannot be encoded, but removed, exported and counted.
+        timeout_s
+            How long to wait for another writer.
+
+        Raises
+        ------
+        IndexNotFound
+            If there is none.
+        EncoderMismatch
+            If its vectors are not this encoder's: another model, maximum length, tokenizer or precision class, or other vectors
+            for the canary texts. `rebuild` makes them anew.
+        BrokenIndex
+            If it is damaged beyond opening; damage of vectors is told when they are read, and mended by `verify`.
+
+        Examples
+        --------
+        >>> Index.open("no-such-index", Siamese.load())
+        Traceback (most recent call last):
+        textsiam.errors.IndexNotFound: There is no index at no-such-index. Create one: textsiam index add (Index.create).
+        """
+        store = open_store(folder, timeout_s)
+        try:
+            told = _settings(folder, store)
+            if model is not None:
+                check_encoder(model, told, folder)
+        except BaseException:
+            store.close()
+            raise
+        return cls(folder, store, told, model)
+
+    @classmethod
+    def rebuild(
+        cls,
+        folder: Place,
+        model: Siamese,
+        *,
+        threshold: float | None = None,
+        progress: Progress | None = None,
+        timeout_s: float = 60.0,
+    ) -> "Index":
+        """An index whose vectors were all made anew by another encoder, from the texts that it keeps.
+
+        Until all are made the old ones answer. Interrupted, the same call goes on where it stopped. Keepers stay keepers, with
+        their cluster's number, unless two of them match now: then the later one's cluster is merged into the other's.
+
+        Parameters
+        ----------
+        folder, model, threshold
+            As for `create`.
+        progress
+            Called with (texts done, texts in all) now and then.
+        timeout_s
+            As for `open`.
+
+        Raises
+        ------
+        UnreadableInput
+            If the index keeps no texts.
+        """
+        store = open_store(folder, timeout_s)
+        try:
+            before = _settings(folder, store)
+            kept = dict(prompt=before["prompt"], keep_texts=before["keep_texts"])
+            told = told_of(model, threshold=threshold_of(model, threshold), **kept) | {"created": before["created"]}
+            rebuild(folder, store, model, told, progress)
+        finally:
+            store.close()
+        return cls.open(folder, model, timeout_s=timeout_s)
+
+    def add(
+        self,
+        ids: Iterable[object],
+        texts: Iterable[object] | None = None,
+        *,
+        embeddings: Shaped[np.ndarray, "n dim"] | None = None,
+        max_matches: int = MAX_MATCHES,
+        progress: Progress | None = None,
+    ) -> Matches:
+        """Put texts into the index and say what each matches among those that were there before it.
+
+        Parameters
+        ----------
+        ids
+            One a text, strings or integers. An id that is there with the same text is left as it is, so that an interrupted call
+            can be made again; with another text it is set aside (`update` changes a text). Unusable texts are set aside too.
+        texts
+            One an id.
+        embeddings
+            (n, dim) made by the index's encoder, if they are at hand; then texts may be missing.
+        max_matches
+            The most matches to return.
+        progress
+            Called with (texts done, texts in all) now and then.
+
+        Returns
+        -------
+        matches
+            ``left`` are positions in `texts`, ``right`` rows of the index, of which earlier texts of this call are part: each
+            pair comes once, when the later of its two texts comes. `right_ids` names them; row numbers may change with `compact`.
+            ``set_aside`` says what could not be used.
+
+        Raises
+        ------
+        UnreadableInput
+            If the columns differ in length.
+        TooManyMatches
+            If more than `max_matches` pairs match.
+        IndexLocked
+            If another process was writing for too long.
+        OSError
+            What the file system says, such as a full disk.
+            Whatever is raised, what was committed before (`N_AT_ONCE` texts at a time) stays, and the rest is not there.
+        """
+        ids, texts = as_list(ids), None if texts is None else as_list(texts)
+        vectors = None if embeddings is None else checked(embeddings, self.dim)
+        arrivals = Arrivals.of(ids, texts, vectors, keep=self._at.told["keep_texts"])
+
+        def new(numbers: Sequence[int], there: Sequence[Item]) -> tuple[list[int], list[Item]]:
+            return arrivals.new(numbers, there), []
+
+        given = None if vectors is None else vectors[arrivals.places]
+        return Writing(self._at, arrivals, given, new, max_matches).run(texts, ids, progress)
+
+    def update(
+        self,
+        ids: Iterable[object],
+        texts: Iterable[object],
+        *,
+        max_matches: int = MAX_MATCHES,
+        progress: Progress | None = None,
+    ) -> Matches:
+        """Give ids that are there another text; as removing them and adding them again, but in one step.
+
+        Parameters, answer and errors are those of `add`; unknown ids are set aside.
+        """
+        ids, texts = as_list(ids), as_list(texts)
+        arrivals = Arrivals.of(ids, texts, None, keep=self._at.told["keep_texts"])
+        return Writing(self._at, arrivals, None, arrivals.changed, max_matches).run(texts, ids, progress)
+
+    def remove(self, ids: Iterable[object]) -> int:
+        """Take texts out; how many there were. Unknown ids count for nothing.
+
+        A removed keeper's place goes to the best of its members that matches no other keeper (`textsiam.indexing.grouping`).
+        """
+        names = [str(name) for name in as_list(ids)]
+        store, rule = self._at.store, self._at.rule(MAX_MATCHES)
+        none = np.empty((0, self.dim), dtype=np.float32)
+
+        def work() -> int:
+            rows = rows_of(store.ledger.items("id", names))
+            change(store, rule, rows, [], none)
+            return len(rows)
+
+        return self._at.write(work)
+
+    def search(
+        self,
+        texts: Iterable[object] | None = None,
+        *,
+        threshold: float | None = None,
+        k: int | None = None,
+        embeddings: Shaped[np.ndarray, "n dim"] | None = None,
+        ids: Sequence[str] | None = None,
+        max_matches: int = MAX_MATCHES,
+        progress: Progress | None = None,
+    ) -> Matches:
+        """Every text of the index whose score with one of these reaches the threshold.
+
+        Parameters
+        ----------
+        texts
+            Strings. Unusable ones match nothing; they are logged as a warning.
+        threshold
+            Lowest score. Default: the index's own; with `k` none.
+        k
+            At most the k closest for each text, the closest first.
+        embeddings
+            (n, dim) instead of texts, made by the index's encoder.
+        ids
+            One a text, for the answer.
+        max_matches
+            The most matches to return.
+
+        Returns
+        -------
+        matches
+            ``left`` are positions in `texts`, ``right`` rows of the index, in their order, with `k` by falling score.
+
+        Raises
+        ------
+        TooManyMatches
+            If more than `max_matches` pairs reach the threshold; nothing is ever cut off silently.
+        BrokenIndex
+            If vectors are missing.
+        """
+        return search(
+            self._at, texts, embeddings, threshold=threshold, k=k, ids=ids, max_matches=max_matches, progress=progress
+        )
+
+    def matches_of(
+        self,
+        model: Siamese,
+        texts: Sequence[object],
+        *,
+        threshold: float | None,
+        ids: Sequence[str] | None,
+        max_matches: int,
+        progress: Progress | None,
+    ) -> Matches:
+        """What `textsiam.find_duplicates` asks: `search` with a model that must be the index's own."""
+        if model is not self.model:
+            check_encoder(model, self._at.told, self._at.place)
+        return search(
+            self._at,
+            texts,
+            None,
+            threshold=threshold,
+            k=None,
+            ids=ids,
+            max_matches=max_matches,
+            model=model,
+            progress=progress,
+        )
+
+    def clusters(self) -> Clusters:
+        """Every text's cluster, its keeper and its score to it.
+
+        Rows are positions among the texts that are there, in order of arrival. Cluster numbers are never used twice, and change
+        only as `textsiam.indexing.grouping` says.
+        """
+        items = list(self._at.read(lambda: list(self._at.store.ledger.all_items())))
+        keepers = {item.cluster: place for place, item in enumerate(items) if item.score is None}
+        return Clusters(
+            np.array([item.cluster for item in items], dtype=np.int64),
+            np.array([keepers[item.cluster] for item in items], dtype=np.int64),
+            np.array([np.nan if item.score is None else item.score for item in items], dtype=np.float32),
+            [item.id for item in items],
+            [item.text for item in items] if self._at.told["keep_texts"] else None,
+        )
+
+    def merges(self) -> list[Merge]:
+        """The clusters that ended in another, in order of their numbers, with the time."""
+        return self._at.read(self._at.store.ledger.merges)
+
+    def compact(self) -> None:
+        """Give back the space of removed texts. Rows are numbered anew, in their order; ids and clusters stay."""
+        self._at.store.compact()
+
+    def verify(self, *, repair: bool = True, progress: Progress | None = None) -> Soundness:
+        """Read everything once, say what is damaged, and mend it.
+
+        Parameters
+        ----------
+        repair
+            Make damaged or missing vectors again from their texts, remove those whose text is not kept (they are named: add them
+            again), place anew what is in a wrong cluster, throw away caches that belong to other vectors. False: only look.
+        progress
+            Called with (texts read, texts in all) now and then.
+
+        Returns
+        -------
+        soundness
+            True if nothing was wrong; else it names what was.
+
+        Raises
+        ------
+        ValueError
+            If vectors must be made again and the index was opened without a model.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> index = Index.create(tempfile.mkdtemp(), Siamese.load())
+        >>> _ = index.add([1], ["How do I pay?"])
+        >>> print(index.verify())
+        1 texts, all sound
+        """
+        return verify(self._at, repair=repair, progress=progress)
+
+    def export(self, target: str | Path) -> int:
+        """Write ``id, text, cluster, keeper, score_to_keeper, embedding`` of every text to a parquet file; how many.
+
+        Texts in order of arrival; whole or not at all. `keeper` is an id, `score_to_keeper` null for keepers, `embedding` fp32.
+        """
+        return export(self._at, Path(target).expanduser())
+
+    def close(self) -> None:
+        """Let go of files and connections; nothing else is left to do, for what was added is safe already."""
+        self._at.store.close()
+
+    def __len__(self) -> int:
+        return self._at.read(lambda: len(self._at.store.ledger))
+
+    def __contains__(self, name: object) -> bool:
+        return bool(self._at.read(lambda: self._at.store.ledger.items("id", [str(name)])))
+
+    def __enter__(self) -> "Index":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Index({len(self):,} texts at {self._at.place}, threshold {self.threshold:g})"
+
+    @property
+    def model(self) -> Siamese | None:
+        """What encodes for it; None if it was opened without."""
+        return self._at.model
+
+    @property
+    def threshold(self) -> float:
+        """The score from which on two texts match here."""
+        return float(self._at.told["threshold"])
+
+    @property
+    def dim(self) -> int:
+        """Numbers a vector."""
+        return int(self._at.told["dim"])
+
+
+def _settings(folder: Place, store: Store) -> dict[str, Any]:
+    told: dict[str, Any] | None = store.read(lambda: store.ledger.told("settings"))
+    if told is None or told["schema"] != SCHEMA:
+        raise BrokenIndex(
+            f"The index at {folder} is of layout {told and told['schema']}, and this textsiam reads {SCHEMA}. "
+            "Open it with the version that made it."
+        )
+    return told

@@ -1,0 +1,109 @@
+"""An open index: its store, its settings, and the model that encodes for it; what all verbs of an index begin with."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Int
+
+from textsiam.encoding.encoder import Encoded, Progress
+from textsiam.errors import EncoderMismatch
+from textsiam.indexing.arriving import hash_of
+from textsiam.indexing.changing import Rule
+from textsiam.indexing.ledger import Item
+from textsiam.indexing.store import Place, Store
+from textsiam.scoring.siamese import Siamese
+
+Result = TypeVar("Result")
+Rows = Int[np.ndarray, " _"]
+
+
+@dataclass(eq=False)
+class Opened:
+    """An index as one process has it open."""
+
+    place: Place
+    store: Store
+    told: dict[str, Any]
+    model: Siamese | None
+
+    def read(self, work: Callable[[], Result]) -> Result:
+        """What `work` gives, all seen at one moment.
+
+        Raises
+        ------
+        EncoderMismatch
+            If the index was rebuilt with another encoder since it was opened.
+        """
+        return self.store.read(lambda: self._same(work))
+
+    def write(self, work: Callable[[], Result]) -> Result:
+        """What `work` gives, its changes made for good or not at all; errors are those of `read`."""
+        return self.store.write(lambda: self._same(work))
+
+    def rule(self, max_matches: int) -> Rule:
+        """What counts as a match here."""
+        return Rule(self.told["threshold"], self.told["similarity"], max_matches)
+
+    def needed(self) -> Siamese:
+        """The model.
+
+        Raises
+        ------
+        ValueError
+            If the index was opened without one.
+        """
+        if self.model is None:
+            raise ValueError(
+                f"The index at {self.place} was opened without a model, so texts cannot be encoded. "
+                "Open it with one: Index.open(folder, Siamese.load())."
+            )
+        return self.model
+
+    def encode(self, texts: Sequence[str], model: Siamese | None = None, progress: Progress | None = None) -> Encoded:
+        """Embeddings as they will be stored. A text that is in the index keeps its vector: equal texts have equal vectors.
+
+        Raises
+        ------
+        ValueError
+            If the index was opened without a model.
+        """
+        model = model or self.needed()
+        known = self.read(lambda: self._known(texts))
+        new = [place for place, text in enumerate(texts) if text not in known]
+        encoded = model.encoder.embed([texts[place] for place in new], prompt=self.told["prompt"], progress=progress)
+        embeddings = np.empty((len(texts), self.told["dim"]), dtype=np.float32)
+        cut, unknown = np.zeros((2, len(texts)), dtype=np.bool_)
+        embeddings[new], cut[new], unknown[new] = self.store.stored(encoded.embeddings), encoded.cut, encoded.unknown
+        for place, text in enumerate(texts):
+            if text in known:
+                embeddings[place] = known[text]
+        return Encoded(embeddings, cut, unknown)
+
+    def _known(self, texts: Sequence[str]) -> dict[str, Any]:
+        """The vectors of those texts that are in the index."""
+        by_hash = {hash_of(text): text for text in texts}
+        rows = {
+            by_hash[item.hash]: item.row
+            for item in self.store.ledger.items("hash", list(by_hash))
+            if item.text is None or item.text == by_hash[item.hash]
+        }
+        return dict(zip(rows, self.store.vectors(np.array(list(rows.values()), dtype=np.int64)), strict=True))
+
+    def _same(self, work: Callable[[], Result]) -> Result:
+        if self.store.ledger.told("encoder") != encoder_key(self.told):
+            raise EncoderMismatch(
+                f"The index at {self.place} was rebuilt with another encoder since it was opened. Open it again with that one."
+            )
+        return work()
+
+
+def encoder_key(told: dict[str, Any]) -> str:
+    """What vectors must have in common to be compared."""
+    return f"{told['fingerprint']} {told['precision']} {told['similarity']}"
+
+
+def rows_of(items: Iterable[Item]) -> Rows:
+    """Their row numbers."""
+    return np.array([item.row for item in items], dtype=np.int64)

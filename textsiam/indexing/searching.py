@@ -1,0 +1,82 @@
+"""Texts compared with an index, which stays as it is."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from textsiam.data.texts import as_list
+from textsiam.encoding.encoder import Progress
+from textsiam.errors import UnreadableInput
+from textsiam.indexing.answering import answer, repeated
+from textsiam.indexing.ledger import Item
+from textsiam.indexing.opened import Opened
+from textsiam.indexing.store import Found, checked
+from textsiam.matching.duplicates import check_threshold, ids_of
+from textsiam.matching.matches import Matches
+from textsiam.matching.repeats import Side, refuse_too_many
+from textsiam.scoring.siamese import Siamese
+
+
+def search(
+    at: Opened,
+    texts: Iterable[object] | None,
+    embeddings: Shaped[np.ndarray, "n dim"] | None,
+    *,
+    threshold: float | None,
+    k: int | None,
+    max_matches: int,
+    ids: Sequence[str] | None = None,
+    model: Siamese | None = None,
+    progress: Progress | None = None,
+) -> Matches:
+    """The matches of texts, or of vectors, in an index (see `Index.search`)."""
+    if (texts is None) == (embeddings is None):
+        raise UnreadableInput("A search takes texts or their embeddings, and one of them only. Give one.")
+    if k is not None and k < 1:
+        raise ValueError(f"k is at least 1, but got {k}. Ask for one neighbour or more.")
+    lowest = _lowest(at, threshold, k)
+    more: dict[str, Any] = {}
+    side = None
+    if texts is not None:
+        values = as_list(texts)
+        side = Side.of(values, "texts")
+        encoded = at.encode(side.unique, model, progress)
+        vectors, n_left = encoded.embeddings, len(values)
+        more = dict(
+            left_texts=values,
+            left_ids=ids_of(values, ids),
+            cut=side.rows_where(encoded.cut),
+            unknown=side.rows_where(encoded.unknown),
+        )
+    else:
+        assert embeddings is not None  # noqa: S101  one of the two is given
+        vectors = at.store.stored(checked(embeddings, at.told["dim"]))
+        n_left = len(vectors)
+        more = dict(left_ids=ids_of(range(n_left), ids))
+
+    def work() -> tuple[Found, list[Item], int]:
+        found = (
+            at.store.find(vectors, lowest, max_matches) if k is None else _from(at.store.nearest(vectors, k), lowest)
+        )
+        return found, at.store.ledger.items("row", np.unique(found[1]).tolist()), at.store.ledger.n_rows
+
+    found, items, n_right = at.read(work)
+    if side is not None:
+        refuse_too_many(int((np.bincount(found[0], minlength=len(side.unique)) * side.sizes).sum()), max_matches)
+        found = repeated(found, side)
+    return answer(model or at.model, found, items, n_left, n_right, **more)
+
+
+def _lowest(at: Opened, threshold: float | None, k: int | None) -> float:
+    if threshold is None:
+        return float("-inf") if k is not None else float(at.told["threshold"])
+    check_threshold(threshold, at.told["similarity"])
+    return float(threshold)
+
+
+def _from(found: Found, lowest: float) -> Found:
+    i, j, scores = found
+    reach = scores >= np.float32(lowest)
+    return i[reach], j[reach], scores[reach]

@@ -1,0 +1,126 @@
+"""What an index asks of where it is kept, and which places there are: a folder, or a PostgreSQL database."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from textsiam.indexing.ledger import Ledger
+
+Result = TypeVar("Result")
+Rows = Int[np.ndarray, " _"]
+Scores = Float[np.ndarray, " _"]
+Vectors = Float[np.ndarray, "n dim"]
+Found = tuple[Rows, Rows, Scores]  # query number, row number, score
+Place = str | Path
+
+_LONGEST = 1e18  # products of longer vectors may overflow
+
+
+@runtime_checkable
+class Store(Protocol):
+    """A ledger and the vectors beside it. All but the first two methods are called within one of them."""
+
+    ledger: Ledger
+
+    def read(self, work: Callable[[], Result]) -> Result:
+        """What `work` gives, all of it seen at one moment, whatever others write meanwhile."""
+
+    def write(self, work: Callable[[], Result]) -> Result:
+        """What `work` gives; its changes are made for good and seen by others all at once or, if it fails, not at all.
+
+        One writer at a time: `work` sees all that was written before it. It may be called again where a connection was lost.
+        """
+
+    def find(self, queries: Vectors, threshold: float, max_matches: int) -> Found:
+        """Every row that is there and reaches the threshold with a query, with its exact score; by query, then row."""
+
+    def nearest(self, queries: Vectors, k: int) -> Found:
+        """The k closest rows of each query, the closest first, ties by row."""
+
+    def vectors(self, rows: Rows) -> Vectors:
+        """The vectors of rows, fp32, in the order asked for."""
+
+    def stored(self, vectors: Vectors) -> Vectors:
+        """The vectors as the store will give them back."""
+
+    def checksums(self, rows: Rows) -> list[int | None]:
+        """The checksum of each row's vector as it is stored now; None where there is none to read."""
+
+    def summed(self, vectors: Vectors) -> list[int]:
+        """The checksums that these vectors will have."""
+
+    def append(self, vectors: Vectors) -> None:
+        """Write vectors behind the last row; the ledger does not count them yet."""
+
+    def drop(self, rows: Rows) -> None:
+        """Let rows be found no more."""
+
+    def stage(self, rows: Rows, vectors: Vectors) -> None:
+        """Write vectors that shall take the place of all that there are, these rows' here; not found before `switch`."""
+
+    def unstage(self) -> None:
+        """Throw away what was staged."""
+
+    def switch(self, dim: int, similarity: str) -> None:
+        """The staged vectors count now, and no others; every row that is there must have been staged."""
+
+    def fault(self) -> str:
+        """What the database finds wrong with itself; empty if nothing. Caches that belong to other vectors are thrown away."""
+
+    def compact(self) -> None:
+        """Give back the space of removed rows; a transaction of its own."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+def checked(vectors: Shaped[np.ndarray, "n dim"], dim: int) -> Vectors:
+    """Vectors as fp32.
+
+    Raises
+    ------
+    ValueError
+        If they have another dimension, are not finite, or are so long that products overflow.
+    """
+    vectors = np.asarray(vectors, dtype=np.float32)
+    if vectors.shape[1] != dim:
+        raise ValueError(
+            f"This index holds {dim} dimensions, but the vectors have {vectors.shape[1]}. Use its own encoder."
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        bad = np.flatnonzero(~(np.einsum("ij,ij->i", vectors, vectors) < _LONGEST**2))[:5].tolist()
+    if bad:
+        raise ValueError(
+            f"Vectors must be finite and shorter than {_LONGEST:g}, but rows {bad} are not. Leave them out."
+        )
+    return vectors
+
+
+def create_store(place: Place, dim: int, similarity: str, stored_as: str, tell: Callable[[Ledger], None]) -> Store:
+    """A new, empty store, whole or not at all; `tell` writes what the ledger shall know."""
+    if is_address(place):
+        from textsiam.indexing.postgres import PostgresStore
+
+        return PostgresStore.create(str(place), dim, similarity, stored_as, tell)
+    from textsiam.indexing.sqlite import SqliteStore
+
+    return SqliteStore.create(Path(place).expanduser(), dim, similarity, stored_as, tell)
+
+
+def open_store(place: Place, timeout_s: float) -> Store:
+    """The store that is there."""
+    if is_address(place):
+        from textsiam.indexing.postgres import PostgresStore
+
+        return PostgresStore(str(place), timeout_s)
+    from textsiam.indexing.sqlite import SqliteStore
+
+    return SqliteStore(Path(place).expanduser(), timeout_s)
+
+
+def is_address(place: Place) -> bool:
+    """Whether this is a connection string of PostgreSQL and no folder."""
+    return isinstance(place, str) and place.startswith(("postgresql://", "postgres://"))

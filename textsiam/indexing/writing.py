@@ -1,0 +1,127 @@
+"""Texts into the index, a few at a time: encoded first, then compared and committed together."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from textsiam.encoding.encoder import Encoded
+from textsiam.errors import TooManyMatches
+from textsiam.indexing.answering import answer
+from textsiam.indexing.arriving import Arrivals
+from textsiam.indexing.changing import change
+from textsiam.indexing.ledger import Item
+from textsiam.indexing.opened import Opened, rows_of
+from textsiam.indexing.store import Found
+from textsiam.matching.matches import Matches
+
+Rows = Int[np.ndarray, " _"]
+# Which of some arrivals go in, given the items that have their ids, and which items they replace.
+Pick = Callable[[Sequence[int], Sequence[Item]], tuple[list[int], list[Item]]]
+Progress = Callable[[int, int], None]
+
+# Texts that are encoded, compared and committed together: what an interruption can cost.
+N_AT_ONCE = 32_768
+
+
+class Writing:
+    """One call of `add` or `update`.
+
+    Parameters
+    ----------
+    at
+        The index.
+    arrivals
+        What shall go in.
+    vectors
+        (n, dim), one for each usable arrival, or None: texts are encoded.
+    pick
+        Chooses among them.
+    max_matches
+        The most matches in all.
+    """
+
+    def __init__(
+        self, at: Opened, arrivals: Arrivals, vectors: Float[np.ndarray, "n dim"] | None, pick: Pick, max_matches: int
+    ) -> None:
+        self.at, self.arrivals, self.vectors, self.pick, self.max_matches = at, arrivals, vectors, pick, max_matches
+        self._left = max_matches
+        self._cut: list[int] = []
+        self._unknown: list[int] = []
+
+    def run(self, texts: Sequence[Any] | None, ids: Sequence[Any], progress: Progress | None) -> Matches:
+        """Do it, and tell the matches."""
+        found = []
+        for start in range(0, len(self.arrivals), N_AT_ONCE):
+            numbers = list(range(start, min(start + N_AT_ONCE, len(self.arrivals))))
+            found.append(self._part(numbers, start, progress))
+            self._left -= len(found[-1][0])
+            if progress:
+                progress(numbers[-1] + 1, len(self.arrivals))
+        left, right, scores = _joined(found)
+        ledger = self.at.store.ledger
+
+        def look_up() -> tuple[list[Item], int]:
+            return ledger.items("row", np.unique(right).tolist()), ledger.n_rows
+
+        items, n_right = self.at.read(look_up)
+        return answer(
+            self.at.model,
+            (np.asarray(self.arrivals.places, dtype=np.int64)[left], right, scores),
+            items,
+            self.arrivals.n,
+            n_right,
+            left_ids=[str(name) for name in ids],
+            left_texts=texts,
+            cut=self._cut,
+            unknown=self._unknown,
+            set_aside=self.arrivals.set_aside,
+        )
+
+    def _part(self, numbers: list[int], n_before: int, progress: Progress | None) -> Found:
+        """Encode these arrivals and commit them; number, row and score of their matches."""
+        ledger = self.at.store.ledger
+        ids = [self.arrivals.arrivals[number].id for number in numbers]
+        # What is there already need not be encoded; what another process adds meanwhile is seen below.
+        waiting, _ = self.at.read(lambda: self.pick(numbers, ledger.items("id", ids)))
+        report = (lambda n, _: progress(n_before + n, len(self.arrivals))) if progress else None
+        vectors = self._encoded(waiting, report)
+        place = {number: place for place, number in enumerate(waiting)}
+
+        def work() -> Found:
+            chosen, replaced = self.pick(waiting, ledger.items("id", [self.arrivals.arrivals[n].id for n in waiting]))
+            some = [place[number] for number in chosen]
+            arrivals = [self.arrivals.arrivals[number] for number in chosen]
+            rule = self.at.rule(self._left)
+            found = change(self.at.store, rule, rows_of(replaced), arrivals, vectors[some])
+            return np.asarray(chosen, dtype=np.int64)[found[0]], *found[1:]
+
+        if not waiting:
+            return _joined([])
+        try:
+            return self.at.write(work)
+        except TooManyMatches as error:
+            kept = f"The first {n_before:,} texts are in the index; the others are not. " if n_before else ""
+            raise TooManyMatches(f"{kept}{error}") from None
+
+    def _encoded(self, numbers: list[int], progress: Progress | None) -> Float[np.ndarray, "n dim"]:
+        if self.vectors is not None:
+            return self.at.store.stored(self.vectors[numbers])
+        encoded: Encoded = self.at.encode([self.arrivals.texts[number] for number in numbers], progress=progress)
+        self._cut += self._places(numbers, encoded.cut)
+        self._unknown += self._places(numbers, encoded.unknown)
+        return encoded.embeddings
+
+    def _places(self, numbers: list[int], flags: Bool[np.ndarray, " n"]) -> list[int]:
+        return [self.arrivals.places[numbers[row]] for row in np.flatnonzero(flags).tolist()]
+
+
+def _joined(found: Iterable[Found]) -> Found:
+    left, right, scores = zip(*found, strict=True) if found else ((), (), ())
+    none = np.empty(0, dtype=np.int64)
+    return (
+        np.concatenate([none, *left]),
+        np.concatenate([none, *right]),
+        np.concatenate([np.empty(0, np.float32), *scores]),
+    )
