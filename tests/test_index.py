@@ -452,3 +452,68 @@ def test_other_similarities_answer_as_a_batch(tmp_path, tiny_transformer, simila
     closest = index.search(embeddings=rows[40:], k=2)
     assert len(closest) == 40
     assert index.verify(repair=False)
+
+
+@pytest.fixture
+def large(tmp_path, tiny_transformer, monkeypatch):
+    """An index of 6,000 vectors about 60 centres, for which that is many; and further vectors."""
+    monkeypatch.setattr("textsiam.indexing.nearby.FROM", 5_000)
+    monkeypatch.setattr("textsiam.indexing.writing.N_AT_ONCE", 2_000)
+    random = np.random.default_rng(0)
+    rows = np.repeat(random.normal(size=(310, 32)), 20, axis=0) + 0.35 * random.normal(size=(6_200, 32))
+    rows = random.permutation(rows.astype(np.float32))
+    index = Index.create(tmp_path / "large", Siamese(Encoder.load(tiny_transformer(), dtype="float32")), threshold=0.85)
+    index.add(range(6_000), embeddings=rows[:6_000])
+    return index, rows
+
+
+def test_approximate_search_switches_on_by_size_and_says_so(large):
+    """Beyond a size answers are approximate, with the recall measured; exact search can still be asked for."""
+    index, rows = large
+    found, exact = index.search(embeddings=rows[6_000:]), index.search(embeddings=rows[6_000:], searcher="exact")
+    assert exact.recall is None
+    assert found.recall >= 0.99
+    assert "approximate: recall" in repr(found)
+    assert len(exact) > 1_000
+    assert set(names(found)) <= set(names(exact))
+    assert len(found) >= 0.98 * len(exact)
+    assert index.search(embeddings=rows[6_000:], threshold=0.8).recall is None  # it was made for the index's threshold
+
+
+def test_rows_added_and_removed_later_count_at_once(large):
+    """The structure is a cache of what was there when it was made: later rows are searched exactly, removed ones not found."""
+    index, rows = large
+    later = rows[6_000:6_010]
+    index.add([f"later-{number}" for number in range(10)], embeddings=later)
+    found = index.search(embeddings=later)
+    assert found.recall is not None
+    assert {f"later-{number}" for number in range(10)} <= set(found.id_columns()[1])
+    gone = [name for name in found.id_columns()[1] if not name.startswith("later")][:20]
+    index.remove(gone)
+    assert not set(gone) & set(index.search(embeddings=later).id_columns()[1])
+    assert index.verify(repair=False)
+
+
+def test_a_damaged_cache_makes_the_search_exact(large, tmp_path, caplog):
+    """Without the structure nothing is missing; with `searcher="approximate"` it is an error that says what to do."""
+    index, rows = large
+    only(tmp_path / "large", "near-*").write_bytes(b"nothing of that kind")
+    assert index.search(embeddings=rows[6_000:]).recall is None
+    assert "exact" in caplog.text
+    with pytest.raises(ValueError, match=r"Index.approximate\(\)"):
+        index.search(embeddings=rows[:1], searcher="approximate")
+    assert index.approximate(threshold=0.7) >= 0.99
+    assert index.search(embeddings=rows[6_000:], threshold=0.7).recall >= 0.99
+
+
+def test_compaction_makes_the_structure_anew(large, tmp_path):
+    """Rows have other numbers then; answers are those of before."""
+    index, rows = large
+    index.remove(range(900))
+    before = names(index.search(embeddings=rows[6_000:], searcher="exact"))
+    index.compact()
+    assert len(list((tmp_path / "large").glob("near-*"))) == 1
+    assert names(index.search(embeddings=rows[6_000:], searcher="exact")) == before
+    found = index.search(embeddings=rows[6_000:])
+    assert found.recall >= 0.99
+    assert set(names(found)) <= set(before)

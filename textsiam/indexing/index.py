@@ -19,7 +19,7 @@ from textsiam.indexing.changing import change
 from textsiam.indexing.exporting import export
 from textsiam.indexing.identity import SCHEMA, check_encoder, told_of
 from textsiam.indexing.ledger import Item, Ledger, Merge
-from textsiam.indexing.opened import Opened, encoder_key, rows_of
+from textsiam.indexing.opened import Opened, encoder_key, make_if_large, rows_of
 from textsiam.indexing.rebuilding import rebuild
 from textsiam.indexing.searching import search
 from textsiam.indexing.soundness import Soundness, verify
@@ -277,6 +277,7 @@ class Index:
         k: int | None = None,
         embeddings: Shaped[np.ndarray, "n dim"] | None = None,
         ids: Sequence[str] | None = None,
+        searcher: str = "auto",
         max_matches: int = MAX_MATCHES,
         progress: Progress | None = None,
     ) -> Matches:
@@ -294,13 +295,17 @@ class Index:
             (n, dim) instead of texts, made by the index's encoder.
         ids
             One a text, for the answer.
+        searcher
+            ``exact``; ``approximate``, with what `approximate` made; ``auto``: exact below `textsiam.indexing.nearby.FROM` texts,
+            beyond that approximate if it was made. With `k` always exact.
         max_matches
             The most matches to return.
 
         Returns
         -------
         matches
-            ``left`` are positions in `texts`, ``right`` rows of the index, in their order, with `k` by falling score.
+            ``left`` are positions in `texts`, ``right`` rows of the index, in their order, with `k` by falling score. ``recall``
+            is None: nothing is missing; or the measured share that an approximate search finds.
 
         Raises
         ------
@@ -310,7 +315,15 @@ class Index:
             If vectors are missing.
         """
         return search(
-            self._at, texts, embeddings, threshold=threshold, k=k, ids=ids, max_matches=max_matches, progress=progress
+            self._at,
+            texts,
+            embeddings,
+            threshold=threshold,
+            k=k,
+            ids=ids,
+            searcher=searcher,
+            max_matches=max_matches,
+            progress=progress,
         )
 
     def matches_of(
@@ -361,6 +374,31 @@ class Index:
     def compact(self) -> None:
         """Give back the space of removed texts. Rows are numbered anew, in their order; ids and clusters stay."""
         self._at.store.compact()
+        make_if_large(self._at)
+
+    def approximate(self, *, threshold: float | None = None, recall: float = 0.99) -> float:
+        """Make what approximate search needs, for an index of millions of texts; the measured recall.
+
+        `add` of many texts at once and `compact` do it by themselves where it is worth it. It is a cache: texts added later are
+        searched exactly, and so is everything once it is missing. A minute for a million texts; adding goes on meanwhile.
+
+        Parameters
+        ----------
+        threshold
+            The lowest score that will be searched for. Default: the index's own.
+        recall
+            The least share of matches to be found, measured both on pairs of its texts and on made-up ones exactly at the
+            threshold.
+
+        Raises
+        ------
+        ValueError
+            If no fast setting reaches the recall, or the similarity is not cosine.
+        MissingExtra
+            If faiss is not installed.
+        """
+        lowest = self.threshold if threshold is None else threshold
+        return self._at.read(lambda: self._at.store.make_fast(lowest, recall))
 
     def verify(self, *, repair: bool = True, progress: Progress | None = None) -> Soundness:
         """Read everything once, say what is damaged, and mend it.

@@ -1,5 +1,6 @@
 """An open index: its store, its settings, and the model that encodes for it; what all verbs of an index begin with."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -8,12 +9,16 @@ import numpy as np
 from jaxtyping import Int
 
 from textsiam.encoding.encoder import Encoded, Progress
-from textsiam.errors import EncoderMismatch
+from textsiam.errors import EncoderMismatch, MissingExtra
 from textsiam.indexing.arriving import hash_of
 from textsiam.indexing.changing import Rule
 from textsiam.indexing.ledger import Item
 from textsiam.indexing.store import Place, Store
 from textsiam.scoring.siamese import Siamese
+
+logger = logging.getLogger("textsiam")
+
+RECALL = 0.99  # of an approximate search, at least
 
 Result = TypeVar("Result")
 Rows = Int[np.ndarray, " _"]
@@ -97,6 +102,15 @@ class Opened:
                 f"The index at {self.place} was rebuilt with another encoder since it was opened. Open it again with that one."
             )
         return work()
+
+
+def make_if_large(at: Opened) -> None:
+    """Make what approximate search needs if the index has become so large; without it the search stays exact."""
+    if at.read(at.store.is_large):
+        try:
+            at.read(lambda: at.store.make_fast(float(at.told["threshold"]), RECALL))
+        except (MissingExtra, ValueError) as error:
+            logger.warning("Search stays exact: %s", error)
 
 
 def encoder_key(told: dict[str, Any]) -> str:

@@ -23,8 +23,8 @@ from textsiam.scoring.similarity import EPSILON, SIMILARITIES
 
 Rows = Int[np.ndarray, " _"]
 Scores = Float[np.ndarray, " _"]
-Vectors = Shaped[np.ndarray, "n dim"]  # fp32 or fp16
-Queries = Float[np.ndarray, "m dim"]
+Vectors = Shaped[np.ndarray, "_ _"]  # fp32 or fp16
+Queries = Float[np.ndarray, "_ _"]
 Found = tuple[Rows, Rows, Scores]
 
 _LENGTH = 64  # numbers of a short row: fewer let too much pass, more are slower to read
@@ -76,8 +76,12 @@ class Scan:
         if start < n:
             self._grow(np.concatenate([self._short(part) for _, part in _blocks(rows[start:])]))
 
-    def find(self, rows: Vectors, queries: Queries, threshold: float, max_matches: int = MAX_MATCHES) -> Found:
+    def find(
+        self, rows: Vectors, queries: Queries, threshold: float, max_matches: int = MAX_MATCHES, start: int = 0
+    ) -> Found:
         """Query number, row number and score of every pair that reaches the threshold, ordered by query and row.
+
+        Only rows from number `start` on are searched.
 
         Raises
         ------
@@ -86,20 +90,20 @@ class Scan:
         """
         if self.similarity != "cosine" or (len(queries) >= _MANY and len(rows) >= _MOST_FOR_AXES):
             pairs = threshold_join(
-                queries, _fp32(rows), threshold=threshold, similarity=self.similarity, max_matches=max_matches
+                queries, _fp32(rows[start:]), threshold=threshold, similarity=self.similarity, max_matches=max_matches
             )
-            return pairs.left, pairs.right, pairs.score
+            return pairs.left, pairs.right + start, pairs.score
         allowed = Allowed(max_matches, threshold)
         found = []
         lowest = float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
-        for i, j in self._candidates(rows, queries, lowest):
+        for i, j in self._candidates(rows, queries, lowest, start):
             scores = self.scores(rows, queries, i, j)
             reach = scores >= np.float32(threshold)
             allowed.take(int(reach.sum()))
             found.append((i[reach], j[reach], scores[reach]))
         return _ordered(found)
 
-    def nearest(self, rows: Vectors, queries: Queries, k: int, alive: Bool[np.ndarray, " n"]) -> Found:
+    def nearest(self, rows: Vectors, queries: Queries, k: int, alive: Bool[np.ndarray, " _"]) -> Found:
         """The k closest rows of each query among those alive, the closest first; ties go to the lower row number."""
         if self.similarity != "cosine":
             there = np.flatnonzero(alive)
@@ -177,7 +181,7 @@ class Scan:
         axes = principal_axes(_unit(rows[np.sort(sample)]))[:, : n_leading(_LENGTH, self.dim)]
         self._use(np.ascontiguousarray(axes), _LENGTH, len(rows))
 
-    def _use(self, axes: Float[np.ndarray, "dim k"], length: int, n_for_axes: int) -> None:
+    def _use(self, axes: Float[np.ndarray, "_ _"], length: int, n_for_axes: int) -> None:
         self._axes, self._length, self._n_for_axes = axes, length, n_for_axes
         self._parts = []
         self._grown = np.empty((0, length), dtype=np.float32)
@@ -189,11 +193,11 @@ class Scan:
         self._shrunk = 0.0 if self._is_whole else shrinkage(axes)
         self._slack = self._plain + self._shrunk + (length + SPARE) * UNIT * 1.01
 
-    def _short(self, rows: Vectors) -> Float[np.ndarray, "n length"]:
+    def _short(self, rows: Vectors) -> Float[np.ndarray, "_ _"]:
         unit = _unit(rows)
         return unit if self._is_whole else shortened(unit, self._axes, self._length, self._shrunk)
 
-    def _grow(self, short: Float[np.ndarray, "n length"]) -> None:
+    def _grow(self, short: Float[np.ndarray, "_ _"]) -> None:
         """Append to the part in memory, whose room doubles when it is full."""
         saved = self._parts[:1] if self._n_saved else []
         n_before = len(self) - self._n_saved
@@ -205,21 +209,21 @@ class Scan:
         self._grown[n_before:n] = short
         self._parts = [*saved, self._grown[:n]]
 
-    def _placed(self) -> Iterator[tuple[int, Float[np.ndarray, "_ length"]]]:
+    def _placed(self) -> Iterator[tuple[int, Float[np.ndarray, "_ _"]]]:
         """Each part with the number of its first row."""
         start = 0
         for part in self._parts:
             yield start, part
             start += len(part)
 
-    def _candidates(self, rows: Vectors, queries: Queries, lowest: float) -> Iterator[tuple[Rows, Rows]]:
-        """Pairs among which are all whose exact score is `lowest` or more."""
+    def _candidates(self, rows: Vectors, queries: Queries, lowest: float, begin: int) -> Iterator[tuple[Rows, Rows]]:
+        """Pairs among which are all with rows from `begin` on whose exact score is `lowest` or more."""
         for first in range(0, len(queries), _SIDE):
             unit = _unit(queries[first : first + _SIDE])
             short = self._short(queries[first : first + _SIDE])
             step = self._room.entries.size // len(unit)
             for start, part in self._placed():
-                for offset in range(0, len(part), step):
+                for offset in range(max(0, begin - start), len(part), step):
                     block = part[offset : offset + step]
                     j, i = self._reaching(rows, start + offset, block, (unit, short), lowest)
                     j += start + offset
@@ -242,7 +246,7 @@ class Scan:
         none = np.empty(0, dtype=np.int64)
         return np.concatenate([none, *row]), np.concatenate([none, *query])
 
-    def _nearest(self, rows: Vectors, queries: Queries, number: int, k: int, alive: Bool[np.ndarray, " n"]) -> Found:
+    def _nearest(self, rows: Vectors, queries: Queries, number: int, k: int, alive: Bool[np.ndarray, " _"]) -> Found:
         short = self._short(queries[number : number + 1])[0]
         entries = np.concatenate([np.empty(0, np.float32), *(part @ short for part in self._parts)])
         entries[~alive] = -np.inf
@@ -262,14 +266,14 @@ class Scan:
         return np.full(n, number), j[best], scores[best]
 
 
-def _unit(rows: Vectors) -> Float[np.ndarray, "n dim"]:
+def _unit(rows: Vectors) -> Float[np.ndarray, "_ _"]:
     """fp32 rows of length 1 but for (dim / 2 + spare) units of rounding; zero rows as they are."""
     rows = _fp32(rows)
     lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows) + np.float32(EPSILON))
     return np.asarray(rows * (1 / lengths)[:, None])
 
 
-def _multiply(block: Vectors, queries: Queries, out: Float[np.ndarray, "r c"]) -> None:
+def _multiply(block: Vectors, queries: Queries, out: Float[np.ndarray, "_ _"]) -> None:
     if len(queries) == 1:  # a product with a vector is memory's pace; with a matrix of one column it is not
         np.matmul(block, queries[0], out=out[:, 0])
     else:
@@ -280,7 +284,7 @@ def _below(value: float) -> np.float32:
     return np.float32(np.nextafter(np.float32(value), np.float32(-np.inf)))
 
 
-def _fp32(rows: Vectors) -> Float[np.ndarray, "n dim"]:
+def _fp32(rows: Vectors) -> Float[np.ndarray, "_ _"]:
     return rows.astype(np.float32, copy=False)
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Shaped
 from textsiam.data.texts import as_list
 from textsiam.encoding.encoder import Progress
 from textsiam.errors import UnreadableInput
+from textsiam.indexing import nearby
 from textsiam.indexing.answering import answer, repeated
 from textsiam.indexing.ledger import Item
 from textsiam.indexing.opened import Opened
@@ -17,6 +18,8 @@ from textsiam.matching.duplicates import check_threshold, ids_of
 from textsiam.matching.matches import Matches
 from textsiam.matching.repeats import Side, refuse_too_many
 from textsiam.scoring.siamese import Siamese
+
+SEARCHERS = ("auto", "exact", "approximate")
 
 
 def search(
@@ -27,6 +30,7 @@ def search(
     threshold: float | None,
     k: int | None,
     max_matches: int,
+    searcher: str = "auto",
     ids: Sequence[str] | None = None,
     model: Siamese | None = None,
     progress: Progress | None = None,
@@ -36,6 +40,8 @@ def search(
         raise UnreadableInput("A search takes texts or their embeddings, and one of them only. Give one.")
     if k is not None and k < 1:
         raise ValueError(f"k is at least 1, but got {k}. Ask for one neighbour or more.")
+    if searcher not in SEARCHERS:
+        raise ValueError(f"There is no searcher {searcher!r}. Use one of {', '.join(SEARCHERS)}.")
     lowest = _lowest(at, threshold, k)
     more: dict[str, Any] = {}
     side = None
@@ -56,17 +62,26 @@ def search(
         n_left = len(vectors)
         more = dict(left_ids=ids_of(range(n_left), ids))
 
-    def work() -> tuple[Found, list[Item], int]:
-        found = (
-            at.store.find(vectors, lowest, max_matches) if k is None else _from(at.store.nearest(vectors, k), lowest)
-        )
-        return found, at.store.ledger.items("row", np.unique(found[1]).tolist()), at.store.ledger.n_rows
+    def work() -> tuple[Found, float | None, list[Item], int]:
+        n, recall = at.store.ledger.n_rows, None
+        if k is not None:
+            found = _from(at.store.nearest(vectors, k), lowest)
+        elif searcher == "approximate" or (searcher == "auto" and n >= nearby.FROM):
+            found, recall = at.store.find_fast(vectors, lowest, max_matches)
+        else:
+            found = at.store.find(vectors, lowest, max_matches)
+        return found, recall, at.store.ledger.items("row", np.unique(found[1]).tolist()), n
 
-    found, items, n_right = at.read(work)
+    found, recall, items, n_right = at.read(work)
+    if searcher == "approximate" and k is None and recall is None:
+        raise ValueError(
+            f"The index at {at.place} has nothing to search approximately with from {lowest:g} up. Make it with "
+            "Index.approximate(), or search exactly."
+        )
     if side is not None:
         refuse_too_many(int((np.bincount(found[0], minlength=len(side.unique)) * side.sizes).sum()), max_matches)
         found = repeated(found, side)
-    return answer(model or at.model, found, items, n_left, n_right, **more)
+    return answer(model or at.model, found, items, n_left, n_right, recall=recall, **more)
 
 
 def _lowest(at: Opened, threshold: float | None, k: int | None) -> float:

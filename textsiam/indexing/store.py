@@ -37,6 +37,15 @@ class Store(Protocol):
     def find(self, queries: Vectors, threshold: float, max_matches: int) -> Found:
         """Every row that is there and reaches the threshold with a query, with its exact score; by query, then row."""
 
+    def find_fast(self, queries: Vectors, threshold: float, max_matches: int) -> tuple[Found, float | None]:
+        """As `find`, by an approximate structure if there is one, with its measured recall; None: nothing is missing."""
+
+    def is_large(self) -> bool:
+        """Whether an approximate structure should be made, for the first time or anew: exact search is slow by now."""
+
+    def make_fast(self, threshold: float, recall: float) -> float:
+        """Make an approximate structure that answers from this threshold up; its measured recall."""
+
     def nearest(self, queries: Vectors, k: int) -> Found:
         """The k closest rows of each query, the closest first, ties by row."""
 

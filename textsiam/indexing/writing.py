@@ -12,7 +12,7 @@ from textsiam.indexing.answering import answer
 from textsiam.indexing.arriving import Arrivals
 from textsiam.indexing.changing import change
 from textsiam.indexing.ledger import Item
-from textsiam.indexing.opened import Opened, rows_of
+from textsiam.indexing.opened import Opened, make_if_large, rows_of
 from textsiam.indexing.store import Found
 from textsiam.matching.matches import Matches
 
@@ -59,6 +59,8 @@ class Writing:
             self._left -= len(found[-1][0])
             if progress:
                 progress(numbers[-1] + 1, len(self.arrivals))
+        if len(self.arrivals) >= N_AT_ONCE:
+            make_if_large(self.at)
         left, right, scores = _joined(found)
         ledger = self.at.store.ledger
 

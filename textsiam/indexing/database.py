@@ -1,0 +1,68 @@
+"""SQLite as the ledger wants it, and its errors as users should read them."""
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textsiam.errors import BrokenIndex, IndexLocked
+
+
+class SqliteDatabase:
+    """SQLite as the ledger wants it."""
+
+    def __init__(self, file: Path, timeout_s: float) -> None:
+        # Transactions are begun and ended by name; several threads may use it, one at a time.
+        self.connection = sqlite3.connect(file, timeout=timeout_s, isolation_level=None, check_same_thread=False)
+        self.connection.execute("PRAGMA journal_mode = WAL")
+        self.connection.execute("PRAGMA synchronous = FULL")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.connection.close()
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement; its rows."""
+        return self.connection.execute(sql, parameters).fetchall()
+
+    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
+        """Run one statement for each set of parameters."""
+        self.connection.executemany(sql, parameters)
+
+    def among(self, column: str) -> str:
+        """A condition with one parameter."""
+        return f"{column} IN (SELECT value FROM json_each(?))"  # noqa: S608  a column of ours
+
+    def listed(self, values: Sequence[Any]) -> str:
+        """Values as one parameter."""
+        return dumps([value.item() if isinstance(value, np.generic) else value for value in values])
+
+
+@contextmanager
+def sqlite_told(file: Path) -> Iterator[None]:
+    """SQLite's errors as ours, and the system's own."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        told = str(error)
+        if "locked" in told or "busy" in told:
+            raise IndexLocked(
+                f"Another process has been writing to {file} for too long. Wait for it, or open with a longer timeout_s."
+            ) from None
+        if "full" in told:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from None
+        if "readonly" in told or "read-only" in told or "unable to open" in told:
+            raise PermissionError(errno.EACCES, f"SQLite says: {told}", str(file)) from None
+        raise OSError(errno.EIO, f"SQLite says: {told}", str(file)) from None
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+            raise
+        raise BrokenIndex(
+            f"{file} is damaged (SQLite says: {error}). Restore the folder from a copy, or make the index anew."
+        ) from None
