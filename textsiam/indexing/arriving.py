@@ -33,6 +33,7 @@ class Arrivals:
         vectors: Shaped[np.ndarray, "n dim"] | None,
         *,
         keep: bool,
+        unfit: str = "",
     ) -> "Arrivals":
         """Those of these columns; texts are kept with them or not.
 
@@ -53,6 +54,8 @@ class Arrivals:
         for place, name in enumerate(names):
             value = given[place] if given is not None else None
             fault = _fault_of_id(name) or ("" if given is None else fault_of(value))
+            if not fault and any(mark in f"{name}{value}" for mark in unfit):
+                fault = "holds a character that this database cannot store (NUL)"
             if not fault:
                 number = hash_of(str(value) if given is not None else vectors[place].tobytes())  # type: ignore[index]
                 if seen.get(str(name), number) != number:

@@ -8,6 +8,8 @@ from textsiam.data.files import check_writable, replacing
 from textsiam.errors import UnreadableInput
 from textsiam.indexing.opened import Opened, rows_of
 
+COLUMNS = ("id", "text", "cluster", "keeper", "score_to_keeper")
+
 _N_AT_ONCE = 16_384
 
 

@@ -16,14 +16,14 @@ from textsiam.data.texts import as_list
 from textsiam.errors import BrokenIndex
 from textsiam.indexing.arriving import Arrivals
 from textsiam.indexing.changing import change
-from textsiam.indexing.exporting import export
+from textsiam.indexing.exporting import COLUMNS, blocks, export
 from textsiam.indexing.identity import SCHEMA, check_encoder, told_of
 from textsiam.indexing.ledger import Item, Ledger, Merge
 from textsiam.indexing.opened import Opened, encoder_key, make_if_large, rows_of
 from textsiam.indexing.rebuilding import rebuild
 from textsiam.indexing.searching import search
 from textsiam.indexing.soundness import Soundness, verify
-from textsiam.indexing.store import Place, Store, checked, create_store, open_store
+from textsiam.indexing.store import Place, Store, checked, create_store, open_store, shown
 from textsiam.indexing.writing import Progress, Writing
 from textsiam.matching.clustering import Clusters
 from textsiam.matching.duplicates import threshold_of
@@ -51,7 +51,7 @@ class Index:
     """
 
     def __init__(self, place: Place, store: Store, told: dict[str, Any], model: Siamese | None) -> None:
-        self._at = Opened(place, store, told, model)
+        self._at = Opened(shown(place), store, told, model)
 
     @classmethod
     def create(
@@ -138,7 +138,7 @@ class Index:
         try:
             told = _settings(folder, store)
             if model is not None:
-                check_encoder(model, told, folder)
+                check_encoder(model, told, shown(folder))
         except BaseException:
             store.close()
             raise
@@ -178,7 +178,7 @@ class Index:
             before = _settings(folder, store)
             kept = dict(prompt=before["prompt"], keep_texts=before["keep_texts"])
             told = told_of(model, threshold=threshold_of(model, threshold), **kept) | {"created": before["created"]}
-            rebuild(folder, store, model, told, progress)
+            rebuild(shown(folder), store, model, told, progress)
         finally:
             store.close()
         return cls.open(folder, model, timeout_s=timeout_s)
@@ -229,7 +229,7 @@ class Index:
         """
         ids, texts = as_list(ids), None if texts is None else as_list(texts)
         vectors = None if embeddings is None else checked(embeddings, self.dim)
-        arrivals = Arrivals.of(ids, texts, vectors, keep=self._at.told["keep_texts"])
+        arrivals = Arrivals.of(ids, texts, vectors, keep=self._at.told["keep_texts"], unfit=self._at.store.unfit)
 
         def new(numbers: Sequence[int], there: Sequence[Item]) -> tuple[list[int], list[Item]]:
             return arrivals.new(numbers, there), []
@@ -250,7 +250,7 @@ class Index:
         Parameters, answer and errors are those of `add`; unknown ids are set aside.
         """
         ids, texts = as_list(ids), as_list(texts)
-        arrivals = Arrivals.of(ids, texts, None, keep=self._at.told["keep_texts"])
+        arrivals = Arrivals.of(ids, texts, None, keep=self._at.told["keep_texts"], unfit=self._at.store.unfit)
         return Writing(self._at, arrivals, None, arrivals.changed, max_matches).run(texts, ids, progress)
 
     def remove(self, ids: Iterable[object]) -> int:
@@ -400,6 +400,11 @@ class Index:
         lowest = self.threshold if threshold is None else threshold
         return self._at.read(lambda: self._at.store.make_fast(lowest, recall))
 
+    def columns(self) -> dict[str, Any]:
+        """``id, text, cluster, keeper, score_to_keeper`` of every text, in order of arrival; a keeper's score is None."""
+        parts = self._at.read(lambda: list(blocks(self._at, with_embeddings=False)))
+        return {name: [value for part in parts for value in part[name]] for name in COLUMNS}
+
     def verify(self, *, repair: bool = True, progress: Progress | None = None) -> Soundness:
         """Read everything once, say what is damaged, and mend it.
 
@@ -470,6 +475,11 @@ class Index:
         return float(self._at.told["threshold"])
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What the index was made with, as plain values: ``model``, ``precision``, ``threshold``, ``created`` and more."""
+        return dict(self._at.told)
+
+    @property
     def dim(self) -> int:
         """Numbers a vector."""
         return int(self._at.told["dim"])
@@ -479,7 +489,7 @@ def _settings(folder: Place, store: Store) -> dict[str, Any]:
     told: dict[str, Any] | None = store.read(lambda: store.ledger.told("settings"))
     if told is None or told["schema"] != SCHEMA:
         raise BrokenIndex(
-            f"The index at {folder} is of layout {told and told['schema']}, and this textsiam reads {SCHEMA}. "
+            f"The index at {shown(folder)} is of layout {told and told['schema']}, and this textsiam reads {SCHEMA}. "
             "Open it with the version that made it."
         )
     return told

@@ -50,6 +50,10 @@ class SqliteStore:
         How long to wait for another writer.
     """
 
+    database: SqliteDatabase
+    ledger: Ledger
+    unfit = ""
+
     def __init__(self, folder: Path, timeout_s: float = 60.0) -> None:
         if not (folder / LEDGER).is_file():
             raise IndexNotFound(f"There is no index at {folder}. Create one: textsiam index add (Index.create).")
@@ -198,6 +202,10 @@ class SqliteStore:
             self.view.forget()
             self.database.close()
 
+    def __del__(self) -> None:
+        if hasattr(self, "database") and self._process == os.getpid():
+            self.database.close()
+
     def _compacted(self) -> None:
         there = np.flatnonzero(self.view.alive)
         if len(there) == self.view.n_rows:
@@ -217,15 +225,18 @@ class SqliteStore:
 
     def _connect(self) -> None:
         with sqlite_told(self.folder / LEDGER):
-            self.database = SqliteDatabase(self.folder / LEDGER, self.timeout_s)
-            self.ledger = Ledger(self.database)
+            made = SqliteDatabase(self.folder / LEDGER, self.timeout_s)
+        if hasattr(self, "database"):  # others know it and its ledger by now
+            self.database.connection = made.connection
+        else:
+            self.database, self.ledger = made, Ledger(made)
         self.view = View(self.folder)
         self._process = os.getpid()
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
         if self._process != os.getpid():
-            self._inherited = self.database  # neither used nor closed: it is the other process's
+            self._inherited = self.database.connection  # neither used nor closed: it is the other process's
             self._connect()
         before = self.view.number
         self.database.execute(begin)

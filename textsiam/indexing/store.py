@@ -24,6 +24,7 @@ class Store(Protocol):
     """A ledger and the vectors beside it. All but the first two methods are called within one of them."""
 
     ledger: Ledger
+    unfit: str  # characters that no text or id may hold here
 
     def read(self, work: Callable[[], Result]) -> Result:
         """What `work` gives, all of it seen at one moment, whatever others write meanwhile."""
@@ -128,6 +129,15 @@ def open_store(place: Place, timeout_s: float) -> Store:
     from textsiam.indexing.sqlite import SqliteStore
 
     return SqliteStore(Path(place).expanduser(), timeout_s)
+
+
+def shown(place: Place) -> str:
+    """The place as it may be shown: an address without its password."""
+    if is_address(place):
+        from textsiam.indexing.postgres import hidden
+
+        return hidden(str(place))
+    return str(place)
 
 
 def is_address(place: Place) -> bool:

@@ -18,6 +18,7 @@ from textsiam.interfaces.command_duplicates import duplicates
 from textsiam.interfaces.command_encode import encode
 from textsiam.interfaces.command_evaluate import evaluate
 from textsiam.interfaces.command_explain import explain
+from textsiam.interfaces.command_index_care import index
 from textsiam.interfaces.command_score import score
 from textsiam.interfaces.command_split import split
 from textsiam.interfaces.command_train import train
@@ -34,6 +35,7 @@ app.command()(certify)
 app.command()(evaluate)
 app.command()(explain)
 app.add_typer(audit, name="audit")
+app.add_typer(index, name="index")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,0 +1,166 @@
+"""``textsiam index info``, ``clusters``, ``export``, ``compact``, ``verify``, ``rebuild``: what an index needs over the years."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from textsiam.interfaces import options
+from textsiam.interfaces.command_index import Place, Threshold, Timeout, index
+from textsiam.interfaces.tables import check_outputs, write_columns
+from textsiam.interfaces.terminal import NO, answer_json, answering, following, load_model, say, show_clusters
+
+__all__ = ["index"]  # with these commands and those of command_index
+
+
+@index.command()
+def info(place: Place, as_json: options.AsJson = False) -> None:
+    """Say what an index holds and how it was made.
+
+    `textsiam index info faq.index`
+    """
+    from textsiam.indexing.index import Index
+
+    with answering(), Index.open(place) as opened:
+        told = {name: value for name, value in opened.settings.items() if name not in {"canaries", "files", "schema"}}
+        clusters = opened.clusters()
+        told = {
+            "texts": len(opened),
+            "clusters": len(clusters),
+            "in_clusters": len(clusters) + clusters.n_dropped,
+        } | told
+        if as_json:
+            answer_json(told)
+            return
+        for name, value in told.items():
+            typer.echo(f"{name.replace('_', ' '):14} {f'{value:,}' if isinstance(value, int) else value}")
+
+
+@index.command()
+def clusters(
+    place: Place, output: options.Output = None, top: options.Top = 20, as_json: options.AsJson = False
+) -> None:
+    """Show the largest clusters; with -o write every text's cluster, keeper and score to it.
+
+    `textsiam index clusters faq.index -o clusters.csv`
+    """
+    from textsiam.indexing.index import Index
+
+    with answering():
+        check_outputs(output, as_json=as_json)
+        with Index.open(place) as opened:
+            found = opened.clusters()
+            merges = opened.merges()
+        if output:
+            write_columns(output, [found.columns()])
+        if as_json:
+            told = [{"cluster": one.cluster, "into": one.into, "at": one.at} for one in merges]
+            answer_json(
+                {"texts": len(found.cluster), "clusters": len(found), "dropped": found.n_dropped, "merges": told}
+            )
+            return
+        if output is None:
+            show_clusters(found, top)
+        say(f"{len(found):,} clusters of two texts or more, {found.n_dropped:,} texts that match their keeper")
+
+
+@index.command()
+def export(
+    place: Place,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="The .parquet to write, vectors included; .csv or .jsonl without them."),
+    ] = Path("index.parquet"),
+) -> None:
+    """Write all texts with their clusters, for whoever reads them without textsiam.
+
+    `textsiam index export faq.index -o faq.parquet`
+    """
+    from textsiam.indexing.index import Index
+
+    with answering():
+        check_outputs(output)
+        with Index.open(place) as opened:
+            n = opened.export(output) if output.suffix == ".parquet" else _columns_out(opened, output)
+        say(f"wrote {n:,} texts → {output}")
+
+
+def _columns_out(opened: Any, output: Path) -> int:
+    write_columns(output, [opened.columns()])
+    return len(opened)
+
+
+@index.command()
+def compact(place: Place, timeout: Timeout = 60.0) -> None:
+    """Give back the space of removed texts.
+
+    `textsiam index compact faq.index`
+    """
+    from textsiam.indexing.index import Index
+
+    with answering(), Index.open(place, timeout_s=timeout) as opened:
+        opened.compact()
+        say(f"{len(opened):,} texts")
+
+
+@index.command()
+def verify(
+    place: Place,
+    no_repair: Annotated[bool, typer.Option("--no-repair", help="Only look; change nothing.")] = False,
+    timeout: Timeout = 60.0,
+    model: options.Model = None,
+    backend: options.BackendName = "auto",
+    device: options.Device = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Read everything once and mend what is damaged. Exit code 1: something is wrong and was not mended.
+
+    Vectors that are missing or altered are made again from their texts; those whose text is not kept are removed and named.
+    """
+    from textsiam.indexing.index import Index
+
+    with answering(), following() as progress:
+        with Index.open(place, timeout_s=timeout) as opened:
+            told = opened.verify(repair=False, progress=lambda n, total: progress("verify", n, total))
+            precision = opened.settings["precision"]
+        if not told and not no_repair:
+            siamese = load_model(model, backend, device, precision) if told.damaged else None
+            with Index.open(place, siamese, timeout_s=timeout) as opened:
+                told = opened.verify()
+        if as_json:
+            names = ("n", "damaged", "lost", "misplaced", "ledger", "repaired")
+            answer_json({name: getattr(told, name) for name in names})
+        else:
+            say(str(told))
+            if told.lost:
+                say(f"add again: {', '.join(told.lost[:20])}{', …' if len(told.lost) > 20 else ''}")  # noqa: PLR2004
+        if not told and (told.ledger or not told.repaired):
+            raise typer.Exit(NO)
+
+
+@index.command()
+def rebuild(
+    place: Place,
+    threshold: Threshold = None,
+    timeout: Timeout = 60.0,
+    model: options.Model = None,
+    backend: options.BackendName = "auto",
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+) -> None:
+    """Make all vectors anew with another model, from the texts that the index keeps. Until the end the old ones answer.
+
+    `textsiam index rebuild faq.index --model my-model`
+    """
+    from textsiam.indexing.index import Index
+
+    with answering("The index is as it was; run the same command again to go on."), following() as progress:
+        siamese = load_model(model, backend, device, dtype)
+        with Index.rebuild(
+            place,
+            siamese,
+            threshold=threshold,
+            timeout_s=timeout,
+            progress=lambda n, total: progress("rebuild", n, total),
+        ) as opened:
+            say(f"made {len(opened):,} vectors anew with {opened.settings['model']}; threshold {opened.threshold:g}")
