@@ -60,8 +60,8 @@ class Ours:
 
     def open_again(self):
         code = (
-            "import sys, time, numpy as np; from textsiam import Index; query = np.load(sys.argv[2]); started = time.perf_counter(); "
-            "index = Index.open(sys.argv[1]); opened = time.perf_counter(); n = len(index.search(embeddings=query, threshold=.9454)); "
+            "import sys, time, numpy as np; from textsiam import Index; query = np.load(sys.argv[2]); started = time.perf_counter()\n"
+            "index = Index.open(sys.argv[1]); opened = time.perf_counter(); index.search(embeddings=query, threshold=.9454)\n"
             "print(opened - started, time.perf_counter() - opened)"
         )
         np.save(self.folder.parent / "query.npy", np.ones((1, self.index.dim), dtype=np.float32))
@@ -161,8 +161,8 @@ class Semhash:
         self.index = Index.from_vectors_and_items(vectors, items, "usearch")
 
     def find(self, query, threshold):
-        (found,) = self.index.query_threshold(query[None], threshold)
-        return np.array([int(item["text"]) for item, _ in found], dtype=np.int64)
+        ((rows, _),) = self.index.query_threshold(query[None], threshold)
+        return rows
 
 
 SYSTEMS = {
@@ -239,35 +239,15 @@ def memory() -> tuple[int, int]:
 
 def measured(path: Path, n: int) -> dict:
     """All systems of this size, filled one after another, then asked in turn."""
-    from textsiam import threshold_join
-
     vectors = taken(path, n + N_QUERIES)
-    exact = {}
-    for threshold in THRESHOLDS:
-        matches = threshold_join(vectors[-N_QUERIES:], vectors[:-N_QUERIES], threshold=threshold)
-        exact[threshold] = [matches.right[matches.left == number] for number in range(N_QUERIES)]
-    context, workers, told = multiprocessing.get_context("spawn"), {}, {}
+    exact = {threshold: exact_matches(vectors, threshold) for threshold in THRESHOLDS}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "vectors.npy"
         np.save(file, vectors)
         del vectors
-        for name, (_, sizes) in SYSTEMS.items():
-            if n in sizes:
-                pipe, theirs = context.Pipe()
-                process = context.Process(target=serve, args=(name, str(file), theirs), daemon=True)
-                process.start()
-                told[name] = pipe.recv()
-                workers[name] = pipe, process
-                print(n, name, told[name], flush=True)
+        workers, told = started(file, n)
         for threshold in THRESHOLDS:
-            answers = {name: ([], []) for name in workers}
-            for turn in range(N_ROUNDS):
-                for name, (pipe, _) in workers.items():
-                    size = N_QUERIES // N_ROUNDS
-                    pipe.send((threshold, turn * size, (turn + 1) * size))
-                    for sums, part in zip(answers[name], pipe.recv(), strict=True):
-                        sums.extend(part)
-            for name, (took, found) in answers.items():
+            for name, (took, found) in asked_in_turn(workers, threshold).items():
                 told[name][f"at {threshold}"] = judged(took, found, exact[threshold])
         for name, (pipe, process) in workers.items():
             pipe.send("texts")
@@ -278,6 +258,37 @@ def measured(path: Path, n: int) -> dict:
             pipe.send(None)
             process.join()
     return told
+
+
+def exact_matches(vectors, threshold):
+    from textsiam import threshold_join
+
+    matches = threshold_join(vectors[-N_QUERIES:], vectors[:-N_QUERIES], threshold=threshold)
+    return [matches.right[matches.left == number] for number in range(N_QUERIES)]
+
+
+def started(file: Path, n: int):
+    """A process for each system of this size, filled."""
+    context, workers, told = multiprocessing.get_context("spawn"), {}, {}
+    for name, (_, sizes) in SYSTEMS.items():
+        if n in sizes:
+            pipe, theirs = context.Pipe()
+            process = context.Process(target=serve, args=(name, str(file), theirs), daemon=True)
+            process.start()
+            told[name], workers[name] = pipe.recv(), (pipe, process)
+            print(n, name, told[name], flush=True)
+    return workers, told
+
+
+def asked_in_turn(workers, threshold):
+    answers = {name: ([], []) for name in workers}
+    size = N_QUERIES // N_ROUNDS
+    for turn in range(N_ROUNDS):
+        for name, (pipe, _) in workers.items():
+            pipe.send((threshold, turn * size, (turn + 1) * size))
+            for sums, part in zip(answers[name], pipe.recv(), strict=True):
+                sums.extend(part)
+    return answers
 
 
 def judged(took, found, exact) -> dict:

@@ -76,10 +76,10 @@ def timed(steps: int, begin_after: int = 2):
     class Timed(TrainerCallback):
         started = ended = held = 0.0
 
-        def on_train_begin(self, args, state, control, **_):  # noqa: ARG002
+        def on_train_begin(self, args, state, control, **_):
             self.held = peak_mb()
 
-        def on_step_end(self, args, state, control, **_):  # noqa: ARG002
+        def on_step_end(self, args, state, control, **_):
             if state.global_step == begin_after:
                 self.started = time.perf_counter()
             self.ended = time.perf_counter()

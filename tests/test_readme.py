@@ -32,7 +32,7 @@ def commands():
     """Each line of a console block that starts textsiam, and the lines before it in its block."""
     for block in blocks("console"):
         lines = [line.removeprefix("$ textsiam") for line in block.splitlines() if line.startswith("$ textsiam")]
-        if any(line.startswith(" audit") for line in lines):
+        if any(line.startswith((" audit", " index")) for line in lines):
             yield lines  # one step after the other
         else:
             yield from ([line] for line in lines)

@@ -5,73 +5,29 @@ one is compared with the earlier. Search is exact: no approximate index is made 
 many by this process, which then reads all vectors once.
 """
 
-import errno
-import logging
-import os
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from textsiam.errors import BrokenIndex, IndexLocked, IndexNotFound, MissingExtra, TooManyMatches
+from textsiam.errors import BrokenIndex, IndexNotFound, TooManyMatches
+from textsiam.indexing.connection import PostgresDatabase, Session, hidden, statement
 from textsiam.indexing.ledger import Ledger
 from textsiam.indexing.vectors import DTYPES, checksums
 from textsiam.matching.exact import Allowed, threshold_join
 from textsiam.matching.screens import SPARE, UNIT
 from textsiam.scoring.similarity import SIMILARITIES
 
-try:
-    import psycopg
-    from pgvector.psycopg import register_vector
-    from psycopg import sql as compose
-    from psycopg.conninfo import conninfo_to_dict
-except ImportError:
-    raise MissingExtra(
-        "An index in PostgreSQL needs psycopg and pgvector. Install them: pip install 'textsiam[postgres]'."
-    ) from None
-
-logger = logging.getLogger("textsiam")
-
 Result = TypeVar("Result")
 Rows = Int[np.ndarray, " _"]
 Vectors = Float[np.ndarray, "_ _"]
 Found = tuple[Rows, Rows, Float[np.ndarray, " _"]]
 
-SCHEMA = "textsiam"  # unless the address names another one (search_path)
 _DISTANCES = {"cosine": "<=>", "dot": "<#>", "euclidean": "<->", "manhattan": "<+>"}
 _TYPES = {"float32": "vector", "float16": "halfvec"}
 _FEW = 16  # queries that the server compares; for more one reading of all vectors is cheaper
 _N_AT_ONCE = 8_192
-_RETRY_S = 0.2
-
-
-class PostgresDatabase:
-    """PostgreSQL as the ledger wants it."""
-
-    def __init__(self, connection: "psycopg.Connection[Any]") -> None:
-        self.connection = connection
-
-    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement; its rows."""
-        cursor = self.connection.execute(_query(sql), parameters)
-        return cursor.fetchall() if cursor.description else []
-
-    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
-        """Run one statement for each set of parameters."""
-        with self.connection.cursor() as cursor:
-            cursor.executemany(_query(sql), list(parameters))
-
-    def among(self, column: str) -> str:
-        """A condition with one parameter."""
-        return f"{column} = ANY(?)"
-
-    def listed(self, values: Sequence[Any]) -> list[Any]:
-        """Values as one parameter."""
-        return [value.item() if isinstance(value, np.generic) else value for value in values]
 
 
 class PostgresStore:
@@ -91,9 +47,10 @@ class PostgresStore:
     unfit = "\0"  # characters that no text or id may hold here
 
     def __init__(self, address: str, timeout_s: float = 60.0, *, must_exist: bool = True) -> None:
-        self.address, self.timeout_s = address, timeout_s
-        self._lock = threading.RLock()
-        self._connect(make_schema=not must_exist)
+        self.address = address
+        self._session = Session(address, timeout_s, make_schema=not must_exist)
+        self.database, self.ledger = self._session.database, self._session.ledger
+        self._dim, self._similarity, self._stored_as = 1, "cosine", "float32"
         if must_exist and not self._has_tables():
             self.close()
             raise IndexNotFound(
@@ -134,11 +91,11 @@ class PostgresStore:
 
     def read(self, work: Callable[[], Result]) -> Result:
         """What `work` gives, all of it seen at one moment."""
-        return self._run(work, reading=True)
+        return self._session.run(lambda: self._learned(work), reading=True)
 
     def write(self, work: Callable[[], Result]) -> Result:
         """What `work` gives, its changes made for good or not at all; one writer at a time."""
-        return self._run(work, reading=False)
+        return self._session.run(lambda: self._learned(work), reading=False)
 
     def find(self, queries: Vectors, threshold: float, max_matches: int) -> Found:
         """Every row that is there and reaches the threshold with a query."""
@@ -253,18 +210,16 @@ class PostgresStore:
 
     def compact(self) -> None:
         """Let the server reuse the space of removed rows."""
-        with self._lock, self._told():
+        with self._session.told():
             for table in ("items", "vectors"):
                 self.database.execute(f"VACUUM {table}")
 
     def close(self) -> None:
         """Let go of the connection."""
-        with self._lock, suppress(psycopg.Error):
-            if self._process == os.getpid():  # after a fork it is the other process's
-                self.database.connection.close()
+        self._session.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "database"):
+        if hasattr(self, "_session"):
             self.close()
 
     def _near(self, query: Float[np.ndarray, " dim"], threshold: float) -> tuple[Rows, Vectors]:
@@ -286,7 +241,7 @@ class PostgresStore:
             scale = {"dot": length * longest, "euclidean": length + longest, "manhattan": (length + longest) * dim**0.5}
             most = -threshold + unit * scale[self._similarity] + 1e-6
         return self._columns(
-            f"SELECT row, embedding FROM vectors WHERE {self._distance} <= ? ORDER BY row",
+            f"SELECT row, embedding FROM vectors WHERE {self._distance} <= ? ORDER BY row",  # noqa: S608  no value in it
             (self._parameter(query), most),
         )
 
@@ -321,7 +276,7 @@ class PostgresStore:
     def _columns(self, sql: str, parameters: Sequence[Any]) -> tuple[Rows, Vectors]:
         """Row numbers and vectors that a statement gives."""
         with self.database.connection.cursor(binary=True) as cursor:
-            cursor.execute(_query(sql), parameters)
+            cursor.execute(statement(sql), parameters)
             told = cursor.fetchall()
         rows = np.array([row for row, _ in told], dtype=np.int64)
         vectors = np.empty((len(told), self._dim), dtype=np.float32)
@@ -331,7 +286,7 @@ class PostgresStore:
 
     def _copy(self, table: str, rows: Rows, vectors: Vectors) -> None:
         kind = _TYPES[self._stored_as]
-        copy = compose.SQL("COPY {} (row, embedding) FROM STDIN (FORMAT BINARY)").format(compose.Identifier(table))
+        copy = statement(f"COPY {table} (row, embedding) FROM STDIN (FORMAT BINARY)")
         with self.database.connection.cursor() as cursor, cursor.copy(copy) as stream:
             stream.set_types(["int4", kind])
             for row, vector in zip(rows.tolist(), vectors, strict=True):
@@ -353,39 +308,9 @@ class PostgresStore:
         )
         self.database.execute(f"ALTER TABLE {name} ALTER COLUMN embedding SET STORAGE PLAIN")
 
-    def _run(self, work: Callable[[], Result], *, reading: bool) -> Result:
-        """`work` in a transaction; again where the connection was lost, for as long as one may wait."""
-        until = time.monotonic() + self.timeout_s
-        with self._lock, self._told():
-            while True:
-                try:
-                    if self._process != os.getpid() or self.database.connection.closed:
-                        self._connect()
-                    return self._once(work, reading=reading)
-                except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                    is_lost = self.database.connection.closed or self.database.connection.broken
-                    if isinstance(error, psycopg.errors.LockNotAvailable) or not is_lost or time.monotonic() > until:
-                        raise
-                    logger.warning("The connection to %s was lost; trying again.", hidden(self.address))
-                    self._reconnect(until)
-
-    def _once(self, work: Callable[[], Result], *, reading: bool) -> Result:
-        connection = self.database.connection
-        # A reader sees one moment; a writer, once it has the lock, sees all that was committed before.
-        level = "REPEATABLE READ READ ONLY" if reading else "READ COMMITTED"
-        connection.execute(_query(f"BEGIN ISOLATION LEVEL {level}"))
-        try:
-            if not reading:
-                connection.execute(_query(f"SET LOCAL lock_timeout = {max(1, int(self.timeout_s * 1000))}"))
-                connection.execute("SELECT pg_advisory_xact_lock(hashtext('textsiam'), hashtext(current_schema()))")
-            self._learn()
-            result = work()
-            connection.execute("COMMIT")
-        except BaseException:
-            with suppress(psycopg.Error):
-                connection.execute("ROLLBACK")
-            raise
-        return result
+    def _learned(self, work: Callable[[], Result]) -> Result:
+        self._learn()
+        return work()
 
     def _learn(self) -> None:
         if self._has_tables():
@@ -393,103 +318,6 @@ class PostgresStore:
 
     def _has_tables(self) -> bool:
         return bool(self.database.execute("SELECT to_regclass('vectors_kind') IS NOT NULL")[0][0])
-
-    def _reconnect(self, until: float) -> None:
-        while True:
-            try:
-                return self._connect()
-            except OSError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(_RETRY_S)
-
-    def _connect(self, *, make_schema: bool = False) -> None:
-        try:
-            connection = psycopg.connect(
-                self.address, autocommit=True, connect_timeout=max(1, int(min(self.timeout_s, 10)))
-            )
-        except psycopg.Error as error:
-            raise ConnectionError(
-                f"{hidden(self.address)} cannot be reached: {str(error).strip()}. Check address, user and password, and that the "
-                "server runs."
-            ) from None
-        if hasattr(self, "database"):  # others know it and its ledger by now
-            self.close()
-            self.database.connection = connection
-        else:
-            self.database = PostgresDatabase(connection)
-            self.ledger = Ledger(self.database)
-        self._process = os.getpid()
-        self._dim, self._similarity, self._stored_as = 1, "cosine", "float32"
-        with self._told():
-            if make_schema:
-                _make_extension(connection, self.address)
-            (source,) = connection.execute("SELECT source FROM pg_settings WHERE name = 'search_path'").fetchone() or (
-                "",
-            )
-            path = connection.execute("SHOW search_path").fetchone() or ("",)
-            name = path[0].split(",")[0].strip().strip('"') if source == "client" else SCHEMA
-            if make_schema:
-                connection.execute(compose.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(compose.Identifier(name)))
-            connection.execute(compose.SQL("SET search_path TO {}, public").format(compose.Identifier(name)))
-            if connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchone():
-                register_vector(connection)
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """The server's errors as ours, and the system's own; never with the password."""
-        where = hidden(self.address)
-        try:
-            yield
-        except psycopg.errors.LockNotAvailable:
-            raise IndexLocked(
-                f"Another process has been writing to {where} for too long. Wait for it, or open with a longer timeout_s."
-            ) from None
-        except (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory) as error:
-            raise OSError(errno.ENOSPC, f"the server says: {str(error).strip()}", where) from None
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise PermissionError(errno.EACCES, f"the server says: {str(error).strip()}", where) from None
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise ConnectionError(
-                f"The connection to {where} was lost: {str(error).strip()}. What was committed stays; try again once the server runs."
-            ) from None
-
-
-def hidden(address: str) -> str:
-    """The address without its password, to be shown.
-
-    Examples
-    --------
-    >>> hidden("postgresql://me:secret@db.example.org/faq")
-    'postgresql://me@db.example.org/faq'
-    """
-    try:
-        told = conninfo_to_dict(address)
-    except psycopg.Error:
-        return "postgresql://…"
-    user, host = told.get("user"), told.get("host", "localhost")
-    return f"postgresql://{f'{user}@' if user else ''}{host}/{told.get('dbname') or ''}"
-
-
-def _make_extension(connection: "psycopg.Connection[Any]", address: str) -> None:
-    try:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public")
-    except psycopg.errors.UniqueViolation:
-        return  # another process makes it just now
-    except (
-        psycopg.errors.InsufficientPrivilege,
-        psycopg.errors.UndefinedFile,
-        psycopg.errors.FeatureNotSupported,
-    ) as error:
-        raise PermissionError(
-            f"The database at {hidden(address)} has no pgvector, and it cannot be made: {str(error).strip()}. Install pgvector on "
-            "the server, or let a superuser run CREATE EXTENSION vector."
-        ) from None
-
-
-def _query(sql: str) -> Any:
-    """The statement with psycopg's own marks for parameters."""
-    return compose.SQL(sql.replace("?", "%s"))
 
 
 def _joined(found: list[Found]) -> Found:

@@ -134,7 +134,7 @@ def open_store(place: Place, timeout_s: float) -> Store:
 def shown(place: Place) -> str:
     """The place as it may be shown: an address without its password."""
     if is_address(place):
-        from textsiam.indexing.postgres import hidden
+        from textsiam.indexing.connection import hidden
 
         return hidden(str(place))
     return str(place)

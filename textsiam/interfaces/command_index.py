@@ -252,7 +252,7 @@ def _read(
         texts = read_texts(source, **reading)
         say(f"{source}: {mapped(texts.mapping)}")
         say_renamed(texts.renamed)
-        if "id" not in texts.mapping:
+        if texts.mapping.get("id") == "row number":
             name = "stdin" if source == "-" else Path(source).name
             texts = replace(texts, ids=[f"{name}:{own}" for own in texts.ids])
             say(f"{source} has no ids: its texts are {texts.ids[0]} and so on")

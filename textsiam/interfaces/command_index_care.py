@@ -33,7 +33,8 @@ def info(place: Place, as_json: options.AsJson = False) -> None:
             answer_json(told)
             return
         for name, value in told.items():
-            typer.echo(f"{name.replace('_', ' '):14} {f'{value:,}' if isinstance(value, int) else value}")
+            is_count = isinstance(value, int) and not isinstance(value, bool)
+            typer.echo(f"{name.replace('_', ' '):14} {f'{value:,}' if is_count else value}")
 
 
 @index.command()

@@ -1,0 +1,157 @@
+"""The index at the command line: made, filled, asked, changed, damaged, mended; and what is refused."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from textsiam import Index
+from textsiam.interfaces.cli import app
+from textsiam.samples import QUESTIONS
+
+MODEL = ("--device", "cpu", "--dtype", "float32")
+
+
+def run(*arguments, code=0, **more):
+    done = CliRunner().invoke(app, ["index", *map(str, arguments)], **more)
+    assert done.exit_code == code, done.output
+    return done
+
+
+@pytest.fixture
+def place(tmp_path):
+    """An index of three questions."""
+    (tmp_path / "faq.csv").write_text("id,question\nq1,How do I pay?\nq2,Where is my parcel?\nq3,How can I pay?\n")
+    run("add", tmp_path / "faq", tmp_path / "faq.csv", "--threshold", 0.8, *MODEL)
+    return tmp_path / "faq"
+
+
+def test_add_makes_the_index_and_can_be_run_again(tmp_path):
+    """The first run makes it and shows the pairs; the second finds all there already."""
+    first = run("add", tmp_path / "faq", QUESTIONS, "--threshold", 0.9, "--top", 2, *MODEL)
+    assert "made one" in first.stderr
+    assert "2 closest of" in first.stdout
+    again = json.loads(run("add", tmp_path / "faq", QUESTIONS, "--json", *MODEL).stdout)["summary"]
+    assert (again["added"], again["there_already"], again["pairs"]) == (0, again["texts"], 0)
+
+
+def test_search_says_yes_or_no_by_its_exit_code(place):
+    """0 and the match, 1 and nothing; -k shows the closest whatever their score."""
+    assert "How do I pay?" in run("search", place, "How could I pay?").stdout
+    run("search", place, "Is there life on Mars?", code=1)
+    told = json.loads(run("search", place, "Mars?", "-k", 2, "--json").stdout)
+    assert len(told["pairs"]) == 2
+    assert told["summary"]["precision"] == "float32"  # the precision that it was made with needs no option
+
+
+def test_a_file_without_ids_names_its_rows(place, tmp_path):
+    """Ids are FILE:ROW, so that files do not collide; unusable rows are set aside and said."""
+    (tmp_path / "new.txt").write_text("How would I pay?\n\nWho are you?\n")
+    done = run("add", place, tmp_path / "new.txt", "-o", tmp_path / "pairs.csv", "--set-aside", tmp_path / "aside.csv")
+    assert "new.txt:1" in done.stderr
+    assert (tmp_path / "pairs.csv").read_text().splitlines()[1].startswith("new.txt:1,q")
+    assert "empty" in (tmp_path / "aside.csv").read_text()
+    run("search", place, "--file", tmp_path / "new.txt")
+    assert "add" in run("add", place, "-", input="Who is she?\n").stderr
+
+
+def test_update_remove_and_compact(place, tmp_path):
+    """Texts change and go; unknown ids are counted, none known is exit code 1."""
+    (tmp_path / "new.csv").write_text("id,question\nq2,Where is my package?\nq9,Nobody?\n")
+    assert "q9" in run("update", place, tmp_path / "new.csv").stderr
+    assert json.loads(run("remove", place, "q1", "q9", "--json").stdout)["summary"] == {
+        "removed": 1,
+        "unknown": 1,
+        "in_index": 2,
+    }
+    run("remove", place, "q1", code=1)
+    run("compact", place)
+    assert json.loads(run("info", place, "--json").stdout)["summary"]["texts"] == 2
+
+
+def test_clusters_and_export(place, tmp_path):
+    """Tables on the terminal and as files, csv and jsonl without vectors, parquet with them."""
+    assert "How can I pay?" in run("clusters", place).stdout
+    run("clusters", place, "-o", tmp_path / "clusters.csv")
+    assert (tmp_path / "clusters.csv").read_text().splitlines()[3].startswith("q3,0,q1,")
+    for ending in ("csv", "jsonl", "parquet"):
+        run("export", place, "-o", tmp_path / f"all.{ending}")
+    assert json.loads((tmp_path / "all.jsonl").read_text().splitlines()[2])["keeper"] == "q1"
+    assert len(pq.read_table(tmp_path / "all.parquet").column("embedding")[0]) == 384
+    run("export", place, "-o", tmp_path / "all.xlsx", code=2)
+
+
+def test_verify_mends_and_rebuild_makes_anew(place):
+    """Damage is exit code 1 without repair, 0 once it is mended; another precision takes over by rebuild."""
+    (vectors,) = place.glob("vectors-*")
+    vectors.write_bytes(vectors.read_bytes()[:2000])
+    assert "2 damaged" in run("verify", place, "--no-repair", code=1).stderr
+    assert "now made again" in run("verify", place, "--device", "cpu").stderr
+    assert "all sound" in run("verify", place, "--json").stdout or "[]" in run("verify", place, "--json").stdout
+    run("rebuild", place, "--threshold", 0.8, "--dtype", "bfloat16", "--backend", "pytorch", "--device", "cpu")
+    assert "bfloat16" in run("info", place).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("search", "{none}", "x"), "There is no index"),
+        (("remove", "{none}", "x"), "There is no index"),
+        (("search", "{faq}"), "Give a text"),
+        (("search", "{faq}", "x", "--file", "y"), "not both"),
+        (("search", "{faq}", "x", "--threshold", "nan"), "finite"),
+        (("search", "{faq}", "x", "-k", "0"), "-k"),
+        (("search", "{faq}", "x", "-o", "-", "--json"), "Standard output"),
+        (("add", "{faq}"), "Give files"),
+        (("add", "{faq}", "{none}.csv"), "no file"),
+        (("add", "{faq}", "{faq}.csv", "{faq}.csv"), "given twice"),
+        (("add", "{faq}", "{faq}.csv", "-o", "{faq}.csv"), "also an input"),
+        (("add", "{faq}", "{faq}.csv", "--threshold", "0.7"), "for good"),
+        (("create", "{faq}"), "an index at"),
+        (("search", "{faq}", "x", "--dtype", "bfloat16", "--backend", "pytorch"), "rebuild"),
+        (("add", "postgresql://me:geheim@localhost:1/x", "{faq}.csv"), "cannot be reached"),
+    ],
+)
+def test_bad_input_is_told(place, tmp_path, arguments, told):
+    """One clear line, exit code 2."""
+    names = {"none": tmp_path / "none", "faq": place}
+    done = run(*(argument.format(**names) for argument in arguments), code=2)
+    assert told in " ".join(done.output.split()).replace("│ ", "")
+    assert "geheim" not in done.output
+
+
+def test_another_writer_is_waited_for(place):
+    """As long as --timeout says."""
+    with sqlite3.connect(place / "index.sqlite", isolation_level=None) as database:
+        database.execute("BEGIN IMMEDIATE")
+        assert "too long" in run("remove", place, "q1", "--timeout", 0.1, code=2).stderr
+        database.execute("ROLLBACK")
+    database.close()
+
+
+def test_an_interrupted_add_goes_on(tmp_path):
+    """After Ctrl-C what was committed stays, the message says so, and the same command finishes."""
+    (tmp_path / "many.txt").write_text("".join(f"Question number {n} about thing {n % 97}?\n" for n in range(60_000)))
+    command = [sys.executable, "-m", "textsiam", "index", "add", str(tmp_path / "faq"), str(tmp_path / "many.txt")]
+    command += ["--threshold", "1", "--max-matches", "1000000000", *MODEL]
+    task = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "2"})
+    while not (tmp_path / "faq").exists():
+        time.sleep(0.1)
+    time.sleep(1.0)
+    task.send_signal(signal.SIGINT)
+    _, told = task.communicate(timeout=60)
+    assert task.returncode == 130, told
+    assert "run the same command again" in told
+    (tmp_path / "many.txt").write_text("".join(f"Question number {n} about thing {n % 97}?\n" for n in range(500)))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with Index.open(tmp_path / "faq") as index:
+        assert len(index) == 500
+        assert index.verify(repair=False)
