@@ -60,7 +60,8 @@ class Ours:
 
     def open_again(self):
         code = (
-            "import sys, time, numpy as np; from textsiam import Index; query = np.load(sys.argv[2]); started = time.perf_counter()\n"
+            "import sys, time, numpy as np; from textsiam import Index\n"
+            "query = np.load(sys.argv[2]); started = time.perf_counter()\n"
             "index = Index.open(sys.argv[1]); opened = time.perf_counter(); index.search(embeddings=query, threshold=.9454)\n"
             "print(opened - started, time.perf_counter() - opened)"
         )
