@@ -272,7 +272,7 @@ def started(file: Path, n: int):
     """A process for each system of this size, filled."""
     context, workers, told = multiprocessing.get_context("spawn"), {}, {}
     for name, (_, sizes) in SYSTEMS.items():
-        if n in sizes:
+        if n in sizes and name in os.environ.get("TEXTSIAM_SYSTEMS", name):
             pipe, theirs = context.Pipe()
             process = context.Process(target=serve, args=(name, str(file), theirs), daemon=True)
             process.start()

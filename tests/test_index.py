@@ -517,3 +517,38 @@ def test_compaction_makes_the_structure_anew(large, tmp_path):
     found = index.search(embeddings=rows[6_000:])
     assert found.recall >= 0.99
     assert set(names(found)) <= set(before)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("dtype", ["float32", None])
+def test_real_questions_in_any_batches_match_as_in_one(shared, tmp_path, dtype):
+    """In any order, in any batches, with removals: the matches of one batch run, but for pairs at the threshold's very edge.
+
+        told = zip(zip(*found.id_columns(), strict=True), found.score, strict=True)
+        mine = {(int(a), int(b)): score for (a, b), score in told}
+    lies within the class's tolerance of the threshold.
+    """
+    model, random, threshold = Siamese.load(device="cpu", dtype=dtype), np.random.default_rng(0), 0.7
+    texts = pq.read_table(shared / "qqp_questions.parquet")["question"].to_pylist()[:4_000]
+    with Index.create(tmp_path / "index", model, threshold=threshold) as index:
+        order, start = random.permutation(len(texts)).tolist(), 0
+        while start < len(order):
+            part = order[start : start + int(random.choice([1, 5, 100, 900]))]
+            index.add(part, [texts[row] for row in part])
+            start += len(part)
+        gone = set(random.choice(len(texts), 500, replace=False).tolist())
+        assert index.remove(gone) == 500
+        kept = [row for row in range(len(texts)) if row not in gone]
+        found = index.search([texts[row] for row in kept], ids=list(map(str, kept)))
+        mine = {
+            (int(a), int(b)): s for (a, b), s in zip(zip(*found.id_columns(), strict=True), found.score, strict=True)
+        }
+        mine = {pair: score for pair, score in mine.items() if pair[0] < pair[1]}
+    batch = find_duplicates(model, [texts[row] for row in kept], threshold=threshold)
+    expected = {(kept[a], kept[b]): score for a, b, score in batch}
+    differ = mine.keys() ^ expected.keys()
+    tolerance = {"float32": 1e-5, "bfloat16": 1e-2}[model.encoder.precision]
+    print(f"{model.encoder.precision}: {len(differ)} of {len(expected)} pairs differ")
+    assert len(expected) > 300
+    assert all(abs(float({**mine, **expected}[pair]) - threshold) <= tolerance for pair in differ)
+    assert len(differ) <= 0.03 * len(expected)

@@ -6,12 +6,12 @@ never changed, so that no lock is needed to read them.
 """
 
 import os
+import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TypeVar
 
 import numpy as np
@@ -76,12 +76,13 @@ class SqliteStore:
             )
             raise FileExistsError(f"There is {there.format(folder)}, or name another folder.")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+        temporary.mkdir()
         try:
-            temporary.chmod(folder.parent.stat().st_mode & 0o777)
             with sqlite_told(folder / LEDGER), closing(SqliteDatabase(temporary / LEDGER, 10.0)) as database:
                 _write_tables(database, (dim, similarity, stored_as), tell)
             if folder.exists():
+                temporary.chmod(folder.stat().st_mode & 0o7777)
                 folder.rmdir()
             temporary.rename(folder)  # fails if another process was faster
             flush_folder(folder.parent)
