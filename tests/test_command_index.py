@@ -46,8 +46,9 @@ def test_search_says_yes_or_no_by_its_exit_code(place):
     """0 and the match, 1 and nothing; -k shows the closest whatever their score."""
     assert "How do I pay?" in run("search", place, "How could I pay?").stdout
     run("search", place, "Is there life on Mars?", code=1)
-    told = json.loads(run("search", place, "Mars?", "-k", 2, "--json").stdout)
+    told = json.loads(run("search", place, "Mars?", "-k", 2, "--json", code=1).stdout)
     assert len(told["pairs"]) == 2
+    assert told["summary"]["with_a_match"] == 0
     assert told["summary"]["precision"] == "float32"  # the precision that it was made with needs no option
 
 
@@ -55,11 +56,68 @@ def test_a_file_without_ids_names_its_rows(place, tmp_path):
     """Ids are FILE:ROW, so that files do not collide; unusable rows are set aside and said."""
     (tmp_path / "new.txt").write_text("How would I pay?\n\nWho are you?\n")
     done = run("add", place, tmp_path / "new.txt", "-o", tmp_path / "pairs.csv", "--set-aside", tmp_path / "aside.csv")
-    assert "new.txt:1" in done.stderr
+    assert "new.txt:ROW" in done.stderr
     assert (tmp_path / "pairs.csv").read_text().splitlines()[1].startswith("new.txt:1,q")
     assert "empty" in (tmp_path / "aside.csv").read_text()
     run("search", place, "--file", tmp_path / "new.txt")
     assert "add" in run("add", place, "-", input="Who is she?\n").stderr
+
+
+def added(place, *arguments, **more):
+    """The summary of an add."""
+    return json.loads(run("add", place, *arguments, "--json", **more).stdout)["summary"]
+
+
+def test_standard_input_is_known_by_its_texts(place):
+    """Its rows have no name that would tell one day from another, so a text is its own id."""
+    assert added(place, "-", input="Is it open?\n")["added"] == 1
+    told = added(place, "-", input="Who is she?\nIs it open?\n")
+    assert (told["added"], told["there_already"], told["in_index"]) == (1, 1, 5)
+
+
+def test_rows_that_cannot_go_in_are_told(place, tmp_path):
+    """No id is invented: without id, or under one that has another text; by file and row, in the summary and the file."""
+    (tmp_path / "bad.csv").write_text("id,question\n,No id?\nn1,A new one?\nn1,Twice?\nq1,Another?\nn2,\n")
+    told = added(place, tmp_path / "bad.csv", "--set-aside", tmp_path / "aside.jsonl")
+    assert (told["added"], told["there_already"], told["set_aside"]["rows"]) == (1, 0, 4)
+    aside = [json.loads(line) for line in (tmp_path / "aside.jsonl").read_text().splitlines()]
+    reasons = {one["row"]: one["reason"] for one in aside}
+    assert {one["source"] for one in aside} == {str(tmp_path / "bad.csv")}
+    assert (reasons[1], reasons[5]) == ("no id", "empty")
+    assert "came before with another text" in reasons[3]
+    assert "is in the index with another text" in reasons[4]
+    with Index.open(place) as index:
+        assert index.clusters().ids == ["q1", "q2", "q3", "n1"]
+
+
+def test_files_may_overlap(place, tmp_path):
+    """An id with the same text in two files is one text; two files of one name without ids would mix their rows up."""
+    (tmp_path / "more.csv").write_text("id,question\nq1,How do I pay?\nn1,Is it open?\n")
+    told = added(place, tmp_path / "faq.csv", tmp_path / "more.csv")
+    assert (told["added"], told["there_already"]) == (1, 4)
+    (tmp_path / "day").mkdir()
+    for name in ("a.txt", "day/a.txt"):
+        (tmp_path / name).write_text(f"How do I {name}?\n")
+    assert "Two files are named a.txt" in run("add", place, tmp_path / "a.txt", tmp_path / "day/a.txt", code=2).stderr
+    added(place, tmp_path / "a.txt")
+    assert "rename it" in run("add", place, tmp_path / "day/a.txt").stderr
+
+
+def test_what_is_lost_is_named_in_full(tmp_path):
+    """Where no texts are kept, verify gives every lost id on standard output, and the answer is no."""
+    (tmp_path / "many.txt").write_text("".join(f"Question number {n}?\n" for n in range(40)))
+    run("create", tmp_path / "bare", "--no-texts", "--threshold", 0.8, *MODEL)
+    run("add", tmp_path / "bare", tmp_path / "many.txt", "--max-matches", 10_000)
+    (vectors,) = (tmp_path / "bare").glob("vectors-*")
+    vectors.write_bytes(b"\x00" * len(vectors.read_bytes()))
+    assert run("verify", tmp_path / "bare", code=1).stdout.split() == [f"many.txt:{n}" for n in range(1, 41)]
+    assert added(tmp_path / "bare", tmp_path / "many.txt")["added"] == 40
+
+
+def test_rebuild_keeps_the_precision(place):
+    """Whatever the machine's own is, and says what was before."""
+    told = run("rebuild", place, "--threshold", 0.9, "--device", "cpu").stderr
+    assert "in float32 (before: float32); threshold 0.9 (before: 0.8)" in " ".join(told.split())
 
 
 def test_update_remove_and_compact(place, tmp_path):
@@ -107,6 +165,7 @@ def test_verify_mends_and_rebuild_makes_anew(place):
         (("search", "{faq}"), "Give a text"),
         (("search", "{faq}", "x", "--file", "y"), "not both"),
         (("search", "{faq}", "x", "--threshold", "nan"), "finite"),
+        (("search", "{faq}", "x", " "), "only whitespace"),
         (("search", "{faq}", "x", "-k", "0"), "-k"),
         (("search", "{faq}", "x", "-o", "-", "--json"), "Standard output"),
         (("add", "{faq}"), "Give files"),

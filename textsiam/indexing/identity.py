@@ -55,7 +55,8 @@ def check_encoder(model: Siamese, told: Mapping[str, Any], place: object) -> Non
         If it is another, computes in another precision class, cuts texts elsewhere, or gives other vectors for the canary texts.
     """
     remedy = (
-        f"Open it with its own encoder, or make all vectors anew from its texts: textsiam index rebuild {place} (Index.rebuild)."
+        f"Open it with its own encoder (--model), or make all vectors anew from its texts: "
+        f"textsiam index rebuild {place} (Index.rebuild)."
         if told["keep_texts"]
         else "Open it with its own encoder, or make a new index from your texts: this one keeps none."
     )

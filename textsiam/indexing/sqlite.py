@@ -68,24 +68,20 @@ class SqliteStore:
     ) -> "SqliteStore":
         """A new index, empty, whole or not at all; `tell` writes what the ledger shall know."""
         folder = folder.absolute()
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            there = (
-                "an index at {} already. Open it"
-                if (folder / LEDGER).exists()
-                else "something at {} already. Move it away"
-            )
-            raise FileExistsError(f"There is {there.format(folder)}, or name another folder.")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
-        temporary.mkdir()
+        folder.mkdir(parents=True, exist_ok=True)
+        there = f"There is an index at {folder} already. Open it, or name another folder."
+        if (folder / LEDGER).exists():
+            raise FileExistsError(there)
+        if any(entry.suffix != ".tmp" for entry in folder.iterdir()):  # what a killed process left does no harm
+            raise FileExistsError(f"There is something at {folder} already. Move it away, or name another folder.")
+        temporary = folder / f".{secrets.token_hex(4)}.tmp"
         try:
-            with sqlite_told(folder / LEDGER), closing(SqliteDatabase(temporary / LEDGER, 10.0)) as database:
+            with sqlite_told(temporary), closing(SqliteDatabase(temporary, 10.0)) as database:
                 _write_tables(database, (dim, similarity, stored_as), tell)
-            if folder.exists():
-                temporary.chmod(folder.stat().st_mode & 0o7777)
-                folder.rmdir()
-            temporary.rename(folder)  # fails if another process was faster
-            flush_folder(folder.parent)
+            os.link(temporary, folder / LEDGER)
+            flush_folder(folder)
+        except FileExistsError:  # another process was faster
+            raise FileExistsError(there) from None
         finally:
             remove(temporary)
         return cls(folder)

@@ -22,7 +22,7 @@ Pick = Callable[[Sequence[int], Sequence[Item]], tuple[list[int], list[Item]]]
 Progress = Callable[[int, int], None]
 
 # Texts that are encoded, compared and committed together: what an interruption can cost.
-N_AT_ONCE = 32_768
+N_AT_ONCE = 8_192
 
 
 class Writing:
@@ -87,6 +87,8 @@ class Writing:
         ids = [self.arrivals.arrivals[number].id for number in numbers]
         # What is there already need not be encoded; what another process adds meanwhile is seen below.
         waiting, _ = self.at.read(lambda: self.pick(numbers, ledger.items("id", ids)))
+        if not waiting:
+            return _joined([])
         report = (lambda n, _: progress(n_before + n, len(self.arrivals))) if progress else None
         vectors = self._encoded(waiting, report)
         place = {number: place for place, number in enumerate(waiting)}
@@ -99,8 +101,6 @@ class Writing:
             found = change(self.at.store, rule, rows_of(replaced), arrivals, vectors[some])
             return np.asarray(chosen, dtype=np.int64)[found[0]], *found[1:]
 
-        if not waiting:
-            return _joined([])
         try:
             return self.at.write(work)
         except TooManyMatches as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces import options
+from textsiam.interfaces.indexed import Given, read_given
 from textsiam.interfaces.tables import check_outputs, rows_of, write_columns
 from textsiam.interfaces.terminal import (
     NO,
@@ -27,7 +28,6 @@ from textsiam.interfaces.terminal import (
 )
 
 if TYPE_CHECKING:
-    from textsiam.data.texts import Texts
     from textsiam.indexing.index import Index
     from textsiam.matching.matches import Matches
     from textsiam.scoring.siamese import Siamese
@@ -44,6 +44,9 @@ Threshold = Annotated[
 ]
 Timeout = Annotated[float, typer.Option(min=0, help="Seconds to wait while another process writes.")]
 MaxMatches = Annotated[int, typer.Option(min=1, help="Most pairs to find; more is an error, never a silent cut.")]
+IdColumn = Annotated[
+    str | None, typer.Option(help="Column of ids. Default: id, else FILE-NAME:ROW; for standard input hashes of texts.")
+]
 KEPT = "What was added stays: run the same command again to go on."
 
 
@@ -86,7 +89,7 @@ def add(
     place: Place,
     files: options.Files = None,
     column: options.Column = None,
-    id_column: options.IdColumn = None,
+    id_column: IdColumn = None,
     split: options.SplitName = None,
     threshold: Threshold = None,
     output: options.Output = None,
@@ -113,17 +116,29 @@ def add(
         started = time.perf_counter()
         reading = dict(column=column, id_column=id_column, split=split, strict=strict)
         reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
-        texts = _read(files, reading, (output, set_aside), as_json=as_json)
-        say_set_aside(texts.set_aside, set_aside)
+        given = _read(files, reading, (output, set_aside), as_json=as_json)
         opened = _opened(place, (model, backend, device, dtype), threshold, timeout)
         before = len(opened)
         with following() as progress:
             found = opened.add(
-                list(texts.ids), texts, max_matches=max_matches, progress=lambda n, total: progress("add", n, total)
+                given.ids, given.texts, max_matches=max_matches, progress=lambda n, total: progress("add", n, total)
             )
         n_new = len(opened) - before
-        told = {"texts": len(texts), "added": n_new, "there_already": len(texts) - n_new - len(found.set_aside)}
-        _tell(opened, found, told | {"in_index": len(opened)}, started, output=output, top=top, as_json=as_json)
+        n_usable = len(given.ids) - len(found.set_aside)
+        found = replace(found, set_aside=given.set_aside + given.traced(found.set_aside))
+        told = {"texts": len(given.ids), "added": n_new, "there_already": n_usable - n_new}
+        if given.numbered and any("another text" in reason for reason in found.set_aside.counts()):
+            say(f"ids are {given.numbered[0]}:ROW: if its rows are others than before, rename it or give --id-column")
+        _tell(
+            opened,
+            found,
+            told | {"in_index": len(opened)},
+            started,
+            output=output,
+            aside=set_aside,
+            top=top,
+            as_json=as_json,
+        )
 
 
 @index.command()
@@ -131,7 +146,7 @@ def update(
     place: Place,
     files: options.Files = None,
     column: options.Column = None,
-    id_column: options.IdColumn = None,
+    id_column: IdColumn = None,
     split: options.SplitName = None,
     output: options.Output = None,
     top: options.Top = 20,
@@ -156,15 +171,15 @@ def update(
         started = time.perf_counter()
         reading = dict(column=column, id_column=id_column, split=split, strict=strict)
         reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
-        texts = _read(files, reading, (output, set_aside), as_json=as_json)
-        say_set_aside(texts.set_aside, set_aside)
+        given = _read(files, reading, (output, set_aside), as_json=as_json)
         opened = _opened(place, (model, backend, device, dtype), None, timeout, must_exist=True)
         with following() as progress:
             found = opened.update(
-                list(texts.ids), texts, max_matches=max_matches, progress=lambda n, total: progress("update", n, total)
+                given.ids, given.texts, max_matches=max_matches, progress=lambda n, total: progress("update", n, total)
             )
-        told = {"texts": len(texts), "in_index": len(opened)}
-        _tell(opened, found, told, started, output=output, top=top, as_json=as_json)
+        found = replace(found, set_aside=given.set_aside + given.traced(found.set_aside))
+        told = {"texts": len(given.ids), "in_index": len(opened)}
+        _tell(opened, found, told, started, output=output, aside=set_aside, top=top, as_json=as_json)
 
 
 @index.command()
@@ -189,26 +204,40 @@ def search(
     dtype: options.Dtype = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Is this text a duplicate of one in the index? Exit code 0: yes, 1: no.
+    """Is this text a duplicate of one in the index? Exit code 0: yes, one reaches the threshold; 1: none does.
 
     `textsiam index search faq.index "How can I get a new password?"`; with `-k 5` the five closest, duplicates or not.
     """
+    from textsiam.data.readers import read_texts
+    from textsiam.data.texts import fault_of
+    from textsiam.errors import UnreadableInput
+
     with answering():
         started = time.perf_counter()
         if bool(texts) == bool(file):
             raise typer.BadParameter("Give texts or --file, not both." if texts else "Give a text, or --file.")
         if file:
-            reading = dict(column=column, id_column=id_column, format=format, delimiter=delimiter, encoding=encoding)
-            asked: Any = _read([file], reading, (output,), as_json=as_json)
+            reading: dict[str, Any] = dict(
+                column=column, id_column=id_column, format=format, delimiter=delimiter, encoding=encoding
+            )
+            check_outputs(output, inputs=[file], as_json=as_json)
+            asked: Any = read_texts(file, **reading)
+            say(f"{file}: {mapped(asked.mapping)}")
+            say_renamed(asked.renamed)
+            say_set_aside(asked.set_aside, None)
         else:
             check_outputs(output, as_json=as_json)
-            asked = texts
+            asked = texts or []
+            if fault := next(filter(None, map(fault_of, asked)), ""):
+                raise UnreadableInput(f"A text to look up is {fault}. Leave it out.")
         opened = _opened(place, (model, backend, device, dtype), None, 60.0, must_exist=True)
         searcher = "exact" if exact else "auto"
         found = opened.search(asked, threshold=threshold, k=k, searcher=searcher, max_matches=max_matches)
-        told = {"texts": len(asked), "with_a_match": len(set(found.left.tolist())), "recall": found.recall}
+        reach = found.score >= (opened.threshold if threshold is None else threshold)
+        n_matched = len(set(found.left[reach].tolist()))
+        told = {"texts": len(asked), "with_a_match": n_matched, "recall": found.recall}
         _tell(opened, found, told, started, output=output, top=top, as_json=as_json)
-        if not len(found):
+        if not n_matched:
             raise typer.Exit(NO)
 
 
@@ -238,30 +267,12 @@ def remove(
 
 def _read(
     files: list[str] | None, reading: dict[str, Any], outputs: tuple[Path | None, ...], *, as_json: bool
-) -> "Texts":
-    """The texts of files, with ids that name the file where it has no ids of its own."""
-    from textsiam.data.readers import read_texts
-    from textsiam.data.texts import SetAside, Texts
-
+) -> Given:
     if not files:
         raise typer.BadParameter("Give files, or - for standard input.")
     check_sources(files)
     check_outputs(*outputs, inputs=files, as_json=as_json)
-    parts = []
-    for source in files:
-        texts = read_texts(source, **reading)
-        say(f"{source}: {mapped(texts.mapping)}")
-        say_renamed(texts.renamed)
-        if texts.mapping.get("id") == "row number":
-            name = "stdin" if source == "-" else Path(source).name
-            texts = replace(texts, ids=[f"{name}:{own}" for own in texts.ids])
-            say(f"{source} has no ids: its texts are {texts.ids[0]} and so on")
-        parts.append(texts)
-    return Texts(
-        [text for part in parts for text in part.texts],
-        [str(name) for part in parts for name in part.ids],
-        set_aside=SetAside(tuple(fault for part in parts for fault in part.set_aside)),
-    )
+    return read_given(files, reading)
 
 
 def _opened(
@@ -311,10 +322,12 @@ def _tell(
     output: Path | None,
     top: int,
     as_json: bool,
+    aside: Path | None = None,
 ) -> None:
     """The matches, and what was done."""
     if output:
         write_columns(output, found.blocks())
+    say_set_aside(found.set_aside, aside)
     told |= {"set_aside": set_aside_told(found.set_aside), "pairs": len(found), "threshold": opened.threshold}
     told["seconds"] = round(time.perf_counter() - started, 2)
     if as_json:
@@ -326,7 +339,6 @@ def _tell(
         return
     if output is None and len(found):
         show_pairs(found.top(top), len(found))
-    say_set_aside(found.set_aside, None)
     say_lost(len(found.cut), len(found.unknown))
     if found.recall is not None:
         say(f"the search was approximate: it finds {found.recall:.1%} of the matches where that was measured")

@@ -116,7 +116,8 @@ def verify(
 ) -> None:
     """Read everything once and mend what is damaged. Exit code 1: something is wrong and was not mended.
 
-    Vectors that are missing or altered are made again from their texts; those whose text is not kept are removed and named.
+    Vectors that are missing or altered are made again from their texts; those whose text is not kept are removed,
+    and their ids come on standard output: `textsiam index verify faq.index > lost.txt`.
     """
     from textsiam.indexing.index import Index
 
@@ -125,7 +126,7 @@ def verify(
             told = opened.verify(repair=False, progress=lambda n, total: progress("verify", n, total))
             precision = opened.settings["precision"]
         if not told and not no_repair:
-            siamese = load_model(model, backend, device, precision) if told.damaged else None
+            siamese = load_model(model, backend, device, precision) if len(told.damaged) > len(told.lost) else None
             with Index.open(place, siamese, timeout_s=timeout) as opened:
                 told = opened.verify()
         if as_json:
@@ -133,9 +134,9 @@ def verify(
             answer_json({name: getattr(told, name) for name in names})
         else:
             say(str(told))
-            if told.lost:
-                say(f"add again: {', '.join(told.lost[:20])}{', …' if len(told.lost) > 20 else ''}")  # noqa: PLR2004
-        if not told and (told.ledger or not told.repaired):
+            for name in told.lost:  # all: once they are removed nobody else knows which they were
+                typer.echo(name)
+        if not told and (told.lost or not told.repaired):
             raise typer.Exit(NO)
 
 
@@ -151,12 +152,16 @@ def rebuild(
 ) -> None:
     """Make all vectors anew with another model, from the texts that the index keeps. Until the end the old ones answer.
 
+    Without --dtype the precision stays; without --threshold it is the model's own.
+
     `textsiam index rebuild faq.index --model my-model`
     """
     from textsiam.indexing.index import Index
 
     with answering("The index is as it was; run the same command again to go on."), following() as progress:
-        siamese = load_model(model, backend, device, dtype)
+        with Index.open(place, timeout_s=timeout) as before:
+            settings = before.settings
+        siamese = load_model(model, backend, device, dtype or settings["precision"])
         with Index.rebuild(
             place,
             siamese,
@@ -164,4 +169,8 @@ def rebuild(
             timeout_s=timeout,
             progress=lambda n, total: progress("rebuild", n, total),
         ) as opened:
-            say(f"made {len(opened):,} vectors anew with {opened.settings['model']}; threshold {opened.threshold:g}")
+            now = opened.settings
+            say(
+                f"made {len(opened):,} vectors anew with {now['model']} in {now['precision']} (before: {settings['precision']}); "
+                f"threshold {now['threshold']:g} (before: {settings['threshold']:g})"
+            )
