@@ -172,6 +172,13 @@ def test_a_place_that_is_taken_is_refused(index, tmp_path, model):
         Index.open(tmp_path / "nothing", model)
 
 
+def test_an_unknown_storage_is_refused(tmp_path, model):
+    """Before anything is made."""
+    with pytest.raises(ValueError, match="float32 or float16"):
+        Index.create(tmp_path / "index", model, threshold=0.8, stored_as="float8")
+    assert not (tmp_path / "index").exists()
+
+
 def test_without_a_threshold_there_is_no_index(tmp_path, tiny_transformer):
     """A model that was never certified says so before anything is made."""
     with pytest.raises(NotCalibrated):

@@ -10,10 +10,12 @@ from dataclasses import replace
 import numpy as np
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
 from textsiam import Index, Siamese, threshold_join
 from textsiam.encoding.encoder import Encoder
 from textsiam.errors import BrokenIndex, IndexLocked, IndexNotFound, TooManyMatches
+from textsiam.interfaces.cli import app
 
 DIM, THRESHOLD = 32, 0.85
 ROWS = np.random.default_rng(0).normal(size=(8, DIM))[np.arange(400) % 8]
@@ -150,6 +152,11 @@ def test_there_must_be_an_index_and_a_server(server, address, tiny):
     with_password = address.replace("postgres:@", "postgres:geheim@")
     index = Index.create(with_password, tiny, threshold=THRESHOLD)
     assert "geheim" not in repr(index)
+    done = CliRunner().invoke(
+        app, ["index", "create", with_password.replace("search_path%3D", "search_path%3Dx"), "--threshold", "0.8"]
+    )
+    assert done.exit_code == 0, done.output
+    assert "geheim" not in done.output
     other = f"{server.get_uri()}&options=-csearch_path%3Danother"
     Index.create(other, tiny, threshold=THRESHOLD).add([1], embeddings=ROWS[:1])
     assert (len(index), len(Index.open(other, tiny))) == (0, 1)

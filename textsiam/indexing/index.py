@@ -24,6 +24,7 @@ from textsiam.indexing.rebuilding import rebuild
 from textsiam.indexing.searching import search
 from textsiam.indexing.soundness import Soundness, verify
 from textsiam.indexing.store import Place, Store, checked, create_store, open_store, shown
+from textsiam.indexing.vectors import DTYPES
 from textsiam.indexing.writing import Progress, Writing
 from textsiam.matching.clustering import Clusters
 from textsiam.matching.duplicates import threshold_of
@@ -97,6 +98,10 @@ class Index:
         >>> len(Index.create(tempfile.mkdtemp(), Siamese.load()))
         0
         """
+        if stored_as not in DTYPES:
+            raise ValueError(
+                f"Vectors are stored as {' or '.join(DTYPES)}, but {stored_as!r} was asked for. Use one of them."
+            )
         told = told_of(model, threshold=threshold_of(model, threshold), prompt=prompt, keep_texts=keep_texts)
 
         def tell(ledger: Ledger) -> None:

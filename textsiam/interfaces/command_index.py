@@ -72,6 +72,7 @@ def create(
     `textsiam index create faq.index --threshold 0.9 --stored-as float16`
     """
     from textsiam.indexing.index import Index
+    from textsiam.indexing.store import shown
 
     with answering():
         siamese = load_model(model, backend, device, dtype)
@@ -79,9 +80,9 @@ def create(
             place, siamese, threshold=threshold, keep_texts=not no_texts, prompt=prompt, stored_as=stored_as
         )
         if as_json:
-            answer_json({"index": place, "threshold": made.threshold, **model_told(siamese)})
+            answer_json({"index": shown(place), "threshold": made.threshold, **model_told(siamese)})
         else:
-            say(f"made {place}: {_told_threshold(made, threshold)}")
+            say(f"made {shown(place)}: {_told_threshold(made, threshold)}")
 
 
 @index.command()
@@ -286,6 +287,7 @@ def _opened(
     """The index with its model, in the precision that it was made with; a new one if there is none and there may be."""
     from textsiam.errors import IndexNotFound
     from textsiam.indexing.index import Index
+    from textsiam.indexing.store import shown
 
     model, backend, device, dtype = how
     try:
@@ -296,11 +298,11 @@ def _opened(
             raise
         siamese = load_model(model, backend, device, dtype)
         made = Index.create(place, siamese, threshold=threshold)
-        say(f"there was no index at {place}: made one, {_told_threshold(made, threshold)}")
+        say(f"there was no index at {shown(place)}: made one, {_told_threshold(made, threshold)}")
         return made
     if threshold is not None and threshold != settings["threshold"]:
         raise typer.BadParameter(
-            f"The index at {place} has the threshold {settings['threshold']:g}, for good. Leave --threshold out, or rebuild it."
+            f"The index at {shown(place)} has the threshold {settings['threshold']:g}, for good. Leave --threshold out."
         )
     siamese = load_model(model, backend, device, dtype or settings["precision"])
     return Index.open(place, siamese, timeout_s=timeout)
