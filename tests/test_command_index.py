@@ -195,22 +195,37 @@ def test_another_writer_is_waited_for(place):
     database.close()
 
 
+SMALL_STEPS = """
+import sys
+from textsiam.indexing import writing
+writing.N_AT_ONCE = 64
+from textsiam.interfaces.cli import main
+sys.argv[0] = "textsiam"
+main()
+"""
+
+
 def test_an_interrupted_add_goes_on(tmp_path):
-    """After Ctrl-C what was committed stays, the message says so, and the same command finishes."""
-    (tmp_path / "many.txt").write_text("".join(f"Question number {n} about thing {n % 97}?\n" for n in range(60_000)))
-    command = [sys.executable, "-m", "textsiam", "index", "add", str(tmp_path / "faq"), str(tmp_path / "many.txt")]
-    command += ["--threshold", "1", "--max-matches", "1000000000", *MODEL]
-    task = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "2"})
-    while not (tmp_path / "faq").exists():
-        time.sleep(0.1)
-    time.sleep(1.0)
-    task.send_signal(signal.SIGINT)
-    _, told = task.communicate(timeout=60)
-    assert task.returncode == 130, told
-    assert "run the same command again" in told
-    (tmp_path / "many.txt").write_text("".join(f"Question number {n} about thing {n % 97}?\n" for n in range(500)))
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    """After Ctrl-C what was committed stays, the message says so, and the same command adds exactly the rest."""
+    (tmp_path / "many.txt").write_text("".join(f"Question number {n} about thing {n % 97}?\n" for n in range(4_000)))
+    command = [sys.executable, "-c", SMALL_STEPS, "index", "add", str(tmp_path / "faq"), str(tmp_path / "many.txt")]
+    command += ["--threshold", "1", *MODEL]
+    task = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    while not (tmp_path / "faq" / "index.sqlite").exists():
+        time.sleep(0.05)
     with Index.open(tmp_path / "faq") as index:
-        assert len(index) == 500
+        while not len(index):
+            time.sleep(0.02)
+        task.send_signal(signal.SIGINT)
+        _, told = task.communicate(timeout=60)
+        assert task.returncode == 130, told
+        assert "run the same command again" in told
+        n_kept = len(index)
+        assert n_kept % 64 == 0
+        assert 0 < n_kept < 4_000
+        assert index.verify(repair=False)
+        done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+        summary = json.loads(done.stdout)["summary"]
+        assert (summary["added"], summary["there_already"]) == (4_000 - n_kept, n_kept)
+        assert len(index) == 4_000
         assert index.verify(repair=False)

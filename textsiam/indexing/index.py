@@ -91,6 +91,8 @@ class Index:
             If neither the call nor the model gives a threshold.
         UnsupportedModel
             If the model computes in int8.
+        ValueError
+            If the threshold can be none, or `stored_as` is neither.
 
         Examples
         --------
@@ -385,7 +387,8 @@ class Index:
         """Make what approximate search needs, for an index of millions of texts; the measured recall.
 
         `add` of many texts at once and `compact` do it by themselves where it is worth it. It is a cache: texts added later are
-        searched exactly, and so is everything once it is missing. A minute for a million texts; adding goes on meanwhile.
+        searched exactly, and so is everything once it is missing. A minute for a million texts, in which this object does nothing
+        else; other processes read and write.
 
         Parameters
         ----------

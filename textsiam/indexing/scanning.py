@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from textsiam.data.files import replacing
-from textsiam.matching.exact import MAX_MATCHES, Allowed, threshold_join, top_k_join
+from textsiam.matching.exact import MAX_MATCHES, Allowed, joined, threshold_join, top_k_join
 from textsiam.matching.screens import SPARE, UNIT, n_leading, principal_axes, shortened, shrinkage
 from textsiam.matching.tiles import Room
 from textsiam.scoring.similarity import EPSILON, SIMILARITIES
@@ -110,13 +110,7 @@ class Scan:
             pairs = top_k_join(queries, _fp32(rows)[there], k=k, similarity=self.similarity)
             return pairs.left, there[pairs.right], pairs.score
         found = [self._nearest(rows, queries, number, k, alive) for number in range(len(queries))]
-        left, right, scores = zip(*found, strict=True) if found else ((), (), ())
-        none = np.empty(0, dtype=np.int64)
-        return (
-            np.concatenate([none, *left]),
-            np.concatenate([none, *right]),
-            np.concatenate([np.empty(0, np.float32), *scores]),
-        )
+        return joined(found)
 
     def scores(self, rows: Vectors, queries: Queries, i: Rows, j: Rows) -> Scores:
         """The exact score of query ``i[p]`` with row ``j[p]``: fp64, rounded once to fp32."""
@@ -297,8 +291,6 @@ def _few(n: int) -> Iterator[slice]:
 
 
 def _ordered(found: list[Found]) -> Found:
-    left, right, scores = zip(*found, strict=True) if found else ((), (), ())
-    none = np.empty(0, dtype=np.int64)
-    i, j = np.concatenate([none, *left]), np.concatenate([none, *right])
+    i, j, scores = joined(found)
     order = np.lexsort((j, i))
-    return i[order], j[order], np.concatenate([np.empty(0, np.float32), *scores])[order]
+    return i[order], j[order], scores[order]

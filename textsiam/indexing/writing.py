@@ -1,6 +1,6 @@
 """Texts into the index, a few at a time: encoded first, then compared and committed together."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from textsiam.indexing.changing import change
 from textsiam.indexing.ledger import Item
 from textsiam.indexing.opened import Opened, make_if_large, rows_of
 from textsiam.indexing.store import Found
+from textsiam.matching.exact import joined
 from textsiam.matching.matches import Matches
 
 Rows = Int[np.ndarray, " _"]
@@ -61,7 +62,7 @@ class Writing:
                 progress(numbers[-1] + 1, len(self.arrivals))
         if len(self.arrivals) >= N_AT_ONCE:
             make_if_large(self.at)
-        left, right, scores = _joined(found)
+        left, right, scores = joined(found)
         ledger = self.at.store.ledger
 
         def look_up() -> tuple[list[Item], int]:
@@ -88,7 +89,7 @@ class Writing:
         # What is there already need not be encoded; what another process adds meanwhile is seen below.
         waiting, _ = self.at.read(lambda: self.pick(numbers, ledger.items("id", ids)))
         if not waiting:
-            return _joined([])
+            return joined([])
         report = (lambda n, _: progress(n_before + n, len(self.arrivals))) if progress else None
         vectors = self._encoded(waiting, report)
         place = {number: place for place, number in enumerate(waiting)}
@@ -117,13 +118,3 @@ class Writing:
 
     def _places(self, numbers: list[int], flags: Bool[np.ndarray, " n"]) -> list[int]:
         return [self.arrivals.places[numbers[row]] for row in np.flatnonzero(flags).tolist()]
-
-
-def _joined(found: Iterable[Found]) -> Found:
-    left, right, scores = zip(*found, strict=True) if found else ((), (), ())
-    none = np.empty(0, dtype=np.int64)
-    return (
-        np.concatenate([none, *left]),
-        np.concatenate([none, *right]),
-        np.concatenate([np.empty(0, np.float32), *scores]),
-    )

@@ -40,7 +40,10 @@ index = typer.Typer(
 
 Place = Annotated[str, typer.Argument(help="The index's folder, or the address of a database: postgresql://…")]
 Threshold = Annotated[
-    float | None, typer.Option(callback=options.finite, help="Lowest score of a match. Default: the model's own.")
+    float | None,
+    typer.Option(
+        callback=options.finite, help="Lowest score of a match. Default: the index's own; for a new index the model's."
+    ),
 ]
 Timeout = Annotated[float, typer.Option(min=0, help="Seconds to wait while another process writes.")]
 MaxMatches = Annotated[int, typer.Option(min=1, help="Most pairs to find; more is an error, never a silent cut.")]

@@ -98,7 +98,7 @@ def threshold_join(
             allowed.take(int(keep.sum()))
             found.append((i[keep], j[keep], scores[keep]))
         n, m = rows.stop - rows.start, strip[-1].stop - strip[0].start
-        return n * m - (n * (n + 1) // 2 if sides.own and rows == strip[0] else 0), *_joined(found)
+        return n * m - (n * (n + 1) // 2 if sides.own and rows == strip[0] else 0), *joined(found)
 
     with closing(tiles.in_order(matches_of, tiles.strips())) as done:
         left, right, scores = _collected(done, sides.n_pairs, progress)
@@ -117,12 +117,12 @@ def _collected(
     for n, *columns in done:
         recent.append(columns)
         if len(recent) == _N_RECENT:
-            found.append(_joined(recent))
+            found.append(joined(recent))
             recent = []
         n_compared += n
         if progress:
             progress(n_compared, n_pairs)
-    return _joined([*found, *recent])
+    return joined([*found, *recent])
 
 
 class Allowed:
@@ -187,7 +187,7 @@ def top_k_join(
             found.append(part)
             if progress:
                 progress(rows.stop, n)
-    return Matches(*_joined(found), n, None if sides.own else n_others)
+    return Matches(*joined(found), n, None if sides.own else n_others)
 
 
 SEARCHERS: dict[str, Callable[..., Matches]] = {
@@ -195,7 +195,8 @@ SEARCHERS: dict[str, Callable[..., Matches]] = {
 }
 
 
-def _joined(found: list[Any]) -> tuple[Rows, Rows, Scores]:
+def joined(found: list[Any]) -> tuple[Rows, Rows, Scores]:
+    """Columns of matches that were found part by part, in the order of the parts."""
     left, right, scores = zip(*found, strict=True) if found else ((), (), ())
     return (
         np.concatenate([np.empty(0, np.int64), *left]),
