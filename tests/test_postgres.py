@@ -130,8 +130,10 @@ def test_damage_is_found_and_mended(address, model):
     index.add(["a", "b", "c"], ["How do I pay?", "Where is my parcel?", "How can I pay?"])
     before = pairs(index.search(["How do I pay?", "Where is my parcel?"]))
     with psycopg.connect(address) as connection:
-        connection.execute("UPDATE vectors SET embedding = (SELECT embedding FROM vectors WHERE row = 0) WHERE row = 1")
-        connection.execute("DELETE FROM vectors WHERE row = 2")
+        connection.execute(
+            "UPDATE vectors_0 SET embedding = (SELECT embedding FROM vectors_0 WHERE row = 0) WHERE row = 1"
+        )
+        connection.execute("DELETE FROM vectors_0 WHERE row = 2")
     with pytest.raises(BrokenIndex, match="lost vectors"):
         index.export("all.parquet")
     assert list(index.verify(repair=False).damaged) == ["b", "c"]

@@ -23,7 +23,7 @@ class Arrivals:
     arrivals: list[Arrival] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)  # empty where only vectors came
-    faults: list[Fault] = field(default_factory=list)
+    faults: dict[int, Fault] = field(default_factory=dict)  # by row: asked again, the same is told once
 
     @classmethod
     def of(
@@ -61,7 +61,7 @@ class Arrivals:
                 if seen.get(str(name), number) != number:
                     fault = f"id {str(name)!r} came before with another text"
             if fault:
-                told.faults.append(Fault("texts", place + 1, fault))
+                told._set_aside(place, fault)
             elif str(name) not in seen:
                 seen[str(name)] = number
                 told.arrivals.append(Arrival(str(name), number, str(value) if keep and given is not None else None))
@@ -76,7 +76,7 @@ class Arrivals:
     @property
     def set_aside(self) -> SetAside:
         """The rows that could not be used."""
-        return SetAside(tuple(sorted(self.faults, key=lambda fault: fault.row)))
+        return SetAside(tuple(self.faults[row] for row in sorted(self.faults)))
 
     def new(self, numbers: Sequence[int], there: Iterable[Item]) -> list[int]:
         """Those of these arrivals whose id is not among the items; an id with another text is told as a fault."""
@@ -87,9 +87,10 @@ class Arrivals:
             item = known.get(arrival.id)
             if item is None:
                 new.append(number)
+                self.faults.pop(self.places[number] + 1, None)
             elif item.hash != arrival.hash:
                 reason = f"id {arrival.id!r} is in the index with another text (update changes it)"
-                self.faults.append(Fault("texts", self.places[number] + 1, reason))
+                self._set_aside(self.places[number], reason)
         return new
 
     def changed(self, numbers: Sequence[int], there: Iterable[Item]) -> tuple[list[int], list[Item]]:
@@ -101,10 +102,14 @@ class Arrivals:
             item = known.get(arrival.id)
             if item is None:
                 reason = f"id {arrival.id!r} is not in the index (add puts it there)"
-                self.faults.append(Fault("texts", self.places[number] + 1, reason))
+                self._set_aside(self.places[number], reason)
             elif item.hash != arrival.hash:
                 pairs.append((number, item))
+                self.faults.pop(self.places[number] + 1, None)
         return [number for number, _ in pairs], [item for _, item in pairs]
+
+    def _set_aside(self, place: int, reason: str) -> None:
+        self.faults[place + 1] = Fault("texts", place + 1, reason)
 
 
 def hash_of(text: str | bytes) -> int:

@@ -32,19 +32,18 @@ def export(at: Opened, target: Path) -> int:
     fields = [("id", pa.string()), ("text", pa.string()), ("cluster", pa.int64()), ("keeper", pa.string())]
     fields += [("score_to_keeper", pa.float32()), ("embedding", pa.list_(pa.float32(), at.told["dim"]))]
     schema = pa.schema(fields)
-    n = 0
-    with replacing(target) as temporary, pq.ParquetWriter(temporary, schema) as writer:
 
-        def write() -> None:
-            nonlocal n
+    def write() -> int:
+        n = 0
+        with replacing(target) as temporary, pq.ParquetWriter(temporary, schema) as writer:
             for columns in blocks(at, with_embeddings=True):
                 vectors = columns.pop("embedding")
                 made = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), at.told["dim"])
                 writer.write_table(pa.table([*map(pa.array, columns.values()), made], schema=schema))
                 n += len(vectors)
+        return n
 
-        at.read(write)
-    return n
+    return at.read(write)
 
 
 def blocks(at: Opened, *, with_embeddings: bool) -> Iterator[dict[str, Any]]:

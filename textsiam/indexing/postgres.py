@@ -1,114 +1,127 @@
-"""An index in PostgreSQL with pgvector, for when one folder is outgrown: many processes on many machines, one set of answers.
+"""An index in a PostgreSQL database with pgvector, for when one file is outgrown: the same answers, to the last bit.
 
-Readers see one moment (REPEATABLE READ); writers queue for an advisory lock, so that of two texts that arrive at once the later
-one is compared with the earlier. Search is exact: no approximate index is made or used. Few queries are compared by the server,
-many by this process, which then reads all vectors once.
+Vectors lie in one of two tables. Which of them counts is written in a third, so that a rebuild fills the other one and a single
+committed number switches: readers keep what they saw when they began, and no table is ever locked against them.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from textsiam.errors import BrokenIndex, IndexNotFound, TooManyMatches
-from textsiam.indexing.connection import PostgresDatabase, Session, hidden, statement
+from textsiam.errors import IndexNotFound
+from textsiam.indexing.connection import PostgresDatabase, PostgresError, told
 from textsiam.indexing.ledger import Ledger
+from textsiam.indexing.pgvectors import TYPES, VectorTable
+from textsiam.indexing.store import shown
 from textsiam.indexing.vectors import DTYPES, checksums
-from textsiam.matching.exact import Allowed, threshold_join
-from textsiam.matching.screens import SPARE, UNIT
-from textsiam.scoring.similarity import SIMILARITIES
 
 Result = TypeVar("Result")
 Rows = Int[np.ndarray, " _"]
-Vectors = Float[np.ndarray, "_ _"]
+Vectors = Float[np.ndarray, "n dim"]
 Found = tuple[Rows, Rows, Float[np.ndarray, " _"]]
 
-_DISTANCES = {"cosine": "<=>", "dot": "<#>", "euclidean": "<->", "manhattan": "<+>"}
-_TYPES = {"float32": "vector", "float16": "halfvec"}
-_FEW = 16  # queries that the server compares; for more one reading of all vectors is cheaper
-_N_AT_ONCE = 8_192
+_TABLES = (
+    # Which table of vectors counts (its number's last bit), and what is in it.
+    "CREATE TABLE files (number INTEGER NOT NULL, dim INTEGER NOT NULL, similarity TEXT NOT NULL, stored_as TEXT NOT NULL)",
+    # Changes of the last day: whoever lost the connection while committing can look whether it came to be.
+    "CREATE TABLE commits (token TEXT PRIMARY KEY, at TIMESTAMPTZ NOT NULL DEFAULT now())",
+    # Without a dimension: another encoder may have another.
+    "CREATE TABLE vectors_0 (row INTEGER PRIMARY KEY, embedding {} NOT NULL)",
+    "CREATE TABLE vectors_1 (row INTEGER PRIMARY KEY, embedding {} NOT NULL)",
+    # Within the table as long as a page holds them: PostgreSQL would put what is above 2 kB elsewhere, where scans are slow.
+    "ALTER TABLE vectors_0 ALTER embedding SET STORAGE MAIN",
+    "ALTER TABLE vectors_1 ALTER embedding SET STORAGE MAIN",
+)
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext('textsiam'), hashtext(?))"
+_DONE = "WITH old AS (DELETE FROM commits WHERE at < now() - interval '1 day') INSERT INTO commits (token) VALUES (?)"
+_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0  # before connecting again
 
 
 class PostgresStore:
-    """A schema of a database with an index.
+    """A schema with an index: ``textsiam``, or the first of the search path that the connection string sets.
 
     Parameters
     ----------
     address
-        ``postgresql://user:password@host/database``. Several indexes of one database lie in schemas of their own:
-        ``?options=-csearch_path%3Dfaq``.
+        ``postgresql://user@host/database``, for another schema with ``?options=-csearch_path%3Dname``.
     timeout_s
-        How long to wait for another writer, and for a server that is away.
+        How long to wait for another writer, and for a server that was lost.
     """
 
-    database: PostgresDatabase
-    ledger: Ledger
     unfit = "\0"  # characters that no text or id may hold here
+    _table: VectorTable
 
-    def __init__(self, address: str, timeout_s: float = 60.0, *, must_exist: bool = True) -> None:
-        self.address = address
-        self._session = Session(address, timeout_s, make_schema=not must_exist)
-        self.database, self.ledger = self._session.database, self._session.ledger
-        self._dim, self._similarity, self._stored_as = 1, "cosine", "float32"
-        if must_exist and not self._has_tables():
+    def __init__(self, address: str, timeout_s: float = 60.0) -> None:
+        self.address, self.timeout_s = address, timeout_s
+        self._lock = threading.RLock()
+        self.database = PostgresDatabase(address, timeout_s)
+        self.ledger = Ledger(self.database)
+        with told(address):
+            is_there = self.database.has("files")
+        if not is_there:
             self.close()
             raise IndexNotFound(
-                f"There is no index at {hidden(address)}. Create one: textsiam index add (Index.create)."
+                f"There is no index at {shown(address)}. Create one: textsiam index add (Index.create)."
             )
+        self.read(lambda: None)
 
     @classmethod
     def create(
         cls, address: str, dim: int, similarity: str, stored_as: str, tell: Callable[[Ledger], None]
     ) -> "PostgresStore":
         """A new index, empty, whole or not at all; `tell` writes what the ledger shall know."""
-        store = cls(address, must_exist=False)
+        database = PostgresDatabase(address, 10.0)
         try:
-            store.write(lambda: store.fill(dim, similarity, stored_as, tell))
-        except BaseException:
-            store.close()
-            raise
-        return store
-
-    def fill(self, dim: int, similarity: str, stored_as: str, tell: Callable[[Ledger], None]) -> None:
-        """Make the tables of a new index.
-
-        Raises
-        ------
-        FileExistsError
-            If they are there.
-        """
-        if self._has_tables():
-            raise FileExistsError(
-                f"There is an index at {hidden(self.address)} already. Open it, or name another schema (search_path)."
-            )
-        self.ledger.create()
-        kinds = "dim INTEGER NOT NULL, similarity TEXT NOT NULL, stored_as TEXT NOT NULL"
-        self.database.execute(f"CREATE TABLE vectors_kind ({kinds})")
-        self.database.execute("INSERT INTO vectors_kind VALUES (?, ?, ?)", (dim, similarity, stored_as))
-        self._make_table("vectors", dim, stored_as)
-        tell(self.ledger)
+            with told(address), database.transaction("BEGIN"):
+                database.execute(_LOCK, ("",))  # two who make the same at once are in each other's way
+                _prepare(database)
+                ledger = Ledger(database)
+                ledger.create()
+                for statement in _TABLES:
+                    database.execute(statement.format(TYPES[stored_as]))
+                database.execute("INSERT INTO files VALUES (0, ?, ?, ?)", (dim, similarity, stored_as))
+                tell(ledger)
+        finally:
+            database.close()
+        return cls(address)
 
     def read(self, work: Callable[[], Result]) -> Result:
         """What `work` gives, all of it seen at one moment."""
-        return self._session.run(lambda: self._learned(work), reading=True)
+
+        def once() -> Result:
+            with self.database.transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"):
+                self._follow()
+                return work()
+
+        return self._persisting(once)
 
     def write(self, work: Callable[[], Result]) -> Result:
         """What `work` gives, its changes made for good or not at all; one writer at a time."""
-        return self._session.run(lambda: self._learned(work), reading=False)
+        token = uuid.uuid4().hex
+        results: list[Result] = []
+
+        def once() -> Result:
+            # Each statement sees what was committed before it: those after the lock see all earlier writers.
+            with self.database.transaction("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"):
+                self.database.execute(_LOCK, (self.database.schema,))
+                if results and self.database.execute("SELECT token FROM commits WHERE token = ?", (token,)):
+                    return results[-1]  # only the answer to the commit had been lost
+                self._follow()
+                results.append(work())
+                self.database.execute(_DONE, (token,))
+            return results[-1]
+
+        return self._persisting(once)
 
     def find(self, queries: Vectors, threshold: float, max_matches: int) -> Found:
         """Every row that is there and reaches the threshold with a query."""
-        if len(queries) > _FEW:
-            return self._found_here(queries, threshold, max_matches)
-        allowed, found = Allowed(max_matches, threshold), []
-        for number, query in enumerate(queries):
-            rows, vectors = self._near(query, threshold)
-            scores = self._scores(query, vectors)
-            reach = scores >= np.float32(threshold)
-            allowed.take(int(reach.sum()))
-            found.append((np.full(int(reach.sum()), number), rows[reach], scores[reach]))
-        return _joined(found)
+        return self._table.find(queries, threshold, max_matches)
 
     def find_fast(self, queries: Vectors, threshold: float, max_matches: int) -> tuple[Found, float | None]:
         """As `find`: there is no approximate structure here."""
@@ -126,202 +139,121 @@ class PostgresStore:
         )
 
     def nearest(self, queries: Vectors, k: int) -> Found:
-        """The k closest rows of each query, ties by row."""
-        found = []
-        for number, query in enumerate(queries):
-            ((n,),) = self.database.execute("SELECT count(*) FROM vectors")
-            if not n:
-                continue
-            order = f"SELECT row, embedding FROM vectors ORDER BY {self._distance} LIMIT ?"  # noqa: S608  no value in it
-            rows, vectors = self._columns(order, (self._parameter(query), k))
-            if k < n:  # the kth by the server's arithmetic bounds the kth by ours
-                rows, vectors = self._near(query, float(self._scores(query, vectors).min()))
-            scores = self._scores(query, vectors)
-            best = np.lexsort((rows, -scores))[:k]
-            found.append((np.full(len(best), number), rows[best], scores[best]))
-        return _joined(found)
+        """The k closest rows of each query."""
+        return self._table.nearest(queries, k)
 
     def vectors(self, rows: Rows) -> Vectors:
         """The vectors of rows, fp32, in the order asked for."""
-        found, vectors = self._columns(
-            "SELECT row, embedding FROM vectors WHERE row = ANY(?) ORDER BY row", (rows.tolist(),)
-        )
-        if len(found) < len(np.unique(rows)):
-            missing = np.setdiff1d(rows, found)[:5].tolist()
-            raise BrokenIndex(
-                f"The index at {hidden(self.address)} has lost vectors, such as those of rows {missing}. "
-                "Mend it from the texts with `textsiam index verify` (Index.verify)."
-            )
-        return vectors[np.searchsorted(found, rows)]
+        return self._table.vectors(rows)
 
     def stored(self, vectors: Vectors) -> Vectors:
         """The vectors as they will be given back."""
-        return vectors.astype(DTYPES[self._stored_as]).astype(np.float32)
+        return self._table.stored(vectors)
 
     def checksums(self, rows: Rows) -> list[int | None]:
-        """The checksum of each row's vector as the server has it; None where it has none."""
-        found, vectors = self._columns(
-            "SELECT row, embedding FROM vectors WHERE row = ANY(?) ORDER BY row", (rows.tolist(),)
-        )
-        told = dict(zip(found.tolist(), self.summed(vectors), strict=True))
-        return [told.get(row) for row in rows.tolist()]
+        """The checksum of each row's vector; None where there is none."""
+        told_: list[int | None] = []
+        for _, there, vectors in self._table.read(rows):
+            summed = iter(self.summed(vectors))
+            told_ += [next(summed) if is_there else None for is_there in there.tolist()]
+        return told_
 
     def summed(self, vectors: Vectors) -> list[int]:
         """The checksums that these vectors will have."""
-        return checksums(vectors.astype(DTYPES[self._stored_as]))
+        return checksums(vectors.astype(DTYPES[self._table.stored_as]))
 
     def append(self, vectors: Vectors) -> None:
         """Write vectors behind the last row."""
         first = self.ledger.n_rows
-        self._copy("vectors", np.arange(first, first + len(vectors)), vectors)
+        self._table.write(np.arange(first, first + len(vectors)), vectors)
 
     def drop(self, rows: Rows) -> None:
-        """Let rows be found no more."""
-        self.database.execute("DELETE FROM vectors WHERE row = ANY(?)", (rows.tolist(),))
+        """Let rows be found no more, nor after a switch."""
+        self._table.drop(rows)
+        self._other.drop(rows)
 
     def stage(self, rows: Rows, vectors: Vectors) -> None:
-        """Write vectors that shall take the place of all."""
-        ((there,),) = self.database.execute("SELECT to_regclass('staged') IS NOT NULL")
-        if not there:
-            self._make_table("staged", vectors.shape[1], self._stored_as)
-        self._copy("staged", rows, vectors)
+        """Write vectors that shall take the place of all, into the other table."""
+        self._other.write(rows, vectors)
 
     def unstage(self) -> None:
         """Throw away what was staged."""
-        self.database.execute("DROP TABLE IF EXISTS staged")
+        self._other.empty()
 
     def switch(self, dim: int, similarity: str) -> None:
-        """The staged vectors count now."""
-        ((there,),) = self.database.execute("SELECT to_regclass('staged') IS NOT NULL")
-        if not there:
-            self._make_table("staged", dim, self._stored_as)
-        self.database.execute(
-            "DELETE FROM staged WHERE row NOT IN (SELECT row FROM items)"
-        )  # removed since they were staged
-        self.database.execute("DROP TABLE vectors")
-        self.database.execute("ALTER TABLE staged RENAME TO vectors")
-        self.database.execute("ALTER INDEX staged_pkey RENAME TO vectors_pkey")
-        self.database.execute("UPDATE vectors_kind SET dim = ?, similarity = ?", (dim, similarity))
-        self._learn()
+        """The staged vectors count now; who reads goes on seeing those before."""
+        self.database.execute("UPDATE files SET number = number + 1, dim = ?, similarity = ?", (dim, similarity))
+        self._follow()
+        self.unstage()
 
     def fault(self) -> str:
-        """What the database finds wrong: PostgreSQL has checks of its own."""
+        """Nothing: PostgreSQL checks its own pages."""
         return ""
 
     def compact(self) -> None:
-        """Let the server reuse the space of removed rows."""
-        with self._session.told():
-            for table in ("items", "vectors"):
-                self.database.execute(f"VACUUM {table}")
+        """Let the space of removed rows be used again; rows keep their numbers."""
+
+        def once() -> None:
+            for table in ("vectors_0", "vectors_1", "items"):
+                self.database.execute(f"VACUUM (ANALYZE) {table}")
+
+        self._persisting(once)
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._session.close()
+        with self._lock:
+            self.database.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_session"):
-            self.close()
+        if hasattr(self, "database"):
+            self.database.close()
 
-    def _near(self, query: Float[np.ndarray, " dim"], threshold: float) -> tuple[Rows, Vectors]:
-        """Rows and vectors among which are all that reach the threshold.
+    def _persisting(self, once: Callable[[], Result]) -> Result:
+        """What `once` gives, done again where the connection was lost, until `timeout_s` have passed since."""
+        until, pause_s = 0.0, _PAUSE_S
+        with self._lock, told(self.address):
+            while True:
+                try:
+                    self.database.connect()
+                    return once()
+                except PostgresError as error:
+                    until = until or time.monotonic() + self.timeout_s
+                    if not self.database.may_pass(error) or time.monotonic() + pause_s > until:
+                        raise
+                    self.database.close()
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-        The server adds up dim products in fp32: the bound of `textsiam.matching.prepared`, doubled, for it does not sum like
-        ours.
-        """
-        dim, length = len(query), float(np.linalg.norm(query.astype(np.float64)))
-        unit = 4 * (dim + SPARE) * UNIT
-        if self._similarity == "cosine":
-            if threshold <= unit or length < 1e-3:  # short rows score near 0 with us and NaN there: look at all  # noqa: PLR2004
-                return self._columns("SELECT row, embedding FROM vectors ORDER BY row", ())
-            most = 1 - threshold + unit + 1e-6
-        else:
-            ((longest,),) = self.database.execute(
-                "SELECT coalesce(max(vector_norm(embedding::vector)), 0) FROM vectors"
-            )
-            scale = {"dot": length * longest, "euclidean": length + longest, "manhattan": (length + longest) * dim**0.5}
-            most = -threshold + unit * scale[self._similarity] + 1e-6
-        return self._columns(
-            f"SELECT row, embedding FROM vectors WHERE {self._distance} <= ? ORDER BY row",  # noqa: S608  no value in it
-            (self._parameter(query), most),
-        )
-
-    def _found_here(self, queries: Vectors, threshold: float, max_matches: int) -> Found:
-        """The same for many queries: every vector is read once."""
-        found: list[Found] = []
-        left, last = max_matches, -1
-        while True:
-            rows, vectors = self._columns(
-                "SELECT row, embedding FROM vectors WHERE row > ? ORDER BY row LIMIT ?", (last, _N_AT_ONCE)
-            )
-            if not len(rows):
-                i, j, scores = _joined(found)
-                order = np.lexsort((j, i))
-                return i[order], j[order], scores[order]
-            try:
-                pairs = threshold_join(
-                    queries, vectors, threshold=threshold, similarity=self._similarity, max_matches=left
-                )
-            except TooManyMatches:
-                Allowed(max_matches, threshold).take(max_matches + 1)  # said with the limit that was given
-                raise
-            found.append((pairs.left, rows[pairs.right], pairs.score))
-            left -= len(pairs)
-            last = int(rows[-1])
-
-    def _scores(self, query: Float[np.ndarray, " dim"], vectors: Vectors) -> Float[np.ndarray, " _"]:
-        paired = SIMILARITIES[self._similarity].paired
-        same = np.broadcast_to(query.astype(np.float64), vectors.shape)
-        return np.asarray(paired(same, vectors.astype(np.float64)), dtype=np.float32)
-
-    def _columns(self, sql: str, parameters: Sequence[Any]) -> tuple[Rows, Vectors]:
-        """Row numbers and vectors that a statement gives."""
-        with self.database.connection.cursor(binary=True) as cursor:
-            cursor.execute(statement(sql), parameters)
-            told = cursor.fetchall()
-        rows = np.array([row for row, _ in told], dtype=np.int64)
-        vectors = np.empty((len(told), self._dim), dtype=np.float32)
-        for place, (_, vector) in enumerate(told):
-            vectors[place] = vector.to_numpy() if hasattr(vector, "to_numpy") else vector
-        return rows, vectors
-
-    def _copy(self, table: str, rows: Rows, vectors: Vectors) -> None:
-        kind = _TYPES[self._stored_as]
-        copy = statement(f"COPY {table} (row, embedding) FROM STDIN (FORMAT BINARY)")
-        with self.database.connection.cursor() as cursor, cursor.copy(copy) as stream:
-            stream.set_types(["int4", kind])
-            for row, vector in zip(rows.tolist(), vectors, strict=True):
-                stream.write_row((row, self._parameter(vector)))
-
-    def _parameter(self, vector: Float[np.ndarray, " dim"]) -> Any:
-        from pgvector import HalfVector, Vector
-
-        return HalfVector(vector) if self._stored_as == "float16" else Vector(vector)
+    def _follow(self) -> None:
+        """Know what was committed by now."""
+        (files,) = self.database.execute("SELECT number, dim, similarity, stored_as FROM files")
+        self._table = VectorTable(self.database, *files)
 
     @property
-    def _distance(self) -> str:
-        return f"embedding {_DISTANCES[self._similarity]} ?"
+    def _other(self) -> VectorTable:
+        return replace(self._table, number=self._table.number + 1)
 
-    def _make_table(self, name: str, dim: int, stored_as: str) -> None:
-        # Numbers that are not compressed and lie in the row itself are read fastest.
-        self.database.execute(
-            f"CREATE TABLE {name} (row INTEGER PRIMARY KEY, embedding {_TYPES[stored_as]}({int(dim)}) NOT NULL)"
+
+def _prepare(database: PostgresDatabase) -> None:
+    """See to it that there are pgvector and an empty schema."""
+    place = shown(database.address)
+    ((encoding,),) = database.execute("SHOW server_encoding")
+    if encoding != "UTF8":
+        raise ValueError(f"Texts need a database in UTF8, but {place} is in {encoding}. Create one: ENCODING 'UTF8'.")
+    try:
+        database.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
+        says = ""
+    except PostgresError as error:
+        says = f" (PostgreSQL says: {error})"
+    if says or not database.find_vector():
+        raise OSError(
+            f"{place} has no pgvector of version 0.7 or newer{says}. Install it on the server, then let a superuser CREATE, or "
+            "ALTER EXTENSION vector UPDATE, in this database."
         )
-        self.database.execute(f"ALTER TABLE {name} ALTER COLUMN embedding SET STORAGE PLAIN")
-
-    def _learned(self, work: Callable[[], Result]) -> Result:
-        self._learn()
-        return work()
-
-    def _learn(self) -> None:
-        if self._has_tables():
-            ((self._dim, self._similarity, self._stored_as),) = self.database.execute("SELECT * FROM vectors_kind")
-
-    def _has_tables(self) -> bool:
-        return bool(self.database.execute("SELECT to_regclass('vectors_kind') IS NOT NULL")[0][0])
-
-
-def _joined(found: list[Found]) -> Found:
-    left, right, scores = zip(*found, strict=True) if found else ((), (), ())
-    none = np.empty(0, dtype=np.int64)
-    i, j = np.concatenate([none, *left]), np.concatenate([none, *right])
-    return i, j, np.concatenate([np.empty(0, np.float32), *scores])
+    ((is_there, name),) = database.execute(
+        "SELECT to_regnamespace(quote_ident(?)) IS NOT NULL, quote_ident(?)", 2 * (database.schema,)
+    )
+    if not is_there:
+        database.execute(f"CREATE SCHEMA {name}")
+    if database.has("files"):
+        raise FileExistsError(f"There is an index at {place} already. Open it, or name another schema.")

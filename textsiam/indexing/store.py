@@ -1,5 +1,6 @@
 """What an index asks of where it is kept, and which places there are: a folder, or a PostgreSQL database."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
@@ -27,7 +28,10 @@ class Store(Protocol):
     unfit: str  # characters that no text or id may hold here
 
     def read(self, work: Callable[[], Result]) -> Result:
-        """What `work` gives, all of it seen at one moment, whatever others write meanwhile."""
+        """What `work` gives, all of it seen at one moment, whatever others write meanwhile.
+
+        It may be called again, as by `write`.
+        """
 
     def write(self, work: Callable[[], Result]) -> Result:
         """What `work` gives; its changes are made for good and seen by others all at once or, if it fails, not at all.
@@ -132,12 +136,18 @@ def open_store(place: Place, timeout_s: float) -> Store:
 
 
 def shown(place: Place) -> str:
-    """The place as it may be shown: an address without its password."""
-    if is_address(place):
-        from textsiam.indexing.connection import hidden
+    """The place as messages show it: an address without its password.
 
-        return hidden(str(place))
-    return str(place)
+    Examples
+    --------
+    >>> shown("postgresql://me:secret@localhost/faq?sslpassword=secret")
+    'postgresql://me@localhost/faq?sslpassword=...'
+    """
+    if not is_address(place):
+        return str(place)
+    # Up to the last @, for a password may hold one although it should not.
+    bare = re.sub(r"^(\w+://[^:/@?]*):.*@", r"\1@", str(place))
+    return re.sub(r"(password=)[^&]*", r"\1...", bare)
 
 
 def is_address(place: Place) -> bool:
