@@ -12,13 +12,14 @@ from textsiam.scoring.similarity import EPSILON, SIMILARITIES
 
 Rows = Int[np.ndarray, " n"]
 Vectors = Float[np.ndarray, "n dim"]
+Lengths = Float[np.ndarray, " _"]
 Others = Float[np.ndarray, "m other_dim"]
 
 # A sieve takes 0.1 s to make. Importing torch takes 1.6 s, in which NumPy's product of short fp32 rows compares this many.
 _PAIRS_FOR_SIEVE, _PAIRS_FOR_TORCH = 20_000_000, 2_000_000_000
 _DIM_FOR_SIEVE = 32  # and torch 2.13 multiplies matrices of one int8 column wrongly
 _MOST_DIM_FOR_INT8 = 100_000  # products of more int8 may not fit int32
-_BLOCK = 8_192
+_BLOCK = 256  # rows that fit a core's cache in fp64
 # Products of longer rows may overflow: fp32's in screens; fp64's in exact cosines.
 _LONGEST, _LONGEST_COSINE = 1e18, 1e150
 # Within this of 1 a row's length is left as it is, and the difference counted as an error: no copy of encoders' vectors.
@@ -43,15 +44,17 @@ class Prepared(NamedTuple):
         if similarity not in SIMILARITIES:
             raise ValueError(f"There is no similarity {similarity!r}. Use one of {', '.join(SIMILARITIES)}.")
         second = vectors if against is None else against
-        for rows, name in ((vectors, "vectors"), (second, "against"))[: 1 if against is None else 2]:
-            _check(rows, name, _LONGEST_COSINE if similarity == "cosine" else _LONGEST)
+        limit = _LONGEST_COSINE if similarity == "cosine" else _LONGEST
+        lengths = _lengths(vectors, "vectors", limit)
+        other_lengths = lengths if against is None else _lengths(second, "against", limit)
         if vectors.shape[1] != second.shape[1]:
             raise ValueError(
                 f"Both sides need one dimension, but got {vectors.shape[1]} and {second.shape[1]}. Encode them with one model."
             )
-        left, off = _prepared(vectors, similarity)
-        right, other_off = (left, off) if against is None else _prepared(second, similarity)
-        error = _error(left, right, similarity) + 1.001 * (off + other_off)
+        left, off = _prepared(vectors, lengths, similarity)
+        right, other_off = (left, off) if against is None else _prepared(second, other_lengths, similarity)
+        longest = [1 + _NEARLY_ONE if similarity == "cosine" else _most(rows) for rows in (lengths, other_lengths)]
+        error = _error(left.shape[1], *longest, similarity) + 1.001 * (off + other_off)
         return cls(vectors, second, left, right, similarity, against is None, plain(left, right, similarity, error))
 
     @property
@@ -98,35 +101,34 @@ def _of_int8() -> Multiply | None:
     return kernel.multiply if kernel.multiplies_int8() else None
 
 
-def _check(rows: Vectors, name: str, limit: float) -> None:
-    """Raise ValueError where products of these rows mean nothing."""
-    if bad := _not_finite(rows):
+def _lengths(rows: Vectors, name: str, limit: float) -> Lengths:
+    """The rows' lengths in fp64; ValueError where products of these rows mean nothing."""
+    lengths = np.empty(len(rows))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(rows), _BLOCK):
+            block = rows[start : start + _BLOCK].astype(np.float64)
+            lengths[start : start + _BLOCK] = np.sqrt(np.einsum("ij,ij->i", block, block))
+    # A finite row's length may overflow, but only a finite row's length is finite.
+    suspects = np.flatnonzero(~np.isfinite(lengths))
+    if bad := suspects[~np.isfinite(rows[suspects]).all(1)][:5].tolist():
         raise ValueError(f"{name} must be finite, but rows {bad} hold NaN or infinity. Leave out unusable texts.")
-    if (longest := _longest_of(rows)) > limit:
+    if (longest := _most(lengths)) > limit:
         raise ValueError(
             f"{name} hold a row of length {longest:.3g}, whose products overflow. Scale both sides down, below {limit:g}."
         )
+    return lengths
 
 
-def _longest_of(vectors: Vectors) -> float:
-    with np.errstate(over="ignore"):
-        return math.sqrt(float(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64).max(initial=0)))
+def _most(lengths: Lengths) -> float:
+    return float(lengths.max(initial=0))
 
 
-def _not_finite(vectors: Vectors) -> list[int]:
-    """The first rows that hold NaN or infinity."""
-    for start in range(0, len(vectors), _BLOCK):
-        if bad := np.flatnonzero(~np.isfinite(vectors[start : start + _BLOCK]).all(1))[:5].tolist():
-            return [start + row for row in bad]
-    return []
-
-
-def _prepared(vectors: Vectors, similarity: str) -> tuple[Vectors, float]:
+def _prepared(vectors: Vectors, lengths: Lengths, similarity: str) -> tuple[Vectors, float]:
     """fp32 rows, for cosine of length 1, and how far one is at most from what it stands for."""
     if similarity != "cosine":
         return vectors.astype(np.float32, copy=False), 0.0
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64) + EPSILON)
-    if vectors.dtype == np.float32 and (off := float(np.abs(lengths - 1).max(initial=0))) <= _NEARLY_ONE:
+    lengths = np.sqrt(lengths**2 + EPSILON)
+    if vectors.dtype == np.float32 and (off := _most(np.abs(lengths - 1))) <= _NEARLY_ONE:
         return vectors, off
     rows = np.empty(vectors.shape, dtype=np.float32)
     for start in range(0, len(vectors), _BLOCK):
@@ -135,12 +137,11 @@ def _prepared(vectors: Vectors, similarity: str) -> tuple[Vectors, float]:
     return rows, UNIT
 
 
-def _error(left: Any, right: Any, similarity: str) -> float:
-    """A bound on |fp32 − exact|: an inner product of dim terms errs by at most (dim + spare)·u·‖a‖·‖b‖ (Higham 2002, § 3.1)."""
-    if not len(left) or not len(right):
-        return 0.0
-    dim: int = left.shape[1]
-    a, b = _longest_of(left), _longest_of(right)
+def _error(dim: int, a: float, b: float, similarity: str) -> float:
+    """A bound on |fp32 − exact| for rows up to lengths a and b.
+
+    An inner product of dim terms errs by at most (dim + spare)·u·‖a‖·‖b‖ (Higham 2002, § 3.1).
+    """
     bound = (dim + SPARE) * UNIT
     if similarity == "euclidean":
         return 2 * bound * (a + b) ** 2 + 1e-11
