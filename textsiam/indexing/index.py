@@ -232,7 +232,8 @@ class Index:
             If another process was writing for too long.
         OSError
             What the file system says, such as a full disk.
-            Whatever is raised, what was committed before (8,192 texts or 32,768 vectors at a time) stays, and the rest is not there.
+            Whatever is raised, what was committed before (8,192 texts or 32,768 vectors at a time) stays;
+            the rest is not there.
         """
         ids, texts = as_list(ids), None if texts is None else as_list(texts)
         vectors = None if embeddings is None else checked(embeddings, self.dim)
