@@ -16,6 +16,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from textsiam.data.files import replacing
+from textsiam.indexing import heads as of_heads
+from textsiam.indexing.heads import Heads
+from textsiam.indexing.products import times
 from textsiam.matching.exact import MAX_MATCHES, Allowed, joined, threshold_join, top_k_join
 from textsiam.matching.screens import SPARE, UNIT, n_leading, principal_axes, shortened, shrinkage
 from textsiam.matching.tiles import Room
@@ -180,6 +183,8 @@ class Scan:
         self._parts = []
         self._grown = np.empty((0, length), dtype=np.float32)
         self._n_saved = 0
+        self._heads: Heads | None = None
+        self._n_single = 0  # queries that came alone
         self._is_whole = length == self.dim
         # What one fp32 product of all dimensions errs by, and what both rows' lengths do; then what short ones add (see
         # textsiam.matching.screens.sieve).
@@ -215,14 +220,34 @@ class Scan:
         for first in range(0, len(queries), _SIDE):
             unit = _unit(queries[first : first + _SIDE])
             short = self._short(queries[first : first + _SIDE])
-            step = self._room.entries.size // len(unit)
-            for start, part in self._placed():
-                for offset in range(max(0, begin - start), len(part), step):
-                    block = part[offset : offset + step]
-                    j, i = self._reaching(rows, start + offset, block, (unit, short), lowest)
-                    j += start + offset
-                    near = self._near(rows, unit, i, j) >= _below(lowest - self._plain)
-                    yield i[near] + first, j[near]
+            for j, i in self._screened(rows, (unit, short), lowest, begin):
+                near = self._near(rows, unit, i, j) >= _below(lowest - self._plain)
+                yield i[near] + first, j[near]
+
+    def _screened(
+        self, rows: Vectors, queries: tuple[Queries, Queries], lowest: float, begin: int
+    ) -> Iterator[tuple[Rows, Rows]]:
+        """Row and query of pairs that may reach `lowest`, by their short rows."""
+        n_queries, begin_at = len(queries[0]), begin
+        heads = self._heads_of_saved() if n_queries == 1 and not begin else None
+        if heads is not None and (j := heads.reaching(queries[1][0], lowest - self._slack)) is not None:
+            yield j, np.zeros(len(j), dtype=np.int64)
+            begin_at = len(heads.short)
+        step = self._room.entries.size // n_queries
+        for start, part in self._placed():
+            for offset in range(max(0, begin_at - start), len(part), step):
+                block = part[offset : offset + step]
+                j, i = self._reaching(rows, start + offset, block, queries, lowest)
+                yield j + (start + offset), i
+
+    def _heads_of_saved(self) -> Heads | None:
+        """Heads of the rows that were saved, made when they are asked for a second time."""
+        if self._is_whole or self._n_saved < of_heads.FROM:
+            return None
+        self._n_single += 1
+        if self._heads is None and self._n_single > 1:
+            self._heads = Heads(self._parts[0])
+        return self._heads
 
     def _reaching(
         self, rows: Vectors, start: int, block: Vectors, queries: tuple[Queries, Queries], lowest: float
@@ -242,7 +267,7 @@ class Scan:
 
     def _nearest(self, rows: Vectors, queries: Queries, number: int, k: int, alive: Bool[np.ndarray, " _"]) -> Found:
         short = self._short(queries[number : number + 1])[0]
-        entries = np.concatenate([np.empty(0, np.float32), *(part @ short for part in self._parts)])
+        entries = np.concatenate([np.empty(0, np.float32), *(times(part, short) for part in self._parts)])
         entries[~alive] = -np.inf
         n = min(k, int(alive.sum()))
         if not n:
@@ -269,7 +294,7 @@ def _unit(rows: Vectors) -> Float[np.ndarray, "_ _"]:
 
 def _multiply(block: Vectors, queries: Queries, out: Float[np.ndarray, "_ _"]) -> None:
     if len(queries) == 1:  # a product with a vector is memory's pace; with a matrix of one column it is not
-        np.matmul(block, queries[0], out=out[:, 0])
+        times(block, queries[0], out[:, 0])
     else:
         np.matmul(block, queries.T, out=out)
 

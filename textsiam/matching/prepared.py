@@ -53,8 +53,8 @@ class Prepared(NamedTuple):
             )
         left, off = _prepared(vectors, lengths, similarity)
         right, other_off = (left, off) if against is None else _prepared(second, other_lengths, similarity)
-        longest = [1 + _NEARLY_ONE if similarity == "cosine" else _most(rows) for rows in (lengths, other_lengths)]
-        error = _error(left.shape[1], *longest, similarity) + 1.001 * (off + other_off)
+        a, b = (1 + _NEARLY_ONE if similarity == "cosine" else _most(rows) for rows in (lengths, other_lengths))
+        error = _error(left.shape[1], a, b, similarity) + 1.001 * (off + other_off)
         return cls(vectors, second, left, right, similarity, against is None, plain(left, right, similarity, error))
 
     @property

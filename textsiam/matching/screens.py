@@ -128,7 +128,9 @@ def shortened(
     short = np.empty((len(rows), length), dtype=np.float32)
     for start in range(0, len(rows), _BLOCK):
         block = slice(start, start + _BLOCK)
-        short[block, :leading] = coordinates = rows[block] @ axes
+        # One row alone is not worth waking OpenBLAS's threads, which stay awake.
+        coordinates = np.einsum("ij,jk->ik", rows, axes) if len(rows) == 1 else rows[block] @ axes
+        short[block, :leading] = coordinates
         if length > leading:
             rest = np.einsum("ij,ij->i", rows[block], rows[block]) - np.einsum("ij,ij->i", coordinates, coordinates)
             short[block, leading:] = np.sqrt((np.maximum(rest, 0) + np.float32(shrunk)) / (length - leading))[:, None]
