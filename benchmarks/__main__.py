@@ -1,6 +1,6 @@
 """All measurements of speed in one run: every script in turn, one table with ratios and shares of the limit, and the pictures.
 
-    python -m benchmarks              # or: make bench; half an hour on two cores
+    python -m benchmarks              # or: make bench; an hour and a half on two cores
     python -m benchmarks encode cold  # some of them
     python -m benchmarks --table      # the table and the pictures from the results that are there
 
@@ -16,7 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-SCRIPTS = ("encode", "latency", "cold", "join", "train_speed", "road")
+SCRIPTS = ("encode", "latency", "cold", "join", "train_speed", "road", "index")
 
 
 def main() -> None:
@@ -40,7 +40,8 @@ def main() -> None:
 
 def table() -> str:
     """What was asked, what was reached, from the results that are there."""
-    rows = [("claim", "must", "aim", "measured", "commit"), *_encode(), *_join(), *_train(), *_cold(), *_latency()]
+    head = ("claim", "must", "aim", "measured", "commit")
+    rows = [head, *_encode(), *_join(), *_train(), *_cold(), *_latency(), *_index()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
@@ -142,6 +143,26 @@ def _latency() -> list[tuple[str, ...]]:
             must, aim = ("1/4", "1/10") if name == "Siamese.score" else ("", "")
             told = f"p50 {of['p50_ms']} ms, p99 {of['p99_ms']} ms; 1/{1 / of['share_of_peer']:.1f} of the peer's p50"
             rows.append((f"one pair, {name}", must, aim, told, found[1]))
+    return rows
+
+
+def _index() -> list[tuple[str, ...]]:
+    if (found := result("index")) is None:
+        return []
+    rows = []
+    for name, sizes in found[0]["systems"].items():
+        for n, of in sizes.items():
+            musts = []
+            told = [f"{of['add_per_s']:,} added a second"]
+            if "open_s" in of:
+                told.append(f"opened in {of['open_s']} s")
+                musts = ["open < 1 s", "text p99 < 20 ms"]
+            for kind in ("at 0.9454", "at 0.8", "with_text"):
+                if kind in of:
+                    recall = f", recall {of[kind]['recall']}" if "recall" in of[kind] else ""
+                    told.append(f"{kind}: p50 {of[kind]['p50_ms']} ms, p99 {of[kind]['p99_ms']} ms{recall}")
+            told.append(f"{of['anonymous_mb']} MB")
+            rows.append((f"index, {name}, {int(n):,}", ", ".join(musts), "", "; ".join(told), found[1]))
     return rows
 
 

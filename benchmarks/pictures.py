@@ -22,7 +22,7 @@ def draw() -> list[Path]:
         "axes.spines.right": False,
     }
     found = []
-    for name, picture in (("encode", throughput), ("cold", cold), ("join", growth)):
+    for name, picture in (("encode", throughput), ("cold", cold), ("join", growth), ("index", lookup)):
         if (RESULTS / f"{name}.json").is_file():
             figures = json.loads((RESULTS / f"{name}.json").read_text())["figures"]
             found.append(_written(picture(figures), name))
@@ -76,6 +76,24 @@ def growth(figures: dict):
     axes.set_xlabel("vectors (384 dimensions)")
     axes.set_ylabel("seconds")
     axes.set_title("Every pair with cosine ≥ 0.8 among N vectors, two cores", loc="left", fontsize=10)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def lookup(figures: dict):
+    """Milliseconds to look one vector up, by the number of vectors, and what share of all matches comes back."""
+    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    for name, sizes in figures["systems"].items():
+        told = [(int(n), of["at 0.8"]) for n, of in sizes.items()]
+        n, found = zip(*sorted(told), strict=True)
+        ours = name.startswith("textsiam")
+        label = f"{name}: recall {min(of['recall'] for of in found):.3f}"
+        style = dict(color=OURS, linewidth=2) if ours else dict(linewidth=1)
+        dash = "--" if "approximate" in name else "-"
+        axes.loglog(n, [of["p50_ms"] for of in found], f"o{dash}", markersize=4, label=label, **style)
+    axes.set_xlabel("vectors (384 dimensions)")
+    axes.set_ylabel("milliseconds, median")
+    axes.set_title("All matches of one vector with cosine ≥ 0.8, two cores", loc="left", fontsize=10)
     axes.legend(frameon=False, fontsize=8)
     return figure
 

@@ -1,4 +1,4 @@
-"""One of several writers of an index in PostgreSQL; run as a script by `test_postgres.py`.
+"""One of several writers of an index in PostgreSQL; run as a script by `test_postgres_store.py`.
 
     python postgres_writer.py ADDRESS SEED N
 

@@ -144,15 +144,12 @@ def test_saved_and_loaded_it_is_the_same(near, saved, rows):
     assert loaded._index.nprobe == near._index.nprobe
 
 
-def test_loaded_it_can_be_extended_and_saved_where_it_lies(saved, rows):
+def test_loaded_it_can_be_saved_where_it_lies(near, saved, rows):
     """A map is read into memory first; the file is replaced."""
-    loaded = Approximate.load(saved)
-    loaded.extend(rows[:10])
-    loaded.save(saved)
+    Approximate.load(saved).save(saved)
     again = Approximate.load(saved)
-    again.save(saved)
-    assert again.n == Approximate.load(saved).n == 6_010
-    assert {(row, 6_000 + row) for row in range(10)} <= found(again, rows[:10], 0.99)
+    assert again.n == 6_000
+    assert found(again, rows[:300]) == found(near, rows[:300])
 
 
 def test_a_cut_file_is_refused(saved):
@@ -167,7 +164,7 @@ def test_a_cut_file_is_refused(saved):
 def test_an_altered_file_is_refused(saved):
     """In faiss's head, which counts what it reads; in the footer; with bytes missing between."""
     whole = saved.read_bytes()
-    for place in [0, 5, 20, 300, 2_000, len(whole) - 25, len(whole) - 5_000, len(whole) - 40_000]:
+    for place in [0, 5, 20, 300, 2_000, len(whole) - 25, len(whole) - 5_000]:
         saved.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
         with pytest.raises(ValueError, match="damaged"):
             Approximate.load(saved)
@@ -197,49 +194,19 @@ def test_an_interrupted_save_leaves_the_old_file(near, saved, monkeypatch):
     assert [*saved.parent.iterdir()] == [saved]
 
 
-def test_rows_added_later_are_found(rows):
-    """As well as those from the beginning: like ones, numbered on, one or many at a time."""
-    near, more = Approximate.build(rows[:3_000], THRESHOLD), clustered(5, n=3_000)
-    near.extend(more[:1])
-    near.extend(more[1:])
-    near.extend(more[:0])
-    assert near.n == 6_000
-    assert near.recall >= 0.99
-    both = np.concatenate([rows[:3_000], more])
-    queries = clustered(1, n=1_000)
-    expected = brute_force(queries, both)
-    assert len(expected & found(near, queries)) >= 0.99 * len(expected)
-
-
-def test_rows_unlike_all_before_are_measured(rows):
-    """Where data drift, the recall that is told is that of the rows added: above .99 still, or lower and said."""
-    near = Approximate.build(rows, THRESHOLD)
-    visited, odd = near._index.nprobe, np.random.default_rng(6).normal(size=(3_000, 48)).astype(np.float32)
-    near.extend(odd[:500])
-    assert near._index.nprobe == visited  # fewer than 1,000 say little
-    near.extend(odd[500:])
-    assert near._index.nprobe > visited
-    turned = found(near, edges(odd, 7))
-    share = np.mean([(i, len(rows) + i) in turned for i in range(len(odd))])
-    assert share == pytest.approx(near.recall, abs=0.015)
-
-
 def test_odd_rows_do_not_coarsen_the_rest():
     """Rows far from a narrow cone of all others take no more of the slack: rows are turned, one unit does for all."""
     cone = (1 + 0.1 * np.random.default_rng(10).normal(size=(3_000, 48))).astype(np.float32)
-    near = Approximate.build(cone, 0.999)
-    before = near._slack
-    near.extend(np.eye(48, dtype=np.float32))
+    before = Approximate.build(cone, 0.999)._slack
+    near = Approximate.build(np.concatenate([cone, np.eye(48, dtype=np.float32)]), 0.999)
     assert near._slack < 1.3 * before
     assert {(i, 3_000 + i) for i in range(48)} <= found(near, np.eye(48, dtype=np.float32), 1.0)
 
 
 def test_the_slack_is_that_of_the_worst_row(near, rows, monkeypatch):
-    """In whatever block it came, and whatever came after."""
+    """In whatever block it came."""
     monkeypatch.setattr(cells, "_BLOCK", 100)
     again = Approximate.build(rows, THRESHOLD)
-    assert again._known.lost == near._known.lost
-    again.extend(np.zeros((1, 48), dtype=np.float32))
     assert again._known.lost == near._known.lost
 
 
@@ -275,16 +242,14 @@ def test_bad_arguments_are_refused(given, wrong):
         Approximate.build(**(dict(rows=np.ones((9, 8), dtype=np.float32), threshold=0.8) | given))
 
 
-def test_bad_rows_are_refused_and_none_added(near, rows):
+def test_bad_queries_are_refused(near, rows):
     """Of another dimension, or not finite."""
     bad = rows[:5].copy()
     bad[3, 3] = np.inf
-    for call in (near.extend, lambda given: near.candidates(given, 0.9)):
-        with pytest.raises(ValueError, match="48 dimensions, but these have 47"):
-            call(rows[:5, 1:])
-        with pytest.raises(ValueError, match="rows \\[3\\] are not"):
-            call(bad)
-    assert near.n == 6_000
+    with pytest.raises(ValueError, match="48 dimensions, but these have 47"):
+        near.candidates(rows[:5, 1:], 0.9)
+    with pytest.raises(ValueError, match="rows \\[3\\] are not"):
+        near.candidates(bad, 0.9)
 
 
 @pytest.mark.parametrize("n", [1, 2, 30, 150])

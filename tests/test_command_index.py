@@ -10,9 +10,12 @@ import time
 
 import pyarrow.parquet as pq
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from textsiam import Index
+from textsiam.indexing import nearby
+from textsiam.indexing.sqlite import SqliteStore
 from textsiam.interfaces.cli import app
 from textsiam.samples import QUESTIONS
 
@@ -126,7 +129,7 @@ def test_update_remove_and_compact(place, tmp_path):
     assert "q9" in run("update", place, tmp_path / "new.csv").stderr
     assert json.loads(run("remove", place, "q1", "q9", "--json").stdout)["summary"] == {
         "removed": 1,
-        "unknown": 1,
+        "unknown": ["q9"],
         "in_index": 2,
     }
     run("remove", place, "q1", code=1)
@@ -143,7 +146,15 @@ def test_clusters_and_export(place, tmp_path):
         run("export", place, "-o", tmp_path / f"all.{ending}")
     assert json.loads((tmp_path / "all.jsonl").read_text().splitlines()[2])["keeper"] == "q1"
     assert len(pq.read_table(tmp_path / "all.parquet").column("embedding")[0]) == 384
+    run("export", place, "-o", tmp_path / "ALL.PARQUET")
     run("export", place, "-o", tmp_path / "all.xlsx", code=2)
+    lines = (tmp_path / "all.csv").read_text()
+    assert lines.splitlines()[0] == "id,text,cluster,keeper,score_to_keeper"
+    assert lines.splitlines()[1] == "q1,How do I pay?,0,q1,"
+    assert run("export", place, "-o", "-").stdout == lines
+    told = json.loads(run("clusters", place, "--json").stdout)
+    assert told["clusters"] == [{"cluster": 0, "ids": ["q1", "q3"]}]
+    assert json.loads(run("info", place, "--json").stdout)["summary"]["in_clusters"] == 2
 
 
 def test_verify_mends_and_rebuild_makes_anew(place):
@@ -184,6 +195,108 @@ def test_bad_input_is_told(place, tmp_path, arguments, told):
     done = run(*(argument.format(**names) for argument in arguments), code=2)
     assert told in " ".join(done.output.split()).replace("│ ", "")
     assert "geheim" not in done.output
+
+
+def test_strict_refuses_before_anything_is_written(place, tmp_path):
+    """Rows that reading, the file's other rows or the index itself would set aside are named by file and row."""
+    for number, text in enumerate(("id,question\nn1,\n", "n1,A new one?\nn1,Twice?\n", "n1,New?\nq1,Another?\n")):
+        bad = tmp_path / f"bad{number}.csv"
+        bad.write_text(("" if text.startswith("id") else "id,question\n") + text)
+        told = run("add", place, bad, "--strict", code=2).stderr
+        assert f"bad{number}.csv" in told or number == 0
+    assert "row" in told or ":2" in told
+    run("update", place, tmp_path / "bad2.csv", "--strict", code=2)
+    assert json.loads(run("info", place, "--json").stdout)["summary"]["texts"] == 3
+    assert run("search", place, "Another?", code=1).stdout == ""
+
+
+def test_search_shows_decision_id_and_text(place):
+    """One row a match, and the texts in JSON too; what is no text is refused, for no match would be no answer."""
+    shown = " ".join(run("search", place, "How do I pay?", "--top", 1).stdout.split())
+    assert "1 closest of 2 pairs score probability decision text id text" in shown
+    assert "1.0000 0.98 accept How do I pay? q1 How do I pay?" in shown
+    pairs = json.loads(run("search", place, "How do I pay?", "--json").stdout)["pairs"]
+    assert [(pair["id_b"], pair["text_b"]) for pair in pairs] == [("q1", "How do I pay?"), ("q3", "How can I pay?")]
+
+
+def test_search_of_a_file_tells_what_it_set_aside(place, tmp_path):
+    """As reading does everywhere; with --strict nothing is looked up."""
+    (tmp_path / "ask.csv").write_text("id,question,split\na1,How do I pay?,test\na2,,test\na3,Mars?,train\n")
+    told = run("search", place, "--file", tmp_path / "ask.csv", "--json", "--set-aside", tmp_path / "aside.csv").stdout
+    summary = json.loads(told)["summary"]
+    assert (summary["texts"], summary["with_a_match"], summary["set_aside"]["rows"]) == (2, 1, 1)
+    assert "ask.csv,2,empty" in (tmp_path / "aside.csv").read_text()
+    run("search", place, "--file", tmp_path / "ask.csv", "--strict", code=2)
+    told = run("search", place, "--file", tmp_path / "ask.csv", "--split", "train", "--json", code=1).stdout
+    assert json.loads(told)["summary"]["texts"] == 1
+
+
+def test_an_approximate_search_is_told(place, monkeypatch):
+    """With the recall that was measured; --exact asks for every match."""
+    monkeypatch.setattr(nearby, "FROM", 0)
+    monkeypatch.setattr(SqliteStore, "find_fast", lambda self, *asked: (self.find(*asked), 0.995))
+    assert "99.5% of the matches" in run("search", place, "How do I pay?").stderr
+    assert "approximate" not in run("search", place, "How do I pay?", "--exact").stderr
+
+
+def test_only_what_encodes_needs_a_model(place, tmp_path, monkeypatch):
+    """The others work where no model can be had; damage of vectors needs one to be mended, of the database none can."""
+    monkeypatch.setenv("TEXTSIAM_MODEL", str(tmp_path / "missing"))
+    for command in (["info"], ["clusters"], ["export", "-o", tmp_path / "a.csv"], ["verify"], ["compact"]):
+        run(command[0], place, *command[1:])
+    assert "not in it: q9" in run("remove", place, "q2", "q9").stderr
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteStore, "fault", lambda _: "row 3 missing from index items_hash")
+        assert "the database is damaged (row 3" in run("verify", place, code=1).stderr
+    (vectors,) = place.glob("vectors-*")
+    vectors.write_bytes(vectors.read_bytes()[:100])
+    run("verify", place, "--no-repair", code=1)
+    assert "missing" in run("verify", place, code=2).stderr
+
+
+def test_an_interrupted_rebuild_goes_on(place, monkeypatch):
+    """The index stays as it was, the same command says that it goes on, and another threshold is told before the work."""
+    with monkeypatch.context() as patched:
+        patched.setattr("textsiam.indexing.rebuilding._N_AT_ONCE", 1)
+        patched.setattr("textsiam.indexing.rebuilding._finish", interrupted)
+        assert "run the same command again" in run("rebuild", place, "--device", "cpu", code=130).stderr
+    assert json.loads(run("info", place, "--json").stdout)["summary"]["threshold"] == 0.8
+    told = " ".join(run("rebuild", place, "--device", "cpu").stderr.split())
+    assert "the threshold was 0.8 and will be 0.945" in told
+    assert "going on after 3 texts" in told
+    assert "made 3 vectors anew with sentence-transformers/all-MiniLM-L6-v2 in float32" in told
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_another_model_is_refused_until_the_index_is_rebuilt(place, tiny_transformer):
+    """Its vectors mean nothing beside those that are there."""
+    other = ("--model", tiny_transformer(), "--backend", "pytorch", "--device", "cpu")
+    assert "rebuild" in run("search", place, "How do I pay?", *other, code=2).stderr
+    assert "threshold" in run("rebuild", place, *other, code=2).stderr  # it has none of its own
+    run("rebuild", place, "--threshold", 0.9, *other)
+    assert json.loads(run("info", place, "--json").stdout)["summary"]["dim"] == 32
+    run("search", place, "How do I pay?", *other)
+
+
+def test_an_empty_index_has_columns_and_finds_nothing(tmp_path):
+    """A header for whoever reads its files; exit code 1 for whoever asks."""
+    run("create", tmp_path / "none", *MODEL)
+    run("export", tmp_path / "none", "-o", tmp_path / "none.csv")
+    assert (tmp_path / "none.csv").read_text() == "id,text,cluster,keeper,score_to_keeper\n"
+    assert run("export", tmp_path / "none", "-o", "-").stdout == "id,text,cluster,keeper,score_to_keeper\n"
+    run("export", tmp_path / "none", "-o", tmp_path / "none.parquet")
+    assert pq.read_table(tmp_path / "none.parquet").num_rows == 0
+    run("search", tmp_path / "none", "How do I pay?", "-k", 1, code=1)
+    run("clusters", tmp_path / "none")
+
+
+def test_help_teaches():
+    """Every command shows itself in an example."""
+    for name in get_command(app).commands["index"].commands:
+        assert f"textsiam index {name}" in " ".join(run(name, "--help").stdout.split()), name
 
 
 def test_another_writer_is_waited_for(place):

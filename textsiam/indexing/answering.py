@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from textsiam.indexing.ledger import Item
-from textsiam.indexing.store import Found
-from textsiam.matching.matches import Matches
+from textsiam.matching.matches import Found, Matches
 from textsiam.matching.repeats import Side
 from textsiam.scoring.siamese import Siamese
 from textsiam.scoring.thresholds import decisions

@@ -7,8 +7,8 @@ and Schmid 2011). A row above the threshold can escape in two ways. One is exclu
    does for all. What rounding took off a row has a known length, and by Cauchy and Schwarz takes no more off a cosine.
 2. Its cell is not visited. The share that escapes so is measured, and as many cells are visited as the recall asks for.
 
-Left out: exact scores, which the caller computes of what is found, and the removal of rows. Graphs (HNSW) were measured and
-left out: at a million rows and .8 they find 98.7% of rows from the edge in 4.5 ms, cells 99.2% in 0.9 (benchmarks/nearest.py).
+Left out: exact scores, which the caller computes of what is found; rows added or removed later; graphs (HNSW), which at a million
+rows and .8 find 98.7% of rows from the edge in 4.5 ms, cells 99.2% in 0.9 (benchmarks/nearest.py).
 """
 
 import io
@@ -34,8 +34,7 @@ _MAGIC = b"textsiam approximate 1\n"
 class Approximate:
     """Rows in cells: finds nearly all above a threshold, in a time that grows with √n where cells are alike.
 
-    Made by `build` or `load`. Several threads may ask at once, but not while another one extends or saves. A query takes one
-    thread.
+    Made by `build` or `load`. Several threads may ask at once. A query takes one thread.
 
     Attributes
     ----------
@@ -91,8 +90,7 @@ class Approximate:
         lost = cells.append(index, rows, turn)
         matches = cells.ranks_of_matches(index, rows, drawn[: cells.N_MATCHES], threshold, turn)
         edges = cells.ranks_of_edges(index, sample, random.permutation(sample), threshold)
-        ranks, others = np.stack([matches, edges, np.zeros_like(edges)]), sample[: cells.N_MATCHES]
-        built = cls(index, cells.Known(turn, others, ranks, threshold, recall, seed, lost))
+        built = cls(index, cells.Known(turn, np.stack([matches, edges]), threshold, recall, lost))
         if built.recall < recall:
             raise ValueError(
                 f"No fast way finds {recall:.1%} of the rows at {threshold:g}: {built.recall:.1%} are in a quarter of the cells. "
@@ -109,31 +107,6 @@ class Approximate:
     def threshold(self) -> float:
         """The lowest cosine that can be asked for."""
         return self._known.threshold
-
-    def extend(self, rows: Rows) -> None:
-        """Further rows, numbered on. What a file held is read into memory first.
-
-        Recall holds for rows like those built from. Up to 1,000 of each call's rows are looked up by queries at the threshold;
-        from 1,000 such queries up they count in `recall`, and more cells are visited if need be. Rows unlike all before fall into
-        few cells, which grow and slow queries down. So build anew once `n` has doubled or `recall` is too low. If interrupted,
-        it holds a part of the rows: drop it, and load again.
-
-        Raises
-        ------
-        ValueError
-            If rows are not finite or of another dimension; none is added then.
-        """
-        cells.check(rows, dim=self._index.d)
-        if not len(rows):
-            return
-        self._index = cells.in_memory(self._index)
-        known, random = self._known, np.random.default_rng((self._known.seed, self.n))
-        drawn = np.sort(random.choice(len(rows), min(len(rows), cells.N_MATCHES), replace=False))
-        ranks = known.ranks.copy()
-        others = known.others[random.integers(0, len(known.others), len(drawn))]
-        ranks[2] += cells.ranks_of_edges(self._index, cells.turned(rows[drawn], known.turn), others, known.threshold)
-        lost = max(known.lost, cells.append(self._index, rows, known.turn))
-        self._learn(known._replace(ranks=ranks, lost=lost))
 
     def candidates(self, queries: Others, threshold: float) -> tuple[Numbers, Numbers]:
         """Numbers of queries and of rows, in their order, int64: all that visited cells hold from `threshold` up.

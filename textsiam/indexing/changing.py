@@ -12,8 +12,9 @@ from jaxtyping import Float, Int
 from textsiam.errors import TooManyMatches
 from textsiam.indexing.grouping import Groups, neighbours
 from textsiam.indexing.ledger import Item
-from textsiam.indexing.store import Found, Store
+from textsiam.indexing.store import Store
 from textsiam.matching.exact import threshold_join
+from textsiam.matching.matches import Found
 
 Rows = Int[np.ndarray, " _"]
 
@@ -75,7 +76,7 @@ def _matches(store: Store, rule: Rule, gone: Rows, vectors: Float[np.ndarray, "n
     own = threshold_join(vectors, threshold=rule.threshold, similarity=rule.similarity, max_matches=rule.max_matches)
     if len(own) + len(i) > rule.max_matches:
         raise TooManyMatches(
-            f"More than {rule.max_matches:,} pairs reach {rule.threshold:g}. Allow more (max_matches=), or add fewer at once."
+            f"More than {rule.max_matches:,} pairs reach {rule.threshold:g}. Allow more (max_matches=)."
         )
     number, row = np.concatenate([i, own.right]), np.concatenate([j, own.left + store.ledger.n_rows])
     order = np.lexsort((row, number))

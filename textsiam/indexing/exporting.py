@@ -1,10 +1,15 @@
 """An index as columns, for whoever wants to read it without textsiam."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
 from textsiam.data.files import check_writable, replacing
+from textsiam.data.writers import WRITERS, Columns, Write
 from textsiam.errors import UnreadableInput
 from textsiam.indexing.opened import Opened, rows_of
 
@@ -14,36 +19,54 @@ _N_AT_ONCE = 16_384
 
 
 def export(at: Opened, target: Path) -> int:
-    """Write a parquet file of all texts (see `Index.export`); how many.
+    """Write all texts to a file (see `Index.export`); how many.
 
     Raises
     ------
     UnreadableInput
-        If the file's ending is another.
+        If the file's ending names no format.
     OSError
         If it cannot be written.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if target.suffix != ".parquet":
-        raise UnreadableInput(f"An index is exported as parquet, but the target is {target}. End it in .parquet.")
+    ending = target.suffix.lower()
+    if ending not in WRITERS:
+        raise UnreadableInput(f"{target} names no format by its ending. End it in {', '.join(WRITERS)}.")
     check_writable(target)
-    fields = [("id", pa.string()), ("text", pa.string()), ("cluster", pa.int64()), ("keeper", pa.string())]
-    fields += [("score_to_keeper", pa.float32()), ("embedding", pa.list_(pa.float32(), at.told["dim"]))]
-    schema = pa.schema(fields)
 
     def write() -> int:
         n = 0
-        with replacing(target) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-            for columns in blocks(at, with_embeddings=True):
-                vectors = columns.pop("embedding")
-                made = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), at.told["dim"])
-                writer.write_table(pa.table([*map(pa.array, columns.values()), made], schema=schema))
-                n += len(vectors)
+        is_parquet = ending == ".parquet"
+        with replacing(target) as temporary:
+            opened = _parquet(temporary, at.told["dim"]) if is_parquet else WRITERS[ending](temporary)
+            with opened as append:
+                for columns in blocks(at, with_embeddings=is_parquet):
+                    append(columns)
+                    n += len(columns["id"])
+                if not n:
+                    append({name: [] for name in COLUMNS})
         return n
 
     return at.read(write)
+
+
+@contextmanager
+def _parquet(path: Path, dim: int) -> Iterator[Write]:
+    """With embeddings."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fields = [("id", pa.string()), ("text", pa.string()), ("cluster", pa.int64()), ("keeper", pa.string())]
+    fields += [("score_to_keeper", pa.float32()), ("embedding", pa.list_(pa.float32(), dim))]
+    schema = pa.schema(fields)
+    with pq.ParquetWriter(path, schema) as writer:
+
+        def append(columns: Columns) -> None:
+            vectors = np.asarray(columns.get("embedding", []), dtype=np.float32)
+            made = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dim)
+            others = (pa.array(columns[name], schema.field(name).type, from_pandas=True) for name in COLUMNS)
+            writer.write_table(pa.table([*others, made], schema=schema))
+
+        yield append
 
 
 def blocks(at: Opened, *, with_embeddings: bool) -> Iterator[dict[str, Any]]:
@@ -58,7 +81,12 @@ def blocks(at: Opened, *, with_embeddings: bool) -> Iterator[dict[str, Any]]:
             "text": [item.text for item in items],
             "cluster": [item.cluster for item in items],
             "keeper": [keepers[item.cluster] for item in items],
-            "score_to_keeper": [item.score for item in items],
+            "score_to_keeper": _fp32([item.score for item in items]),
         }
         yield columns | ({"embedding": at.store.vectors(rows_of(items))} if with_embeddings else {})
         last = items[-1].row
+
+
+def _fp32(scores: Sequence[float | None]) -> Float[np.ndarray, " n"]:
+    """NaN where there is none."""
+    return np.array([np.nan if score is None else score for score in scores], dtype=np.float32)

@@ -16,12 +16,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from textsiam.indexing.ledger import Ledger
+from textsiam.matching.matches import Found
 
 Rows = Int[np.ndarray, " _"]
-Found = tuple[Rows, Rows, Float[np.ndarray, " _"]]
 Near = Sequence[tuple[int, float]]  # the rows that match a row, with their scores
 Placed = tuple[int, float | None]  # cluster, score to its keeper; a keeper has none
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from textsiam.encoding.embedded import name_of
 from textsiam.errors import EncoderMismatch, UnsupportedModel
 from textsiam.scoring.canaries import canaries_of, check_canaries
 from textsiam.scoring.siamese import Siamese
@@ -35,7 +36,7 @@ def told_of(model: Siamese, *, threshold: float, prompt: str | None, keep_texts:
         "threshold": threshold,
         "keep_texts": keep_texts,
         "prompt": prompt,
-        "model": encoder.folder.path.name,
+        "model": name_of(encoder.folder.path),
         "similarity": model.similarity,
         "dim": encoder.dim,
         "precision": encoder.precision,

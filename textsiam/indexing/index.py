@@ -196,6 +196,7 @@ class Index:
         texts: Iterable[object] | None = None,
         *,
         embeddings: Shaped[np.ndarray, "n dim"] | None = None,
+        strict: bool = False,
         max_matches: int = MAX_MATCHES,
         progress: Progress | None = None,
     ) -> Matches:
@@ -210,6 +211,8 @@ class Index:
             One an id.
         embeddings
             (n, dim) made by the index's encoder, if they are at hand; then texts may be missing.
+        strict
+            Raise `BadRows` if anything would be set aside, before anything is written.
         max_matches
             The most matches to return.
         progress
@@ -220,12 +223,14 @@ class Index:
         matches
             ``left`` are positions in `texts`, ``right`` rows of the index, of which earlier texts of this call are part: each
             pair comes once, when the later of its two texts comes. `right_ids` names them; row numbers may change with `compact`.
-            ``set_aside`` says what could not be used.
+            ``set_aside`` says what could not be used, ``added`` how many texts are new.
 
         Raises
         ------
         UnreadableInput
             If the columns differ in length.
+        BadRows
+            If `strict` and something cannot be used.
         TooManyMatches
             If more than `max_matches` pairs match.
         IndexLocked
@@ -243,23 +248,24 @@ class Index:
             return arrivals.new(numbers, there), []
 
         given = None if vectors is None else vectors[arrivals.places]
-        return Writing(self._at, arrivals, given, new, max_matches).run(texts, ids, progress)
+        return Writing(self._at, arrivals, given, new, max_matches, strict=strict).run(texts, ids, progress)
 
     def update(
         self,
         ids: Iterable[object],
         texts: Iterable[object],
         *,
+        strict: bool = False,
         max_matches: int = MAX_MATCHES,
         progress: Progress | None = None,
     ) -> Matches:
         """Give ids that are there another text; as removing them and adding them again, but in one step.
 
-        Parameters, answer and errors are those of `add`; unknown ids are set aside.
+        Parameters, answer and errors are those of `add`; ``added`` counts the texts that changed. Unknown ids are set aside.
         """
         ids, texts = as_list(ids), as_list(texts)
         arrivals = Arrivals.of(ids, texts, None, keep=self._at.told["keep_texts"], unfit=self._at.store.unfit)
-        return Writing(self._at, arrivals, None, arrivals.changed, max_matches).run(texts, ids, progress)
+        return Writing(self._at, arrivals, None, arrivals.changed, max_matches, strict=strict).run(texts, ids, progress)
 
     def remove(self, ids: Iterable[object]) -> int:
         """Take texts out; how many there were. Unknown ids count for nothing.
@@ -375,6 +381,15 @@ class Index:
             [item.text for item in items] if self._at.told["keep_texts"] else None,
         )
 
+    def counts(self) -> dict[str, int]:
+        """``texts``, ``clusters`` of two texts or more, and the texts ``in_clusters``."""
+
+        def count() -> dict[str, int]:
+            n, n_members = self._at.store.ledger.in_clusters()
+            return {"texts": len(self._at.store.ledger), "clusters": n, "in_clusters": n + n_members}
+
+        return self._at.read(count)
+
     def merges(self) -> list[Merge]:
         """The clusters that ended in another, in order of their numbers, with the time."""
         return self._at.read(self._at.store.ledger.merges)
@@ -410,9 +425,10 @@ class Index:
         return self._at.read(lambda: self._at.store.make_fast(lowest, recall))
 
     def columns(self) -> dict[str, Any]:
-        """``id, text, cluster, keeper, score_to_keeper`` of every text, in order of arrival; a keeper's score is None."""
+        """``id, text, cluster, keeper, score_to_keeper`` of every text, in order of arrival; scores are fp32, NaN for keepers."""
         parts = self._at.read(lambda: list(blocks(self._at, with_embeddings=False)))
-        return {name: [value for part in parts for value in part[name]] for name in COLUMNS}
+        told: dict[str, Any] = {name: [value for part in parts for value in part[name]] for name in COLUMNS}
+        return told | {"score_to_keeper": np.array(told["score_to_keeper"], dtype=np.float32)}
 
     def verify(self, *, repair: bool = True, progress: Progress | None = None) -> Soundness:
         """Read everything once, say what is damaged, and mend it.
@@ -446,9 +462,17 @@ class Index:
         return verify(self._at, repair=repair, progress=progress)
 
     def export(self, target: str | Path) -> int:
-        """Write ``id, text, cluster, keeper, score_to_keeper, embedding`` of every text to a parquet file; how many.
+        """Write ``id, text, cluster, keeper, score_to_keeper`` of every text to a .csv, .jsonl or .parquet file; how many.
 
-        Texts in order of arrival; whole or not at all. `keeper` is an id, `score_to_keeper` null for keepers, `embedding` fp32.
+        Texts in order of arrival; whole or not at all, in bounded memory. `keeper` is an id, `score_to_keeper` null for keepers.
+        A parquet file holds ``embedding`` too, `dim` numbers in fp32.
+
+        Raises
+        ------
+        UnreadableInput
+            If the ending is none of these.
+        OSError
+            If the file cannot be written.
         """
         return export(self._at, Path(target).expanduser())
 

@@ -98,6 +98,17 @@ class Ledger:
     def __len__(self) -> int:
         return int(self.database.execute("SELECT count(*) FROM items")[0][0])
 
+    def n_until(self, row: int) -> int:
+        """Texts up to this row."""
+        return int(self.database.execute("SELECT count(*) FROM items WHERE row <= ?", (row,))[0][0])
+
+    def in_clusters(self) -> tuple[int, int]:
+        """Clusters of two texts or more, and the texts in them besides their keepers."""
+        ((n, n_members),) = self.database.execute(
+            "SELECT count(DISTINCT cluster), count(*) FROM items WHERE score IS NOT NULL"
+        )
+        return int(n), int(n_members)
+
     def count(self, n_rows: int) -> None:
         """From now on so many rows were ever written."""
         self.database.execute("UPDATE counts SET n_rows = ?", (n_rows,))

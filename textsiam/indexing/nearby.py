@@ -13,12 +13,12 @@ from jaxtyping import Float, Int, Shaped
 from textsiam.indexing.approximate import Approximate
 from textsiam.indexing.scanning import Scan
 from textsiam.matching.exact import Allowed
+from textsiam.matching.matches import Found
 
 logger = logging.getLogger("textsiam")
 
 Rows = Int[np.ndarray, " _"]
 Queries = Float[np.ndarray, "m dim"]
-Found = tuple[Rows, Rows, Float[np.ndarray, " _"]]
 
 # Chosen so that exact search, 5 to 8 ms among a million on two cores, is expected to stay below 20 with encoding. Not measured
 # there.

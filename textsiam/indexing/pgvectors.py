@@ -16,6 +16,7 @@ from textsiam.errors import BrokenIndex
 from textsiam.indexing.connection import PostgresDatabase
 from textsiam.indexing.vectors import DTYPES
 from textsiam.matching.exact import Allowed, threshold_join, top_k_join
+from textsiam.matching.matches import Found
 from textsiam.matching.screens import SPARE, UNIT
 from textsiam.scoring.similarity import EPSILON, SIMILARITIES
 
@@ -23,7 +24,6 @@ Rows = Int[np.ndarray, " _"]
 Scores = Float[np.ndarray, " _"]
 Vector = Float[np.ndarray, " dim"]
 Vectors = Float[np.ndarray, "n dim"]
-Found = tuple[Rows, Rows, Scores]
 
 TYPES = {"float32": "vector", "float16": "halfvec"}
 _DISTANCES = {"cosine": "<=>", "dot": "<#>", "euclidean": "<->", "manhattan": "<+>"}

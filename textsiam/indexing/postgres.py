@@ -20,11 +20,11 @@ from textsiam.indexing.ledger import Ledger
 from textsiam.indexing.pgvectors import TYPES, VectorTable
 from textsiam.indexing.store import shown
 from textsiam.indexing.vectors import DTYPES, checksums
+from textsiam.matching.matches import Found
 
 Result = TypeVar("Result")
 Rows = Int[np.ndarray, " _"]
 Vectors = Float[np.ndarray, "n dim"]
-Found = tuple[Rows, Rows, Float[np.ndarray, " _"]]
 
 _TABLES = (
     # Which table of vectors counts (its number's last bit), and what is in it.

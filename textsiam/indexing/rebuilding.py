@@ -32,7 +32,10 @@ def rebuild(place: Place, store: Store, model: Siamese, told: dict[str, Any], pr
         raise UnreadableInput(
             f"The index at {place} keeps no texts, so no vectors can be made from them. Make a new index from your source."
         )
-    key, n_done = encoder_key(told), 0
+    key = encoder_key(told)
+    n_done, n = store.read(lambda: (store.ledger.n_until(_last(store, key)), len(store.ledger)))
+    if progress:
+        progress(n_done, n)  # what an interrupted rebuild has done already
     while True:
         block, last, n = store.read(lambda: _next(store, key))
         if len(block) < _N_AT_ONCE:

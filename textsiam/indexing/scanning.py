@@ -20,6 +20,7 @@ from textsiam.indexing import heads as of_heads
 from textsiam.indexing.heads import Heads
 from textsiam.indexing.products import times
 from textsiam.matching.exact import MAX_MATCHES, Allowed, joined, threshold_join, top_k_join
+from textsiam.matching.matches import Found
 from textsiam.matching.screens import SPARE, UNIT, n_leading, principal_axes, shortened, shrinkage
 from textsiam.matching.tiles import Room
 from textsiam.scoring.similarity import EPSILON, SIMILARITIES
@@ -28,13 +29,12 @@ Rows = Int[np.ndarray, " _"]
 Scores = Float[np.ndarray, " _"]
 Vectors = Shaped[np.ndarray, "_ _"]  # fp32 or fp16
 Queries = Float[np.ndarray, "_ _"]
-Found = tuple[Rows, Rows, Scores]
 
 _LENGTH = 64  # numbers of a short row: fewer let too much pass, more are slower to read
 _FEW = 8_192  # rows that need no short ones
 _MOST_FOR_AXES = 65_536  # axes chosen among so many rows are good for any number
 _N_SAMPLE = 4_096
-_BLOCK = 16_384
+_BLOCK, _IN_CACHE = 16_384, 1_024
 _N_AT_ONCE = 512  # pairs scored at once: their rows fit a core's cache
 _MANY = 8_192  # queries, from which on a join pays for getting ready, which takes two seconds for a million rows
 _SIDE = 1_024  # of a square tile of queries and rows
@@ -258,8 +258,8 @@ class Scan:
         _multiply(block, short, tile)
         places = self._room.places(tile, _below(lowest - self._slack))
         if not self._is_whole and len(places.words) * 8 * _WORDS_IF_DENSE >= tile.size:
-            for place, part in _blocks(rows[start : start + len(block)]):
-                _multiply(_unit(part), unit, tile[place : place + len(part)])
+            for place, part in _blocks(rows[start : start + len(block)], _IN_CACHE):
+                _cosines(part, unit, tile[place : place + len(part)])
             places = self._room.places(tile, _below(lowest - self._plain))
         row, query = zip(*places.blocks(2**20), strict=True) if len(places.words) else ((), ())
         none = np.empty(0, dtype=np.int64)
@@ -288,8 +288,18 @@ class Scan:
 def _unit(rows: Vectors) -> Float[np.ndarray, "_ _"]:
     """fp32 rows of length 1 but for (dim / 2 + spare) units of rounding; zero rows as they are."""
     rows = _fp32(rows)
-    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows) + np.float32(EPSILON))
-    return np.asarray(rows * (1 / lengths)[:, None])
+    return np.asarray(rows * (1 / _lengths(rows))[:, None])
+
+
+def _lengths(rows: Float[np.ndarray, "_ _"]) -> Float[np.ndarray, " _"]:
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows) + np.float32(EPSILON)))
+
+
+def _cosines(block: Vectors, unit: Queries, out: Float[np.ndarray, "_ _"]) -> None:
+    """Products of rows of length 1 with the queries, as `_unit` makes them but without a copy: a block fits a core's cache."""
+    block = _fp32(block)
+    _multiply(block, unit, out)
+    out /= _lengths(block)[:, None]
 
 
 def _multiply(block: Vectors, queries: Queries, out: Float[np.ndarray, "_ _"]) -> None:
@@ -307,8 +317,8 @@ def _fp32(rows: Vectors) -> Float[np.ndarray, "_ _"]:
     return rows.astype(np.float32, copy=False)
 
 
-def _blocks(rows: Vectors) -> Iterator[tuple[int, Vectors]]:
-    return ((start, rows[start : start + _BLOCK]) for start in range(0, len(rows), _BLOCK))
+def _blocks(rows: Vectors, n: int = _BLOCK) -> Iterator[tuple[int, Vectors]]:
+    return ((start, rows[start : start + n]) for start in range(0, len(rows), n))
 
 
 def _few(n: int) -> Iterator[slice]:

@@ -1,10 +1,10 @@
 """Texts compared with an index, which stays as it is."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 
 from textsiam.data.texts import as_list
 from textsiam.encoding.encoder import Progress
@@ -13,9 +13,9 @@ from textsiam.indexing import nearby
 from textsiam.indexing.answering import answer, repeated
 from textsiam.indexing.ledger import Item
 from textsiam.indexing.opened import Opened
-from textsiam.indexing.store import Found, checked
+from textsiam.indexing.store import checked
 from textsiam.matching.duplicates import check_threshold, ids_of
-from textsiam.matching.matches import Matches
+from textsiam.matching.matches import Found, Matches
 from textsiam.matching.repeats import Side, refuse_too_many
 from textsiam.scoring.siamese import Siamese
 
@@ -43,24 +43,8 @@ def search(
     if searcher not in SEARCHERS:
         raise ValueError(f"There is no searcher {searcher!r}. Use one of {', '.join(SEARCHERS)}.")
     lowest = _lowest(at, threshold, k)
-    more: dict[str, Any] = {}
-    side = None
-    if texts is not None:
-        values = as_list(texts)
-        side = Side.of(values, "texts")
-        encoded = at.encode(side.unique, model, progress)
-        vectors, n_left = encoded.embeddings, len(values)
-        more = dict(
-            left_texts=values,
-            left_ids=ids_of(values, ids),
-            cut=side.rows_where(encoded.cut),
-            unknown=side.rows_where(encoded.unknown),
-        )
-    else:
-        assert embeddings is not None  # noqa: S101  one of the two is given
-        vectors = at.store.stored(checked(embeddings, at.told["dim"]))
-        n_left = len(vectors)
-        more = dict(left_ids=ids_of(range(n_left), ids))
+    asked = _asked(at, texts, embeddings, ids, model, progress)
+    vectors = asked.vectors
 
     def work() -> tuple[Found, float | None, list[Item], int]:
         n, recall = at.store.ledger.n_rows, None
@@ -78,10 +62,43 @@ def search(
             f"The index at {at.place} has nothing to search approximately with from {lowest:g} up. Make it with "
             "Index.approximate(), or search exactly."
         )
-    if side is not None:
-        refuse_too_many(int((np.bincount(found[0], minlength=len(side.unique)) * side.sizes).sum()), max_matches)
-        found = repeated(found, side)
-    return answer(model or at.model, found, items, n_left, n_right, recall=recall, **more)
+    if asked.side is not None:
+        n_found = int((np.bincount(found[0], minlength=len(asked.side.unique)) * asked.side.sizes).sum())
+        refuse_too_many(n_found, max_matches)
+        found = repeated(found, asked.side)
+    return answer(model or at.model, found, items, asked.n, n_right, recall=recall, **asked.columns)
+
+
+class _Asked(NamedTuple):
+    """What was asked for, as vectors, each distinct text once."""
+
+    vectors: Float[np.ndarray, "m dim"]
+    side: Side | None  # None: vectors were given
+    n: int
+    columns: dict[str, Any]  # of the answer
+
+
+def _asked(
+    at: Opened,
+    texts: Iterable[object] | None,
+    embeddings: Shaped[np.ndarray, "n dim"] | None,
+    ids: Sequence[str] | None,
+    model: Siamese | None,
+    progress: Progress | None,
+) -> _Asked:
+    if embeddings is not None:
+        vectors = at.store.stored(checked(embeddings, at.told["dim"]))
+        return _Asked(vectors, None, len(vectors), dict(left_ids=ids_of(range(len(vectors)), ids)))
+    values = as_list(() if texts is None else texts)
+    side = Side.of(values, "texts")
+    encoded = at.encode(side.unique, model, progress)
+    columns = dict(
+        left_texts=values,
+        left_ids=ids_of(values, ids),
+        cut=side.rows_where(encoded.cut),
+        unknown=side.rows_where(encoded.unknown),
+    )
+    return _Asked(encoded.embeddings, side, len(values), columns)
 
 
 def _lowest(at: Opened, threshold: float | None, k: int | None) -> float:

@@ -23,11 +23,11 @@ from textsiam.indexing.database import SqliteDatabase, sqlite_told
 from textsiam.indexing.ledger import Ledger
 from textsiam.indexing.vectors import VectorFile, checksums, flush_folder
 from textsiam.indexing.view import View
+from textsiam.matching.matches import Found
 
 Result = TypeVar("Result")
 Rows = Int[np.ndarray, " _"]
 Vectors = Float[np.ndarray, "n dim"]
-Found = tuple[Rows, Rows, Float[np.ndarray, " _"]]
 
 LEDGER = "index.sqlite"
 _BLOCK = 16_384

@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from textsiam.indexing.ledger import Ledger
+from textsiam.matching.matches import Found
 
 Result = TypeVar("Result")
 Rows = Int[np.ndarray, " _"]
 Scores = Float[np.ndarray, " _"]
 Vectors = Float[np.ndarray, "n dim"]
-Found = tuple[Rows, Rows, Scores]  # query number, row number, score
 Place = str | Path
 
 _LONGEST = 1e18  # products of longer vectors may overflow

@@ -14,10 +14,10 @@ from textsiam.indexing.database import SqliteDatabase
 from textsiam.indexing.nearby import Nearby
 from textsiam.indexing.scanning import Scan
 from textsiam.indexing.vectors import VectorFile
+from textsiam.matching.matches import Found
 
 Rows = Int[np.ndarray, " _"]
 Vectors = Float[np.ndarray, "n dim"]
-Found = tuple[Rows, Rows, Float[np.ndarray, " _"]]
 
 _BLOCK = 16_384
 # Short rows are written for the next process when so many are new, and a fifth of all.

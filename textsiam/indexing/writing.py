@@ -13,9 +13,8 @@ from textsiam.indexing.arriving import Arrivals
 from textsiam.indexing.changing import change
 from textsiam.indexing.ledger import Item
 from textsiam.indexing.opened import Opened, make_if_large, rows_of
-from textsiam.indexing.store import Found
 from textsiam.matching.exact import joined
-from textsiam.matching.matches import Matches
+from textsiam.matching.matches import Found, Matches
 
 Rows = Int[np.ndarray, " _"]
 # Which of some arrivals go in, given the items that have their ids, and which items they replace.
@@ -42,18 +41,31 @@ class Writing:
         Chooses among them.
     max_matches
         The most matches in all.
+    strict
+        Refuse to set anything aside.
     """
 
     def __init__(
-        self, at: Opened, arrivals: Arrivals, vectors: Float[np.ndarray, "n dim"] | None, pick: Pick, max_matches: int
+        self,
+        at: Opened,
+        arrivals: Arrivals,
+        vectors: Float[np.ndarray, "n dim"] | None,
+        pick: Pick,
+        max_matches: int,
+        *,
+        strict: bool,
     ) -> None:
         self.at, self.arrivals, self.vectors, self.pick, self.max_matches = at, arrivals, vectors, pick, max_matches
+        self.strict = strict
         self._left = max_matches
+        self._n_written = 0
         self._cut: list[int] = []
         self._unknown: list[int] = []
 
     def run(self, texts: Sequence[Any] | None, ids: Sequence[Any], progress: Progress | None) -> Matches:
         """Do it, and tell the matches."""
+        if self.strict:
+            self._refuse_faults()
         found = []
         n_at_once = N_AT_ONCE if self.vectors is None else N_VECTORS_AT_ONCE
         for start in range(0, len(self.arrivals), n_at_once):
@@ -82,7 +94,14 @@ class Writing:
             cut=self._cut,
             unknown=self._unknown,
             set_aside=self.arrivals.set_aside,
+            added=self._n_written,
         )
+
+    def _refuse_faults(self) -> None:
+        """Raise `BadRows` for what would be set aside, before anything is written."""
+        names = [arrival.id for arrival in self.arrivals.arrivals]
+        self.at.read(lambda: self.pick(range(len(names)), self.at.store.ledger.items("id", names)))
+        self.arrivals.set_aside.refuse()
 
     def _part(self, numbers: list[int], n_before: int, progress: Progress | None) -> Found:
         """Encode these arrivals and commit them; number, row and score of their matches."""
@@ -96,19 +115,24 @@ class Writing:
         vectors = self._encoded(waiting, report)
         place = {number: place for place, number in enumerate(waiting)}
 
-        def work() -> Found:
+        def work() -> tuple[int, Found]:
             chosen, replaced = self.pick(waiting, ledger.items("id", [self.arrivals.arrivals[n].id for n in waiting]))
             some = [place[number] for number in chosen]
             arrivals = [self.arrivals.arrivals[number] for number in chosen]
             rule = self.at.rule(self._left)
             found = change(self.at.store, rule, rows_of(replaced), arrivals, vectors[some])
-            return np.asarray(chosen, dtype=np.int64)[found[0]], *found[1:]
+            return len(chosen), (np.asarray(chosen, dtype=np.int64)[found[0]], *found[1:])
 
         try:
-            return self.at.write(work)
-        except TooManyMatches as error:
+            n, found = self.at.write(work)
+        except TooManyMatches:
             kept = f"The first {n_before:,} texts are in the index; the others are not. " if n_before else ""
-            raise TooManyMatches(f"{kept}{error}") from None
+            raise TooManyMatches(
+                f"{kept}More than {self.max_matches:,} pairs reach {self.at.told['threshold']:g}. Allow more (--max-matches, "
+                "max_matches=), or give fewer texts at once."
+            ) from None
+        self._n_written += n
+        return found
 
     def _encoded(self, numbers: list[int], progress: Progress | None) -> Float[np.ndarray, "n dim"]:
         if self.vectors is not None:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from textsiam.data.writers import rows_of
 from textsiam.interfaces import options
-from textsiam.interfaces.tables import check_outputs, rows_of, write_columns
+from textsiam.interfaces.tables import check_outputs, write_columns
 from textsiam.interfaces.terminal import (
     answer_json,
     answering,

@@ -1,4 +1,4 @@
-"""``textsiam index``: texts kept for years, and whether a new one is a duplicate of one that is there."""
+"""``textsiam index``: texts kept for years, and what each new one matches among them: created, added to, changed."""
 
 import time
 from dataclasses import replace
@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces import options
+from textsiam.interfaces.index_terminal import (
+    How,
+    IdColumn,
+    MaxMatches,
+    Place,
+    Threshold,
+    Timeout,
+    opened,
+    tell,
+    threshold_told,
+)
 from textsiam.interfaces.indexed import Given, read_given
-from textsiam.interfaces.tables import check_outputs, rows_of, write_columns
+from textsiam.interfaces.tables import check_outputs
 from textsiam.interfaces.terminal import (
     NO,
     answer_json,
@@ -17,20 +28,13 @@ from textsiam.interfaces.terminal import (
     check_sources,
     following,
     load_model,
-    mapped,
     model_told,
     say,
-    say_lost,
-    say_renamed,
-    say_set_aside,
-    set_aside_told,
-    show_pairs,
 )
 
 if TYPE_CHECKING:
     from textsiam.indexing.index import Index
     from textsiam.matching.matches import Matches
-    from textsiam.scoring.siamese import Siamese
 
 index = typer.Typer(
     no_args_is_help=True,
@@ -38,19 +42,7 @@ index = typer.Typer(
     help="Keep texts in an index and ask whether a new one is a duplicate of one that is there: add, search, and care for it.",
 )
 
-Place = Annotated[str, typer.Argument(help="The index's folder, or the address of a database: postgresql://…")]
-Threshold = Annotated[
-    float | None,
-    typer.Option(
-        callback=options.finite, help="Lowest score of a match. Default: the index's own; for a new index the model's."
-    ),
-]
-Timeout = Annotated[float, typer.Option(min=0, help="Seconds to wait while another process writes.")]
-MaxMatches = Annotated[int, typer.Option(min=1, help="Most pairs to find; more is an error, never a silent cut.")]
-IdColumn = Annotated[
-    str | None, typer.Option(help="Column of ids. Default: id, else FILE-NAME:ROW; for standard input hashes of texts.")
-]
-KEPT = "What was added stays: run the same command again to go on."
+KEPT = "What was written stays: run the same command again to go on."
 
 
 @index.command()
@@ -85,7 +77,7 @@ def create(
         if as_json:
             answer_json({"index": shown(place), "threshold": made.threshold, **model_told(siamese)})
         else:
-            say(f"made {shown(place)}: {_told_threshold(made, threshold)}")
+            say(f"made {shown(place)}: {threshold_told(made, threshold)}")
 
 
 @index.command()
@@ -116,33 +108,22 @@ def add(
     `textsiam index add faq.index questions.csv` makes the index if there is none. Texts need ids that stay theirs: without an id
     column they are FILE:ROW. What is there already with the same text is left as it is, so the same command can be run again.
     """
-    with answering(KEPT):
-        started = time.perf_counter()
-        reading = dict(column=column, id_column=id_column, split=split, strict=strict)
-        reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
-        given = _read(files, reading, (output, set_aside), as_json=as_json)
-        opened = _opened(place, (model, backend, device, dtype), threshold, timeout)
-        before = len(opened)
-        with following() as progress:
-            found = opened.add(
-                given.ids, given.texts, max_matches=max_matches, progress=lambda n, total: progress("add", n, total)
-            )
-        n_new = len(opened) - before
-        n_usable = len(given.ids) - len(found.set_aside)
-        found = replace(found, set_aside=given.set_aside + given.traced(found.set_aside))
-        told = {"texts": len(given.ids), "added": n_new, "there_already": n_usable - n_new}
-        if given.numbered and any("another text" in reason for reason in found.set_aside.counts()):
-            say(f"ids are {given.numbered[0]}:ROW: if its rows are others than before, rename it or give --id-column")
-        _tell(
-            opened,
-            found,
-            told | {"in_index": len(opened)},
-            started,
-            output=output,
-            aside=set_aside,
-            top=top,
-            as_json=as_json,
-        )
+    reading = dict(column=column, id_column=id_column, split=split, strict=strict)
+    reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
+    _write(
+        "add",
+        place,
+        files,
+        reading,
+        (model, backend, device, dtype),
+        threshold=threshold,
+        timeout=timeout,
+        max_matches=max_matches,
+        output=output,
+        aside=set_aside,
+        top=top,
+        as_json=as_json,
+    )
 
 
 @index.command()
@@ -171,78 +152,22 @@ def update(
 
     `textsiam index update faq.index corrected.csv --id-column id`
     """
-    with answering(KEPT):
-        started = time.perf_counter()
-        reading = dict(column=column, id_column=id_column, split=split, strict=strict)
-        reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
-        given = _read(files, reading, (output, set_aside), as_json=as_json)
-        opened = _opened(place, (model, backend, device, dtype), None, timeout, must_exist=True)
-        with following() as progress:
-            found = opened.update(
-                given.ids, given.texts, max_matches=max_matches, progress=lambda n, total: progress("update", n, total)
-            )
-        found = replace(found, set_aside=given.set_aside + given.traced(found.set_aside))
-        told = {"texts": len(given.ids), "in_index": len(opened)}
-        _tell(opened, found, told, started, output=output, aside=set_aside, top=top, as_json=as_json)
-
-
-@index.command()
-def search(
-    place: Place,
-    texts: Annotated[list[str] | None, typer.Argument(help="The texts to look up; or --file.")] = None,
-    file: Annotated[str | None, typer.Option(help="Look up the texts of this file; - is standard input.")] = None,
-    k: Annotated[int | None, typer.Option("-k", min=1, help="The k closest, whatever their score.")] = None,
-    threshold: Threshold = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Search exactly even where the index is very large.")] = False,
-    output: options.Output = None,
-    top: options.Top = 20,
-    max_matches: MaxMatches = 20_000_000,
-    column: options.Column = None,
-    id_column: options.IdColumn = None,
-    format: options.Format = None,  # noqa: A002  the option is --format
-    delimiter: options.Delimiter = None,
-    encoding: options.Encoding = "utf-8",
-    model: options.Model = None,
-    backend: options.BackendName = "auto",
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    as_json: options.AsJson = False,
-) -> None:
-    """Is this text a duplicate of one in the index? Exit code 0: yes, one reaches the threshold; 1: none does.
-
-    `textsiam index search faq.index "How can I get a new password?"`; with `-k 5` the five closest, duplicates or not.
-    """
-    from textsiam.data.readers import read_texts
-    from textsiam.data.texts import fault_of
-    from textsiam.errors import UnreadableInput
-
-    with answering():
-        started = time.perf_counter()
-        if bool(texts) == bool(file):
-            raise typer.BadParameter("Give texts or --file, not both." if texts else "Give a text, or --file.")
-        if file:
-            reading: dict[str, Any] = dict(
-                column=column, id_column=id_column, format=format, delimiter=delimiter, encoding=encoding
-            )
-            check_outputs(output, inputs=[file], as_json=as_json)
-            asked: Any = read_texts(file, **reading)
-            say(f"{file}: {mapped(asked.mapping)}")
-            say_renamed(asked.renamed)
-            say_set_aside(asked.set_aside, None)
-        else:
-            check_outputs(output, as_json=as_json)
-            asked = texts or []
-            if fault := next(filter(None, map(fault_of, asked)), ""):
-                raise UnreadableInput(f"A text to look up is {fault}. Leave it out.")
-        opened = _opened(place, (model, backend, device, dtype), None, 60.0, must_exist=True)
-        searcher = "exact" if exact else "auto"
-        found = opened.search(asked, threshold=threshold, k=k, searcher=searcher, max_matches=max_matches)
-        reach = found.score >= (opened.threshold if threshold is None else threshold)
-        n_matched = len(set(found.left[reach].tolist()))
-        told = {"texts": len(asked), "with_a_match": n_matched, "recall": found.recall}
-        _tell(opened, found, told, started, output=output, top=top, as_json=as_json)
-        if not n_matched:
-            raise typer.Exit(NO)
+    reading = dict(column=column, id_column=id_column, split=split, strict=strict)
+    reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
+    _write(
+        "update",
+        place,
+        files,
+        reading,
+        (model, backend, device, dtype),
+        threshold=None,
+        timeout=timeout,
+        max_matches=max_matches,
+        output=output,
+        aside=set_aside,
+        top=top,
+        as_json=as_json,
+    )
 
 
 @index.command()
@@ -259,93 +184,62 @@ def remove(
     from textsiam.indexing.index import Index
 
     with answering():
-        with Index.open(place, timeout_s=timeout) as opened:
-            n, left = opened.remove(ids), len(opened)
+        with Index.open(place, timeout_s=timeout) as there:
+            unknown = [name for name in dict.fromkeys(ids) if name not in there]
+            n, left = there.remove(ids), len(there)
         if as_json:
-            answer_json({"removed": n, "unknown": len(set(ids)) - n, "in_index": left})
+            answer_json({"removed": n, "unknown": unknown, "in_index": left})
         else:
-            say(f"removed {n:,} of {len(set(ids)):,} texts; {left:,} are left")
+            told = f"; not in it: {', '.join(unknown)}" if unknown else ""
+            say(f"removed {n:,} of {len(set(ids)):,} texts{told}; {left:,} are left")
         if not n:
             raise typer.Exit(NO)
 
 
-def _read(
-    files: list[str] | None, reading: dict[str, Any], outputs: tuple[Path | None, ...], *, as_json: bool
-) -> Given:
-    if not files:
-        raise typer.BadParameter("Give files, or - for standard input.")
-    check_sources(files)
-    check_outputs(*outputs, inputs=files, as_json=as_json)
-    return read_given(files, reading)
-
-
-def _opened(
+def _write(
+    verb: str,
     place: str,
-    how: tuple[str | None, str, str | None, str | None],
+    files: list[str] | None,
+    reading: dict[str, Any],
+    how: How,
+    *,
     threshold: float | None,
     timeout: float,
-    *,
-    must_exist: bool = False,
-) -> "Index":
-    """The index with its model, in the precision that it was made with; a new one if there is none and there may be."""
-    from textsiam.errors import IndexNotFound
-    from textsiam.indexing.index import Index
-    from textsiam.indexing.store import shown
-
-    model, backend, device, dtype = how
-    try:
-        with Index.open(place, timeout_s=timeout) as there:
-            settings = there.settings
-    except IndexNotFound:
-        if must_exist:
-            raise
-        siamese = load_model(model, backend, device, dtype)
-        made = Index.create(place, siamese, threshold=threshold)
-        say(f"there was no index at {shown(place)}: made one, {_told_threshold(made, threshold)}")
-        return made
-    if threshold is not None and threshold != settings["threshold"]:
-        raise typer.BadParameter(
-            f"The index at {shown(place)} has the threshold {settings['threshold']:g}, for good. Leave --threshold out."
-        )
-    siamese = load_model(model, backend, device, dtype or settings["precision"])
-    return Index.open(place, siamese, timeout_s=timeout)
-
-
-def _told_threshold(made: "Index", given: float | None) -> str:
-    siamese: Siamese | None = made.model
-    if given is not None or siamese is None or siamese.threshold is None:
-        return f"threshold {made.threshold:g} (given by you)"
-    return f"threshold {siamese.threshold} (the model's own)"
-
-
-def _tell(
-    opened: "Index",
-    found: "Matches",
-    told: dict[str, Any],
-    started: float,
-    *,
+    max_matches: int,
     output: Path | None,
-    top: int,
-    as_json: bool,
-    aside: Path | None = None,
+    aside: Path | None,
+    **shown: Any,
 ) -> None:
-    """The matches, and what was done."""
-    if output:
-        write_columns(output, found.blocks())
-    say_set_aside(found.set_aside, aside)
-    told |= {"set_aside": set_aside_told(found.set_aside), "pairs": len(found), "threshold": opened.threshold}
-    told["seconds"] = round(time.perf_counter() - started, 2)
-    if as_json:
-        siamese = opened.model
-        answer_json(
-            told | (model_told(siamese) if siamese else {}),
-            **({} if output else {"pairs": list(rows_of(found.columns()))}),
-        )
-        return
-    if output is None and len(found):
-        show_pairs(found.top(top), len(found))
-    say_lost(len(found.cut), len(found.unknown))
-    if found.recall is not None:
-        say(f"the search was approximate: it finds {found.recall:.1%} of the matches where that was measured")
-    counts = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in told.items() if isinstance(n, int))
-    say(f"{counts}{f' → {output}' if output else ''}; threshold {opened.threshold:g}, in {told['seconds']:.1f} s")
+    """Add, or update."""
+    with answering(KEPT):
+        started = time.perf_counter()
+        if not files:
+            raise typer.BadParameter("Give files, or - for standard input.")
+        check_sources(files)
+        check_outputs(output, aside, inputs=files, as_json=shown["as_json"])
+        given = read_given(files, reading)
+        with opened(place, how, threshold, timeout, must_exist=verb == "update") as there:
+            found = _written(there, verb, given, strict=reading["strict"], max_matches=max_matches)
+            n, n_usable = found.added or 0, len(given.ids) - len(found.set_aside)
+            found = replace(found, set_aside=given.set_aside + given.traced(found.set_aside))
+            counts = {"added": n, "there_already": n_usable - n} if verb == "add" else {"updated": n}
+            told = {"texts": len(given.ids), **counts, "in_index": len(there)}
+            if given.numbered and any("another text" in reason for reason in found.set_aside.counts()):
+                say(
+                    f"ids are {given.numbered[0]}:ROW: if its rows are others than before, rename it or give --id-column"
+                )
+            tell(there, found, told, started, output=output, aside=aside, **shown)
+
+
+def _written(there: "Index", verb: str, given: Given, **how: Any) -> "Matches":
+    from textsiam.errors import BadRows
+
+    with following() as progress:
+        try:
+            found: Matches = getattr(there, verb)(
+                given.ids, given.texts, progress=lambda n, total: progress(verb, n, total), **how
+            )
+        except BadRows as error:
+            given.traced(error.set_aside).refuse()
+            raise
+    return found

@@ -1,16 +1,21 @@
 """``textsiam index info``, ``clusters``, ``export``, ``compact``, ``verify``, ``rebuild``: what an index needs over the years."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from textsiam.interfaces import options
-from textsiam.interfaces.command_index import Place, Threshold, Timeout, index
+from textsiam.interfaces.command_index_search import index
+from textsiam.interfaces.index_terminal import Place, Threshold, Timeout
 from textsiam.interfaces.tables import check_outputs, write_columns
 from textsiam.interfaces.terminal import NO, answer_json, answering, following, load_model, say, show_clusters
 
-__all__ = ["index"]  # with these commands and those of command_index
+if TYPE_CHECKING:
+    from textsiam.matching.clustering import Clusters
+
+__all__ = ["index"]  # with these commands and those before
 
 
 @index.command()
@@ -23,12 +28,7 @@ def info(place: Place, as_json: options.AsJson = False) -> None:
 
     with answering(), Index.open(place) as opened:
         told = {name: value for name, value in opened.settings.items() if name not in {"canaries", "files", "schema"}}
-        clusters = opened.clusters()
-        told = {
-            "texts": len(opened),
-            "clusters": len(clusters),
-            "in_clusters": len(clusters) + clusters.n_dropped,
-        } | told
+        told = opened.counts() | told
         if as_json:
             answer_json(told)
             return
@@ -56,13 +56,19 @@ def clusters(
             write_columns(output, [found.columns()])
         if as_json:
             told = [{"cluster": one.cluster, "into": one.into, "at": one.at} for one in merges]
-            answer_json(
-                {"texts": len(found.cluster), "clusters": len(found), "dropped": found.n_dropped, "merges": told}
-            )
+            summary = {"texts": len(found.cluster), "clusters": len(found), "dropped": found.n_dropped, "merges": told}
+            answer_json(summary, **({} if output else {"clusters": list(_groups(found))}))
             return
         if output is None:
             show_clusters(found, top)
         say(f"{len(found):,} clusters of two texts or more, {found.n_dropped:,} texts that match their keeper")
+
+
+def _groups(found: "Clusters") -> Iterator[dict[str, Any]]:
+    """Each cluster of two texts or more: its number, and its ids, the keeper's first."""
+    names = found.columns()["id"]
+    for rows in found.groups():
+        yield {"cluster": int(found.cluster[rows[0]]), "ids": [names[row] for row in rows]}
 
 
 @index.command()
@@ -70,7 +76,9 @@ def export(
     place: Place,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="The .parquet to write, vectors included; .csv or .jsonl without them."),
+        typer.Option(
+            "--output", "-o", help="A .parquet, vectors included; .csv or .jsonl without; - is csv on stdout."
+        ),
     ] = Path("index.parquet"),
 ) -> None:
     """Write all texts with their clusters, for whoever reads them without textsiam.
@@ -82,13 +90,11 @@ def export(
     with answering():
         check_outputs(output)
         with Index.open(place) as opened:
-            n = opened.export(output) if output.suffix == ".parquet" else _columns_out(opened, output)
+            if str(output) == "-":
+                write_columns(output, [opened.columns()])
+                return
+            n = opened.export(output)
         say(f"wrote {n:,} texts → {output}")
-
-
-def _columns_out(opened: Any, output: Path) -> int:
-    write_columns(output, [opened.columns()])
-    return len(opened)
 
 
 @index.command()
@@ -125,7 +131,7 @@ def verify(
         with Index.open(place, timeout_s=timeout) as opened:
             told = opened.verify(repair=False, progress=lambda n, total: progress("verify", n, total))
             precision = opened.settings["precision"]
-        if not told and not no_repair:
+        if not told and not told.ledger and not no_repair:
             siamese = load_model(model, backend, device, precision) if len(told.damaged) > len(told.lost) else None
             with Index.open(place, siamese, timeout_s=timeout) as opened:
                 told = opened.verify()
@@ -157,18 +163,23 @@ def rebuild(
     `textsiam index rebuild faq.index --model my-model`
     """
     from textsiam.indexing.index import Index
+    from textsiam.matching.duplicates import threshold_of
 
     with answering("The index is as it was; run the same command again to go on."), following() as progress:
         with Index.open(place, timeout_s=timeout) as before:
             settings = before.settings
         siamese = load_model(model, backend, device, dtype or settings["precision"])
-        with Index.rebuild(
-            place,
-            siamese,
-            threshold=threshold,
-            timeout_s=timeout,
-            progress=lambda n, total: progress("rebuild", n, total),
-        ) as opened:
+        if (will_be := threshold_of(siamese, threshold)) != settings["threshold"]:
+            say(f"the threshold was {settings['threshold']:g} and will be {will_be:g}")
+        started: list[int] = []
+
+        def follow(n: int, total: int) -> None:
+            if not started and n:
+                say(f"going on after {n:,} texts that an interrupted rebuild had done")
+            started.append(n)
+            progress("rebuild", n, total)
+
+        with Index.rebuild(place, siamese, threshold=threshold, timeout_s=timeout, progress=follow) as opened:
             now = opened.settings
             say(
                 f"made {len(opened):,} vectors anew with {now['model']} in {now['precision']} (before: {settings['precision']}); "

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.data.files import remove, replacing
+from textsiam.data.writers import WRITERS
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces import options
-from textsiam.interfaces.tables import WRITERS, check_outputs, write_columns
+from textsiam.interfaces.tables import check_outputs, write_columns
 from textsiam.interfaces.terminal import answer_json, answering, mapped, say, say_set_aside, set_aside_told
 
 if TYPE_CHECKING:

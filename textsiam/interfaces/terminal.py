@@ -187,16 +187,20 @@ def following() -> Iterator[Callable[[str, int, int], None]]:
         yield follow
 
 
-def show_pairs(matches: "Matches", n_found: int) -> None:
-    """The pairs as a table, closest first."""
+def show_pairs(matches: "Matches", n_found: int, *, with_ids: bool = False) -> None:
+    """The pairs as a table, closest first; with decisions and the right rows' ids where they answer for an index."""
     texts = matches.text_columns()
     left, right = texts or matches.id_columns()
     has_probability = matches.probability is not None
+    names = matches.id_columns()[1] if with_ids else []
+    decisions = matches.decision if with_ids else None
     differ = _differences(left, right) if texts else [""] * len(matches)
     shown = table(
         "score",
         *(["probability"] if has_probability else []),
+        *(["decision"] if decisions is not None else []),
         "text",
+        *(["id"] if with_ids else []),
         "text",
         *(["differ"] if any(differ) else []),
         title=f"{len(matches):,} closest of {n_found:,} pairs",
@@ -204,7 +208,9 @@ def show_pairs(matches: "Matches", n_found: int) -> None:
     for place, (a, b) in enumerate(zip(left, right, strict=True)):
         probability = [f"{matches.probability[place]:.2f}"] if matches.probability is not None else []
         told = [_short(differ[place], 60)] if any(differ) else []
-        shown.add_row(f"{matches.score[place]:.4f}", *probability, _short(a), _short(b), *told)
+        decision = [str(decisions[place])] if decisions is not None else []
+        name = [_short(names[place], 40)] if with_ids else []
+        shown.add_row(f"{matches.score[place]:.4f}", *probability, *decision, _short(a), *name, _short(b), *told)
     print_table(shown)
 
 

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from textsiam.matching.matches import Found
 from textsiam.matching.tiles import Room, Tiles
 
 Rows = Int[np.ndarray, " _"]
 Scores = Float[np.ndarray, " _"]
-Found = tuple[Rows, Rows, Scores]
 Waiting = tuple[Rows, Rows, Shaped[np.ndarray, " _"]]  # rows, columns, entries
 
 _MAX_WAITING = 64  # candidates a row that wait to be scored, on average

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from textsiam.matching.clustering import Clusters
 
 
+# Left rows, right rows and scores, before they are `Matches`; between a join's blocks, and within an index.
+Found = tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"], Float[np.ndarray, " _"]]
+
+
 class Match(NamedTuple):
     """One pair: row on the left, row on the right, score."""
 
@@ -45,6 +49,8 @@ class Matches:
         Rows whose text holds characters that the model does not know, and so cannot tell from one another.
     set_aside
         Rows of the left set that could not be used, with reasons, where a finder tells them.
+    added
+        How many of the left rows were put into an index (`Index.add`); None where nothing was to be.
     recall
         None: no match is missing. Else the search was approximate, and this share of all matches was found where it was measured.
 
@@ -71,6 +77,7 @@ class Matches:
     unknown: Sequence[int] = ()
     right_unknown: Sequence[int] = ()
     set_aside: SetAside = field(default_factory=SetAside)
+    added: int | None = None
     recall: float | None = None
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 
-from textsiam.encoding.embedded import DEFAULT_NAME, embedded_model
+from textsiam.encoding.embedded import name_of
 from textsiam.encoding.pytorch import Twin, computes_bf16, load_twin
 from textsiam.encoding.weights import quiet, randomise, read_transformer
 from textsiam.scoring.siamese import Siamese
@@ -209,7 +209,7 @@ class Run:
                     told["after"][0],
                 )
         return {
-            "start": "random weights" if self.recipe.random_start else _name_of(self.start.encoder.folder.path),
+            "start": "random weights" if self.recipe.random_start else name_of(self.start.encoder.folder.path),
             "data": {
                 task.name: {"rows": len(task.columns), "holds": task.kind, "loss": repr(task.loss), "share": task.share}
                 for task in self.parted.train
@@ -253,17 +253,6 @@ def random_state_kept() -> Iterator[None]:
         finally:
             random.setstate(state)
             np.random.set_state(of_numpy)  # noqa: NPY002
-
-
-def _name_of(folder: Path) -> str:
-    """A folder's own name; of the embedded default and of a snapshot from the Hub the model's."""
-    if folder == embedded_model():
-        return DEFAULT_NAME
-    return (
-        folder.parents[1].name.removeprefix("models--").replace("--", "/")
-        if folder.parent.name == "snapshots"
-        else folder.name
-    )
 
 
 def _named(value: object) -> str:

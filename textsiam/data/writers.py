@@ -1,0 +1,106 @@
+"""Columns out: csv, jsonl or parquet by a file's ending."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+Columns = Mapping[str, Any]
+Write = Callable[[Columns], None]
+
+
+class _UnixLines:
+    """Ends each row in one newline, for these files meet Unix tools first.
+
+    The csv module could do so itself, but then it would leave a lone carriage return within a text unquoted, which readers
+    take for the end of the row.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, row: str) -> int:
+        return self.stream.write(row.removesuffix("\r\n") + "\n")
+
+
+@contextmanager
+def csv_rows(stream: TextIO) -> Iterator[Write]:
+    """A function that writes columns to a stream, a header before the first."""
+    writer = csv.writer(_UnixLines(stream))
+    header: list[str] = []
+
+    def write(columns: Columns) -> None:
+        if not header:
+            header.extend(columns)
+            writer.writerow(header)
+        writer.writerows(zip(*map(_plain, columns.values()), strict=True))
+
+    yield write
+    stream.flush()
+
+
+@contextmanager
+def _csv_file(path: Path) -> Iterator[Write]:
+    with path.open("w", encoding="utf-8", newline="") as stream, csv_rows(stream) as write:
+        yield write
+
+
+@contextmanager
+def _jsonl_file(path: Path) -> Iterator[Write]:
+    with path.open("w", encoding="utf-8") as stream:
+        yield lambda columns: stream.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows_of(columns))
+
+
+@contextmanager
+def _parquet_file(path: Path) -> Iterator[Write]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    held: list[pq.ParquetWriter] = []
+
+    def write(columns: Columns) -> None:
+        table = pa.table({name: pa.array(_plain(values), _arrow_type(name)) for name, values in columns.items()})
+        if not held:
+            held.append(pq.ParquetWriter(path, table.schema))
+        held[0].write_table(table)
+
+    try:
+        yield write
+    finally:
+        for writer in held:
+            writer.close()
+
+
+def _arrow_type(name: str) -> Any:
+    import pyarrow as pa
+
+    types = {
+        "score": pa.float32(),
+        "probability": pa.float32(),
+        "score_to_keeper": pa.float32(),
+        "cluster": pa.int64(),
+        "row": pa.int64(),
+    }
+    return types.get(name, pa.string())
+
+
+WRITERS = {
+    ".csv": _csv_file,
+    ".jsonl": _jsonl_file,
+    ".parquet": _parquet_file,
+}
+
+
+def rows_of(columns: Columns) -> Iterator[dict[str, Any]]:
+    """The columns as one mapping a row, of plain values that JSON knows."""
+    names = list(columns)
+    return (dict(zip(names, values, strict=True)) for values in zip(*map(_plain, columns.values()), strict=True))
+
+
+def _plain(values: Any) -> list[Any]:
+    """Python's own numbers and strings; fp32 with the digits that tell it apart, not fp64's seventeen."""
+    if getattr(values, "dtype", None) == "float32":
+        return [None if value != value else float(str(value)) for value in values]  # noqa: PLR0124  NaN
+    return values.tolist() if hasattr(values, "tolist") else list(values)
