@@ -54,7 +54,7 @@ class Stop(TrainerCallback):
     def __init__(self, step):
         self.step = step
 
-    def on_step_end(self, args, state, control, **_):  # noqa: ARG002  the Trainer's signature
+    def on_step_end(self, args, state, control, **_):
         control.should_training_stop = state.global_step >= self.step
 
 

@@ -1,0 +1,317 @@
+"""scikit-learn's door: its own checks, and contracts of ours for what they do not reach with text."""
+
+import pickle
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import sklearn
+from scipy.sparse import hstack
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.compose import ColumnTransformer
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
+from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from textsiam import Siamese, folds, read_pairs
+from textsiam.errors import EncoderMismatch, UnreadableInput
+from textsiam.interfaces.estimators import PairClassifier, PairKFold, PairScorer, SentenceEncoder
+from textsiam.samples import PAIRS
+
+FP32 = dict(device="cpu", dtype="float32")
+TEXTS = ["How do I pay?", "Can I pay by card?", "Where is my parcel?", "My parcel is late"]
+TOPICS = ["pay", "pay", "parcel", "parcel"]
+MADE = (SentenceEncoder, PairScorer, PairClassifier)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return read_pairs(PAIRS)
+
+
+@pytest.fixture(scope="module")
+def frame(pairs):
+    return pd.DataFrame({"first": list(pairs.first), "second": list(pairs.second)})
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_scikit_learns_own_checks(kind):
+    """All that run pass. Those that feed numbers cannot: texts are no numbers, which the tags say (`two_d_array` is False)."""
+    with pytest.warns(UserWarning, match="Can't test estimator"):
+        told = check_estimator(kind(**FP32), on_fail=None)
+    assert [one["check_name"] for one in told if one["status"] == "failed"] == []
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_parameters_are_kept_as_they_came(kind, tmp_path):
+    """As `clone` and grids need it: no copy, no check before `fit`; all are told by `get_params` and set by `set_params`."""
+    made = kind(model=tmp_path, remember=7)
+    assert clone(made).get_params() == made.get_params()
+    assert made.get_params()["model"] is tmp_path
+    assert kind().set_params(**made.get_params()).get_params() == made.get_params()
+    with pytest.raises(ValueError, match="Invalid parameter"):
+        made.set_params(colour="red")
+    assert repr(made).startswith(kind.__name__)
+
+
+def test_vectors_are_the_models(model):
+    """Of any column of texts; unusable ones are NaN."""
+    expected = model.encode(TEXTS)
+    shapes = [
+        TEXTS,
+        np.array(TEXTS),
+        np.array(TEXTS, dtype=object)[:, None],
+        pd.Series(TEXTS, index=[5, 3, 9, 1]),
+        pd.DataFrame({"text": TEXTS}),
+        pl.Series(TEXTS),
+        pl.DataFrame({"text": TEXTS}),
+        [[text] for text in TEXTS],
+    ]
+    for given in shapes:
+        assert SentenceEncoder(**FP32).fit_transform(given) == pytest.approx(expected, abs=1e-5)
+    told = SentenceEncoder(**FP32).fit_transform(["How do I pay?", None, " "])
+    assert np.isnan(told).all(axis=1).tolist() == [False, True, True]
+    assert SentenceEncoder(**FP32).transform([]).shape == (0, 384)
+    with pytest.raises(UnreadableInput, match="2 came"):
+        SentenceEncoder(**FP32).fit_transform([["a", "b"]])
+    with pytest.raises(UnreadableInput, match="one string"):
+        SentenceEncoder(**FP32).fit_transform("How do I pay?")
+
+
+def test_a_prompt_and_a_model_object_are_used(model):
+    """As `Siamese.encode` does."""
+    told = SentenceEncoder(model, prompt="query: ").fit_transform(TEXTS)
+    assert told == pytest.approx(model.encode(TEXTS, prompt="query: "), abs=1e-5)
+    assert clone(SentenceEncoder(model)).fit_transform(TEXTS).shape == (4, 384)
+
+
+def test_outputs_are_named(frame):
+    """pandas and polars come back when asked for, with the names of the features."""
+    told = PairScorer(**FP32).set_output(transform="pandas").fit_transform(frame)
+    assert list(told.columns) == ["similarity", "overlap", "characters", "length", "numbers", "negation", "entities"]
+    assert told.index.equals(frame.index)
+    polars = SentenceEncoder(**FP32).set_output(transform="polars").fit_transform(frame["first"])
+    assert isinstance(polars, pl.DataFrame)
+    assert polars.columns[:2] == ["sentenceencoder0", "sentenceencoder1"]
+    wide = PairScorer(features=[], vectors=True, **FP32).fit(frame)
+    assert wide.transform(frame).shape == (len(frame), 768)
+    assert wide.get_feature_names_out()[[0, 384]].tolist() == ["difference0", "product0"]
+
+
+def test_pair_features_are_what_they_say(model):
+    """Similarity as `Siamese.score` gives it; every feature in [0, 1]; a pair with an unusable text is NaN."""
+    given = [("How do I pay €100?", "How do I pay €1000?"), ("I can pay", "I cannot pay"), (None, "Pay?"), ("?", "?")]
+    told = PairScorer(**FP32).fit_transform(given)
+    names = PairScorer(**FP32).get_feature_names_out().tolist()
+    assert told[:2, 0] == pytest.approx(model.score(*zip(*given[:2], strict=True)), abs=1e-5)
+    assert (told[0, names.index("numbers")], told[1, names.index("numbers")]) == (1, 0)
+    assert (told[0, names.index("negation")], told[1, names.index("negation")]) == (0, 1)
+    assert np.isnan(told[2]).all()
+    others = told[[0, 1, 3], 1:]
+    assert ((others >= 0) & (others <= 1)).all()
+    for wrong, message in (({"features": ["colour"]}, "no feature 'colour'"), ({"features": []}, "No feature")):
+        with pytest.raises(ValueError, match=message):
+            PairScorer(**wrong).fit(given)
+    for bad in ([("a", "b", "c")], [("a",)], ["ab"], np.zeros((2, 2, 2))):
+        with pytest.raises(UnreadableInput):
+            PairScorer(**FP32).fit_transform(bad)
+
+
+def test_columns_of_a_table_are_chosen_by_name(frame, pairs):
+    """ColumnTransformer hands each its columns; other names than those fitted on are refused."""
+    table = frame.assign(price=1.0)
+    made = ColumnTransformer(
+        [
+            ("pair", PairScorer(**FP32), ["first", "second"]),
+            ("text", SentenceEncoder(**FP32), "first"),
+            ("price", "passthrough", ["price"]),
+        ]
+    )
+    assert made.fit_transform(table).shape == (len(table), 7 + 384 + 1)
+    union = FeatureUnion([("a", PairScorer(features=["similarity"], **FP32)), ("b", PairScorer(**FP32))])
+    assert union.fit_transform(frame).shape == (len(frame), 8)
+    fitted = PairClassifier(**FP32).fit(frame, pairs.labels)
+    assert fitted.feature_names_in_.tolist() == ["first", "second"]
+    with pytest.raises(ValueError, match="feature names should match"):
+        fitted.predict(frame.rename(columns={"first": "third"}))
+
+
+def test_the_classifier_is_the_models_calibration(model, pairs):
+    """Calibrated as `Siamese.calibrate` does; predictions, probabilities and decision function agree."""
+    fitted = PairClassifier(**FP32).fit(pairs, pairs.labels)
+    expected = model.calibrate(pairs).probability(pairs.first, pairs.second)
+    told = fitted.predict_proba(pairs)
+    assert told[:, 1] == pytest.approx(expected, abs=1e-3)
+    assert told.sum(axis=1) == pytest.approx(1)
+    decided = fitted.decision_function(pairs)
+    assert ((decided > 0) == (told[:, 1] >= 0.5)).all()
+    assert (fitted.predict(pairs) == (decided > 0)).all()
+    assert (np.argsort(decided) == np.argsort(model.score(pairs.first, pairs.second))).all()
+    unusable = [(None, "a"), ("How do I pay?", "How do I pay?")]
+    assert fitted.predict(unusable).tolist() == [0, 1]
+    assert np.isnan(fitted.predict_proba(unusable)[0]).all()
+    assert fitted.predict([]).shape == (0,)
+
+
+@pytest.mark.parametrize("labels", [("no", "yes"), (False, True), (-1, 1), (0.0, 1.0)])
+def test_any_two_labels_will_do(pairs, labels):
+    """The one that sorts last means the same; other numbers of labels are refused."""
+    y = np.array(labels)[pairs.labels]
+    fitted = PairClassifier(**FP32).fit(pairs, y)
+    assert fitted.classes_.tolist() == list(labels)
+    assert fitted.score(pairs, y) > 0.5  # the samples are hard on purpose
+    assert set(fitted.predict(pairs)) == set(labels)
+    for wrong in (y[:1].repeat(len(y)), np.arange(len(y)) % 3):
+        with pytest.raises(ValueError, match="binary"):
+            PairClassifier(**FP32).fit(pairs, wrong)
+
+
+def test_what_cannot_be_is_refused(pairs):
+    """Before the work, with the remedy."""
+    wrongs = ({"learn": "memory"}, {"method": "magic"}, {"remember": -1}, {"random_state": -1})
+    for wrong, told in zip(wrongs, ("learn is", "no calibration 'magic'", "remember is", "seed"), strict=True):
+        with pytest.raises(ValueError, match=told):
+            PairClassifier(**(FP32 | wrong)).fit(pairs, pairs.labels)
+    with pytest.raises(UnreadableInput, match="has a label"):
+        PairClassifier(**FP32).fit(pairs, pairs.labels[1:])
+    with pytest.raises(UnreadableInput, match="one label or group"):
+        PairClassifier(**FP32).fit(pairs, pairs.labels, groups=[1])
+    with pytest.raises(NotFittedError):
+        PairClassifier(**FP32).predict(pairs)
+
+
+def test_folds_do_not_leak(pairs, frame, model):
+    """As `textsiam.folds` parts them; groups stay together; in scikit-learn's own functions."""
+    expected = [(train.rows, test.rows) for train, test in folds(pairs, 3, seed=1)]
+    told = [(train + 1, test + 1) for train, test in PairKFold(3, random_state=1).split(frame, pairs.labels)]
+    assert [(list(a), list(b)) for a, b in told] == [(list(a), list(b)) for a, b in expected]
+    groups = np.arange(len(pairs)) // 7
+    for train, test in PairKFold(3).split(frame, pairs.labels, groups):
+        assert not set(groups[train]) & set(groups[test])
+    found = cross_val_score(PairClassifier(**FP32), frame, pairs.labels, cv=PairKFold(3), scoring="average_precision")
+    scores = model.score(pairs.first, pairs.second)
+    parts = [test for _, test in PairKFold(3).split(frame, pairs.labels)]
+    assert found == pytest.approx([average_precision_score(pairs.labels[test], scores[test]) for test in parts])
+
+
+def test_groups_are_routed(pairs, frame):
+    """With metadata routing both the folds and the classifier get them."""
+    groups = np.arange(len(pairs)) // 2
+    with sklearn.config_context(enable_metadata_routing=True):
+        made = make_pipeline(PairClassifier(**FP32).set_fit_request(groups=True))
+        told = cross_validate(
+            made, frame, pairs.labels, cv=PairKFold(3), params={"groups": groups}, return_estimator=True
+        )
+    evidence = [one[-1].calibrator_.evidence for one in told["estimator"]]
+    assert all(one["n_components"] <= one["n_labels"] / 2 + 1 for one in evidence)
+
+
+def test_a_grid_is_searched(pairs, frame):
+    """Over features and over models; in processes of its own too."""
+    made = make_pipeline(PairScorer(**FP32), StandardScaler(), LogisticRegression())
+    grid = {"pairscorer__features": [["similarity"], None], "logisticregression__C": [0.1, 1]}
+    found = GridSearchCV(made, grid, cv=PairKFold(3), scoring="average_precision", n_jobs=2).fit(frame, pairs.labels)
+    assert found.best_score_ > 0.85
+    assert found.best_estimator_.predict(frame).shape == (len(frame),)
+
+
+def test_texts_are_encoded_once(model, frame, pairs, monkeypatch):
+    """However many folds and grid points ask for them; with remember=0 each time."""
+    encoded = []
+    embed = type(model.encoder.backend).embed_many
+
+    def counted(self, batches):
+        batches = list(batches)
+        encoded.extend(len(rows) for rows, *_ in batches)
+        return embed(self, batches)
+
+    monkeypatch.setattr(type(model.encoder.backend), "embed_many", counted)
+    n = len({*pairs.first, *pairs.second})
+    for remember, times in ((4_321, 1), (0, 3)):
+        encoded.clear()
+        scorer = PairScorer(remember=remember, **FP32).fit(frame)
+        encoded.clear()
+        for _ in range(3):
+            scorer.transform(frame)
+        assert sum(encoded) == times * n
+
+
+def test_pickled_it_holds_no_weights(tmp_path, pairs, frame):
+    """A few kilobytes; read in another process it predicts the same; with another model in the folder it refuses."""
+    Siamese.load(**FP32).save(tmp_path / "model")
+    fitted = make_pipeline(PairClassifier(tmp_path / "model", **FP32)).fit(frame, pairs.labels)
+    joblib.dump(fitted, tmp_path / "fitted.joblib")
+    assert (tmp_path / "fitted.joblib").stat().st_size < 100_000
+    code = (
+        "import joblib, sys; from textsiam import read_pairs; from textsiam.samples import PAIRS\n"
+        "pairs = read_pairs(PAIRS); print(joblib.load(sys.argv[1]).predict(list(zip(pairs.first, pairs.second))).tolist())"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "fitted.joblib")], capture_output=True, text=True, check=True
+    ).stdout
+    assert told.strip() == str(fitted.predict(frame).tolist())
+    again = pickle.loads(pickle.dumps(fitted))  # noqa: S301  our own
+    other = tmp_path / "model" / "config.json"
+    other.write_text(other.read_text().replace('"gelu"', '"relu"'))
+    with pytest.raises(Exception, match="altered|another|not the"):
+        again.predict(frame)
+
+
+def test_another_model_is_refused(tiny_transformer, pairs):
+    """Numbers of one encoder are good for no other."""
+    fitted = PairClassifier(**FP32).fit(pairs, pairs.labels)
+    fitted.set_params(model=tiny_transformer(), backend="pytorch")
+    with pytest.raises(EncoderMismatch, match="another"):
+        fitted.predict(pairs)
+
+
+def test_fine_tuning_learns_and_travels(tiny_transformer, tmp_path, pairs, frame):
+    """The tuned model answers, calibrated on pairs that it was not trained on; in a folder it can be pickled."""
+    more = dict(learn="fine_tuning", training={"max_steps": 3, "batch_size": 16}, backend="pytorch", **FP32)
+    fitted = PairClassifier(tiny_transformer(), folder=tmp_path / "tuned", **more).fit(frame, pairs.labels)
+    again = pickle.loads(pickle.dumps(fitted))  # noqa: S301  our own
+    assert (again.predict_proba(frame) == fitted.predict_proba(frame)).all()
+    assert Siamese.load(tmp_path / "tuned", **FP32).calibrator is not None
+    passing = PairClassifier(tiny_transformer(), **more).fit(frame, pairs.labels)
+    with pytest.raises(TypeError, match="Name a folder"):
+        pickle.dumps(passing)
+    assert passing.fingerprint_ == fitted.fingerprint_  # the same seed
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["qqp_pairs", "mrpc"])
+def test_pipelines_beat_tf_idf(shared, name):
+    """Under the same leak-free folds, on 2,000 real pairs, with the same classifier."""
+    table = read_pairs(shared / f"{name}.parquet", split="train")
+    table = table.take(np.random.default_rng(0).permutation(len(table))[:2_000])
+    frame = pd.DataFrame({"first": list(table.first), "second": list(table.second)})
+    found = {
+        label: cross_val_score(made, frame, table.labels, cv=PairKFold(3), scoring="average_precision").mean()
+        for label, made in (
+            ("ours", make_pipeline(PairScorer(), StandardScaler(), LogisticRegression())),
+            ("tf-idf", make_pipeline(TfIdf(), LogisticRegression(C=3, max_iter=500))),
+        )
+    }
+    assert found["ours"] > found["tf-idf"] + 0.04, found
+
+
+class TfIdf(TransformerMixin, BaseEstimator):
+    """Words and pairs of words that one text or both have."""
+
+    def fit(self, X, y=None):
+        self.vectorizer_ = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+        self.vectorizer_.fit([*X["first"], *X["second"]])
+        return self
+
+    def transform(self, X):
+        a, b = (self.vectorizer_.transform(X[name]) for name in ("first", "second"))
+        return hstack([abs(a - b), a.multiply(b)]).tocsr()

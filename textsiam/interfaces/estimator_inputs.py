@@ -1,0 +1,97 @@
+"""What scikit-learn hands over, as columns of texts; and models that live once a process, however many estimators use them."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textsiam.data.texts import as_list
+from textsiam.encoding.embedded import find_model
+from textsiam.encoding.remembering import RememberingEncoder
+from textsiam.errors import UnreadableInput
+from textsiam.scoring.siamese import Siamese
+
+_N_MODELS = 4  # of a process; a grid over more would read them again
+
+
+def one_column(given: Any) -> Sequence[Any]:
+    """Texts: a list, an array (n,) or (n, 1), a Series, a data frame with one column.
+
+    Raises
+    ------
+    UnreadableInput
+        If there are more columns, or a single string came.
+    """
+    if isinstance(given, (list, tuple)) and given and isinstance(given[0], (list, tuple, np.ndarray)):
+        given = np.array(given, dtype=object)
+    if getattr(given, "ndim", 1) == 1 and not hasattr(given, "columns"):
+        return as_list(given)
+    columns = _columns(given)
+    if len(columns) != 1:
+        raise UnreadableInput(
+            f"One column of texts was expected, but {len(columns)} came. Name one: "
+            "ColumnTransformer([('text', SentenceEncoder(), 'question')])."
+        )
+    return columns[0]
+
+
+def two_columns(given: Any) -> tuple[Sequence[Any], Sequence[Any]]:
+    """The first and the second texts of pairs: rows of two, an array (n, 2), a data frame with two columns, `Pairs`.
+
+    Raises
+    ------
+    UnreadableInput
+        If there are more or fewer columns.
+    """
+    if hasattr(given, "first") and hasattr(given, "second"):
+        return as_list(given.first), as_list(given.second)
+    columns = _columns(given)
+    if len(columns) != 2:  # noqa: PLR2004  a pair
+        raise UnreadableInput(
+            f"Pairs are two columns of texts, but {len(columns)} came. Give rows of two texts, or a data frame with two columns."
+        )
+    return columns[0], columns[1]
+
+
+def names_of(given: Any) -> np.ndarray | None:
+    """The names of a data frame's columns, if all are strings."""
+    names = list(getattr(given, "columns", []))
+    return np.array(names, dtype=object) if names and all(isinstance(name, str) for name in names) else None
+
+
+def _columns(given: Any) -> list[Sequence[Any]]:
+    """The columns of a table."""
+    if hasattr(given, "columns") and hasattr(given, "shape"):  # pandas, polars
+        return [as_list(given[name]) for name in given.columns]
+    if hasattr(given, "ndim"):
+        if given.ndim != 2:  # noqa: PLR2004
+            raise UnreadableInput(f"A table of texts has two dimensions, but the shape is {given.shape}. Reshape it.")
+        return [list(column) for column in np.asarray(given).T]
+    rows = as_list(given)
+    lengths = {len(row) if isinstance(row, (list, tuple, np.ndarray)) else 0 for row in rows}
+    if len(lengths) > 1 or lengths == {0}:
+        raise UnreadableInput("A table of texts has rows of equal length, but others came. Give rows of two texts.")
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[], []]
+
+
+def loaded(
+    model: Siamese | str | Path | None, backend: str, device: str | None, dtype: str | None, n_texts: int
+) -> Siamese:
+    """The model, read once a process, which remembers so many texts; a `Siamese` as it is."""
+    if isinstance(model, Siamese):
+        return model
+    folder = find_model(model)
+    stamps = tuple(
+        sorted((file.name, told.st_mtime_ns, told.st_size) for file in folder.iterdir() for told in [file.stat()])
+    )
+    return _loaded(str(folder), stamps, backend, device, dtype, n_texts)
+
+
+@functools.lru_cache(_N_MODELS)
+def _loaded(folder: str, _stamps: object, backend: str, device: str | None, dtype: str | None, n_texts: int) -> Siamese:
+    from dataclasses import replace
+
+    siamese = Siamese.load(Path(folder), backend=backend, device=device, dtype=dtype)
+    return replace(siamese, encoder=RememberingEncoder(siamese.encoder, n_texts)) if n_texts else siamese
