@@ -144,14 +144,6 @@ def test_saved_and_loaded_it_is_the_same(near, saved, rows):
     assert loaded._index.nprobe == near._index.nprobe
 
 
-def test_loaded_it_can_be_saved_where_it_lies(near, saved, rows):
-    """A map is read into memory first; the file is replaced."""
-    Approximate.load(saved).save(saved)
-    again = Approximate.load(saved)
-    assert again.n == 6_000
-    assert found(again, rows[:300]) == found(near, rows[:300])
-
-
 def test_a_cut_file_is_refused(saved):
     """Wherever it ends."""
     whole = saved.read_bytes()

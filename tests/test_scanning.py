@@ -62,11 +62,12 @@ def test_a_query_with_heads_finds_what_the_join_finds(rows, threshold, tmp_path,
     scan.follow(rows[:8_500])
     scan.save(tmp_path / "short")
     scan.follow(rows)
+    alive = np.ones(len(rows), dtype=np.bool_)
     asked = []
     monkeypatch.setattr(Heads, "reaching", _counting(Heads.reaching, asked))
     for number in range(0, 9_000, 900):
         expected = threshold_join(rows[number : number + 1], rows, threshold=threshold)
-        _, found, scores = scan.find(rows, rows[number : number + 1], threshold)
+        _, found, scores = scan.find(rows, rows[number : number + 1], threshold, alive)
         assert found.tolist() == expected.right.tolist()
         assert scores.tolist() == expected.score.tolist()
     assert len(asked) == 9  # the first query does without

@@ -28,6 +28,7 @@ Others = Float[np.ndarray, "m dim"]
 Numbers = Int[np.ndarray, " k"]
 
 _MAGIC = b"textsiam approximate 1\n"
+_N_LAST = 64
 
 
 @final
@@ -90,7 +91,7 @@ class Approximate:
         lost = cells.append(index, rows, turn)
         matches = cells.ranks_of_matches(index, rows, drawn[: cells.N_MATCHES], threshold, turn)
         edges = cells.ranks_of_edges(index, sample, random.permutation(sample), threshold)
-        built = cls(index, cells.Known(turn, np.stack([matches, edges]), threshold, recall, lost))
+        built = cls(index, cells.Known(turn, np.stack([matches, edges]), threshold, recall, lost, _of_last(rows)))
         if built.recall < recall:
             raise ValueError(
                 f"No fast way finds {recall:.1%} of the rows at {threshold:g}: {built.recall:.1%} are in a quarter of the cells. "
@@ -107,6 +108,10 @@ class Approximate:
     def threshold(self) -> float:
         """The lowest cosine that can be asked for."""
         return self._known.threshold
+
+    def is_of(self, rows: Rows) -> bool:
+        """Whether it was built from the first of these rows, as far as the last ones of those tell."""
+        return self.n <= len(rows) and _of_last(rows[: self.n]) == self._known.last
 
     def candidates(self, queries: Others, threshold: float) -> tuple[Numbers, Numbers]:
         """Numbers of queries and of rows, in their order, int64: all that visited cells hold from `threshold` up.
@@ -130,14 +135,14 @@ class Approximate:
         return asked[order], found[order]
 
     def save(self, file: Path) -> None:
-        """Written whole or not at all, at dim + 8 bytes a row; any file there is replaced.
+        """Written whole or not at all, at dim + 8 bytes a row; any file there is replaced. Not for one that was loaded.
 
         Raises
         ------
         OSError
             What the file system says.
         """
-        index = cells.in_memory(self._index)
+        index = self._index
         with replacing(file) as temporary:
             cells.library().write_index(index, str(temporary))
             size = temporary.stat().st_size
@@ -210,6 +215,11 @@ def _read(file: Path) -> cells.Known:
     if not whole:
         raise wrong
     return told
+
+
+def _of_last(rows: Rows) -> int:
+    """Of rows that only grow: two histories differ in what came last."""
+    return zlib.crc32(np.ascontiguousarray(rows[-_N_LAST:], dtype=np.float32).tobytes())
 
 
 def _checksum(file: Path, n_bytes: int) -> int:

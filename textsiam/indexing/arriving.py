@@ -40,8 +40,10 @@ class Arrivals:
         Raises
         ------
         UnreadableInput
-            If the columns differ in length.
+            If the columns differ in length, or there are neither texts nor vectors.
         """
+        if texts is None and vectors is None:
+            raise UnreadableInput("Ids came alone. Give their texts, or vectors made of them (embeddings=).")
         names = as_list(ids)
         given = None if texts is None else as_list(texts)
         lengths = {len(column) for column in (names, given, vectors) if column is not None}
@@ -53,7 +55,7 @@ class Arrivals:
         seen: dict[str, int] = {}
         for place, name in enumerate(names):
             value = given[place] if given is not None else None
-            fault = _fault_of_id(name) or ("" if given is None else fault_of(value))
+            fault = fault_of_id(name) or ("" if given is None else fault_of(value))
             if not fault and any(mark in f"{name}{value}" for mark in unfit):
                 fault = "holds a character that this database cannot store (NUL)"
             if not fault:
@@ -124,8 +126,17 @@ def hash_of(text: str | bytes) -> int:
     return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "little", signed=True)
 
 
-def _fault_of_id(name: object) -> str:
+def fault_of_id(name: object) -> str:
+    """Why this is no id, or ``""`` if it is one.
+
+    Examples
+    --------
+    >>> fault_of_id("q1"), fault_of_id(7), fault_of_id(None)
+    ('', '', 'id is null')
+    """
     if isinstance(name, int | np.integer) and not isinstance(name, bool):
         return ""
     fault = fault_of(name)
+    if not fault and "\0" in str(name):
+        fault = "not to be stored (it holds NUL)"
     return f"id is {fault}" if fault else ""

@@ -36,6 +36,7 @@ class Known(NamedTuple):
     threshold: float
     target: float  # recall
     lost: float  # the greatest length that rounding took off a row
+    last: int  # checksum of the last rows
 
     @property
     def slack(self) -> float:
@@ -155,17 +156,6 @@ def ranks_of_edges(index: Any, rows: Rows, others: Rows, threshold: float) -> Co
         ranks = (nearness > own).sum(1)
         counts += np.bincount(ranks[row.any(1)], minlength=index.nlist)  # a row of zeros reaches no threshold
     return counts
-
-
-def in_memory(index: Any) -> Any:
-    """The index itself, its rows read if they are mapped: a map cannot be written."""
-    faiss = library()
-    if isinstance(faiss.downcast_InvertedLists(index.invlists), faiss.OnDiskInvertedLists):
-        lists = faiss.ArrayInvertedLists(index.nlist, index.code_size)
-        index.invlists.copy_subset_to(lists, faiss.InvertedLists.SUBSET_TYPE_ID_RANGE, 0, index.ntotal)
-        index.replace_invlists(lists, True)  # noqa: FBT003  which the index owns now, and not Python
-        lists.this.disown()
-    return index
 
 
 def _blocks(rows: Rows) -> Iterator[tuple[int, Others]]:

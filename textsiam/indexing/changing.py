@@ -3,20 +3,23 @@
 All of it in one transaction of the store.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from textsiam.errors import TooManyMatches
-from textsiam.indexing.grouping import Groups, neighbours
+from textsiam.indexing.grouping import Groups, Near, neighbours
 from textsiam.indexing.ledger import Item
 from textsiam.indexing.store import Store
 from textsiam.matching.exact import threshold_join
 from textsiam.matching.matches import Found
 
 Rows = Int[np.ndarray, " _"]
+
+_FEW = 256  # rows whose matches are found at once: each may match all others
 
 
 class Rule(NamedTuple):
@@ -53,7 +56,7 @@ def change(
     groups = Groups(store.ledger)
     if len(gone):
         _leave(store, rule, groups, gone)
-    found = _matches(store, rule, gone, vectors)
+    found = _matches(store, rule, vectors)
     groups.know(found[1].tolist())
     first = store.ledger.n_rows
     for number, near in neighbours(found, len(arrivals)):
@@ -68,9 +71,9 @@ def change(
     return found
 
 
-def _matches(store: Store, rule: Rule, gone: Rows, vectors: Float[np.ndarray, "n dim"]) -> Found:
-    """Every match of an arrival with a row that stays or with an earlier arrival."""
-    i, j, scores = _staying(store.find(vectors, rule.threshold, rule.max_matches), gone)
+def _matches(store: Store, rule: Rule, vectors: Float[np.ndarray, "n dim"]) -> Found:
+    """Every match of an arrival with a row that is there or with an earlier arrival."""
+    i, j, scores = store.find(vectors, rule.threshold, rule.max_matches)
     if len(vectors) < 2:  # noqa: PLR2004  one has nothing beside it
         return i, j, scores
     own = threshold_join(vectors, threshold=rule.threshold, similarity=rule.similarity, max_matches=rule.max_matches)
@@ -90,13 +93,12 @@ def _leave(store: Store, rule: Rule, groups: Groups, gone: Rows) -> None:
     orphans = [item for item in ledger.items("cluster", ended) if item.row not in leaving]
     orphans.sort(key=lambda item: (item.cluster, -(item.score or 0.0), item.row))
     rows = np.array([item.row for item in orphans], dtype=np.int64)
-    near_of = neighbours(_staying(store.find(store.vectors(rows), rule.threshold, rule.max_matches), gone), len(rows))
     ledger.delete(gone.tolist())
     store.drop(gone)
     alone = set(ended)  # clusters that nobody inherited
     bests: dict[int, int] = {}
     waiting = set(rows.tolist())
-    for item, (_, near) in zip(orphans, near_of, strict=True):
+    for item, near in zip(orphans, _near(store, rule, rows), strict=True):
         groups.know({other for other, _ in near} - waiting)
         waiting.discard(item.row)
         bests.setdefault(item.cluster, item.row)
@@ -108,7 +110,9 @@ def _leave(store: Store, rule: Rule, groups: Groups, gone: Rows) -> None:
             ledger.merge(cluster, groups.cluster_of(row))
 
 
-def _staying(found: Found, gone: Rows) -> Found:
-    i, j, scores = found
-    stays = ~np.isin(j, gone) if len(gone) else np.ones(len(j), dtype=np.bool_)
-    return i[stays], j[stays], scores[stays]
+def _near(store: Store, rule: Rule, rows: Rows) -> Iterator[Near]:
+    """What matches each of these rows, however much that is: a few of them at a time."""
+    for start in range(0, len(rows), _FEW):
+        some = rows[start : start + _FEW]
+        found = store.find(store.vectors(some), rule.threshold, sys.maxsize)
+        yield from (near for _, near in neighbours(found, len(some)))

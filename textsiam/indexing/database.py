@@ -40,8 +40,9 @@ class SqliteDatabase:
         return f"{column} IN (SELECT value FROM json_each(?))"  # noqa: S608  a column of ours
 
     def listed(self, values: Sequence[Any]) -> str:
-        """Values as one parameter."""
-        return dumps([value.item() if isinstance(value, np.generic) else value for value in values])
+        """Values as one parameter, without strings that no row can hold: SQLite would end them at NUL."""
+        plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+        return dumps([value for value in plain if not isinstance(value, str) or "\0" not in value])
 
 
 @contextmanager
@@ -61,6 +62,8 @@ def sqlite_told(file: Path) -> Iterator[None]:
             raise PermissionError(errno.EACCES, f"SQLite says: {told}", str(file)) from None
         raise OSError(errno.EIO, f"SQLite says: {told}", str(file)) from None
     except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
+            raise ValueError(f"The index at {file.parent} was closed. Open it again: Index.open.") from None
         if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
             raise
         raise BrokenIndex(

@@ -40,11 +40,6 @@ class Groups:
         unknown = sorted(set(rows) - self._known.keys())
         self._known.update(self.ledger.placed(unknown))
 
-    def forget(self, rows: Iterable[int]) -> None:
-        """These rows are nowhere now: removed, or waiting to be placed."""
-        for row in rows:
-            self._known.pop(row, None)
-
     def arrive(self, row: int, near: Near, inherited: int | None = None) -> int:
         """Place a row among those that match it and were placed before; its cluster.
 

@@ -14,12 +14,12 @@ from jaxtyping import Int, Shaped
 
 from textsiam.data.texts import as_list
 from textsiam.errors import BrokenIndex
-from textsiam.indexing.arriving import Arrivals
+from textsiam.indexing.arriving import Arrivals, fault_of_id
 from textsiam.indexing.changing import change
 from textsiam.indexing.exporting import COLUMNS, blocks, export
 from textsiam.indexing.identity import SCHEMA, check_encoder, told_of
 from textsiam.indexing.ledger import Item, Ledger, Merge
-from textsiam.indexing.opened import Opened, encoder_key, make_if_large, rows_of
+from textsiam.indexing.opened import Opened, made_key, make_if_large, rows_of
 from textsiam.indexing.rebuilding import rebuild
 from textsiam.indexing.searching import search
 from textsiam.indexing.soundness import Soundness, verify
@@ -81,7 +81,8 @@ class Index:
         prompt
             As for `Siamese.encode`, for all texts.
         stored_as
-            ``float32``, or ``float16`` for half the space: coordinates are rounded to 11 bits before anything is compared.
+            ``float32``, or ``float16`` for half the space: numbers are rounded to 11 bits before anything is compared,
+            above 65,504 refused, below 6e-8 zero.
 
         Raises
         ------
@@ -108,7 +109,7 @@ class Index:
 
         def tell(ledger: Ledger) -> None:
             ledger.tell("settings", told)
-            ledger.tell("encoder", encoder_key(told))
+            ledger.tell("made", made_key(told))
 
         return cls(folder, create_store(folder, told["dim"], model.similarity, stored_as, tell), told, model)
 
@@ -133,7 +134,8 @@ class Index:
             If its vectors are not this encoder's: another model, maximum length, tokenizer or precision class, or other vectors
             for the canary texts. `rebuild` makes them anew.
         BrokenIndex
-            If it is damaged beyond opening; damage of vectors is told when they are read, and mended by `verify`.
+            If it is damaged beyond opening; a truncated file of vectors is told when it is read. `verify`
+            finds and mends all damage.
 
         Examples
         --------
@@ -268,11 +270,11 @@ class Index:
         return Writing(self._at, arrivals, None, arrivals.changed, max_matches, strict=strict).run(texts, ids, progress)
 
     def remove(self, ids: Iterable[object]) -> int:
-        """Take texts out; how many there were. Unknown ids count for nothing.
+        """Take texts out; how many there were. Unknown ids, and what can be no id, count for nothing.
 
         A removed keeper's place goes to the best of its members that matches no other keeper (`textsiam.indexing.grouping`).
         """
-        names = [str(name) for name in as_list(ids)]
+        names = list(dict.fromkeys(str(name) for name in as_list(ids) if not fault_of_id(name)))
         store, rule = self._at.store, self._at.rule(MAX_MATCHES)
         none = np.empty((0, self.dim), dtype=np.float32)
 
@@ -484,7 +486,7 @@ class Index:
         return self._at.read(lambda: len(self._at.store.ledger))
 
     def __contains__(self, name: object) -> bool:
-        return bool(self._at.read(lambda: self._at.store.ledger.items("id", [str(name)])))
+        return not fault_of_id(name) and bool(self._at.read(lambda: self._at.store.ledger.items("id", [str(name)])))
 
     def __enter__(self) -> "Index":
         return self

@@ -109,6 +109,20 @@ class Ledger:
         )
         return int(n), int(n_members)
 
+    def n_without_text(self) -> int:
+        """Rows whose text is not kept."""
+        return int(self.database.execute("SELECT count(*) FROM items WHERE text IS NULL")[0][0])
+
+    def may_stage(self) -> bool:
+        """Whether vectors may be staged that are no rebuild's. If not, the rebuild under way was told to begin anew.
+
+        That must be committed before what it staged is touched: else, after a failure, it would go on with what is no more.
+        """
+        if self.told("rebuild") is None:
+            return True
+        self.tell("rebuild", None)
+        return False
+
     def count(self, n_rows: int) -> None:
         """From now on so many rows were ever written."""
         self.database.execute("UPDATE counts SET n_rows = ?", (n_rows,))
@@ -137,7 +151,7 @@ class Ledger:
     def items(self, column: str, values: Sequence[Any]) -> list[Item]:
         """The rows whose ``row``, ``id``, ``hash`` or ``cluster`` is one of these, in order of rows."""
         found: list[Item] = []
-        for part in _parts(values):
+        for part in _parts(list(dict.fromkeys(values))):
             found += map(
                 Item._make, self._select(f"WHERE {self.database.among(column)}", (self.database.listed(part),))
             )

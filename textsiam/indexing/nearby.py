@@ -5,11 +5,13 @@ measured. What it finds is scored exactly.
 """
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
+from textsiam.data.files import remove
 from textsiam.indexing.approximate import Approximate
 from textsiam.indexing.scanning import Scan
 from textsiam.matching.exact import Allowed
@@ -43,13 +45,20 @@ class Near:
         return self._cells.recall
 
     def find(
-        self, scan: Scan, rows: Shaped[np.ndarray, "n dim"], queries: Queries, threshold: float, max_matches: int
+        self,
+        scan: Scan,
+        rows: Shaped[np.ndarray, "n dim"],
+        queries: Queries,
+        threshold: float,
+        alive: Bool[np.ndarray, " n"],
+        max_matches: int,
     ) -> Found:
         """Query, row and exact score of what is found, by query and row; of the rows beyond the structure all."""
         n = self._cells.n
         allowed = Allowed(max_matches, threshold)
-        later = scan.find(rows, queries, threshold, max_matches, start=n)
+        later = scan.find(rows, queries, threshold, alive, max_matches, start=n)
         i, j = self._cells.candidates(queries, threshold)
+        i, j = i[alive[j]], j[alive[j]]
         scores = scan.scores(rows, queries, i, j)
         reach = scores >= np.float32(threshold)
         allowed.take(int(reach.sum()) + len(later[0]))
@@ -72,17 +81,25 @@ class Nearby:
         self._loaded: Approximate | None = None
         self._state: tuple[int, int] | None = None
 
-    def of(self, number: int, n_rows: int, threshold: float) -> Near | None:
-        """The structure of this file of vectors, if there is one that answers from this threshold up."""
-        cells = self._load(number)
-        return Near(cells) if cells and cells.n <= n_rows and cells.threshold <= threshold else None
+    def of(self, number: int, rows: Shaped[np.ndarray, "n dim"], threshold: float) -> Near | None:
+        """The structure of these rows, if there is one that answers from this threshold up."""
+        cells = self._load(number, rows)
+        return Near(cells) if cells and cells.threshold <= threshold else None
 
-    def is_wanted(self, number: int, n_rows: int) -> bool:
-        """Whether there are enough rows for one, and twice as many as when the last one was made."""
-        if n_rows < FROM:
+    def is_wanted(self, number: int, rows: Shaped[np.ndarray, "n dim"]) -> bool:
+        """Whether there are enough rows for one, and twice as many as when the last one was made, or could not be."""
+        if len(rows) < FROM:
             return False
-        cells = self._load(number)
-        return cells is None or n_rows >= 2 * cells.n
+        cells = self._load(number, rows)
+        n = 0 if cells is None else cells.n
+        with suppress(OSError, ValueError):
+            n = max(n, int(self._slow(number).read_text()))
+        return len(rows) >= 2 * n
+
+    def check(self, number: int, rows: Shaped[np.ndarray, "n dim"]) -> None:
+        """Remove a structure of other rows."""
+        if self._file(number).exists() and self._load(number, rows) is None:
+            remove(self._file(number))
 
     def make(self, number: int, rows: Shaped[np.ndarray, "n dim"], threshold: float, recall: float) -> float:
         """Make the structure; its measured recall.
@@ -94,19 +111,28 @@ class Nearby:
         ValueError
             If no fast setting reaches the recall.
         """
-        made = Approximate.build(rows, threshold, recall=recall)
+        try:
+            made = Approximate.build(rows, threshold, recall=recall)
+        except ValueError:
+            with suppress(OSError):  # so that not every later change tries again
+                self._slow(number).write_text(str(len(rows)))
+            raise
         made.save(self._file(number))
         self._state = None
         return made.recall
 
-    def _load(self, number: int) -> Approximate | None:
-        """The structure on disk, mapped; read again when another process made it anew."""
+    def _load(self, number: int, rows: Shaped[np.ndarray, "n dim"]) -> Approximate | None:
+        """The structure on disk, mapped, if it is of these rows; read again when another process made it anew."""
         try:
             told = self._file(number).stat()
             state = told.st_ino, told.st_mtime_ns
             if state != self._state:
                 self._loaded, self._state = None, state
-                self._loaded = Approximate.load(self._file(number))
+                loaded = Approximate.load(self._file(number))
+                if loaded.n > len(rows):  # of rows that this transaction does not see yet
+                    self._state = None
+                elif loaded.is_of(rows):
+                    self._loaded = loaded
         except FileNotFoundError:
             self._loaded = self._state = None
         except (OSError, ValueError, ImportError) as error:
@@ -116,3 +142,7 @@ class Nearby:
 
     def _file(self, number: int) -> Path:
         return self.folder / f"near-{number:06d}"
+
+    def _slow(self, number: int) -> Path:
+        """Holds for how many rows no structure was fast enough."""
+        return self.folder / f"slow-{number:06d}"

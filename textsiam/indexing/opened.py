@@ -97,9 +97,9 @@ class Opened:
         return dict(zip(rows, self.store.vectors(np.array(list(rows.values()), dtype=np.int64)), strict=True))
 
     def _same(self, work: Callable[[], Result]) -> Result:
-        if self.store.ledger.told("encoder") != encoder_key(self.told):
+        if self.store.ledger.told("made") != made_key(self.told):
             raise EncoderMismatch(
-                f"The index at {self.place} was rebuilt with another encoder since it was opened. Open it again with that one."
+                f"The index at {self.place} was rebuilt since it was opened, with another encoder or threshold. Open it again."
             )
         return work()
 
@@ -109,13 +109,18 @@ def make_if_large(at: Opened) -> None:
     if at.read(at.store.is_large):
         try:
             at.read(lambda: at.store.make_fast(float(at.told["threshold"]), RECALL))
-        except (MissingExtra, ValueError) as error:
+        except (MissingExtra, ValueError, OSError) as error:  # what was added is safe all the same
             logger.warning("Search stays exact: %s", error)
 
 
 def encoder_key(told: dict[str, Any]) -> str:
     """What vectors must have in common to be compared."""
     return f"{told['fingerprint']} {told['precision']} {told['similarity']}"
+
+
+def made_key(told: dict[str, Any]) -> str:
+    """What an open index relies on: its encoder and its threshold."""
+    return f"{encoder_key(told)} {told['threshold']!r}"
 
 
 def rows_of(items: Iterable[Item]) -> Rows:

@@ -7,7 +7,8 @@ committed number switches: readers keep what they saw when they began, and no ta
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -180,6 +181,12 @@ class PostgresStore:
         """Throw away what was staged."""
         self._other.empty()
 
+    @contextmanager
+    def staging(self) -> Iterator[None]:
+        """What is staged within takes the place of what was; a transaction that fails forgets it."""
+        self.unstage()
+        yield
+
     def switch(self, dim: int, similarity: str) -> None:
         """The staged vectors count now; who reads goes on seeing those before."""
         self.database.execute("UPDATE files SET number = number + 1, dim = ?, similarity = ?", (dim, similarity))
@@ -189,6 +196,9 @@ class PostgresStore:
     def fault(self) -> str:
         """Nothing: PostgreSQL checks its own pages."""
         return ""
+
+    def check_caches(self) -> None:
+        """Nothing: there are none."""
 
     def compact(self) -> None:
         """Let the space of removed rows be used again; rows keep their numbers."""

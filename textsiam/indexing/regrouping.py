@@ -1,35 +1,124 @@
 """All clusters of an index anew, after its vectors changed: where nothing changed, they come out as they were."""
 
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
 import numpy as np
+from jaxtyping import Float
 
 from textsiam.indexing.changing import Rule
-from textsiam.indexing.grouping import Groups, neighbours
+from textsiam.indexing.grouping import Groups, Near, neighbours
+from textsiam.indexing.ledger import Item
 from textsiam.indexing.opened import rows_of
 from textsiam.indexing.store import Store
 from textsiam.matching.exact import threshold_join
 
+_N_AT_ONCE = 16_384
 
-def regroup(store: Store, rule: Rule) -> list[str]:
+
+def regroup(store: Store, rule: Rule, *, write: bool = True) -> list[str]:
     """Place every text anew, those first that are keepers now; the ids of those that were elsewhere.
 
-    A keeper keeps its cluster's number unless it matches an earlier keeper: then its cluster is merged into that one's.
+    A keeper keeps its cluster's number unless it matches an earlier keeper: then its cluster is merged into that one's. Where a
+    keeper is gone, the best of its members that matches no other keeper follows it, as after a removal.
+
+    Parameters
+    ----------
+    write
+        False: only look.
     """
-    items = sorted(store.ledger.all_items(), key=lambda item: (item.score is not None, item.row))
-    vectors = store.vectors(rows_of(items))
-    pairs = threshold_join(vectors, threshold=rule.threshold, similarity=rule.similarity, max_matches=rule.max_matches)
-    order = np.lexsort((pairs.left, pairs.right))
-    found = pairs.right[order], pairs.left[order], pairs.score[order]
-    groups = Groups(store.ledger)
-    merged = []
-    for number, near in neighbours(found, len(items)):
-        item = items[number]
-        rows = [(items[other].row, score) for other, score in near]
-        cluster = groups.arrive(item.row, rows, item.cluster if item.score is None else None)
-        if item.score is None and cluster != item.cluster:
-            merged.append(item)
-    changed = [item for item in items if groups.placed[item.row] != (item.cluster, item.score)]
-    groups.placed = {item.row: groups.placed[item.row] for item in changed}
-    groups.write()
-    for item in merged:
-        store.ledger.merge(item.cluster, groups.cluster_of(item.row))
-    return [item.id for item in changed]
+    return _Regrouping(store, rule).run(write=write)
+
+
+class _Regrouping:
+    """Keepers are compared with each other, and all others with keepers alone: that is all that clusters depend on."""
+
+    def __init__(self, store: Store, rule: Rule) -> None:
+        self.store, self.rule = store, rule
+        items = list(store.ledger.all_items())
+        kept = {item.cluster for item in items if item.score is None}
+        self.keepers = [item for item in items if item.score is None]
+        self.own = {item.cluster: item.row for item in self.keepers}
+        members = [item for item in items if item.score is not None and item.cluster in kept]
+        lost = [item for item in items if item.cluster not in kept]
+        lost.sort(key=lambda item: (item.cluster, -(item.score or 0.0), item.row))
+        self.others = [*members, *lost]
+        self.without = {item.cluster for item in lost}  # clusters without a keeper
+        self.merged: dict[int, int] = {}  # cluster → a row whose cluster it is part of now
+        self.groups = Groups(store.ledger)
+
+    def run(self, *, write: bool) -> list[str]:
+        self._place_keepers()
+        self._place_others()
+        placed = self.groups.placed
+        changed = [item for item in (*self.keepers, *self.others) if placed[item.row] != (item.cluster, item.score)]
+        if write:
+            self.groups.placed = {item.row: placed[item.row] for item in changed}
+            self.groups.write()
+            for cluster, row in self.merged.items():
+                self.store.ledger.merge(cluster, self.groups.cluster_of(row))
+        return [item.id for item in changed]
+
+    def _place_keepers(self) -> None:
+        vectors = self.store.vectors(rows_of(self.keepers))
+        pairs = threshold_join(
+            vectors, threshold=self.rule.threshold, similarity=self.rule.similarity, max_matches=sys.maxsize
+        )
+        order = np.lexsort((pairs.left, pairs.right))
+        found = pairs.right[order], pairs.left[order], pairs.score[order]
+        taken: set[int] = set()
+        for (_, near), item in zip(neighbours(found, len(self.keepers)), self.keepers, strict=True):
+            rows = [(self.keepers[other].row, score) for other, score in near]
+            # Two keepers of one cluster are damage: the second gets a number of its own.
+            self.groups.arrive(item.row, rows, None if item.cluster in taken else item.cluster)
+            taken.add(item.cluster)
+            if self.groups.placed[item.row][1] is not None:
+                self.merged[item.cluster] = item.row
+
+    def _place_others(self) -> None:
+        new: dict[int, list[tuple[int, float]]] = defaultdict(list)  # row → keepers that were none before
+        firsts: dict[int, int] = {}
+        for item, vector, near in self._near_keepers():
+            firsts.setdefault(item.cluster, item.row)
+            if keepers := [*near, *new.pop(item.row, [])]:
+                self.groups.arrive(item.row, self._best(item, keepers))
+                continue
+            inherited = item.cluster if item.cluster in self.without else None
+            self.without.discard(item.cluster)
+            all_near = self._near(vector)
+            self.groups.arrive(
+                item.row, [(row, score) for row, score in all_near if row in self.groups.placed], inherited
+            )
+            for row, score in all_near:
+                if row not in self.groups.placed:
+                    new[row].append((item.row, score))
+        self.merged |= {cluster: firsts[cluster] for cluster in self.without}
+
+    def _best(self, item: Item, keepers: Near) -> Near:
+        """Of keepers that are equally near the one where it is, if it is there."""
+        best = max(score for _, score in keepers)
+        own = [(row, score) for row, score in keepers if row == self.own.get(item.cluster) and score == best]
+        return own or keepers
+
+    def _near_keepers(self) -> Iterator[tuple[Item, Float[np.ndarray, " dim"], Near]]:
+        """Each of the others with the keepers that it matches."""
+        now = [item for item in self.keepers if self.groups.placed[item.row][1] is None]
+        keepers = self.store.vectors(rows_of(now))
+        for start in range(0, len(self.others), _N_AT_ONCE):
+            block = self.others[start : start + _N_AT_ONCE]
+            vectors = self.store.vectors(rows_of(block))
+            pairs = threshold_join(
+                vectors,
+                keepers,
+                threshold=self.rule.threshold,
+                similarity=self.rule.similarity,
+                max_matches=sys.maxsize,
+            )
+            found = pairs.left, pairs.right, pairs.score
+            for (number, near), item in zip(neighbours(found, len(block)), block, strict=True):
+                yield item, vectors[number], [(now[other].row, score) for other, score in near]
+
+    def _near(self, vector: Float[np.ndarray, " dim"]) -> Sequence[tuple[int, float]]:
+        _, rows, scores = self.store.find(vector[None], self.rule.threshold, sys.maxsize)
+        return list(zip(rows.tolist(), scores.tolist(), strict=True))

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from textsiam.data.files import replacing
+from textsiam.errors import BrokenIndex
 from textsiam.indexing import heads as of_heads
 from textsiam.indexing.heads import Heads
 from textsiam.indexing.products import times
@@ -37,6 +38,7 @@ _N_SAMPLE = 4_096
 _BLOCK, _IN_CACHE = 16_384, 1_024
 _N_AT_ONCE = 512  # pairs scored at once: their rows fit a core's cache
 _MANY = 8_192  # queries, from which on a join pays for getting ready, which takes two seconds for a million rows
+_SEVERAL = 64  # queries, whose closest rows a join finds faster than one after another
 _SIDE = 1_024  # of a square tile of queries and rows
 _DIFFER = 1e-4  # short rows made among others may round otherwise, by less than this
 _WORDS_IF_DENSE = 16  # see textsiam.matching.tiles
@@ -80,11 +82,17 @@ class Scan:
             self._grow(np.concatenate([self._short(part) for _, part in _blocks(rows[start:])]))
 
     def find(
-        self, rows: Vectors, queries: Queries, threshold: float, max_matches: int = MAX_MATCHES, start: int = 0
+        self,
+        rows: Vectors,
+        queries: Queries,
+        threshold: float,
+        alive: Bool[np.ndarray, " _"],
+        max_matches: int = MAX_MATCHES,
+        start: int = 0,
     ) -> Found:
         """Query number, row number and score of every pair that reaches the threshold, ordered by query and row.
 
-        Only rows from number `start` on are searched.
+        Only rows that are alive and from number `start` on are searched.
 
         Raises
         ------
@@ -92,14 +100,13 @@ class Scan:
             If they are more than `max_matches`.
         """
         if self.similarity != "cosine" or (len(queries) >= _MANY and len(rows) >= _MOST_FOR_AXES):
-            pairs = threshold_join(
-                queries, _fp32(rows[start:]), threshold=threshold, similarity=self.similarity, max_matches=max_matches
-            )
-            return pairs.left, pairs.right + start, pairs.score
+            return self._joined(rows, queries, threshold, alive, max_matches, start)
         allowed = Allowed(max_matches, threshold)
         found = []
         lowest = float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
         for i, j in self._candidates(rows, queries, lowest, start):
+            there = alive[j]
+            i, j = i[there], j[there]  # noqa: PLW2901
             scores = self.scores(rows, queries, i, j)
             reach = scores >= np.float32(threshold)
             allowed.take(int(reach.sum()))
@@ -107,13 +114,35 @@ class Scan:
         return _ordered(found)
 
     def nearest(self, rows: Vectors, queries: Queries, k: int, alive: Bool[np.ndarray, " _"]) -> Found:
-        """The k closest rows of each query among those alive, the closest first; ties go to the lower row number."""
-        if self.similarity != "cosine":
+        """The k closest rows of each query among those alive, the closest first; ties go to the lower row number.
+
+        Raises
+        ------
+        BrokenIndex
+            If a vector is no number.
+        """
+        if self.similarity != "cosine" or len(queries) >= _SEVERAL:
             there = np.flatnonzero(alive)
-            pairs = top_k_join(queries, _fp32(rows)[there], k=k, similarity=self.similarity)
+            pairs = top_k_join(queries, _of(rows, there), k=k, similarity=self.similarity)
             return pairs.left, there[pairs.right], pairs.score
         found = [self._nearest(rows, queries, number, k, alive) for number in range(len(queries))]
         return joined(found)
+
+    def _joined(
+        self,
+        rows: Vectors,
+        queries: Queries,
+        threshold: float,
+        alive: Bool[np.ndarray, " _"],
+        max_matches: int,
+        start: int,
+    ) -> Found:
+        """As `find`, by a join of all with all."""
+        there = np.flatnonzero(alive[start:]) + start
+        pairs = threshold_join(
+            queries, _of(rows, there), threshold=threshold, similarity=self.similarity, max_matches=max_matches
+        )
+        return pairs.left, there[pairs.right], pairs.score
 
     def scores(self, rows: Vectors, queries: Queries, i: Rows, j: Rows) -> Scores:
         """The exact score of query ``i[p]`` with row ``j[p]``: fp64, rounded once to fp32."""
@@ -269,6 +298,10 @@ class Scan:
         short = self._short(queries[number : number + 1])[0]
         entries = np.concatenate([np.empty(0, np.float32), *(times(part, short) for part in self._parts)])
         entries[~alive] = -np.inf
+        if np.isnan(entries).any():
+            raise BrokenIndex(
+                "Some vectors of the index are no numbers. Mend them: textsiam index verify (Index.verify)."
+            )
         n = min(k, int(alive.sum()))
         if not n:
             return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
@@ -283,6 +316,13 @@ class Scan:
         scores = self.scores(rows, queries, np.full(len(j), number), j)
         best = np.lexsort((j, -scores))[:n]
         return np.full(n, number), j[best], scores[best]
+
+
+def _of(rows: Vectors, there: Rows) -> Float[np.ndarray, "_ _"]:
+    """These rows, rising, in fp32; the mapped ones themselves if they are all that there are."""
+    if len(there) and len(there) == there[-1] - there[0] + 1:
+        return _fp32(rows[there[0] : there[-1] + 1])
+    return _fp32(rows[there])
 
 
 def _unit(rows: Vectors) -> Float[np.ndarray, "_ _"]:

@@ -32,7 +32,8 @@ class Soundness:
     lost
         Those of them whose text is not kept, so that it cannot be made again.
     misplaced
-        Ids whose cluster, keeper or score is not what the vectors say.
+        Ids whose cluster, keeper or score is not what the vectors say: two keepers match, another keeper is better, or the score
+        is another. All of it is looked at where no vector is damaged.
     ledger
         What the database says of itself, if that is not good; nothing mends it.
     repaired
@@ -72,10 +73,15 @@ class Soundness:
 
 def verify(at: Opened, *, repair: bool, progress: Progress | None = None) -> Soundness:
     """Read everything once, and with `repair` mend it (see `Index.verify`)."""
+    if repair:
+        at.read(at.store.check_caches)
     told = at.read(lambda: _examined(at, progress))
-    if not told and repair and not told.ledger:
-        return at.write(lambda: _mended(at))
-    return told
+    if told or not repair or told.ledger:
+        return told
+    mended = None
+    while mended is None:
+        mended = at.write(lambda: _mended(at))
+    return mended
 
 
 def _examined(at: Opened, progress: Progress | None) -> Soundness:
@@ -91,6 +97,8 @@ def _examined(at: Opened, progress: Progress | None) -> Soundness:
         misplaced += _misplaced(at, sound, keepers)
         if progress:
             progress(start + len(block), len(items))
+    if not damaged and not misplaced:
+        misplaced = regroup(at.store, at.rule(MAX_MATCHES), write=False)
     return Soundness(
         len(items),
         [item.id for item in damaged],
@@ -116,9 +124,11 @@ def _misplaced(at: Opened, items: Sequence[Item], keepers: dict[int, Item]) -> l
     return alone + off + several
 
 
-def _mended(at: Opened) -> Soundness:
-    """Vectors made again, lost texts removed, all placed anew; in one transaction."""
+def _mended(at: Opened) -> Soundness | None:
+    """Vectors made again, lost texts removed, all placed anew; in one transaction. None: call again in another one."""
     store, ledger = at.store, at.store.ledger
+    if not ledger.may_stage():
+        return None
     told = _examined(at, None)  # once more, where nobody else writes
     lost = set(told.lost)
     items = [item for item in ledger.all_items() if item.id not in lost]
@@ -129,11 +139,10 @@ def _mended(at: Opened) -> Soundness:
         gone = rows_of(ledger.items("id", list(told.lost)))
         ledger.delete(gone.tolist())
         store.drop(gone)
-        store.unstage()
-        ledger.tell("rebuild", None)
-        for start in range(0, len(items), _N_AT_ONCE):
-            rows = rows_of(items[start : start + _N_AT_ONCE])
-            store.stage(rows, _filled(at, rows, made))
+        with store.staging():
+            for start in range(0, len(items), _N_AT_ONCE):
+                rows = rows_of(items[start : start + _N_AT_ONCE])
+                store.stage(rows, _filled(at, rows, made))
         ledger.sum_up((row, store.summed(vector[None])[0]) for row, vector in made.items())
         store.switch(at.told["dim"], at.told["similarity"])
     moved = regroup(store, at.rule(MAX_MATCHES))

@@ -55,8 +55,9 @@ class SqliteStore:
     unfit = ""
 
     def __init__(self, folder: Path, timeout_s: float = 60.0) -> None:
+        shown, folder = folder, folder.absolute()  # the process may go elsewhere
         if not (folder / LEDGER).is_file():
-            raise IndexNotFound(f"There is no index at {folder}. Create one: textsiam index add (Index.create).")
+            raise IndexNotFound(f"There is no index at {shown}. Create one: textsiam index add (Index.create).")
         self.folder, self.timeout_s = folder, timeout_s
         self._lock = threading.RLock()
         self._connect()
@@ -72,7 +73,7 @@ class SqliteStore:
         there = f"There is an index at {folder} already. Open it, or name another folder."
         if (folder / LEDGER).exists():
             raise FileExistsError(there)
-        if any(entry.suffix != ".tmp" for entry in folder.iterdir()):  # what a killed process left does no harm
+        if any(".tmp" not in entry.name for entry in folder.iterdir()):  # what a killed process left does no harm
             raise FileExistsError(f"There is something at {folder} already. Move it away, or name another folder.")
         temporary = folder / f".{secrets.token_hex(4)}.tmp"
         try:
@@ -133,8 +134,18 @@ class SqliteStore:
         return np.asarray(mapped[rows], dtype=np.float32)
 
     def stored(self, vectors: Vectors) -> Vectors:
-        """The vectors as they will be given back."""
-        return vectors.astype(self.view.file.dtype).astype(np.float32)
+        """The vectors as they will be given back.
+
+        Raises
+        ------
+        ValueError
+            If fp16 cannot hold them.
+        """
+        with np.errstate(over="ignore"):
+            stored = vectors.astype(self.view.file.dtype).astype(np.float32)
+        if not np.isfinite(stored).all():
+            raise ValueError(f"Some numbers are too large for {self.view.stored_as}. Make the index with float32.")
+        return stored
 
     def checksums(self, rows: Rows) -> list[int | None]:
         """The checksum of each row's vector as it lies in the file; None beyond its end."""
@@ -158,6 +169,7 @@ class SqliteStore:
     def drop(self, rows: Rows) -> None:
         """Let rows be found no more."""
         self.database.executemany("INSERT INTO removed (row) VALUES (?)", [(row,) for row in rows.tolist()])
+        self.view.follow(self.database)
 
     def stage(self, rows: Rows, vectors: Vectors) -> None:
         """Write vectors that shall take the place of all; between them, where rows were removed, stand zeros."""
@@ -170,6 +182,17 @@ class SqliteStore:
         """Throw away what was staged."""
         remove(self._staged)
 
+    @contextmanager
+    def staging(self) -> Iterator[None]:
+        """What is staged within takes the place of what was, and is thrown away if that fails."""
+        self.unstage()
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                self.unstage()
+            raise
+
     def switch(self, dim: int, similarity: str) -> None:
         """The staged vectors count now. The file of those before is deleted by the next change."""
         VectorFile(self._staged, dim, self.view.stored_as).lengthen(self.ledger.n_rows)
@@ -177,19 +200,20 @@ class SqliteStore:
         self.view.follow(self.database)
 
     def fault(self) -> str:
-        """What SQLite finds wrong; short rows that belong to other vectors are thrown away."""
-        self.view.check_short()
+        """What SQLite finds wrong."""
         told = [line for (line,) in self.database.execute("PRAGMA quick_check(5)")]
         return "" if told == ["ok"] else "; ".join(told)
 
+    def check_caches(self) -> None:
+        """Throw away short rows and approximate structures of other vectors."""
+        self.view.check_caches()
+
     def compact(self) -> None:
         """Rows are numbered anew without gaps, vectors copied without those removed, and the old file is deleted."""
-        self.write(self._compacted)
-        self.read(self.view.tidy)
-        with (
-            self._lock,
-            suppress(sqlite3.OperationalError),
-        ):  # another process reads or writes: the next compaction can do it
+        while not self.write(self._compacted):
+            pass  # a rebuild was under way, which was told first that it must begin anew
+        # Where another process reads or writes, the next compaction can do it.
+        with self._lock, sqlite_told(self.folder / LEDGER), suppress(sqlite3.OperationalError):
             self.database.execute("VACUUM")
             self.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -203,22 +227,25 @@ class SqliteStore:
         if hasattr(self, "database") and self._process == os.getpid():
             self.database.close()
 
-    def _compacted(self) -> None:
+    def _compacted(self) -> bool:
+        """Whether it was done."""
         there = np.flatnonzero(self.view.alive)
         if len(there) == self.view.n_rows:
-            return
+            return True
+        if not self.ledger.may_stage():
+            return False
         mapped = self.view.rows()
-        self.unstage()
-        self.ledger.tell("rebuild", None)
-        for start in range(0, len(there), _BLOCK):
-            block = there[start : start + _BLOCK]
-            self.stage(np.arange(start, start + len(block)), np.asarray(mapped[block], dtype=np.float32))
+        with self.staging():
+            for start in range(0, len(there), _BLOCK):
+                block = there[start : start + _BLOCK]
+                self.stage(np.arange(start, start + len(block)), np.asarray(mapped[block], dtype=np.float32))
         self.ledger.count(len(there))
         self.database.execute("DELETE FROM removed")
         self.switch(self.view.dim, self.view.similarity)
         # In rising order a new number is never above the old one, so that none is taken twice.
         numbers = [(new, old) for new, old in enumerate(there.tolist()) if new != old]
         self.database.executemany("UPDATE items SET row = ? WHERE row = ?", numbers)
+        return True
 
     def _connect(self) -> None:
         with sqlite_told(self.folder / LEDGER):
@@ -235,13 +262,12 @@ class SqliteStore:
         if self._process != os.getpid():
             self._inherited = self.database.connection  # neither used nor closed: it is the other process's
             self._connect()
-        before = self.view.number
-        self.database.execute(begin)
         try:
+            self.database.execute(begin)
             yield
             self.database.execute("COMMIT")
         except BaseException:
-            if begin != "BEGIN" and self.view.number != before:
+            if begin != "BEGIN":
                 self.view.forget()  # what was seen last may never come to be
             with suppress(sqlite3.Error):
                 self.database.execute("ROLLBACK")

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 
 from textsiam.indexing.ledger import Ledger
 from textsiam.matching.matches import Found
@@ -78,11 +79,17 @@ class Store(Protocol):
     def unstage(self) -> None:
         """Throw away what was staged."""
 
+    def staging(self) -> AbstractContextManager[None]:
+        """What is staged within takes the place of what was, and is thrown away if that fails."""
+
     def switch(self, dim: int, similarity: str) -> None:
         """The staged vectors count now, and no others; every row that is there must have been staged."""
 
     def fault(self) -> str:
-        """What the database finds wrong with itself; empty if nothing. Caches that belong to other vectors are thrown away."""
+        """What the database finds wrong with itself; empty if nothing."""
+
+    def check_caches(self) -> None:
+        """Throw away what belongs to other vectors and can be made again."""
 
     def compact(self) -> None:
         """Give back the space of removed rows; a transaction of its own."""
@@ -91,15 +98,17 @@ class Store(Protocol):
         """Let go of files and connections."""
 
 
-def checked(vectors: Shaped[np.ndarray, "n dim"], dim: int) -> Vectors:
+def checked(vectors: Any, dim: int) -> Vectors:
     """Vectors as fp32.
 
     Raises
     ------
     ValueError
-        If they have another dimension, are not finite, or are so long that products overflow.
+        If they are no table, have another dimension, are not finite, or are so long that products overflow.
     """
     vectors = np.asarray(vectors, dtype=np.float32)
+    if vectors.ndim != 2:  # noqa: PLR2004
+        raise ValueError(f"Vectors are a table of (n, {dim}), but the shape is {vectors.shape}. Give a row a text.")
     if vectors.shape[1] != dim:
         raise ValueError(
             f"This index holds {dim} dimensions, but the vectors have {vectors.shape[1]}. Use its own encoder."
@@ -110,7 +119,7 @@ def checked(vectors: Shaped[np.ndarray, "n dim"], dim: int) -> Vectors:
         raise ValueError(
             f"Vectors must be finite and shorter than {_LONGEST:g}, but rows {bad} are not. Leave them out."
         )
-    return vectors
+    return np.asarray(vectors)
 
 
 def create_store(place: Place, dim: int, similarity: str, stored_as: str, tell: Callable[[Ledger], None]) -> Store:

@@ -88,7 +88,7 @@ class VectorFile:
             raise
         finally:
             os.close(descriptor)
-        if is_new:
+        if is_new or not first:  # whoever made the file may not have lived to do it
             flush_folder(self.path.parent)
 
     def lengthen(self, n: int) -> None:

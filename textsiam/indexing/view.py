@@ -22,7 +22,9 @@ Vectors = Float[np.ndarray, "n dim"]
 _BLOCK = 16_384
 # Short rows are written for the next process when so many are new, and a fifth of all.
 _N_UNSAVED = 32_768
-_N_COMPARED = 64  # short rows that are made again to see whether those on disk belong to these vectors
+# Short rows that are made again to see whether those on disk belong to these vectors: some, and the last ones, for where a folder
+# was put back to an earlier state and then went on otherwise, only what came last differs.
+_N_COMPARED = 64
 
 
 class View:
@@ -75,32 +77,34 @@ class View:
         """All rows, mapped, with their short ones at hand."""
         rows = self.file.rows(self.n_rows)
         if not len(self._scan) and self._scan.load(self._short, len(rows)):
-            some = np.random.default_rng().choice(len(self._scan), min(_N_COMPARED, len(self._scan)), replace=False)
-            if not self._scan.agrees(rows, np.sort(some)):
+            n = len(self._scan)
+            some = np.random.default_rng().choice(n, min(_N_COMPARED, n), replace=False)
+            if not self._scan.agrees(rows, np.union1d(some, np.arange(max(0, n - _N_COMPARED), n))):
                 self._scan = Scan(self.similarity, self.dim)
         self._scan.follow(rows)
         return rows
 
     def find(self, queries: Vectors, threshold: float, max_matches: int) -> Found:
         """Every row that is there and reaches the threshold with a query."""
-        return self._there_of(self._scan.find(self.rows(), queries, threshold, max_matches))
+        rows = self.rows()  # first, for it may put another scan in the place of this one
+        return self._scan.find(rows, queries, threshold, self.alive, max_matches)
 
     def nearest(self, queries: Vectors, k: int) -> Found:
         """The k closest rows of each query."""
-        return self._scan.nearest(self.rows(), queries, k, self.alive)
+        rows = self.rows()
+        return self._scan.nearest(rows, queries, k, self.alive)
 
     def find_fast(self, queries: Vectors, threshold: float, max_matches: int) -> tuple[Found, float | None]:
         """As `find`, but for what the approximate structure misses, whose recall comes too; None: there is none."""
-        near = self.nearby.of(self.number, self.n_rows, threshold)
+        rows = self.rows()
+        near = self.nearby.of(self.number, rows, threshold)
         if near is None:
             return self.find(queries, threshold, max_matches), None
-        rows = self.rows()
-        found = near.find(self._scan, rows, queries, threshold, max_matches)
-        return self._there_of(found), near.recall
+        return near.find(self._scan, rows, queries, threshold, self.alive, max_matches), near.recall
 
     def is_large(self) -> bool:
         """Whether exact search is no longer fast enough, and a structure older than half of the rows, or none, is there."""
-        return self.similarity == "cosine" and self.nearby.is_wanted(self.number, self.n_rows)
+        return self.similarity == "cosine" and self.nearby.is_wanted(self.number, self.file.rows(self.n_rows))
 
     def make_fast(self, threshold: float, recall: float) -> float:
         """Make the approximate structure; its measured recall."""
@@ -110,8 +114,9 @@ class View:
             )
         return self.nearby.make(self.number, self.file.rows(self.n_rows), threshold, recall)
 
-    def check_short(self) -> None:
-        """Throw short rows away that belong to other vectors."""
+    def check_caches(self) -> None:
+        """Throw short rows and approximate structures away that belong to other vectors."""
+        self.nearby.check(self.number, self.file.rows(min(self.n_rows, self.file.n_whole)))
         if self._scan.load(self._short, self.n_rows):
             n = min(len(self._scan), self.file.n_whole)
             blocks = (np.arange(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK))
@@ -124,7 +129,7 @@ class View:
         with suppress(OSError, ValueError):
             if self._scan.n_unsaved >= max(_N_UNSAVED, len(self._scan) // 5):
                 self._scan.save(self._short)
-            for pattern in ("vectors-*", "short-*", "near-*"):
+            for pattern in ("vectors-*", "short-*", "near-*", "slow-*"):
                 for file in self.folder.glob(pattern):
                     if int(file.name.partition("-")[2]) < self.number:
                         file.unlink(missing_ok=True)
@@ -140,11 +145,6 @@ class View:
         self.n_rows = self._n_removed = 0
         self._scan = Scan(similarity, dim)
         self._there = np.empty(0, dtype=np.bool_)
-
-    def _there_of(self, found: Found) -> Found:
-        i, j, scores = found
-        there = self.alive[j]
-        return i[there], j[there], scores[there]
 
     @property
     def _short(self) -> Path:

@@ -59,6 +59,9 @@ class Writing:
         self.strict = strict
         self._left = max_matches
         self._n_written = 0
+        self._met: list[
+            tuple[str, int]
+        ] = []  # id and hash of the texts that were matched: rows may be numbered anew meanwhile
         self._cut: list[int] = []
         self._unknown: list[int] = []
 
@@ -66,7 +69,7 @@ class Writing:
         """Do it, and tell the matches."""
         if self.strict:
             self._refuse_faults()
-        found = []
+        found: list[Found] = []
         n_at_once = N_AT_ONCE if self.vectors is None else N_VECTORS_AT_ONCE
         for start in range(0, len(self.arrivals), n_at_once):
             numbers = list(range(start, min(start + n_at_once, len(self.arrivals))))
@@ -76,16 +79,12 @@ class Writing:
                 progress(numbers[-1] + 1, len(self.arrivals))
         if len(self.arrivals) >= N_AT_ONCE:
             make_if_large(self.at)
-        left, right, scores = joined(found)
-        ledger = self.at.store.ledger
-
-        def look_up() -> tuple[list[Item], int]:
-            return ledger.items("row", np.unique(right).tolist()), ledger.n_rows
-
-        items, n_right = self.at.read(look_up)
+        left, met, scores = joined(found)
+        items, rows, n_right = self.at.read(self._look_up)
+        there = rows[met] >= 0  # the others were removed since
         return answer(
             self.at.model,
-            (np.asarray(self.arrivals.places, dtype=np.int64)[left], right, scores),
+            (np.asarray(self.arrivals.places, dtype=np.int64)[left[there]], rows[met[there]], scores[there]),
             items,
             self.arrivals.n,
             n_right,
@@ -104,7 +103,7 @@ class Writing:
         self.arrivals.set_aside.refuse()
 
     def _part(self, numbers: list[int], n_before: int, progress: Progress | None) -> Found:
-        """Encode these arrivals and commit them; number, row and score of their matches."""
+        """Encode these arrivals and commit them; number of each match's arrival, place of its text in `_met`, score."""
         ledger = self.at.store.ledger
         ids = [self.arrivals.arrivals[number].id for number in numbers]
         # What is there already need not be encoded; what another process adds meanwhile is seen below.
@@ -115,16 +114,17 @@ class Writing:
         vectors = self._encoded(waiting, report)
         place = {number: place for place, number in enumerate(waiting)}
 
-        def work() -> tuple[int, Found]:
+        def work() -> tuple[int, Found, list[Item]]:
             chosen, replaced = self.pick(waiting, ledger.items("id", [self.arrivals.arrivals[n].id for n in waiting]))
             some = [place[number] for number in chosen]
             arrivals = [self.arrivals.arrivals[number] for number in chosen]
             rule = self.at.rule(self._left)
             found = change(self.at.store, rule, rows_of(replaced), arrivals, vectors[some])
-            return len(chosen), (np.asarray(chosen, dtype=np.int64)[found[0]], *found[1:])
+            met = ledger.items("row", np.unique(found[1]).tolist())
+            return len(chosen), (np.asarray(chosen, dtype=np.int64)[found[0]], *found[1:]), met
 
         try:
-            n, found = self.at.write(work)
+            n, (left, right, scores), met = self.at.write(work)
         except TooManyMatches:
             kept = f"The first {n_before:,} texts are in the index; the others are not. " if n_before else ""
             raise TooManyMatches(
@@ -132,7 +132,18 @@ class Writing:
                 "max_matches=), or give fewer texts at once."
             ) from None
         self._n_written += n
-        return found
+        n_before, rows = len(self._met), np.array([item.row for item in met], dtype=np.int64)
+        self._met += [(item.id, item.hash) for item in met]
+        return left, n_before + np.searchsorted(rows, right), scores
+
+    def _look_up(self) -> tuple[list[Item], Rows, int]:
+        """What was met, as it is now: its items, the row of each one met or -1, and how many rows there are."""
+        ledger = self.at.store.ledger
+        items = {item.id: item for item in ledger.items("id", [name for name, _ in self._met])}
+        there = [items.get(name) for name, _ in self._met]
+        same = zip(there, self._met, strict=True)
+        rows = [item.row if item is not None and item.hash == met[1] else -1 for item, met in same]
+        return list(items.values()), np.array(rows, dtype=np.int64), ledger.n_rows
 
     def _encoded(self, numbers: list[int], progress: Progress | None) -> Float[np.ndarray, "n dim"]:
         if self.vectors is not None:
