@@ -22,8 +22,8 @@ logger = logging.getLogger("textsiam")
 Rows = Int[np.ndarray, " _"]
 Queries = Float[np.ndarray, "m dim"]
 
-# Chosen so that exact search with encoding, 7 ms among a million on two cores (p99 11), is expected to stay below 20. Not measured
-# there.
+# Chosen so that exact search with encoding, 7 ms among a million on two cores (p99 11), is expected to stay below 20.
+# Not measured there.
 FROM = 2_000_000
 
 
