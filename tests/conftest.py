@@ -1,7 +1,10 @@
 """Shared fixtures. Shapes in signatures are checked at run time, so a wrong shape fails by name."""
 
 import os
+import signal
+import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -111,3 +114,54 @@ def texts() -> list[str]:
         "Can I pay the order a second time, and where is the refund of my order? " * 2,
         "pay pay pay",
     ]
+
+
+class Service:
+    """A process that serves over HTTP, started as a user starts it; in fp32."""
+
+    def __init__(self, *arguments, environment=None):
+        command = [
+            sys.executable,
+            "-m",
+            "textsiam",
+            "serve",
+            "--port",
+            "0",
+            "--device",
+            "cpu",
+            "--dtype",
+            "float32",
+            *map(str, arguments),
+        ]
+        self.process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
+        )
+        self.lines = []
+        self.url = ""
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if "http://" in line:
+                self.url = line.split()[-1]
+                break
+        assert self.url, self.lines
+        self.following = threading.Thread(target=self._follow, daemon=True)
+        self.following.start()
+        import httpx
+
+        self.client = httpx.Client(base_url=self.url, timeout=60)
+
+    def _follow(self):
+        self.lines.extend(self.process.stderr)
+
+    def stop(self):
+        self.client.close()
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=30)
+        self.following.join()
+        self.process.stderr.close()
+        return code
+
+
+@pytest.fixture(scope="session")
+def serving() -> type[Service]:
+    return Service

@@ -20,6 +20,7 @@ from textsiam.interfaces.command_evaluate import evaluate
 from textsiam.interfaces.command_explain import explain
 from textsiam.interfaces.command_index_care import index
 from textsiam.interfaces.command_score import score
+from textsiam.interfaces.command_serve import serve
 from textsiam.interfaces.command_split import split
 from textsiam.interfaces.command_train import train
 from textsiam.interfaces.terminal import BAD_INPUT, say
@@ -34,6 +35,7 @@ app.command()(calibrate)
 app.command()(certify)
 app.command()(evaluate)
 app.command()(explain)
+app.command()(serve)
 app.add_typer(audit, name="audit")
 app.add_typer(index, name="index")
 

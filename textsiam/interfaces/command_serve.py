@@ -1,0 +1,142 @@
+"""``textsiam serve``: the package's verbs over HTTP, and a page for people."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from textsiam.interfaces import options
+from textsiam.interfaces.terminal import answering, load_model, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from textsiam.indexing.index import Index
+    from textsiam.scoring.siamese import Siamese
+
+VARIABLE = "TEXTSIAM_TOKEN"
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+def serve(
+    model: Annotated[
+        str | None, typer.Argument(help="Model folder or Hub name. Default: $TEXTSIAM_MODEL, else the embedded one.")
+    ] = None,
+    index: Annotated[
+        str | None, typer.Option(help="An index to search and add to: a folder, or postgresql://….")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at. Others than this machine's own ask for a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one, which is told.")] = 8000,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help=f"File with the token that requests must carry. Default: ${VARIABLE}, else none."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Another name that the service may be addressed by, where there is no token."),
+    ] = None,
+    without_token: Annotated[
+        bool, typer.Option("--without-token", help="Listen to others without a token: whoever reaches it may use it.")
+    ] = False,
+    max_body_mb: Annotated[int, typer.Option(min=1, help="Megabytes of a request.")] = 16,
+    max_texts: Annotated[int, typer.Option(min=1, help="Texts of a request.")] = 2_048,
+    max_duplicates: Annotated[int, typer.Option(min=2, help="Texts of a request for duplicates.")] = 20_000,
+    max_requests: Annotated[int, typer.Option(min=1, help="Requests worked on at once; more get 429.")] = 128,
+    deadline: Annotated[float, typer.Option(min=0.1, help="Seconds that a text may wait to be encoded.")] = 30.0,
+    backend: options.BackendName = "auto",
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+) -> None:
+    """Serve a model over HTTP: embeddings as OpenAI's clients ask for them, pairs, duplicates, an index, a page at /.
+
+    `textsiam serve --index faq.index`, then open http://127.0.0.1:8000; `curl 127.0.0.1:8000/openapi.json` tells all routes.
+    Ctrl-C, or SIGTERM, finishes what was accepted.
+    """
+    with answering():
+        token = _token(token_file)
+        if host not in _LOOPBACK and token is None and not without_token:
+            raise typer.BadParameter(
+                f"{host} can be reached from other machines. Set a token ({VARIABLE}, --token-file), or say --without-token."
+            )
+        try:
+            import uvicorn
+
+            from textsiam.interfaces.service.app import create_app
+            from textsiam.interfaces.service.limits import Limits
+        except ImportError as error:
+            from textsiam.errors import MissingExtra
+
+            raise MissingExtra(f"The service needs more: pip install 'textsiam[serve]' ({error}).") from None
+        siamese = load_model(model, backend, device, _dtype(index, dtype))
+        limits = Limits(
+            body_mb=max_body_mb,
+            texts=max_texts,
+            duplicates=max_duplicates,
+            in_flight=max_requests,
+            deadline_s=deadline,
+        )
+        hosts = frozenset([*(allow_host or []), *([host] if without_token else [])])
+        any_host = without_token and host in {"0.0.0.0", "::"}  # noqa: S104  compared with, not bound
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        app = create_app(siamese, _opener(index), limits=limits, token=token, hosts=None if any_host else hosts)
+        _log()
+        shown = f"[{host}]" if ":" in host else host
+        encoder = siamese.encoder
+        told = f"{encoder.folder.path.name} ({encoder.backend_name}, {encoder.precision})"
+        say(f"serving {told} at http://{shown}:{listening.getsockname()[1]}")
+        _run(uvicorn, app, listening)
+        say("stopped; everything accepted was answered")
+
+
+def _token(file: Path | None) -> str | None:
+    token = file.read_text("utf-8").strip() if file else os.environ.get(VARIABLE)
+    if token is not None and not token:
+        raise ValueError("The token is empty. Write one, such as `openssl rand -hex 24` makes.")
+    return token
+
+
+def _dtype(index: str | None, dtype: str | None) -> str | None:
+    """An index answers only to the precision that it was made with."""
+    if index is None or dtype is not None:
+        return dtype
+    from textsiam.indexing.index import Index
+
+    with Index.open(index) as there:
+        precision: str = there.settings["precision"]
+    return precision
+
+
+def _opener(index: str | None) -> "Callable[[Siamese], Index] | None":
+    if index is None:
+        return None
+
+    def open_(siamese: "Siamese") -> "Index":
+        from textsiam.indexing.index import Index
+
+        return Index.open(index, siamese)
+
+    return open_
+
+
+def _log() -> None:
+    """One line of JSON a request, on standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("textsiam.service")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def _run(uvicorn: Any, app: Any, listening: socket.socket) -> None:
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, lambda *_: None)  # uvicorn's own comes before, and raises it once more at the end
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+    uvicorn.Server(config).run(sockets=[listening])

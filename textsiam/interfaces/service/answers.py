@@ -1,0 +1,305 @@
+"""The package's verbs, asked by requests and told as bodies. Every function here is called by a thread of its own."""
+
+import base64
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from textsiam.data.texts import fault_of
+from textsiam.encoding.embedded import name_of
+from textsiam.errors import TooManyMatches
+from textsiam.interfaces.service import bodies
+from textsiam.interfaces.service.batching import BatchedEncoder, Batcher
+from textsiam.interfaces.service.limits import Limits, Refused
+from textsiam.matching.duplicates import Progress, find_duplicates
+from textsiam.matching.matches import Matches
+from textsiam.scoring.siamese import Siamese
+from textsiam.scoring.similarity import SIMILARITIES
+from textsiam.scoring.thresholds import Threshold, decisions
+
+if TYPE_CHECKING:
+    from textsiam.indexing.index import Index
+
+
+class Answers:
+    """One model, perhaps with an index, and its answers.
+
+    Parameters
+    ----------
+    model
+        What answers.
+    index
+        Opened with `shared(model)`; None: there is none.
+    limits
+        What one request may ask for.
+    batcher
+        What encodes.
+    """
+
+    def __init__(self, model: Siamese, index: "Index | None", limits: Limits, batcher: Batcher) -> None:
+        self.model, self.index, self.limits, self.batcher = model, index, limits, batcher
+        self.name = name_of(model.encoder.folder.path)
+        self.started = int(time.time())
+
+    def models(self) -> bodies.ModelsBody:
+        """The one model."""
+        one = bodies.ModelBody(id=self.name, created=self.started, owned_by="textsiam")
+        return bodies.ModelsBody(data=[one])
+
+    def embeddings(self, asked: bodies.EmbeddingsRequest) -> bodies.EmbeddingsBody:
+        """A vector for each text."""
+        texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        self._check(texts, "input", self.limits.texts)
+        encoder = self.model.encoder
+        if asked.dimensions not in (None, encoder.dim):
+            raise Refused(
+                400,
+                f"This model's vectors have {encoder.dim} numbers, not {asked.dimensions}. Leave dimensions out.",
+                param="dimensions",
+            )
+        vectors, cut = self._encoded(texts)
+        usable = [text for text in texts if not fault_of(text)]
+        n_tokens = (
+            int(np.sum(encoder.tokenizer([encoder.prompt_text(None) + text for text in usable]).lengths))
+            if usable
+            else 0
+        )
+        as_told = _as_base64 if asked.encoding_format == "base64" else _as_numbers
+        told = [bodies.EmbeddingBody(index=place, embedding=as_told(vector)) for place, vector in enumerate(vectors)]
+        usage = bodies.Usage(prompt_tokens=n_tokens, total_tokens=n_tokens)
+        return bodies.EmbeddingsBody(
+            data=told, model=self.name, usage=usage, truncated=_places(cut), set_aside=_faults_of(texts)
+        )
+
+    def similarity(self, asked: bodies.SimilarityRequest) -> bodies.SimilarityBody:
+        """Each first text with each second one."""
+        self._check(asked.first, "first", self.limits.texts)
+        self._check(asked.second, "second", self.limits.texts)
+        n = len(asked.first)
+        if n * len(asked.second) > self.limits.pairs:
+            raise Refused(
+                400, f"An answer may hold {self.limits.pairs:,} scores, but {n * len(asked.second):,} were asked for."
+            )
+        vectors, cut = self._encoded([*asked.first, *asked.second])
+        wide = vectors.astype(np.float64)
+        scores = SIMILARITIES[self.model.similarity].matrix(wide[:n], wide[n:]).astype(np.float32)
+        return bodies.SimilarityBody(
+            similarity=self.model.similarity,
+            scores=[[_number(score) for score in row] for row in scores.tolist()],
+            truncated_first=_places(cut[:n]),
+            truncated_second=_places(cut[n:]),
+        )
+
+    def pairs(self, asked: bodies.PairsRequest) -> bodies.PairsBody:
+        """Score, probability and decision of each pair."""
+        first, second = zip(*asked.pairs, strict=True)
+        self._check(first, "pairs", self.limits.texts)
+        self._check(second, "pairs", self.limits.texts)
+        if asked.explain and len(first) > self.limits.explained:
+            raise Refused(
+                400,
+                f"{self.limits.explained} pairs of a request are explained, but {len(first)} came.",
+                param="explain",
+            )
+        faults = [fault_of(a) or fault_of(b) for a, b in asked.pairs]
+        scores = np.full(len(first), np.nan, dtype=np.float32)
+        good = [place for place, fault in enumerate(faults) if not fault]
+        cut: list[int] = []
+        if good:
+            a, b = [first[place] for place in good], [second[place] for place in good]
+            scores[good] = self.model.score(a, b)
+            cut = self._cut(good, a, b)
+        told = self._told(scores)
+        explained = (
+            [one.to_json() for one in self.model.explain(first, second)] if asked.explain else [None] * len(first)
+        )
+        return bodies.PairsBody(
+            pairs=[
+                bodies.PairBody(**one, fault=fault or None, explanation=why)
+                for one, fault, why in zip(told, faults, explained, strict=True)
+            ],
+            accept=_threshold(self.model.threshold),
+            reject=_threshold(self.model.reject_threshold),
+            truncated=cut,
+        )
+
+    def duplicates(self, asked: bodies.DuplicatesRequest, progress: Progress | None = None) -> bodies.DuplicatesBody:
+        """Which texts mean the same."""
+        self._check(asked.texts, "texts", self.limits.duplicates)
+        against = self._index() if asked.against_index else None
+        found = self._limited(
+            lambda: find_duplicates(
+                self.model,
+                asked.texts,
+                against=against,
+                threshold=asked.threshold,
+                max_matches=self.limits.pairs,
+                progress=progress,
+            )
+        )
+        if asked.threshold is not None:
+            lowest = asked.threshold
+        else:
+            lowest = (
+                against.threshold if against else (self.model.threshold.value if self.model.threshold else None) or 0.0
+            )
+        groups = [] if against else [rows.tolist() for rows in map(np.asarray, found.clusters().groups())]
+        return bodies.DuplicatesBody(
+            threshold=lowest,
+            pairs=_matches(found, by_id=against is not None),
+            clusters=groups,
+            set_aside=_faults_of(asked.texts),
+            truncated=sorted(found.cut),
+        )
+
+    def index_told(self) -> bodies.IndexBody:
+        """What the index holds."""
+        index = self._index()
+        return bodies.IndexBody(**index.counts(), threshold=index.threshold)
+
+    def add(self, asked: bodies.AddRequest) -> bodies.AddBody:
+        """Texts into the index."""
+        ids, texts = [one.id for one in asked.items], [one.text for one in asked.items]
+        self._check(ids, "items", self.limits.texts)
+        self._check(texts, "items", self.limits.texts)
+        index = self._index()
+        found = self._limited(lambda: index.add(ids, texts, max_matches=self.limits.pairs))
+        return bodies.AddBody(
+            added=found.added or 0,
+            in_index=len(index),
+            pairs=_matches(found, by_id=True),
+            set_aside=[bodies.FaultBody(position=fault.row - 1, reason=fault.reason) for fault in found.set_aside],
+            truncated=sorted(found.cut),
+        )
+
+    def search(self, asked: bodies.SearchRequest) -> bodies.SearchBody:
+        """Texts looked up in the index."""
+        self._check(asked.texts, "texts", self.limits.texts)
+        index = self._index()
+        found = self._limited(
+            lambda: index.search(asked.texts, k=asked.k, threshold=asked.threshold, max_matches=self.limits.pairs)
+        )
+        return bodies.SearchBody(
+            threshold=index.threshold if asked.threshold is None else asked.threshold,
+            pairs=_matches(found, by_id=True),
+            recall=found.recall,
+            set_aside=_faults_of(asked.texts),
+            truncated=sorted(found.cut),
+        )
+
+    def remove(self, asked: bodies.RemoveRequest) -> bodies.RemoveBody:
+        """Texts out of the index."""
+        index = self._index()
+        return bodies.RemoveBody(removed=index.remove(asked.ids), in_index=len(index))
+
+    def _index(self) -> "Index":
+        if self.index is None:
+            raise Refused(404, "This service has no index. Start it with one: textsiam serve --index FOLDER.")
+        return self.index
+
+    def _encoded(self, texts: Sequence[str]) -> tuple[Float[np.ndarray, "n dim"], Bool[np.ndarray, " n"]]:
+        """Vectors, NaN for unusable texts, and which were cut."""
+        good = [place for place, text in enumerate(texts) if not fault_of(text)]
+        vectors = np.full((len(texts), self.model.encoder.dim), np.nan, dtype=np.float32)
+        cut = np.zeros(len(texts), dtype=np.bool_)
+        if good:
+            encoded = self.model.encoder.embed([texts[place] for place in good])
+            vectors[good], cut[good] = encoded.embeddings, encoded.cut
+        return vectors, cut
+
+    def _check(self, texts: Sequence[str], param: str, n_most: int) -> None:
+        """Refuse more than is taken on; texts that are unusable are told with the answer."""
+        if len(texts) > n_most:
+            raise Refused(
+                400, f"A request may hold {n_most:,} texts here, but {len(texts):,} came. Send several.", param=param
+            )
+        most = self.limits.characters
+        long = next((place for place, text in enumerate(texts) if len(text) > most), None)
+        if long is not None:
+            raise Refused(
+                400,
+                f"A text may have {most:,} characters, but the one at position {long} has {len(texts[long]):,}. Shorten it.",
+                param=param,
+            )
+
+    def _cut(self, good: Sequence[int], first: Sequence[str], second: Sequence[str]) -> list[int]:
+        """Positions of pairs with a text that was cut."""
+        tokenizer = self.model.encoder.tokenizer
+        cut = np.asarray(tokenizer(list(first)).cut) | np.asarray(tokenizer(list(second)).cut)
+        return [good[place] for place in np.flatnonzero(cut).tolist()]
+
+    def _told(self, scores: np.ndarray) -> list[dict[str, Any]]:
+        model, nothing = self.model, [None] * len(scores)
+        probabilities = model.calibrated(scores).tolist() if model.calibrator else nothing
+        decided = decisions(scores, model.threshold, model.reject_threshold).tolist() if model.threshold else nothing
+        return [
+            {"score": _number(score), "probability": _number(probability), "decision": decision}
+            for score, probability, decision in zip(scores.tolist(), probabilities, decided, strict=True)
+        ]
+
+    def _limited(self, work: Any) -> Matches:
+        try:
+            found: Matches = work()
+        except TooManyMatches:
+            raise Refused(
+                400,
+                f"More than {self.limits.pairs:,} pairs reach the threshold. Raise it, or send fewer texts.",
+                param="threshold",
+            ) from None
+        return found
+
+
+def shared(model: Siamese, batcher: Batcher) -> Siamese:
+    """The model, its texts encoded together with those of other threads."""
+    return replace(model, encoder=BatchedEncoder(batcher))
+
+
+def _matches(found: Matches, *, by_id: bool) -> list[bodies.MatchBody]:
+    ids = found.id_columns()[1] if by_id else found.right.tolist()
+    texts = (found.text_columns() or (None, None))[1] if by_id else None
+    nothing = [None] * len(found)
+    columns = zip(
+        found.left.tolist(),
+        ids,
+        found.score.tolist(),
+        nothing if found.probability is None else found.probability.tolist(),
+        nothing if found.decision is None else found.decision.tolist(),
+        nothing if texts is None else texts,
+        strict=True,
+    )
+    return [
+        bodies.MatchBody(
+            left=left, right=right, score=score, probability=_number(probability), decision=decision, text=text
+        )
+        for left, right, score, probability, decision, text in columns
+    ]
+
+
+def _threshold(threshold: Threshold | None) -> bodies.ThresholdBody | None:
+    return None if threshold is None else bodies.ThresholdBody(value=threshold.value, guarantee=threshold.guarantee)
+
+
+def _faults_of(texts: Sequence[str]) -> list[bodies.FaultBody]:
+    return [
+        bodies.FaultBody(position=place, reason=fault) for place, text in enumerate(texts) if (fault := fault_of(text))
+    ]
+
+
+def _as_numbers(vector: Float[np.ndarray, " dim"]) -> list[float] | None:
+    return None if np.isnan(vector[0]) else vector.tolist()
+
+
+def _as_base64(vector: Float[np.ndarray, " dim"]) -> str | None:
+    return None if np.isnan(vector[0]) else base64.b64encode(vector.astype("<f4").tobytes()).decode()
+
+
+def _places(flags: np.ndarray) -> list[int]:
+    return np.flatnonzero(flags).tolist()
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or value != value else float(value)  # noqa: PLR0124  NaN

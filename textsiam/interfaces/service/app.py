@@ -1,0 +1,254 @@
+"""The routes: each request is checked, answered by a thread, and told as JSON."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from textsiam import __version__
+from textsiam.errors import TextsiamError
+from textsiam.interfaces.service import bodies
+from textsiam.interfaces.service.answers import Answers, shared
+from textsiam.interfaces.service.batching import Batcher
+from textsiam.interfaces.service.guard import Guard
+from textsiam.interfaces.service.limits import Limits, Refused
+from textsiam.interfaces.service.metrics import Metrics
+from textsiam.interfaces.service.page import page
+from textsiam.interfaces.service.streaming import streamed
+from textsiam.scoring.siamese import Siamese
+
+if TYPE_CHECKING:
+    from textsiam.indexing.index import Index
+
+
+class _Json(JSONResponse):
+    """ASCII, so that no text can break it: even half a surrogate is told."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": bodies.ErrorBody, "description": what}
+    for status, what in {
+        400: "The request asks for what cannot be",
+        401: "The token is missing or wrong",
+        403: "The service was addressed by a name it does not know",
+        404: "There is no such thing here",
+        413: "The request is too large",
+        422: "The request has not the form it should have",
+        429: "Too much waits already; Retry-After says when to come again",
+        503: "The service stops, or the texts waited too long",
+    }.items()
+}
+
+
+def create_app(
+    model: Siamese,
+    open_index: "Callable[[Siamese], Index] | None" = None,
+    *,
+    limits: Limits | None = None,
+    token: str | None = None,
+    hosts: frozenset[str] | None = frozenset(),
+) -> Guard:
+    """The service as an ASGI application.
+
+    Parameters
+    ----------
+    model
+        What answers.
+    open_index
+        Opens the index with the model it is given; None: there is none.
+    limits
+        How much it takes on.
+    token
+        Bearer token that requests must carry; None: none is asked for.
+    hosts
+        Names that it may be addressed by, beside this machine's own; None: any.
+    """
+    limits, metrics = limits or Limits(), Metrics()
+    batcher = Batcher(model.encoder, limits, metrics.of_batch)
+    together = shared(model, batcher)
+    index = open_index(together) if open_index else None
+    answers = Answers(together, index, limits, batcher)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = limits.in_flight
+        yield
+        await anyio.to_thread.run_sync(batcher.close)
+        if index is not None:
+            index.close()
+
+    app = FastAPI(
+        title="textsiam",
+        version=__version__,
+        description="Sentence similarity that decides with evidence.",
+        lifespan=lifespan,
+        docs_url=None,  # they would load scripts from elsewhere
+        redoc_url=None,
+        default_response_class=_Json,
+        responses=_REFUSALS,
+    )
+    _add_errors(app)
+    _tell_limits(app, model)
+    _add_routes(app, answers)
+    _add_index(app, answers)
+    _add_state(app, answers, metrics)
+    return Guard(app, limits, metrics, token, hosts)
+
+
+def _add_routes(app: FastAPI, answers: Answers) -> None:
+    """What the service is for."""
+
+    @app.post("/v1/embeddings", response_model=bodies.EmbeddingsBody)
+    def embeddings(asked: bodies.EmbeddingsRequest, request: Request) -> Response:
+        """Texts → vectors, as OpenAI's clients ask for them."""
+        request.state.texts = 1 if isinstance(asked.input, str) else len(asked.input)
+        return _told(answers.embeddings(asked))
+
+    @app.get("/v1/models", response_model=bodies.ModelsBody)
+    def models() -> Response:
+        """The one model that is served."""
+        return _told(answers.models())
+
+    @app.post("/v1/similarity", response_model=bodies.SimilarityBody)
+    def similarity(asked: bodies.SimilarityRequest, request: Request) -> Response:
+        """Each of some texts compared with each of others."""
+        request.state.texts = len(asked.first) + len(asked.second)
+        return _told(answers.similarity(asked))
+
+    @app.post("/v1/pairs", response_model=bodies.PairsBody)
+    def pairs(asked: bodies.PairsRequest, request: Request) -> Response:
+        """Score, probability and decision of pairs, and on request why."""
+        request.state.pairs = len(asked.pairs)
+        return _told(answers.pairs(asked))
+
+    @app.post("/v1/duplicates", response_model=bodies.DuplicatesBody)
+    def duplicates(asked: bodies.DuplicatesRequest, request: Request) -> Response:
+        """Which of these texts mean the same."""
+        request.state.texts = len(asked.texts)
+        return _told(answers.duplicates(asked))
+
+    @app.post("/v1/duplicates/file", include_in_schema=False)
+    async def duplicates_of_file(request: Request) -> Response:
+        """A file's duplicates, with progress, a line of JSON each: what the page asks."""
+        kind = request.headers.get("content-type", "").partition(";")[0]
+        if kind != "application/octet-stream":
+            raise Refused(415, f"A file is sent as application/octet-stream, but {kind or 'nothing'} came.")
+        return streamed(answers, await request.body(), dict(request.query_params))
+
+
+def _add_index(app: FastAPI, answers: Answers) -> None:
+    """What is asked of the index."""
+
+    @app.get("/v1/index", response_model=bodies.IndexBody)
+    def index() -> Response:
+        """What the index holds."""
+        return _told(answers.index_told())
+
+    @app.post("/v1/index/add", response_model=bodies.AddBody)
+    def add(asked: bodies.AddRequest, request: Request) -> Response:
+        """Texts into the index, and what each matches there."""
+        request.state.texts = len(asked.items)
+        return _told(answers.add(asked))
+
+    @app.post("/v1/index/search", response_model=bodies.SearchBody)
+    def search(asked: bodies.SearchRequest, request: Request) -> Response:
+        """Which texts of the index mean the same as these."""
+        request.state.texts = len(asked.texts)
+        return _told(answers.search(asked))
+
+    @app.post("/v1/index/remove", response_model=bodies.RemoveBody)
+    def remove(asked: bodies.RemoveRequest) -> Response:
+        """Texts out of the index."""
+        return _told(answers.remove(asked))
+
+
+def _told(body: bodies.Body) -> Response:
+    """As JSON, without checking our own answer once more, which takes longer than making it."""
+    return Response(body.model_dump_json(), media_type="application/json")
+
+
+def _add_state(app: FastAPI, answers: Answers, metrics: Metrics) -> None:
+    """What tells of the service itself; answered without waiting for a thread."""
+
+    @app.get("/health")
+    async def health() -> bodies.StateBody:
+        """The process runs."""
+        return bodies.StateBody(status="ok")
+
+    @app.get("/ready")
+    async def ready() -> bodies.StateBody:
+        """It would answer now: 503 while too much waits."""
+        n, most = answers.batcher.n_tokens, answers.limits.waiting_tokens
+        if n >= most:
+            raise Refused(503, f"{n:,} tokens wait to be encoded.", retry_s=1)
+        return bodies.StateBody(status="ready")
+
+    @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def told() -> Response:
+        """Counters for Prometheus."""
+        metrics.waiting.set(answers.batcher.n_tokens)
+        return Response(metrics.told(), media_type="text/plain; version=0.0.4")
+
+    html, policy = page()
+
+    @app.get("/", include_in_schema=False)
+    async def look() -> Response:
+        """The page for people."""
+        return HTMLResponse(html, headers={"Content-Security-Policy": policy})
+
+
+def _tell_limits(app: FastAPI, model: Siamese) -> None:
+    """What this very model allows, in the schema."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = made()
+        for body in schema["components"]["schemas"].values():
+            fields = body.get("properties", {})
+            if "dimensions" in fields:
+                fields["dimensions"]["anyOf"][0] = {"type": "integer", "enum": [model.encoder.dim]}
+            if model.similarity == "cosine" and "anyOf" in fields.get("threshold", {}):
+                fields["threshold"]["anyOf"][0] |= {"minimum": -1.0, "maximum": 1.0}
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign] # as FastAPI's documentation does
+
+
+def _add_errors(app: FastAPI) -> None:
+    """Every error has one form, and a fault of a request is never one of the service."""
+
+    def refused(_: Request, error: Exception) -> Response:
+        assert isinstance(error, Refused)  # noqa: S101
+        return _Json(error.to_json(), error.status, error.headers)
+
+    def of_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        if isinstance(error.__cause__, Refused):  # the body was too large while it was read
+            return refused(request, error.__cause__)
+        answer = refused(request, Refused(error.status_code, str(error.detail)))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    def misshapen(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"][1:]))
+        return refused(request, Refused(422, f"{place or 'The body'}: {first['msg']}.", param=place or None))
+
+    def of_ours(request: Request, error: Exception) -> Response:
+        return refused(request, Refused(400, str(error)))
+
+    app.add_exception_handler(Refused, refused)
+    app.add_exception_handler(HTTPException, of_http)
+    app.add_exception_handler(RequestValidationError, misshapen)
+    app.add_exception_handler(TextsiamError, of_ours)
+    app.add_exception_handler(ValueError, of_ours)

@@ -1,0 +1,202 @@
+"""Texts of many requests, encoded together: while one batch is computed the next one gathers.
+
+Nobody waits for a batch to fill. A request of many texts is encoded piece by piece, in turn with the others, so that it does not
+keep short ones waiting.
+"""
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from textsiam.encoding.encoder import Encoded, Encoder, Progress
+from textsiam.interfaces.service.limits import Limits, Refused
+
+_CHARACTERS_A_TOKEN = 4  # of English; only for sharing work out
+_PACE = 10_000.0  # tokens a second, until it was measured
+_FORGET = 0.2  # of what was measured before, each time
+
+Observe = Callable[[int, int, float], None]  # texts, tokens and seconds of a batch
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """The texts of one request."""
+
+    texts: Sequence[str]
+    costs: list[int]
+    prompt: str | None
+    parts: "queue.SimpleQueue[tuple[int, Encoded] | Exception]" = field(default_factory=queue.SimpleQueue)
+    start: int = 0  # texts before this one were taken
+    is_given_up: bool = False
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens not yet taken."""
+        return sum(self.costs[self.start :])
+
+
+class Batcher:
+    """One thread that encodes for all.
+
+    Parameters
+    ----------
+    encoder
+        What encodes.
+    limits
+        How much may wait, and how long.
+    observe
+        Told of every batch.
+    """
+
+    def __init__(self, encoder: Encoder, limits: Limits, observe: Observe = lambda *_: None) -> None:
+        self.encoder, self.limits, self.observe = encoder, limits, observe
+        self._waiting: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._n_tokens = 0
+        self._pace = _PACE
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._run, name="textsiam-encode", daemon=True)
+        self._thread.start()
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens, estimated, that wait."""
+        return self._n_tokens
+
+    def embed(self, texts: Sequence[str], *, prompt: str | None = None, progress: Progress | None = None) -> Encoded:
+        """As `Encoder.embed`, when it is these texts' turn.
+
+        Raises
+        ------
+        Refused
+            429 if too many texts wait already, 503 if they waited too long or the service stops.
+        """
+        self.encoder.prompt_text(prompt)
+        waiting = _Waiting(texts, [self._cost(text) for text in texts], prompt)
+        if not texts:
+            return self.encoder.embed([], prompt=prompt)
+        self._enter(waiting)
+        parts: list[tuple[int, Encoded]] = []
+        n_done = 0
+        while n_done < len(texts):
+            try:
+                part = waiting.parts.get(timeout=self.limits.deadline_s)
+            except queue.Empty:
+                waiting.is_given_up = True
+                raise Refused(
+                    503,
+                    f"The texts waited for {self.limits.deadline_s:g} seconds. Try again later, or send fewer.",
+                    retry_s=5,
+                ) from None
+            if isinstance(part, Exception):
+                raise part
+            parts.append(part)
+            n_done += len(part[1].embeddings)
+            if progress:
+                progress(n_done, len(texts))
+        ordered = [encoded for _, encoded in sorted(parts, key=lambda one: one[0])]
+        return Encoded(
+            *(np.concatenate([getattr(one, name) for one in ordered]) for name in ("embeddings", "cut", "unknown"))
+        )
+
+    def close(self) -> None:
+        """Take no more, and finish what waits."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _enter(self, waiting: _Waiting) -> None:
+        n_tokens = waiting.n_tokens
+        with self._changed:
+            if self._is_closing:
+                raise Refused(503, "The service is stopping. Try again later.", retry_s=5)
+            if self._n_tokens and self._n_tokens + n_tokens > self.limits.waiting_tokens:
+                raise Refused(
+                    429,
+                    f"{self._n_tokens:,} tokens wait to be encoded already. Try again later, or send fewer at once.",
+                    retry_s=self._n_tokens / self._pace,
+                )
+            self._waiting.append(waiting)
+            self._n_tokens += n_tokens
+            self._changed.notify()
+
+    def _cost(self, text: str) -> int:
+        return min(self.encoder.folder.max_length, 2 + len(text) // _CHARACTERS_A_TOKEN)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._is_closing:
+                    self._changed.wait()
+                if not self._waiting:
+                    return
+                batch, n_tokens = self._taken()
+            if batch:
+                self._encode(batch, n_tokens)
+
+    def _taken(self) -> tuple[list[tuple[_Waiting, int, int]], int]:
+        """Which texts of which requests are next: some of each in turn, all under one prompt."""
+        batch: list[tuple[_Waiting, int, int]] = []
+        n_tokens, prompt = 0, self._waiting[0].prompt
+        for _ in range(len(self._waiting)):
+            waiting = self._waiting.popleft()
+            if waiting.is_given_up:
+                self._n_tokens -= waiting.n_tokens
+                continue
+            start = stop = waiting.start
+            room = self.limits.batch_tokens - n_tokens
+            if waiting.prompt == prompt:
+                while stop < len(waiting.texts) and (waiting.costs[stop] <= room or (not batch and stop == start)):
+                    room -= waiting.costs[stop]
+                    stop += 1
+            if stop > start:
+                cost = sum(waiting.costs[start:stop])
+                batch.append((waiting, start, stop))
+                waiting.start = stop
+                n_tokens += cost
+                self._n_tokens -= cost
+            if stop < len(waiting.texts):
+                self._waiting.append(waiting)
+        return batch, n_tokens
+
+    def _encode(self, batch: list[tuple[_Waiting, int, int]], n_tokens: int) -> None:
+        texts = [text for waiting, start, stop in batch for text in waiting.texts[start:stop]]
+        started = time.perf_counter()
+        try:
+            encoded = self.encoder.embed(texts, prompt=batch[0][0].prompt)
+        except Exception as error:  # noqa: BLE001  told to those who asked
+            for waiting, _, _ in batch:
+                waiting.is_given_up = True
+                waiting.parts.put(error)
+            return
+        seconds = max(time.perf_counter() - started, 1e-6)
+        self._pace += _FORGET * (n_tokens / seconds - self._pace)
+        first = 0
+        for waiting, start, stop in batch:
+            waiting.parts.put((start, encoded[slice(first, first + stop - start)]))
+            first += stop - start
+        self.observe(len(texts), n_tokens, seconds)
+
+
+class BatchedEncoder(Encoder):
+    """The encoder that all requests share: each thread waits for its own texts, which are encoded with those of others.
+
+    Parameters
+    ----------
+    batcher
+        What encodes.
+    """
+
+    def __init__(self, batcher: Batcher) -> None:
+        self.__dict__.update(batcher.encoder.__dict__)
+        self._batcher = batcher
+
+    def embed(self, texts: Sequence[str], *, prompt: str | None = None, progress: Progress | None = None) -> Encoded:
+        """As `Encoder.embed`; errors are those of `Batcher.embed`."""
+        return self._batcher.embed(texts, prompt=prompt, progress=progress)

@@ -1,0 +1,154 @@
+"""What stands before every route: size, token, host and number of requests; what was asked is logged, never the texts."""
+
+import hashlib
+import hmac
+import json
+import logging
+import time
+import uuid
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from textsiam.interfaces.service.limits import Limits, Refused
+from textsiam.interfaces.service.metrics import Metrics
+
+logger = logging.getLogger("textsiam.service")
+
+_OPEN = {"/", "/health", "/ready"}  # need no token
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+]
+
+
+class Guard:
+    """An ASGI application around another.
+
+    Parameters
+    ----------
+    app
+        The routes.
+    limits
+        Megabytes a request, and requests at once.
+    metrics
+        Where requests are counted.
+    token
+        Bearer token that requests must carry; None asks for none, and then only for requests addressed to this very machine, so
+        that no web page can reach the service under a name of its own.
+    hosts
+        More names that the service may be addressed by; None: any.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        metrics: Metrics,
+        token: str | None = None,
+        hosts: frozenset[str] | None = frozenset(),
+    ) -> None:
+        self.app, self.limits, self.metrics = app, limits, metrics
+        self._digest = None if token is None else _digest(token.encode())
+        self._hosts = None if hosts is None else _LOCAL | hosts
+        self.n_in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, told = time.perf_counter(), {"status": 500}
+        scope["state"] = {**scope.get("state", {}), "request": uuid.uuid4().hex[:12]}
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                told["status"] = message["status"]
+                message["headers"] = [*message.get("headers", []), *_HEADERS]
+            await send(message)
+
+        self.n_in_flight += 1
+        self.metrics.in_flight.set(self.n_in_flight)
+        try:
+            body = _Body(receive, self.limits.body_mb * 2**20)
+            try:
+                self._check(scope)
+                body.check(scope)
+                await self.app(scope, body, answer)
+            except Refused as refused:  # of the guard; those of routes are answered by the application
+                await _refuse(refused, answer)
+        finally:
+            self.n_in_flight -= 1
+            self.metrics.in_flight.set(self.n_in_flight)
+            self._log(scope, told["status"], time.perf_counter() - started)
+
+    def _check(self, scope: Scope) -> None:
+        headers = dict(scope["headers"])
+        if self._digest is None:
+            host = _name_of(headers.get(b"host", b"localhost").decode("latin-1"))
+            if self._hosts is not None and host not in self._hosts:
+                raise Refused(403, "The service answers to the names it was started for only. Add one: --allow-host.")
+        elif scope["path"] not in _OPEN:
+            kind, _, token = headers.get(b"authorization", b"").partition(b" ")
+            if kind.lower() != b"bearer" or not hmac.compare_digest(_digest(token.strip()), self._digest):
+                raise Refused(401, "The token is missing or wrong. Send it as a header: Authorization: Bearer TOKEN.")
+        if self.n_in_flight > self.limits.in_flight and scope["path"] not in _OPEN:
+            raise Refused(429, f"{self.limits.in_flight:,} requests are worked on already. Try again later.", retry_s=1)
+
+    def _log(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "other")
+        self.metrics.of_request(route, status, seconds)
+        told: dict[str, Any] = {
+            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "request": scope["state"]["request"],
+            "method": scope["method"],
+            "path": route,
+            "status": status,
+            "ms": round(1e3 * seconds, 1),
+        }
+        told |= {name: scope["state"][name] for name in ("texts", "pairs") if name in scope["state"]}
+        logger.info(json.dumps(told))
+
+
+class _Body:
+    """Passes a request's body on, as long as it is not too large."""
+
+    def __init__(self, receive: Receive, n_most: int) -> None:
+        self.receive, self.n_most, self.n = receive, n_most, 0
+
+    def check(self, scope: Scope) -> None:
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self.n_most:
+            raise self._refused()
+
+    async def __call__(self) -> Message:
+        message = await self.receive()
+        self.n += len(message.get("body", b""))
+        if self.n > self.n_most:
+            raise self._refused()
+        return message
+
+    def _refused(self) -> Refused:
+        return Refused(413, f"A request may hold {self.n_most // 2**20} MB. Send several, or raise --max-body-mb.")
+
+
+async def _refuse(refused: Refused, send: Send) -> None:
+    body = json.dumps(refused.to_json()).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **refused.headers}
+    if refused.status == 401:  # noqa: PLR2004
+        headers["www-authenticate"] = "Bearer"
+    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refused.status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _name_of(host: str) -> str:
+    """A Host header without its port."""
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+def _digest(token: bytes) -> bytes:
+    """Of equal length, so that comparing tells nothing of the token's."""
+    return hashlib.sha256(token).digest()

@@ -1,0 +1,97 @@
+"""Duplicates of a file, told as they come: a line of JSON for each step, the answer last."""
+
+import json
+import queue
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fastapi.responses import StreamingResponse
+
+from textsiam.data.readers import read_texts
+from textsiam.errors import TextsiamError
+from textsiam.interfaces.service import bodies
+from textsiam.interfaces.service.answers import Answers
+from textsiam.interfaces.service.limits import Refused
+
+_ENDINGS = {"csv", "tsv", "jsonl", "txt", "parquet"}
+_LOWEST = 0.7  # where the page's slider begins, if nothing else is asked for
+
+
+class _GoneError(Exception):
+    """Nobody reads the answer any more."""
+
+
+def streamed(answers: Answers, content: bytes, asked: Mapping[str, str]) -> StreamingResponse:
+    """``{"stage", "done", "total"}``, …, then ``{"answer"}`` or ``{"error"}``.
+
+    Parameters
+    ----------
+    content
+        The file.
+    asked
+        ``name`` of the file, by whose ending it is read; ``column`` and ``threshold``, if wanted.
+    """
+    lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+    gone = threading.Event()
+
+    def follow(stage: str, done: int, total: int) -> None:
+        if gone.is_set():
+            raise _GoneError
+        lines.put({"stage": stage, "done": done, "total": total})
+
+    def work() -> None:
+        try:
+            lines.put({"answer": _answer(answers, content, asked, follow)})
+        except _GoneError:
+            pass
+        except Refused as refused:
+            lines.put(refused.to_json())
+        except (TextsiamError, ValueError, OSError) as error:
+            lines.put(Refused(400, str(error)).to_json())
+        except Exception:
+            lines.put(Refused(500, "Something went wrong that should not. The service's log says what.").to_json())
+            raise
+        finally:
+            lines.put(None)
+
+    def told() -> Iterator[bytes]:
+        threading.Thread(target=work, name="textsiam-duplicates", daemon=True).start()
+        try:
+            while (line := lines.get()) is not None:
+                yield json.dumps(line, ensure_ascii=True).encode() + b"\n"
+        finally:
+            gone.set()
+
+    return StreamingResponse(told(), media_type="application/x-ndjson")
+
+
+def _answer(answers: Answers, content: bytes, asked: Mapping[str, str], follow: Any) -> dict[str, Any]:
+    name = Path(asked.get("name", "questions.csv")).name
+    ending = name.lower().rpartition(".")[2]
+    if ending not in _ENDINGS:
+        raise Refused(400, f"{name[:100]} is no file that can be read here. Use {', '.join(sorted(_ENDINGS))}.")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"file.{ending}"
+        file.write_bytes(content)
+        try:
+            texts = read_texts(file, column=asked.get("column") or None)
+        except TextsiamError as error:
+            raise Refused(400, str(error).replace(str(file), name)) from None
+    threshold = float(asked.get("threshold") or _LOWEST)
+    found = answers.duplicates(bodies.DuplicatesRequest(texts=list(texts), threshold=threshold), follow)
+    model = answers.model
+    return {
+        "column": texts.mapping.get("text", ""),
+        "texts": list(texts),
+        "ids": list(texts.ids),
+        "set_aside": [{"row": fault.row, "reason": fault.reason} for fault in texts.set_aside][:1_000],
+        "n_set_aside": len(texts.set_aside),
+        "pairs": [[one.left, one.right, one.score, one.probability] for one in found.pairs],
+        "threshold": threshold,
+        "accept": None if model.threshold is None else model.threshold.to_json(),
+        "reject": None if model.reject_threshold is None else model.reject_threshold.to_json(),
+        "truncated": len(found.truncated),
+    }
