@@ -90,6 +90,36 @@ def test_a_file_is_grouped_moved_labelled_and_downloaded(page, model, tmp_path):
     page.wait_for_selector(".why span")
 
 
+def test_a_threshold_is_proven_by_labels(page, tmp_path):
+    """A sample is drawn, labelled by keys, and proves a threshold or says that none is; scores are not shown meanwhile."""
+    file = tmp_path / "many.csv"
+    words = [
+        f"{first} {second}"
+        for first in ("red", "blue", "big", "old", "new", "my")
+        for second in ("car", "house", "phone", "dog")
+    ]
+    rows = [text for word in words for text in (f"Where is the {word}?", f"Where's the {word}?", f"How is the {word}?")]
+    file.write_text("question\n" + "\n".join(rows) + "\n")
+    found(page, file)
+    page.click("#audit summary")
+    page.select_option("#n", "30")
+    page.select_option("#precision", "0.8")
+    page.click("#draw")
+    page.wait_for_selector("#leave:not(.hidden)")
+    assert "probability" not in page.text_content("#groups")
+    n = page.locator(".pair").count()
+    assert 20 <= n <= 30
+    for place in range(n):
+        page.focus(f"#groups > li:nth-child({place + 1}) .pair")
+        page.keyboard.press("r")
+    assert f"{n} of {n} labelled" in page.text_content("#proof")
+    page.click("#prove")
+    page.locator("#proof", has_text="roven").wait_for()
+    assert "Proven from" in page.text_content("#proof")
+    page.click("#leave")
+    assert "probability" in page.text_content("#groups")
+
+
 def test_pasted_questions_keep_their_commas_and_quotes(page):
     """One a line, whatever they hold."""
     page.fill("#text", 'Is it "new", or not?\n\nIs it "new", or not\nWhere is it?\n')
@@ -125,7 +155,7 @@ def test_malicious_files_do_no_harm(page, tmp_path):
     (tmp_path / "huge.csv").write_bytes(b"question\n" + b"How do I pay?\n" * (50 * 2**20 // 14))
     page.set_input_files("#file", tmp_path / "huge.csv")
     page.click("#go")
-    page.wait_for_function("document.querySelector('#status').textContent.includes('50 MB')")
+    page.locator("#status", has_text="50 MB").wait_for()
 
 
 def test_it_is_read_on_a_telephone_and_in_the_dark(browser, service, tmp_path):

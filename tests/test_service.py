@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from textsiam import find_duplicates
+from textsiam.evaluation.audit import start_audit
+from textsiam.matching.matches import Matches
 from textsiam.samples import QUESTIONS
 
 FP32 = ("--device", "cpu", "--dtype", "float32")
@@ -95,6 +97,38 @@ def test_duplicates_are_those_of_the_package(service, model):
     there = told(service.client.post("/v1/duplicates", json={"texts": texts, "against_index": True}))
     assert there["clusters"] == []
     assert all(isinstance(one["right"], str) for one in there["pairs"])
+
+
+def test_an_audit_proves_a_threshold(service):
+    """The sample of `start_audit`, and what `Audit.finish` says of its labels; nothing is kept between the two requests."""
+    scores = np.linspace(0.7, 1.0, 2_000).round(6).tolist()
+    asked = {"scores": scores, "n": 200, "seed": 3}
+    sample = told(service.client.post("/v1/audit", json=asked))["sample"]
+    assert sample == told(service.client.post("/v1/audit", json=asked))["sample"]
+    assert len(set(sample)) == 200
+    rows = np.arange(2_000)
+    matches = Matches(
+        rows,
+        rows,
+        np.array(scores, dtype=np.float32),
+        2_000,
+        2_000,
+        left_texts=["a"] * 2_000,
+        right_texts=["b"] * 2_000,
+    )
+    audit = start_audit(matches, n=200, seed=3)
+    assert [int(name) for name in audit.pairs.id_a] == sample
+    labels = [{"position": place, "is_same": scores[place] > 0.8} for place in sample]
+    answer = told(service.client.post("/v1/audit/finish", json={**asked, "labels": labels, "precision": 0.9}))
+    expected = audit.label({number: one["is_same"] for number, one in enumerate(labels, 1)}).finish(0.9)
+    assert answer["threshold"]["value"] == pytest.approx(expected.threshold.value)
+    assert answer["threshold"]["guarantee"] == expected.threshold.guarantee
+    assert answer["precision"] == pytest.approx(expected.precision.value)
+    assert (answer["labelled"], answer["not_labelled"]) == (200, 0)
+    assert (
+        "Label some"
+        in told(service.client.post("/v1/audit/finish", json={**asked, "labels": []}), 409)["error"]["message"]
+    )
 
 
 def test_the_index_is_added_to_searched_and_removed_from(service):

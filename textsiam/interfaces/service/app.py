@@ -41,6 +41,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
         401: "The token is missing or wrong",
         403: "The service was addressed by a name it does not know",
         404: "There is no such thing here",
+        409: "The request asks for what is not there yet",
         413: "The request is too large",
         422: "The request has not the form it should have",
         429: "Too much waits already; Retry-After says when to come again",
@@ -99,6 +100,7 @@ def create_app(
     _add_errors(app)
     _tell_limits(app, model)
     _add_routes(app, answers)
+    _add_audit(app, answers)
     _add_index(app, answers)
     _add_state(app, answers, metrics)
     return Guard(app, limits, metrics, token, hosts)
@@ -143,6 +145,22 @@ def _add_routes(app: FastAPI, answers: Answers) -> None:
         if kind != "application/octet-stream":
             raise Refused(415, f"A file is sent as application/octet-stream, but {kind or 'nothing'} came.")
         return streamed(answers, await request.body(), dict(request.query_params))
+
+
+def _add_audit(app: FastAPI, answers: Answers) -> None:
+    """What proves a threshold; nothing is kept between the two."""
+
+    @app.post("/v1/audit", response_model=bodies.AuditBody)
+    def audit(asked: bodies.AuditRequest, request: Request) -> Response:
+        """Draws pairs of a join to be labelled."""
+        request.state.pairs = len(asked.scores)
+        return _told(answers.audit(asked))
+
+    @app.post("/v1/audit/finish", response_model=bodies.FinishBody)
+    def finish(asked: bodies.FinishRequest, request: Request) -> Response:
+        """Certifies a threshold by their labels, or says that none is proven."""
+        request.state.pairs = len(asked.scores)
+        return _told(answers.finish(asked))
 
 
 def _add_index(app: FastAPI, answers: Answers) -> None:

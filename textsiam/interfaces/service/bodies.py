@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Body(BaseModel):
@@ -11,6 +11,8 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, protected_namespaces=())
 
 
+# JSON knows no whole numbers: 5.0 is one.
+WHOLE = BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value)
 Texts = Annotated[list[str], Field(min_length=1)]
 Ids = Annotated[list[str], Field(min_length=1)]
 Score = Annotated[float, Field(ge=-1e18, le=1e18)]
@@ -41,7 +43,7 @@ class EmbeddingsRequest(Body):
     input: str | Texts
     model: str | None = None
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: Annotated[int, Field(ge=1)] | None = Field(None, description="Only the model's own number.")
+    dimensions: Annotated[int, Field(ge=1), WHOLE] | None = Field(None, description="Only the model's own number.")
     user: str | None = None
 
 
@@ -201,7 +203,9 @@ class SearchRequest(Body):
     """Texts, which the index may hold already."""
 
     texts: Texts
-    k: Annotated[int, Field(ge=1, le=1_000)] | None = Field(None, description="At most so many, whatever their score.")
+    k: Annotated[int, Field(ge=1, le=1_000), WHOLE] | None = Field(
+        None, description="At most so many, whatever their score."
+    )
     threshold: Score | None = None
 
 
@@ -237,6 +241,47 @@ class IndexBody(Body):
     clusters: int
     in_clusters: int
     threshold: float
+
+
+class AuditRequest(Body):
+    """The scores of all pairs that a join found, of which some are to be labelled: a random sample, spread over the scores."""
+
+    scores: Annotated[list[Annotated[float, Field(ge=-1.0, le=1.0)]], Field(min_length=1)]
+    n: Annotated[int, Field(ge=1, le=100_000), WHOLE] = 100
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE] = 0
+
+
+class AuditBody(Body):
+    """Positions of the pairs to label, in the order to show them; their scores had better not be shown."""
+
+    sample: list[int]
+
+
+class LabelBody(Body):
+    """What somebody said of a pair."""
+
+    position: Annotated[int, Field(ge=0), WHOLE]
+    is_same: bool
+
+
+class FinishRequest(AuditRequest):
+    """The same scores, n and seed, and the labels of the sample."""
+
+    labels: list[LabelBody]
+    precision: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.9
+    confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
+
+
+class FinishBody(Body):
+    """The loosest threshold that the labels prove, null if none; and the estimated precision of all pairs, with its interval."""
+
+    threshold: ThresholdBody
+    precision: float | None
+    precision_low: float | None
+    precision_high: float | None
+    labelled: int
+    wrong: int
+    not_labelled: int
 
 
 class StateBody(Body):
