@@ -280,11 +280,36 @@ def test_fine_tuning_learns_and_travels(tiny_transformer, tmp_path, pairs, frame
     fitted = PairClassifier(tiny_transformer(), folder=tmp_path / "tuned", **more).fit(frame, pairs.labels)
     again = pickle.loads(pickle.dumps(fitted))  # noqa: S301  our own
     assert (again.predict_proba(frame) == fitted.predict_proba(frame)).all()
-    assert Siamese.load(tmp_path / "tuned", **FP32).calibrator is not None
+    assert Siamese.load(fitted.source_, **FP32).calibrator is not None
+    fitted.set_params(learn="calibration").fit(frame, pairs.labels)
+    assert fitted.source_ is None
+    assert pickle.loads(pickle.dumps(fitted)).predict(frame).shape == (len(frame),)  # noqa: S301  our own
     passing = PairClassifier(tiny_transformer(), **more).fit(frame, pairs.labels)
     with pytest.raises(TypeError, match="Name a folder"):
         pickle.dumps(passing)
-    assert passing.fingerprint_ == fitted.fingerprint_  # the same seed
+    assert passing.fingerprint_ == again.fingerprint_  # the same seed
+
+
+def test_a_fit_that_fails_changes_nothing(pairs):
+    """What was fitted before goes on to answer."""
+    fitted = PairClassifier(**FP32).fit(pairs, np.where(pairs.labels, "same", "other"))
+    before = fitted.predict(pairs).tolist()
+    with pytest.raises(UnreadableInput):
+        fitted.fit([("a", "b"), ("c", "d")], [0, 1])
+    assert fitted.predict(pairs).tolist() == before
+
+
+def test_a_model_object_is_shared(model):
+    """clone copies the parameters, and not the model."""
+    made = PairScorer(model)
+    assert clone(made).get_params()["model"].encoder is model.encoder
+
+
+def test_groups_leave_the_folds_their_size(pairs, frame):
+    """They keep pairs together and do not chain all others."""
+    sizes = [len(test) for _, test in PairKFold(4).split(frame, pairs.labels)]
+    grouped = [len(test) for _, test in PairKFold(4).split(frame, pairs.labels, np.arange(len(pairs)))]
+    assert grouped == sizes
 
 
 @pytest.mark.shared

@@ -1,11 +1,13 @@
 """The page in a real Chromium: a file in, the threshold moved, pairs labelled, results out; malicious files do no harm."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from textsiam import read_pairs
 from textsiam.samples import QUESTIONS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -38,7 +40,7 @@ def page(browser, service):
     )
     made.on("pageerror", lambda error: wrong.append(str(error)))
     made.on("console", lambda message: message.type == "error" and wrong.append(message.text))
-    made.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+    made.on("dialog", lambda dialog: dialog.type == "beforeunload" or (wrong.append(dialog.message), dialog.dismiss()))
     made.goto(service.url)
     yield made
     context.close()
@@ -57,6 +59,7 @@ def rows_of(download):
 
 def move(page, threshold):
     page.eval_on_selector("#slider", "(slider, value) => { slider.value = value; slider.oninput(); }", str(threshold))
+    page.locator("#value", has_text=f"{threshold:.3f}").wait_for()
 
 
 def test_a_file_is_grouped_moved_labelled_and_downloaded(page, model, tmp_path):
@@ -84,7 +87,9 @@ def test_a_file_is_grouped_moved_labelled_and_downloaded(page, model, tmp_path):
     page.keyboard.press("w")
     with page.expect_download() as told:
         page.click("#labels")
-    assert [row["label"] for row in rows_of(told.value)] == ["1", "0"]
+    labels = [json.loads(line) for line in Path(told.value.path()).read_text("utf-8").splitlines()]
+    assert [one["label"] for one in labels] == [1, 0]
+    assert read_pairs([(one["text_a"], one["text_b"], one["label"]) for one in labels]).labels.tolist() == [1, 0]
     page.focus(".pair")
     page.keyboard.press("e")
     page.wait_for_selector(".why span")

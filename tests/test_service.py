@@ -2,6 +2,7 @@
 
 import base64
 import concurrent.futures
+import io
 import json
 import subprocess
 import sys
@@ -10,9 +11,11 @@ import time
 
 import httpx
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from textsiam import find_duplicates
+from textsiam import Index, find_duplicates
 from textsiam.evaluation.audit import start_audit
 from textsiam.matching.matches import Matches
 from textsiam.samples import QUESTIONS
@@ -178,6 +181,9 @@ def test_state_is_told(service):
         ("/v1/embeddings", {"input": ["a", "a" * 50_001]}, 400, "position 1"),
         ("/v1/index/add", {"items": [{"id": "a"}]}, 422, "items.0.text"),
         ("/v1/pairs", {"pairs": [["a"]]}, 422, "pairs"),
+        ("/v1/pairs", {"pairs": [["\u4ed8" * 5_000, "\u6b3e"]], "explain": True}, 400, "words"),
+        ("/v1/embeddings", {"input": [1] * 500_000}, 422, "input"),
+        ("/v1/index/remove", {"ids": ["a"] * 20_001}, 400, "20,000"),
         ("/v1/pairs", {"pairs": [["a", "b"]] * 17, "explain": True}, 400, "16 pairs"),
         ("/v1/similarity", {"first": ["a"] * 400, "second": ["b"] * 400}, 400, "100,000 scores"),
         ("/v1/duplicates", {"texts": ["a"] * 500, "threshold": 0.5}, 400, "100,000 pairs"),
@@ -289,6 +295,61 @@ def test_it_is_not_opened_to_others_by_accident(tmp_path):
         assert done.returncode == 2, done.stderr
         assert message in " ".join(done.stderr.split())
         assert "Traceback" not in done.stderr
+
+
+def test_short_requests_do_not_wait_for_long_ones(service):
+    """A request of many texts is encoded piece by piece; one of few comes between its pieces."""
+    body = {"texts": [f"Question number {n} about a thing, and what then?" for n in range(8_000)], "threshold": 0.999}
+    answers, done = [], threading.Event()
+
+    def ask():
+        answers.append(service.client.post("/v1/duplicates", json=body))
+        done.set()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    time.sleep(0.5)
+    took = []
+    while not done.is_set() and len(took) < 5:
+        started = time.perf_counter()
+        told(service.client.post("/v1/embeddings", json={"input": f"A short one, number {len(took)}?"}))
+        took.append((time.perf_counter() - started, done.is_set()))
+    thread.join()
+    assert told(answers[0])["set_aside"] == []
+    assert not took[0][1], "the long one was done first"
+
+
+def test_an_empty_index_matches_nothing(serving, tmp_path, model):
+    """It is an index all the same."""
+    with Index.create(tmp_path / "empty", model, threshold=0.8):
+        pass
+    service = serving("--index", tmp_path / "empty")
+    try:
+        asked = {"texts": ["How do I pay?", "How do I pay?"], "against_index": True}
+        answer = told(service.client.post("/v1/duplicates", json=asked))
+        assert (answer["pairs"], answer["clusters"], answer["threshold"]) == ([], [], 0.8)
+        found = told(service.client.post("/v1/index/search", json={"texts": ["How do I pay?"], "k": 3}))
+        assert (found["pairs"], found["threshold"]) == ([], None)
+    finally:
+        service.stop()
+
+
+def test_pages_of_other_sites_are_refused(service):
+    """A browser says where a request comes from; without a token only our own page may ask."""
+    for site in ("cross-site", "same-site"):
+        answer = service.client.post("/v1/index/remove", json={"ids": ["q1"]}, headers={"sec-fetch-site": site})
+        assert "another site" in told(answer, 403)["error"]["message"]
+    assert service.client.get("/v1/models", headers={"sec-fetch-site": "same-origin"}).status_code == 200
+
+
+def test_a_file_that_swells_is_refused(service):
+    """A small parquet file may hold a thousand million rows."""
+    table = pa.table({"question": pa.array(["How do I pay?"] * 2_000_000).dictionary_encode()})
+    with io.BytesIO() as stream:
+        pq.write_table(table, stream)
+        content = stream.getvalue()
+    assert len(content) < 2**20
+    assert "2,000,000 rows" in lines_of(service, content, name="swelling.parquet")[-1]["error"]["message"]
 
 
 def test_requests_are_encoded_together(service):

@@ -21,11 +21,11 @@ def service(tmp_path_factory, serving, model):
     service.stop()
 
 
-def test_every_route_keeps_to_the_schema(service):
+def test_every_route_keeps_to_the_schema(service, tmp_path):
     """Statuses, content types and bodies are those that OpenAPI tells; bad data is refused, good data is not."""
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{service.url}/openapi.json", "--seed", "0"]
     command += ["--max-examples", "10", "--phases", "examples,coverage,fuzzing"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-5_000:] + done.stderr[-2_000:]
 
 

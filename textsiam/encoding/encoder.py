@@ -73,6 +73,9 @@ class Encoder:
             )
         return _read_again, (self.folder.path, self.backend_name, self._device, self.precision)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Encoder":
+        return self  # nothing of it changes: a copy would read and compile the model again
+
     def __init__(
         self,
         folder: ModelFolder,

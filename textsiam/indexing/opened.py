@@ -81,9 +81,12 @@ class Opened:
         embeddings = np.empty((len(texts), self.told["dim"]), dtype=np.float32)
         cut, unknown = np.zeros((2, len(texts)), dtype=np.bool_)
         embeddings[new], cut[new], unknown[new] = self.store.stored(encoded.embeddings), encoded.cut, encoded.unknown
-        for place, text in enumerate(texts):
-            if text in known:
-                embeddings[place] = known[text]
+        there = [place for place, text in enumerate(texts) if text in known]
+        if there:
+            before = model.encoder.prompt_text(self.told["prompt"])
+            tokens = model.encoder.tokenizer([before + texts[place] for place in there])
+            cut[there], unknown[there] = tokens.cut, tokens.unknown
+            embeddings[there] = [known[texts[place]] for place in there]
         return Encoded(embeddings, cut, unknown)
 
     def _known(self, texts: Sequence[str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
 
 VARIABLE = "TEXTSIAM_TOKEN"
+_FINISH_S = 300  # for what was accepted, when the service is to stop
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -91,8 +92,8 @@ def serve(
         encoder = siamese.encoder
         told = f"{encoder.folder.path.name} ({encoder.backend_name}, {encoder.precision})"
         say(f"serving {told} at http://{shown}:{listening.getsockname()[1]}")
-        _run(uvicorn, app, listening)
-        say("stopped; everything accepted was answered")
+        is_whole = _run(uvicorn, app, listening)
+        say("stopped; everything accepted was answered" if is_whole else "stopped before everything was answered")
 
 
 def _token(file: Path | None) -> str | None:
@@ -149,8 +150,13 @@ def _listening(host: str, port: int) -> socket.socket:
     return made
 
 
-def _run(uvicorn: Any, app: Any, listening: socket.socket) -> None:
+def _run(uvicorn: Any, app: Any, listening: socket.socket) -> bool:
+    """Serve until told to stop; whether all that was accepted was answered."""
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, lambda *_: None)  # uvicorn's own comes before, and raises it once more at the end
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
-    uvicorn.Server(config).run(sockets=[listening])
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_FINISH_S
+    )
+    server = uvicorn.Server(config)
+    server.run(sockets=[listening])
+    return bool(server.started and not server.force_exit)

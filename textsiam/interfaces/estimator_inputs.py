@@ -1,6 +1,7 @@
 """What scikit-learn hands over, as columns of texts; and models that live once a process, however many estimators use them."""
 
 import functools
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from textsiam.encoding.remembering import RememberingEncoder
 from textsiam.errors import UnreadableInput
 from textsiam.scoring.siamese import Siamese
 
+_loading = threading.Lock()
 _N_MODELS = 4  # of a process; a grid over more would read them again
 
 
@@ -84,9 +86,10 @@ def loaded(
         return model
     folder = find_model(model)
     stamps = tuple(
-        sorted((file.name, told.st_mtime_ns, told.st_size) for file in folder.iterdir() for told in [file.stat()])
+        sorted((str(file), told.st_mtime_ns, told.st_size) for file in folder.rglob("*") for told in [file.stat()])
     )
-    return _loaded(str(folder), stamps, backend, device, dtype, n_texts)
+    with _loading:  # once, however many threads ask
+        return _loaded(str(folder), stamps, backend, device, dtype, n_texts)
 
 
 @functools.lru_cache(_N_MODELS)

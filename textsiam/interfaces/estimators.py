@@ -6,6 +6,7 @@ these are read again from their folder.
 """
 
 import logging
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -55,6 +56,8 @@ class _OfModel(BaseEstimator):
     def _take_names(self, given: Any, n: int, *, reset: bool) -> None:
         """Know the names of a data frame's columns, or refuse others than those fitted on."""
         names = names_of(given)
+        if not reset and not hasattr(self, "n_features_in_"):
+            return  # never fitted, which what learns nothing need not be
         if reset:
             self.n_features_in_ = n
             if names is not None:
@@ -140,7 +143,7 @@ class SentenceEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _OfMode
             If it is a table of several columns, or a single string.
         """
         texts = one_column(X)
-        self._take_names(X, 1, reset=not hasattr(self, "n_features_in_"))
+        self._take_names(X, 1, reset=False)
         return self._siamese().encode(texts, prompt=self.prompt)
 
     @property
@@ -218,7 +221,7 @@ class PairScorer(TransformerMixin, _OfModel):
             If they are not two columns of equal length.
         """
         first, second = two_columns(X)
-        self._take_names(X, 2, reset=not hasattr(self, "n_features_in_"))
+        self._take_names(X, 2, reset=False)
         names, model = self._names(), self._siamese()
         pairs = _usable(first, second)
         told = np.full((len(first), len(self.get_feature_names_out())), np.nan, dtype=np.float32)
@@ -267,7 +270,8 @@ class PairClassifier(ClassifierMixin, _OfModel):
     training
         More arguments of `textsiam.train`, such as ``{"epochs": 2}``.
     folder
-        Where a fine-tuned model is written, so that the classifier can be pickled; others are gone when Python ends.
+        Within which each fit writes its fine-tuned model, in a folder of its own (`source_`), so that the classifier can be
+        pickled; without it the model is gone when Python ends.
     random_state
         Of folds and of training.
 
@@ -277,6 +281,8 @@ class PairClassifier(ClassifierMixin, _OfModel):
         (2,) the labels; the second is that of pairs that mean the same.
     calibrator_
         With its evidence (`Siamese.calibrate`).
+    source_
+        The folder of the fine-tuned model; None where nothing was tuned.
 
     Examples
     --------
@@ -337,16 +343,18 @@ class PairClassifier(ClassifierMixin, _OfModel):
             raise ValueError(f"learn is {' or '.join(LEARN)}, but is {self.learn!r}. Use one of them.")
         check_method(self.method, self.random_state)
         first, second = two_columns(X)
-        labels = self._labels(y, len(first))
-        self._take_names(X, 2, reset=True)
+        classes, labels = _labels(y, len(first))
         usable = _usable(first, second)
         rows = np.asarray(usable.rows, dtype=np.int64) - 1
         pairs = Pairs(usable.first, usable.second, labels=labels[rows])
         grouped = None if groups is None else _numbered(groups, len(first))[rows]
-        fitted = self._tuned(pairs, grouped) if self.learn == "fine_tuning" else self._calibrated(pairs, grouped)
-        self.calibrator_ = fitted.calibrator
+        is_tuned = self.learn == "fine_tuning"
+        fitted = self._tuned(pairs, grouped) if is_tuned else self._calibrated(pairs, grouped)
+        # All at once, and last: a fit that fails leaves what was fitted before.
+        self._take_names(X, 2, reset=True)
+        self.classes_, self.calibrator_, self.boundary_ = classes, fitted.calibrator, _boundary(fitted)
         self.fingerprint_ = fitted.encoder.fingerprint
-        self.boundary_ = _boundary(fitted)
+        self.source_ = str(fitted.encoder.folder.path.resolve()) if is_tuned else None
         return self
 
     def decision_function(self, X: Any) -> Float[np.ndarray, " n"]:
@@ -373,24 +381,15 @@ class PairClassifier(ClassifierMixin, _OfModel):
         return tags
 
     def __getstate__(self) -> Any:
-        if getattr(self, "source_", None) and self.folder is None:
+        source = getattr(self, "source_", None)
+        if source and (
+            self.folder is None or not Path(source).is_relative_to(Path(self.folder).expanduser().resolve())
+        ):
             raise TypeError(
                 "This fine-tuned classifier's weights lie in a temporary folder, which ends with this process. Name a folder "
                 "(folder=) to pickle it."
             )
         return super().__getstate__()
-
-    def _labels(self, y: Any, n: int) -> Int[np.ndarray, " n"]:
-        values = np.asarray(y)
-        if values.shape != (n,):
-            raise UnreadableInput(f"Each pair has a label, but {n:,} pairs and labels of shape {values.shape} came.")
-        self.classes_, numbers = np.unique(values, return_inverse=True)
-        if len(self.classes_) != 2:  # noqa: PLR2004
-            raise ValueError(
-                f"Pairs mean the same or not, which are two labels, but {len(self.classes_)} came. Only binary classification is "
-                "supported."
-            )
-        return numbers.astype(np.int64)
 
     def _scores(self, given: Any) -> Float[np.ndarray, " n"]:
         check_is_fitted(self)
@@ -423,12 +422,15 @@ class PairClassifier(ClassifierMixin, _OfModel):
 
         parts = split(pairs, seed=self.random_state, shares=(0.8, 0.2, 0.0), links=_links(pairs, groups))
         start = self.model if isinstance(self.model, Siamese) else Siamese.load(self.model, device=self.device)
-        more = {"seed": self.random_state, "output": self.folder, **(self.training or {})}
+        # A folder of its own for each fit: folds and grid points share the parameter.
+        output = None if self.folder is None else Path(self.folder).expanduser() / uuid.uuid4().hex[:12]
+        if output is not None:
+            output.parent.mkdir(parents=True, exist_ok=True)
+        more = {"seed": self.random_state, "output": output, **(self.training or {})}
         tuned = train(start, parts.train, **more)
         made = tuned.calibrate(parts.calibration, method=self.method, seed=self.random_state)
         if self.folder is not None:
-            made.save(self.folder)
-        self.source_ = str(made.encoder.folder.path)
+            made.save(made.encoder.folder.path)
         return made
 
 
@@ -493,6 +495,19 @@ def _usable(first: Sequence[Any], second: Sequence[Any]) -> Pairs:
     return pairs
 
 
+def _labels(y: Any, n: int) -> tuple[Shaped[np.ndarray, " 2"], Int[np.ndarray, " n"]]:
+    """The two labels, and each pair's as 0 or 1."""
+    values = np.asarray(y)
+    if values.shape != (n,):
+        raise UnreadableInput(f"Each pair has a label, but {n:,} pairs and labels of shape {values.shape} came.")
+    classes, numbers = np.unique(values, return_inverse=True)
+    if len(classes) != 2:  # noqa: PLR2004
+        raise ValueError(
+            f"Pairs mean the same or not, which are two labels, but {len(classes)} came. Only binary classification is supported."
+        )
+    return classes, numbers.astype(np.int64)
+
+
 def _numbered(values: Any, n: int) -> Int[np.ndarray, " n"]:
     """Labels or groups as numbers from 0, in their order."""
     found = np.asarray(values)
@@ -502,13 +517,11 @@ def _numbered(values: Any, n: int) -> Int[np.ndarray, " n"]:
 
 
 def _links(pairs: Pairs, groups: Int[np.ndarray, " n"] | None) -> list[tuple[str, str]]:
-    """Pairs of texts that keep each group together."""
+    """Pairs of texts that keep each group together: a pair goes where both its texts are, or nowhere."""
     if groups is None:
         return []
     order = np.argsort(groups, kind="stable").tolist()
-    own = [(pairs.first[row], pairs.second[row]) for row in order]
-    next_ = [(pairs.first[a], pairs.first[b]) for a, b in pairwise(order) if groups[a] == groups[b]]
-    return own + next_
+    return [(pairs.first[a], pairs.first[b]) for a, b in pairwise(order) if groups[a] == groups[b]]
 
 
 def _boundary(model: Siamese) -> float:

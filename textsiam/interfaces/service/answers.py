@@ -1,8 +1,9 @@
 """The package's verbs, asked by requests and told as bodies. Every function here is called by a thread of its own."""
 
 import base64
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from jaxtyping import Bool, Float
 
 from textsiam.data.texts import fault_of
 from textsiam.encoding.embedded import name_of
+from textsiam.encoding.tokenizing import Tokens
 from textsiam.errors import TooManyMatches
 from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.batching import BatchedEncoder, Batcher
@@ -20,10 +22,16 @@ from textsiam.matching.matches import Matches
 from textsiam.scoring.siamese import Siamese
 from textsiam.scoring.similarity import SIMILARITIES
 from textsiam.scoring.thresholds import Threshold, decisions
+from textsiam.scoring.words import spans_of
 
 if TYPE_CHECKING:
     from textsiam.evaluation.audit import Audit
     from textsiam.indexing.index import Index
+
+
+_N_JOINS = 4  # requests that compare many texts at once
+_N_TOKENISED = 64
+_N_ERASURES = 4_000  # texts encoded to explain one request: a text without each of its words
 
 
 class Answers:
@@ -45,6 +53,7 @@ class Answers:
         self.model, self.index, self.limits, self.batcher = model, index, limits, batcher
         self.name = name_of(model.encoder.folder.path)
         self.started = int(time.time())
+        self._joining = threading.BoundedSemaphore(_N_JOINS)
 
     def models(self) -> bodies.ModelsBody:
         """The one model."""
@@ -64,11 +73,7 @@ class Answers:
             )
         vectors, cut = self._encoded(texts)
         usable = [text for text in texts if not fault_of(text)]
-        n_tokens = (
-            int(np.sum(encoder.tokenizer([encoder.prompt_text(None) + text for text in usable]).lengths))
-            if usable
-            else 0
-        )
+        n_tokens = sum(int(np.sum(tokens.lengths)) for tokens in self._tokens(usable))
         as_told = _as_base64 if asked.encoding_format == "base64" else _as_numbers
         told = [bodies.EmbeddingBody(index=place, embedding=as_told(vector)) for place, vector in enumerate(vectors)]
         usage = bodies.Usage(prompt_tokens=n_tokens, total_tokens=n_tokens)
@@ -106,6 +111,8 @@ class Answers:
                 f"{self.limits.explained} pairs of a request are explained, but {len(first)} came.",
                 param="explain",
             )
+        if asked.explain and (n := sum(_n_erasures(text) for pair in asked.pairs for text in pair)) > _N_ERASURES:
+            raise Refused(400, f"{n:,} words are more than are explained at once. Shorten the texts.", param="explain")
         faults = [fault_of(a) or fault_of(b) for a, b in asked.pairs]
         scores = np.full(len(first), np.nan, dtype=np.float32)
         good = [place for place, fault in enumerate(faults) if not fault]
@@ -142,15 +149,11 @@ class Answers:
                 progress=progress,
             )
         )
-        if asked.threshold is not None:
-            lowest = asked.threshold
-        else:
-            lowest = (
-                against.threshold if against else (self.model.threshold.value if self.model.threshold else None) or 0.0
-            )
-        groups = [] if against else [rows.tolist() for rows in map(np.asarray, found.clusters().groups())]
+        own = self.model.threshold.value if self.model.threshold else None
+        lowest = asked.threshold if asked.threshold is not None else against.threshold if against is not None else own
+        groups = [] if against is not None else [rows.tolist() for rows in map(np.asarray, found.clusters().groups())]
         return bodies.DuplicatesBody(
-            threshold=lowest,
+            threshold=lowest or 0.0,
             pairs=_matches(found, by_id=against is not None),
             clusters=groups,
             set_aside=_faults_of(asked.texts),
@@ -168,7 +171,7 @@ class Answers:
         self._check(ids, "items", self.limits.texts)
         self._check(texts, "items", self.limits.texts)
         index = self._index()
-        found = self._limited(lambda: index.add(ids, texts, max_matches=self.limits.pairs))
+        found = self._limited(lambda: index.add(ids, texts, max_matches=self.limits.pairs), "Add fewer at once.")
         return bodies.AddBody(
             added=found.added or 0,
             in_index=len(index),
@@ -185,7 +188,7 @@ class Answers:
             lambda: index.search(asked.texts, k=asked.k, threshold=asked.threshold, max_matches=self.limits.pairs)
         )
         return bodies.SearchBody(
-            threshold=index.threshold if asked.threshold is None else asked.threshold,
+            threshold=asked.threshold if asked.threshold is not None or asked.k else index.threshold,
             pairs=_matches(found, by_id=True),
             recall=found.recall,
             set_aside=_faults_of(asked.texts),
@@ -194,6 +197,7 @@ class Answers:
 
     def remove(self, asked: bodies.RemoveRequest) -> bodies.RemoveBody:
         """Texts out of the index."""
+        self._check(asked.ids, "ids", self.limits.duplicates)
         index = self._index()
         return bodies.RemoveBody(removed=index.remove(asked.ids), in_index=len(index))
 
@@ -263,10 +267,17 @@ class Answers:
                 param=param,
             )
 
+    def _tokens(self, texts: Sequence[str]) -> Iterator[Tokens]:
+        """Of a few texts at a time, for they may be long."""
+        encoder = self.model.encoder
+        before = encoder.prompt_text(None)
+        for start in range(0, len(texts), _N_TOKENISED):
+            yield encoder.tokenizer([before + text for text in texts[start : start + _N_TOKENISED]])
+
     def _cut(self, good: Sequence[int], first: Sequence[str], second: Sequence[str]) -> list[int]:
         """Positions of pairs with a text that was cut."""
-        tokenizer = self.model.encoder.tokenizer
-        cut = np.asarray(tokenizer(list(first)).cut) | np.asarray(tokenizer(list(second)).cut)
+        sides = [np.concatenate([tokens.cut for tokens in self._tokens(side)]) for side in (first, second)]
+        cut = sides[0] | sides[1]
         return [good[place] for place in np.flatnonzero(cut).tolist()]
 
     def _told(self, scores: np.ndarray) -> list[dict[str, Any]]:
@@ -278,16 +289,15 @@ class Answers:
             for score, probability, decision in zip(scores.tolist(), probabilities, decided, strict=True)
         ]
 
-    def _limited(self, work: Any) -> Matches:
+    def _limited(
+        self, work: Callable[[], Matches], remedy: str = "Raise the threshold, or send fewer texts."
+    ) -> Matches:
+        """One at a time, for each may take a core and a quarter of a gigabyte."""
         try:
-            found: Matches = work()
+            with self._joining:
+                return work()
         except TooManyMatches:
-            raise Refused(
-                400,
-                f"More than {self.limits.pairs:,} pairs reach the threshold. Raise it, or send fewer texts.",
-                param="threshold",
-            ) from None
-        return found
+            raise Refused(400, f"More than {self.limits.pairs:,} pairs match. {remedy}") from None
 
 
 def shared(model: Siamese, batcher: Batcher) -> Siamese:
@@ -314,6 +324,10 @@ def _matches(found: Matches, *, by_id: bool) -> list[bodies.MatchBody]:
         )
         for left, right, score, probability, decision, text in columns
     ]
+
+
+def _n_erasures(text: str) -> int:
+    return len(spans_of(text)) if not fault_of(text) else 0
 
 
 def _threshold(threshold: Threshold | None) -> bodies.ThresholdBody | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from textsiam import __version__
-from textsiam.errors import TextsiamError
+from textsiam.errors import BrokenIndex, EncoderMismatch, IndexLocked, TextsiamError
 from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.answers import Answers, shared
 from textsiam.interfaces.service.batching import Batcher
@@ -25,6 +26,9 @@ from textsiam.scoring.siamese import Siamese
 
 if TYPE_CHECKING:
     from textsiam.indexing.index import Index
+
+
+logger = logging.getLogger("textsiam.service")
 
 
 class _Json(JSONResponse):
@@ -41,9 +45,11 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
         401: "The token is missing or wrong",
         403: "The service was addressed by a name it does not know",
         404: "There is no such thing here",
+        408: "The body did not come in time",
         409: "The request asks for what is not there yet",
         413: "The request is too large",
         422: "The request has not the form it should have",
+        500: "The service is at fault; its log says how",
         429: "Too much waits already; Retry-After says when to come again",
         503: "The service stops, or the texts waited too long",
     }.items()
@@ -265,8 +271,18 @@ def _add_errors(app: FastAPI) -> None:
     def of_ours(request: Request, error: Exception) -> Response:
         return refused(request, Refused(400, str(error)))
 
+    def locked(request: Request, error: Exception) -> Response:
+        return refused(request, Refused(503, str(error), retry_s=5))
+
+    def broken(request: Request, error: Exception) -> Response:
+        logger.error("%s", json.dumps({"request": request.state.request, "fault": type(error).__name__}))
+        return refused(request, Refused(500, "The service cannot answer this; its log names the fault."))
+
     app.add_exception_handler(Refused, refused)
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(RequestValidationError, misshapen)
     app.add_exception_handler(TextsiamError, of_ours)
+    app.add_exception_handler(IndexLocked, locked)
+    for fault in (BrokenIndex, EncoderMismatch, OSError, Exception):
+        app.add_exception_handler(fault, broken)
     app.add_exception_handler(ValueError, of_ours)

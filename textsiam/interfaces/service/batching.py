@@ -81,24 +81,10 @@ class Batcher:
         if not texts:
             return self.encoder.embed([], prompt=prompt)
         self._enter(waiting)
-        parts: list[tuple[int, Encoded]] = []
-        n_done = 0
-        while n_done < len(texts):
-            try:
-                part = waiting.parts.get(timeout=self.limits.deadline_s)
-            except queue.Empty:
-                waiting.is_given_up = True
-                raise Refused(
-                    503,
-                    f"The texts waited for {self.limits.deadline_s:g} seconds. Try again later, or send fewer.",
-                    retry_s=5,
-                ) from None
-            if isinstance(part, Exception):
-                raise part
-            parts.append(part)
-            n_done += len(part[1].embeddings)
-            if progress:
-                progress(n_done, len(texts))
+        try:
+            parts = self._awaited(waiting, progress)
+        finally:
+            waiting.is_given_up = True  # whatever is left of it, nobody waits for
         ordered = [encoded for _, encoded in sorted(parts, key=lambda one: one[0])]
         return Encoded(
             *(np.concatenate([getattr(one, name) for one in ordered]) for name in ("embeddings", "cut", "unknown"))
@@ -111,12 +97,34 @@ class Batcher:
             self._changed.notify_all()
         self._thread.join()
 
+    def _awaited(self, waiting: _Waiting, progress: Progress | None) -> list[tuple[int, Encoded]]:
+        parts: list[tuple[int, Encoded]] = []
+        n_done = 0
+        while n_done < len(waiting.texts):
+            try:
+                part = waiting.parts.get(timeout=self.limits.deadline_s)
+            except queue.Empty:
+                raise Refused(
+                    503,
+                    f"The texts waited for {self.limits.deadline_s:g} seconds. Try again later, or send fewer.",
+                    retry_s=5,
+                ) from None
+            if isinstance(part, Exception):
+                raise part
+            parts.append(part)
+            n_done += len(part[1].embeddings)
+            if progress:
+                progress(n_done, len(waiting.texts))
+        return parts
+
     def _enter(self, waiting: _Waiting) -> None:
         n_tokens = waiting.n_tokens
         with self._changed:
             if self._is_closing:
                 raise Refused(503, "The service is stopping. Try again later.", retry_s=5)
-            if self._n_tokens and self._n_tokens + n_tokens > self.limits.waiting_tokens:
+            most = self.limits.waiting_tokens
+            # A request that alone is more than may wait comes in where half of that is free.
+            if self._n_tokens and self._n_tokens + min(n_tokens, most // 2) > most:
                 raise Refused(
                     429,
                     f"{self._n_tokens:,} tokens wait to be encoded already. Try again later, or send fewer at once.",
@@ -143,9 +151,10 @@ class Batcher:
     def _taken(self) -> tuple[list[tuple[_Waiting, int, int]], int]:
         """Which texts of which requests are next: some of each in turn, all under one prompt."""
         batch: list[tuple[_Waiting, int, int]] = []
+        took: deque[_Waiting] = deque()  # of these some were taken: the others come first next time
+        others: deque[_Waiting] = deque()
         n_tokens, prompt = 0, self._waiting[0].prompt
-        for _ in range(len(self._waiting)):
-            waiting = self._waiting.popleft()
+        for waiting in self._waiting:
             if waiting.is_given_up:
                 self._n_tokens -= waiting.n_tokens
                 continue
@@ -162,7 +171,8 @@ class Batcher:
                 n_tokens += cost
                 self._n_tokens -= cost
             if stop < len(waiting.texts):
-                self._waiting.append(waiting)
+                (took if stop > start else others).append(waiting)
+        self._waiting = others + took
         return batch, n_tokens
 
     def _encode(self, batch: list[tuple[_Waiting, int, int]], n_tokens: int) -> None:
@@ -170,10 +180,13 @@ class Batcher:
         started = time.perf_counter()
         try:
             encoded = self.encoder.embed(texts, prompt=batch[0][0].prompt)
-        except Exception as error:  # noqa: BLE001  told to those who asked
-            for waiting, _, _ in batch:
-                waiting.is_given_up = True
-                waiting.parts.put(error)
+        except Exception as error:  # noqa: BLE001  told to who asked
+            if len(batch) > 1:  # only who caused it shall be told of it
+                for one in batch:
+                    self._encode([one], sum(one[0].costs[one[1] : one[2]]))
+                return
+            batch[0][0].is_given_up = True
+            batch[0][0].parts.put(error)
             return
         seconds = max(time.perf_counter() - started, 1e-6)
         self._pace += _FORGET * (n_tokens / seconds - self._pace)

@@ -13,8 +13,8 @@ class Body(BaseModel):
 
 # JSON knows no whole numbers: 5.0 is one.
 WHOLE = BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value)
-Texts = Annotated[list[str], Field(min_length=1)]
-Ids = Annotated[list[str], Field(min_length=1)]
+Texts = Annotated[list[str], Field(min_length=1, fail_fast=True)]  # the first wrong one is told, not a million
+Ids = Annotated[list[str], Field(min_length=1, fail_fast=True)]
 Score = Annotated[float, Field(ge=-1e18, le=1e18)]
 Decision = Literal["accept", "review", "reject"]
 Positions = Annotated[
@@ -110,7 +110,10 @@ class SimilarityBody(Body):
 class PairsRequest(Body):
     """Pairs of texts, which mean the same or not."""
 
-    pairs: Annotated[list[Annotated[list[str], Field(min_length=2, max_length=2)]], Field(min_length=1)]
+    pairs: Annotated[
+        list[Annotated[list[str], Field(min_length=2, max_length=2, fail_fast=True)]],
+        Field(min_length=1, fail_fast=True),
+    ]
     explain: bool = Field(False, description="Also what each word adds to the score, and what only one text says.")
 
 
@@ -186,7 +189,7 @@ class ItemBody(Body):
 class AddRequest(Body):
     """Texts for the index."""
 
-    items: Annotated[list[ItemBody], Field(min_length=1)]
+    items: Annotated[list[ItemBody], Field(min_length=1, fail_fast=True)]
 
 
 class AddBody(Body):
@@ -212,7 +215,7 @@ class SearchRequest(Body):
 class SearchBody(Body):
     """What was found, by text."""
 
-    threshold: float
+    threshold: float | None = Field(description="The lowest score asked for; null where only k was.")
     pairs: list[MatchBody]
     recall: float | None = Field(
         description="Null: nothing is missing. Else the search was approximate, and this its recall."
@@ -246,7 +249,7 @@ class IndexBody(Body):
 class AuditRequest(Body):
     """The scores of all pairs that a join found, of which some are to be labelled: a random sample, spread over the scores."""
 
-    scores: Annotated[list[Annotated[float, Field(ge=-1.0, le=1.0)]], Field(min_length=1)]
+    scores: Annotated[list[Annotated[float, Field(ge=-1.0, le=1.0)]], Field(min_length=1, fail_fast=True)]
     n: Annotated[int, Field(ge=1, le=100_000), WHOLE] = 100
     seed: Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE] = 0
 
@@ -267,7 +270,7 @@ class LabelBody(Body):
 class FinishRequest(AuditRequest):
     """The same scores, n and seed, and the labels of the sample."""
 
-    labels: list[LabelBody]
+    labels: Annotated[list[LabelBody], Field(fail_fast=True)]
     precision: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.9
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
 

@@ -1,5 +1,6 @@
 """What stands before every route: size, token, host and number of requests; what was asked is logged, never the texts."""
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -15,6 +16,7 @@ from textsiam.interfaces.service.metrics import Metrics
 
 logger = logging.getLogger("textsiam.service")
 
+_BODY_S = 30.0  # for the next piece of a request
 _OPEN = {"/", "/health", "/ready"}  # need no token
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _HEADERS = [
@@ -90,6 +92,8 @@ class Guard:
             host = _name_of(headers.get(b"host", b"localhost").decode("latin-1"))
             if self._hosts is not None and host not in self._hosts:
                 raise Refused(403, "The service answers to the names it was started for only. Add one: --allow-host.")
+            if headers.get(b"sec-fetch-site") in {b"cross-site", b"same-site"}:
+                raise Refused(403, "A page of another site asked. Only the service's own page may, or who has a token.")
         elif scope["path"] not in _OPEN:
             kind, _, token = headers.get(b"authorization", b"").partition(b" ")
             if kind.lower() != b"bearer" or not hmac.compare_digest(_digest(token.strip()), self._digest):
@@ -117,6 +121,7 @@ class _Body:
 
     def __init__(self, receive: Receive, n_most: int) -> None:
         self.receive, self.n_most, self.n = receive, n_most, 0
+        self.is_whole = False
 
     def check(self, scope: Scope) -> None:
         length = dict(scope["headers"]).get(b"content-length", b"0")
@@ -124,7 +129,13 @@ class _Body:
             raise self._refused()
 
     async def __call__(self) -> Message:
-        message = await self.receive()
+        if self.is_whole:  # what comes now is that the client has gone
+            return await self.receive()
+        try:
+            message = await asyncio.wait_for(self.receive(), _BODY_S)
+        except TimeoutError:
+            raise Refused(408, f"The request's body did not come within {_BODY_S:g} seconds. Send it again.") from None
+        self.is_whole = not message.get("more_body", False)
         self.n += len(message.get("body", b""))
         if self.n > self.n_most:
             raise self._refused()

@@ -17,6 +17,7 @@ from textsiam.interfaces.service.answers import Answers
 from textsiam.interfaces.service.limits import Refused
 
 _ENDINGS = {"csv", "tsv", "jsonl", "txt", "parquet"}
+_MOST_BYTES = 2**28  # of a parquet file's columns
 _LOWEST = 0.7  # where the page's slider begins, if nothing else is asked for
 
 
@@ -68,6 +69,22 @@ def streamed(answers: Answers, content: bytes, asked: Mapping[str, str]) -> Stre
     return StreamingResponse(told(), media_type="application/x-ndjson")
 
 
+def _check_parquet(file: Path, n_most: int) -> None:
+    """Refuse what would be far larger when read than as it came."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        told = pq.read_metadata(file)
+    except (pa.ArrowException, OSError):
+        return  # reading it tells what is wrong
+    n_bytes = sum(told.row_group(group).total_byte_size for group in range(told.num_row_groups))
+    if told.num_rows > n_most or n_bytes > _MOST_BYTES:
+        raise Refused(
+            400, f"The file holds {told.num_rows:,} rows; {n_most:,} are the most here. Use textsiam duplicates."
+        )
+
+
 def _answer(answers: Answers, content: bytes, asked: Mapping[str, str], follow: Any) -> dict[str, Any]:
     name = Path(asked.get("name", "questions.csv")).name
     ending = name.lower().rpartition(".")[2]
@@ -76,6 +93,8 @@ def _answer(answers: Answers, content: bytes, asked: Mapping[str, str], follow: 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"file.{ending}"
         file.write_bytes(content)
+        if ending == "parquet":
+            _check_parquet(file, answers.limits.duplicates)
         try:
             texts = read_texts(file, column=asked.get("column") or None)
         except TextsiamError as error:
