@@ -10,7 +10,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import sklearn
-from scipy.sparse import hstack
+from scipy.sparse import csr_array, hstack
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
@@ -43,12 +43,78 @@ def frame(pairs):
     return pd.DataFrame({"first": list(pairs.first), "second": list(pairs.second)})
 
 
-@pytest.mark.parametrize("kind", MADE)
+class _Numbers:
+    """As if numbers were texts, so that scikit-learn runs its checks on tables of them, and not only those without data."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = True
+        return tags
+
+
+class NumbersEncoder(_Numbers, SentenceEncoder):
+    """With its own parameters."""
+
+    __init__ = SentenceEncoder.__init__
+
+
+class NumbersScorer(_Numbers, PairScorer):
+    """With its own parameters."""
+
+    __init__ = PairScorer.__init__
+
+
+class NumbersClassifier(_Numbers, PairClassifier):
+    """With its own parameters."""
+
+    __init__ = PairClassifier.__init__
+
+
+# scikit-learn's checks that cannot pass, and why. What they look at is looked at below with texts, where it can be.
+COLUMNS = "gives tables of numbers with other than one column of texts, or two"
+EMPTY = "wants no rows, or one, refused: no texts have no vectors, one text has one, both are answers"
+NUMBERS = "gives numbers, which are unusable texts: there is nothing to learn from them"
+ONE_D = "wants one-dimensional input refused: texts are just that"
+HOOK = "gives parameters of any type, which these tests' check of types refuses; the package itself does not"
+SPARSE = "wants the refusal of sparse or complex numbers in words of its own"
+EXCEPTIONS = {
+    **dict.fromkeys(
+        [
+            "check_fit_score_takes_y", "check_n_features_in_after_fitting", "check_estimators_dtypes", "check_dtype_object",
+            "check_pipeline_consistency", "check_estimators_pickle", "check_f_contiguous_array_estimator",
+            "check_transformer_data_not_an_array", "check_transformer_general", "check_transformer_preserve_dtypes",
+            "check_transformers_unfitted_stateless", "check_methods_sample_order_invariance", "check_dict_unchanged",
+            "check_methods_subset_invariance", "check_fit_idempotent", "check_n_features_in", "check_supervised_y_2d",
+            "check_dont_overwrite_parameters", "check_positive_only_tag_during_fit", "check_fit2d_1feature",
+            "check_classifier_data_not_an_array", "check_requires_y_none", "check_fit2d_predict1d",
+        ],
+        COLUMNS,
+    ),
+    **dict.fromkeys(["check_estimators_empty_data_messages", "check_fit2d_1sample"], EMPTY),
+    **dict.fromkeys(
+        [
+            "check_estimators_overwrite_params", "check_estimators_fit_returns_self", "check_readonly_memmap_input",
+            "check_classifiers_one_label", "check_classifiers_classes", "check_classifiers_train", "check_fit_check_is_fitted",
+            "check_decision_proba_consistency", "check_estimators_unfitted", "check_classifier_not_supporting_multiclass",
+        ],
+        NUMBERS,
+    ),
+    "check_fit1d": ONE_D,
+    "check_do_not_raise_errors_in_init_or_set_params": HOOK,
+    **dict.fromkeys(
+        ["check_complex_data", "check_estimator_sparse_tag", "check_estimator_sparse_array", "check_estimator_sparse_matrix"],
+        SPARSE,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [NumbersEncoder, NumbersScorer, NumbersClassifier])
 def test_scikit_learns_own_checks(kind):
-    """All that run pass. Those that feed numbers cannot: texts are no numbers, which the tags say (`two_d_array` is False)."""
-    with pytest.warns(UserWarning, match="Can't test estimator"):
-        told = check_estimator(kind(**FP32), on_fail=None)
-    assert [one["check_name"] for one in told if one["status"] == "failed"] == []
+    """Each of its checks passes but those named above."""
+    told = check_estimator(kind(**FP32), on_fail=None, on_skip=None)
+    failed = {one["check_name"]: one["exception"] for one in told if one["status"] == "failed"}
+    assert failed.keys() <= EXCEPTIONS.keys(), {name: failed[name] for name in failed.keys() - EXCEPTIONS.keys()}
+    assert sum(one["status"] == "passed" for one in told) >= 15
 
 
 @pytest.mark.parametrize("kind", MADE)
@@ -185,8 +251,15 @@ def test_what_cannot_be_is_refused(pairs):
         PairClassifier(**FP32).fit(pairs, pairs.labels[1:])
     with pytest.raises(UnreadableInput, match="one label or group"):
         PairClassifier(**FP32).fit(pairs, pairs.labels, groups=[1])
-    with pytest.raises(NotFittedError):
-        PairClassifier(**FP32).predict(pairs)
+    for method in ("predict", "predict_proba", "decision_function"):
+        with pytest.raises(NotFittedError):
+            getattr(PairClassifier(**FP32), method)(pairs)
+    with pytest.raises(ValueError, match="Unknown label type"):
+        PairClassifier(**FP32).fit(pairs, np.linspace(0, 1, len(pairs)))
+    with pytest.raises(ValueError, match="y is None"):
+        PairClassifier(**FP32).fit(pairs, None)
+    with pytest.raises(UnreadableInput, match="Sparse"):
+        PairScorer(**FP32).fit_transform(csr_array([[1.0, 2.0]]))
 
 
 def test_folds_do_not_leak(pairs, frame, model):

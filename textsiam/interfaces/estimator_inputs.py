@@ -65,6 +65,10 @@ def names_of(given: Any) -> np.ndarray | None:
 
 def _columns(given: Any) -> list[Sequence[Any]]:
     """The columns of a table."""
+    if hasattr(given, "toarray"):
+        raise UnreadableInput("Sparse data holds numbers, and these estimators read texts. Give the texts themselves.")
+    if hasattr(given, "__array__") and not hasattr(given, "ndim") and not hasattr(given, "columns"):
+        given = np.asarray(given)
     if hasattr(given, "columns") and hasattr(given, "shape"):  # pandas, polars
         return [as_list(given[name]) for name in given.columns]
     if hasattr(given, "ndim"):

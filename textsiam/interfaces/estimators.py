@@ -17,7 +17,9 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.model_selection import BaseCrossValidator
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import assert_all_finite
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from textsiam.data.linking import dependence, link
 from textsiam.data.pairs import Pairs
@@ -342,8 +344,10 @@ class PairClassifier(ClassifierMixin, _OfModel):
         if self.learn not in LEARN:
             raise ValueError(f"learn is {' or '.join(LEARN)}, but is {self.learn!r}. Use one of them.")
         check_method(self.method, self.random_state)
+        classes, labels = _labels(y)
         first, second = two_columns(X)
-        classes, labels = _labels(y, len(first))
+        if len(first) != len(labels):
+            raise UnreadableInput(f"Each pair has a label, but {len(first):,} pairs and {len(labels):,} labels came.")
         usable = _usable(first, second)
         rows = np.asarray(usable.rows, dtype=np.int64) - 1
         pairs = Pairs(usable.first, usable.second, labels=labels[rows])
@@ -363,7 +367,8 @@ class PairClassifier(ClassifierMixin, _OfModel):
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "n 2"]:
         """(n, 2) in the order of `classes_`; NaN for a pair with an unusable text."""
-        told = self._fitted().calibrated(self._scores(X))
+        scores = self._scores(X)
+        told = self._fitted().calibrated(scores)
         return np.stack([1 - told, told], axis=1)
 
     def predict(self, X: Any) -> Shaped[np.ndarray, " n"]:
@@ -495,11 +500,16 @@ def _usable(first: Sequence[Any], second: Sequence[Any]) -> Pairs:
     return pairs
 
 
-def _labels(y: Any, n: int) -> tuple[Shaped[np.ndarray, " 2"], Int[np.ndarray, " n"]]:
+def _labels(y: Any) -> tuple[Shaped[np.ndarray, " 2"], Int[np.ndarray, " n"]]:
     """The two labels, and each pair's as 0 or 1."""
-    values = np.asarray(y)
-    if values.shape != (n,):
-        raise UnreadableInput(f"Each pair has a label, but {n:,} pairs and labels of shape {values.shape} came.")
+    if y is None:
+        raise ValueError(
+            "This PairClassifier requires y to be passed, but the target y is None. Give a label for each pair."
+        )
+    values = column_or_1d(y, warn=True)
+    if values.dtype.kind == "f":
+        assert_all_finite(values, input_name="y")
+    check_classification_targets(values)
     classes, numbers = np.unique(values, return_inverse=True)
     if len(classes) != 2:  # noqa: PLR2004
         raise ValueError(
