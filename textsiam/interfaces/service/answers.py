@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from textsiam.indexing.index import Index
 
 
-_N_JOINS = 4  # requests that compare many texts at once
+_N_JOINS = 4  # requests for duplicates at once: each may take a core and a quarter of a gigabyte
 _N_TOKENISED = 64
 _N_ERASURES = 4_000  # texts encoded to explain one request: a text without each of its words
 
@@ -139,16 +139,17 @@ class Answers:
         """Which texts mean the same."""
         self._check(asked.texts, "texts", self.limits.duplicates)
         against = self._index() if asked.against_index else None
-        found = self._limited(
-            lambda: find_duplicates(
-                self.model,
-                asked.texts,
-                against=against,
-                threshold=asked.threshold,
-                max_matches=self.limits.pairs,
-                progress=progress,
+        with self._joining:
+            found = self._limited(
+                lambda: find_duplicates(
+                    self.model,
+                    asked.texts,
+                    against=against,
+                    threshold=asked.threshold,
+                    max_matches=self.limits.pairs,
+                    progress=progress,
+                )
             )
-        )
         own = self.model.threshold.value if self.model.threshold else None
         lowest = asked.threshold if asked.threshold is not None else against.threshold if against is not None else own
         groups = [] if against is not None else [rows.tolist() for rows in map(np.asarray, found.clusters().groups())]
@@ -292,10 +293,8 @@ class Answers:
     def _limited(
         self, work: Callable[[], Matches], remedy: str = "Raise the threshold, or send fewer texts."
     ) -> Matches:
-        """One at a time, for each may take a core and a quarter of a gigabyte."""
         try:
-            with self._joining:
-                return work()
+            return work()
         except TooManyMatches:
             raise Refused(400, f"More than {self.limits.pairs:,} pairs match. {remedy}") from None
 
