@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,18 @@ def _git(*asked: str) -> str:
     return subprocess.run(["git", "-C", str(ROOT), *asked], capture_output=True, text=True, check=False).stdout.strip()
 
 
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
 def circumstances() -> dict[str, Any]:
     """Commit, versions, machine and date."""
-    commit = _git("describe", "--always")
+    commit = os.environ.get("TEXTSIAM_COMMIT") or _git(
+        "describe", "--always"
+    )  # told where the code was copied without git
     if _git("status", "--porcelain", "--", ".", ":!benchmarks/results"):  # results of the scripts before change no code
         commit += "-dirty"
     cpu = next(
@@ -52,7 +61,7 @@ def circumstances() -> dict[str, Any]:
     flags = Path("/proc/cpuinfo").read_text()
     return {
         "commit": commit or "before the first commit",
-        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "machine": {
             "cpu": cpu,
             "cores": os.cpu_count(),

@@ -10,7 +10,8 @@ from transformers import AutoConfig, AutoModel
 
 from textsiam import Encoder
 from textsiam.encoding.linears import FrozenLinear, can_lay_out
-from textsiam.encoding.pytorch import MULTIPLE, PACKING, Twin, can_pack, computes_bf16, load_twin
+from textsiam.encoding.packing import MULTIPLE, PACKING, can_pack
+from textsiam.encoding.pytorch import Twin, computes_bf16, load_twin
 from textsiam.encoding.saving import read_folder
 from textsiam.encoding.tokenizing import Tokenizer
 

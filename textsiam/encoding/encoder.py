@@ -1,7 +1,9 @@
 """Texts → embeddings: distinct texts once, ordered by token count, in batches of a token budget, order restored."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +25,8 @@ logger = logging.getLogger("textsiam")
 # Texts tokenised in one call: enough to keep the tokenizer's threads busy, little enough to show progress. Long texts
 # are bounded by their characters, for the tokenizer holds about a hundred bytes a token, cut or not.
 N_TEXTS_A_CALL, N_CHARACTERS_A_CALL = 8_192, 2_000_000
+# Calls whose texts are tokenised while a GPU computes: one in the tokenizer's threads, one being turned into arrays.
+N_AHEAD = 2
 
 Progress = Callable[[int, int], None]  # (done, total), called now and then
 
@@ -197,12 +201,10 @@ class Encoder:
         unique, rows = distinct(texts)
         embeddings = np.empty((len(unique), self.dim), dtype=np.float32)
         cut, unknown = np.zeros((2, len(unique)), dtype=np.bool_)
-        for start, stop in _calls(unique):
-            part = slice(start, stop)
-            tokens = self.tokenizer([before + text for text in unique[part]])
+        for part, tokens in self._tokenized(unique, before):
             cut[part], unknown[part] = tokens.cut, tokens.unknown
 
-            def report(n_done: int, start: int = start) -> None:
+            def report(n_done: int, start: int = part.start) -> None:
                 if progress:
                     progress((start + n_done) * len(texts) // len(unique), len(texts))
 
@@ -222,6 +224,25 @@ class Encoder:
             np.concatenate(flags)[rows].sum() for flags in zip(*((p.cut, p.unknown) for p in parts), strict=True)
         )
         return int(cut), int(unknown)
+
+    def _tokenized(self, texts: Sequence[str], prompt: str) -> Iterator[tuple[slice, Tokens]]:
+        """Tokens of neighbouring texts; while a GPU computes, those of the next."""
+        parts = [slice(*bounds) for bounds in _calls(texts)]
+        if len(parts) == 1 or not getattr(self.backend, "offloads", False):
+            yield from ((part, self._tokens(texts[part], prompt)) for part in parts)
+            return
+        with ThreadPoolExecutor(N_AHEAD) as threads:
+            ahead: deque[Future[Tokens]] = deque()
+            try:
+                for place, part in enumerate(parts):
+                    for coming in parts[place + len(ahead) : place + N_AHEAD + 1]:
+                        ahead.append(threads.submit(self._tokens, texts[coming], prompt))
+                    yield part, ahead.popleft().result()
+            finally:
+                threads.shutdown(cancel_futures=True)
+
+    def _tokens(self, texts: Sequence[str], prompt: str) -> Tokens:
+        return self.tokenizer([prompt + text for text in texts])
 
     def _embed(self, tokens: Tokens, report: Callable[[int], None] = lambda _: None) -> Float[np.ndarray, "n dim"]:
         places = list(_batches(tokens.lengths, self.backend.token_budget, self.backend.padding_budget))

@@ -41,9 +41,8 @@ class Tokens:
         mask = np.arange(max(1, lengths.max())) < lengths[:, None]
         ids = np.full(mask.shape, pad_id, dtype=np.int64)
         starts = self.ends[rows] - lengths
-        ids[mask] = np.concatenate(
-            [self.ids[start : start + length] for start, length in zip(starts, lengths, strict=True)]
-        )
+        before = lengths.cumsum() - lengths  # tokens of the rows before
+        ids[mask] = self.ids[np.repeat(starts - before, lengths) + np.arange(lengths.sum())]
         return ids, mask.astype(np.int64)
 
 

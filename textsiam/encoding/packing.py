@@ -1,0 +1,181 @@
+"""Texts end to end: hidden states of a batch without computing its padding, through transformers' attention interface.
+
+A transformer packs without being rewritten: it gets one row of all texts' tokens, their positions, and how the texts stand in
+it; only the attention, which must not look from one text into the next, is ours. On CPUs, and in fp32, texts of one length that
+are neighbours attend together, so batches are best ordered by length; on GPUs flash attention takes texts of any lengths in one
+call. Architectures that ignore the interface or compute positions otherwise (MPNet, T5, DeBERTa) run padded.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from inspect import signature
+from itertools import groupby
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import pad, scaled_dot_product_attention
+
+PACKED = "textsiam_packed"
+
+# Architectures that pack, and whether they count tokens from behind the padding token's id, leaving that out (RoBERTa's kin).
+PACKING = {"bert": False, "distilbert": False, "modernbert": False, "roberta": True, "xlm-roberta": True}
+
+# Tokens a pass come in multiples of this, the last few being filling that nobody reads. oneDNN compiles, and keeps, kernels
+# for every number of rows: without it a training run grew by 15 MB a step and lost a tenth of its speed (benchmarks/LOG.md).
+MULTIPLE = 64
+
+HALF = (torch.bfloat16, torch.float16)  # what flash attention computes in
+
+
+@dataclass(frozen=True)
+class Row:
+    """How texts stand end to end in one row: their lengths in order, filling included, and where each begins."""
+
+    lengths: tuple[int, ...]
+    starts: Int[Tensor, " n+1"] | None  # int32, on the GPU, the end of the last included; None: no GPU
+
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """Neighbouring texts of one length: how many, and the length."""
+        return [(len(list(run)), length) for length, run in groupby(self.lengths)]
+
+
+def can_pack(transformer: nn.Module) -> bool:
+    """Whether transformers of this architecture give the same hidden states packed as padded."""
+    config: Any = transformer.config
+    absolute = getattr(config, "position_embedding_type", "absolute") in ("absolute", None)
+    return config.model_type in PACKING and absolute and not getattr(config, "is_decoder", False)
+
+
+def pack(transformer: nn.Module) -> bool:
+    """Let this transformer attend as packed texts must: it is then called by `packed_states` alone. False: it cannot.
+
+    Besides its architecture, its implementation must take another attention: transformers 5.0's ModernBERT does not, and would
+    only log that it does not.
+    """
+    from transformers import AttentionInterface
+
+    if not can_pack(transformer):
+        return False
+    AttentionInterface.register(PACKED, _attend)
+    transformer.set_attn_implementation(PACKED)  # type: ignore[operator]
+    config: Any = transformer.config
+    return bool(config._attn_implementation == PACKED)  # noqa: SLF001  where transformers keeps what it took
+
+
+def packed_states(
+    transformer: nn.Module, ids: Int[Tensor, "n length"], mask: Int[Tensor, "n length"]
+) -> Float[Tensor, "n length dim"]:
+    """Hidden states of a padded batch, computed without its padding; zeros where it was.
+
+    Parameters
+    ----------
+    transformer
+        One that was prepared by `pack`.
+    ids, mask
+        Padded on the right: 1 in the mask where a token is. Rows of equal length attend together where they are neighbours.
+        For a GPU they had better lie on the CPU: what is planned there needs no answer from the GPU, which goes on computing.
+    """
+    config: Any = transformer.config
+    device = next(transformer.parameters()).device
+    lengths = [length for length in mask.sum(1).tolist() if length]
+    total = sum(lengths)
+    filling = 0 if device.type == "cuda" and lengths else (-total % MULTIPLE or (0 if lengths else MULTIPLE))
+    real = mask.flatten().nonzero()[:, 0]
+    places = _positions(ids, mask, config.pad_token_id if PACKING[config.model_type] else None)
+    whole = [*lengths, *[1] * filling]
+    starts = _sent(torch.tensor([0, *whole]).cumsum(0).int(), device) if device.type == "cuda" else None
+    found = transformer(
+        input_ids=_sent(pad(ids.flatten()[real], (0, filling))[None], device),
+        position_ids=_sent(pad(places.flatten()[real], (0, filling))[None], device),
+        row=Row(tuple(whole), starts),
+    ).last_hidden_state[0]
+    states: Tensor = found.new_zeros((mask.numel(), found.shape[-1]))
+    states[_sent(real, device)] = found[:total]
+    return states.view(*mask.shape, -1)
+
+
+def _sent(values: Tensor, device: torch.device) -> Tensor:
+    """The values on the device; from pinned memory to a GPU, for else the copy waits for all that was asked of it before."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
+def _positions(
+    ids: Int[Tensor, "n length"], mask: Int[Tensor, "n length"], padding: int | None
+) -> Int[Tensor, "n length"]:
+    if padding is None:
+        return mask.cumsum(1) - 1
+    counts = ids.ne(padding).long()
+    return counts.cumsum(1) * counts + padding
+
+
+def _attend(
+    module: nn.Module,  # noqa: ARG001  transformers' signature
+    query: Float[Tensor, "1 heads total dim"],
+    key: Float[Tensor, "1 heads total dim"],
+    value: Float[Tensor, "1 heads total dim"],
+    attention_mask: None,  # noqa: ARG001
+    *,
+    row: Row,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[Float[Tensor, "1 total heads dim"], None]:
+    """Attention within each text."""
+    parts = tuple(part[0].transpose(0, 1) for part in (query, key, value))
+    if row.starts is not None and query.dtype in HALF and not dropout and (flash := flash_attention()):
+        width = -1 if sliding_window is None else sliding_window - 1
+        longest = max(row.lengths)
+        window = {} if width < 0 else {"window_size": (width, width)}
+        return flash(*parts, row.starts, row.starts, longest, longest, scale=scaling, **window)[None], None
+    return _attend_by_length(parts, row, scaling, dropout, sliding_window)[None], None
+
+
+def _attend_by_length(
+    parts: tuple[Float[Tensor, "total heads dim"], ...],
+    row: Row,
+    scaling: float | None,
+    dropout: float,
+    width: int | None,
+) -> Float[Tensor, "total heads dim"]:
+    """Attention within each text, for all neighbours of one length at once.
+
+    In fp32 whatever the dtype on a CPU: torch's bf16 kernel needs ten times as long for the backward pass there (attention
+    of short texts is a hundredth of the arithmetic, and was a third of the time).
+    """
+    device, dtype = parts[0].device, parts[0].dtype
+    upcast = device.type == "cpu"
+    runs = row.runs
+    split = [torch.split(part.float() if upcast else part, [n * length for n, length in runs]) for part in parts]
+    attended = []
+    with torch.autocast(device.type, enabled=torch.is_autocast_enabled(device.type) and not upcast):
+        for (n, length), *qkv in zip(runs, *split, strict=True):
+            q, k, v = (part.reshape(n, length, *part.shape[1:]).transpose(1, 2) for part in qkv)
+            seen = _window(length, width, device)
+            found = scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scaling, dropout_p=dropout)
+            attended.append(found.transpose(1, 2).flatten(0, 1))
+    return torch.cat(attended).to(dtype)
+
+
+def _window(length: int, width: int | None, device: torch.device) -> Bool[Tensor, "length length"] | None:
+    """Which tokens see which: those less than `width` apart; None: all see all."""
+    if width is None or length <= width:
+        return None
+    places = torch.arange(length, device=device)
+    return (places[:, None] - places[None, :]).abs() < width
+
+
+@cache
+def flash_attention() -> Callable[..., Any] | None:
+    """Torch's attention over texts of any lengths, for GPUs; None where this torch has none that takes a window."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return varlen_attn if {"scale", "window_size"} <= signature(varlen_attn).parameters.keys() else None
