@@ -5,7 +5,7 @@ Pairs a second are of the steps alone: loading the model and the data is not cou
 and beyond what it held before the first step. ``peer`` is at its defaults (fp32), ``peer_bf16`` has ``bf16=True``; ours is
 at its defaults (bf16 where the machine computes it), in fp32, with the peer's dropout, and recomputing activations.
 
-    python benchmarks/train_speed.py [--rounds 5] [--steps 20]
+    python benchmarks/train_speed.py [--rounds 5] [--steps 20] [--device cuda] [--batch 64]
 """
 
 import argparse
@@ -15,26 +15,28 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import NamedTuple
 
 import numpy as np
 from record import SHARED, record
-
-BATCH = 64
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--one", choices=list(SYSTEMS))
     asked = parser.parse_args()
     if asked.one:
-        print(json.dumps(SYSTEMS[asked.one](asked.steps)))
+        print(json.dumps(SYSTEMS[asked.one](Setting(asked.steps, asked.batch, asked.device))))
         return
     found: dict[str, list[dict]] = {name: [] for name in SYSTEMS}
     for _ in range(asked.rounds):
         for name in SYSTEMS:
             command = [sys.executable, __file__, "--one", name, "--steps", str(asked.steps)]
+            command += ["--batch", str(asked.batch), "--device", asked.device]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             found[name].append(json.loads(done.stdout.splitlines()[-1]))
             print(name, found[name][-1], flush=True)
@@ -50,26 +52,36 @@ def main() -> None:
         for name, of in found.items()
     }
     record(
-        "train_speed",
+        "train_speed" if asked.device == "cpu" else f"train_speed_{asked.device}_{asked.batch}",
         __doc__.splitlines()[0],
-        {"rounds": asked.rounds, "steps": asked.steps, "batch": BATCH, **told},
+        {"rounds": asked.rounds, "steps": asked.steps, "batch": asked.batch, **told},
         0,
     )
 
 
-def columns(steps: int) -> tuple[list[str], list[str]]:
+class Setting(NamedTuple):
+    steps: int
+    batch: int
+    device: str
+
+
+def columns(setting: Setting) -> tuple[list[str], list[str]]:
     from textsiam import read_pairs
 
     pairs = read_pairs(SHARED / "qqp_duplicates.parquet", split="train")
-    rows = np.random.default_rng(0).permutation(len(pairs))[: 2 * BATCH * steps]
+    rows = np.random.default_rng(0).permutation(len(pairs))[: 2 * setting.batch * setting.steps]
     return [pairs.first[row] for row in rows], [pairs.second[row] for row in rows]
 
 
 def peak_mb() -> float:
+    """Of the process, or of the GPU's memory where one computes."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_reserved() / 1024**2
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def timed(steps: int, begin_after: int = 2):
+def timed(setting: Setting, begin_after: int = 2):
     """A callback that times the steps after the first few."""
     from transformers import TrainerCallback
 
@@ -81,28 +93,36 @@ def timed(steps: int, begin_after: int = 2):
 
         def on_step_end(self, args, state, control, **_):
             if state.global_step == begin_after:
-                self.started = time.perf_counter()
-            self.ended = time.perf_counter()
+                self.started = now()
+            if state.global_step == setting.steps:
+                self.ended = now()
 
         def told(self) -> dict:
-            rate = (steps - begin_after) * BATCH / (self.ended - self.started)
+            rate = (setting.steps - begin_after) * setting.batch / (self.ended - self.started)
             return {"pairs_per_second": rate, "peak_mb": peak_mb(), "beyond_start_mb": peak_mb() - self.held}
+
+    def now() -> float:
+        if setting.device == "cuda":
+            import torch
+
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
     return Timed()
 
 
-def ours(steps: int, **settings) -> dict:
+def ours(setting: Setting, **settings) -> dict:
     from textsiam import Pairs, Siamese, train
-    from textsiam.encoding.embedded import embedded_model
+    from textsiam.encoding.embedded import find_model
 
-    watch = timed(steps)
-    recipe = dict(max_steps=steps, batch_size=BATCH, validation=False, keep=0.0) | settings
-    model = Siamese.load(embedded_model(), dtype="float32")
-    train(model, Pairs(*columns(steps)), callbacks=[watch], arguments={"save_strategy": "no"}, **recipe)
+    watch = timed(setting)
+    recipe = dict(max_steps=setting.steps, batch_size=setting.batch, validation=False, keep=0.0) | settings
+    model = Siamese.load(find_model(), dtype="float32", device=setting.device)
+    train(model, Pairs(*columns(setting)), callbacks=[watch], arguments={"save_strategy": "no"}, **recipe)
     return watch.told()
 
 
-def peer(steps: int, **settings) -> dict:
+def peer(setting: Setting, **settings) -> dict:
     from datasets import Dataset
     from sentence_transformers import (
         SentenceTransformer,
@@ -111,13 +131,14 @@ def peer(steps: int, **settings) -> dict:
     )
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-    from textsiam.encoding.embedded import embedded_model
+    from textsiam.encoding.embedded import find_model
 
-    watch, (first, second) = timed(steps), columns(steps)
-    model = SentenceTransformer(str(embedded_model()), device="cpu")
+    watch, (first, second) = timed(setting), columns(setting)
+    model = SentenceTransformer(str(find_model()), device=setting.device)
     with tempfile.TemporaryDirectory() as folder:
         arguments = SentenceTransformerTrainingArguments(
-            output_dir=folder, max_steps=steps, per_device_train_batch_size=BATCH, learning_rate=2e-5, use_cpu=True,
+            output_dir=folder, max_steps=setting.steps, per_device_train_batch_size=setting.batch,
+            learning_rate=2e-5, use_cpu=setting.device == "cpu",
             save_strategy="no", report_to="none", disable_tqdm=True, batch_sampler="no_duplicates", **settings,
         )  # fmt: skip
         table = Dataset.from_dict({"anchor": first, "positive": second})
@@ -129,11 +150,11 @@ def peer(steps: int, **settings) -> dict:
 
 SYSTEMS = {
     "peer": peer,
-    "peer_bf16": lambda steps: peer(steps, bf16=True),
+    "peer_bf16": lambda setting: peer(setting, bf16=True),
     "ours": ours,
-    "ours_fp32": lambda steps: ours(steps, bf16=False),
-    "ours_with_dropout": lambda steps: ours(steps, dropout=0.1),
-    "ours_recompute": lambda steps: ours(steps, recompute=True),
+    "ours_fp32": lambda setting: ours(setting, bf16=False),
+    "ours_with_dropout": lambda setting: ours(setting, dropout=0.1),
+    "ours_recompute": lambda setting: ours(setting, recompute=True),
 }
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from tokenizers import Encoding
 
 from textsiam.data.texts import as_list, distinct, fault_of
 from textsiam.encoding.backends import BACKENDS, Backend, best
@@ -25,10 +26,8 @@ logger = logging.getLogger("textsiam")
 # Texts tokenised in one call: enough to keep the tokenizer's threads busy, little enough to show progress. Long texts
 # are bounded by their characters, for the tokenizer holds about a hundred bytes a token, cut or not.
 N_TEXTS_A_CALL, N_CHARACTERS_A_CALL = 8_192, 2_000_000
-# Calls whose texts are tokenised while a GPU computes: one in the tokenizer's threads, one being turned into arrays.
-N_AHEAD = 2
-
 Progress = Callable[[int, int], None]  # (done, total), called now and then
+Report = Callable[[int], None]  # texts done
 
 
 @dataclass(frozen=True)
@@ -201,14 +200,24 @@ class Encoder:
         unique, rows = distinct(texts)
         embeddings = np.empty((len(unique), self.dim), dtype=np.float32)
         cut, unknown = np.zeros((2, len(unique)), dtype=np.bool_)
+        asked: deque[tuple[slice, Callable[[Report], Float[np.ndarray, "n dim"]]]] = deque()
+
+        def collect() -> None:
+            part, wait = asked.popleft()
+
+            def report(n_done: int) -> None:
+                if progress:
+                    progress((part.start + n_done) * len(texts) // len(unique), len(texts))
+
+            embeddings[part] = wait(report)
+
         for part, tokens in self._tokenized(unique, before):
             cut[part], unknown[part] = tokens.cut, tokens.unknown
-
-            def report(n_done: int, start: int = part.start) -> None:
-                if progress:
-                    progress((start + n_done) * len(texts) // len(unique), len(texts))
-
-            embeddings[part] = self._embed(tokens, report)
+            asked.append((part, self._ask(tokens)))
+            if len(asked) > self._offloads:  # a GPU is given the next texts before it is asked for the last
+                collect()
+        while asked:
+            collect()
         # Where no text repeats, the rows stand in order already: no copy of what may be gigabytes.
         encoded = Encoded(embeddings, cut, unknown)
         return encoded if len(unique) == len(texts) else encoded[rows]
@@ -226,36 +235,49 @@ class Encoder:
         return int(cut), int(unknown)
 
     def _tokenized(self, texts: Sequence[str], prompt: str) -> Iterator[tuple[slice, Tokens]]:
-        """Tokens of neighbouring texts; while a GPU computes, those of the next."""
+        """Tokens of neighbouring texts; while a GPU computes, the tokenizer's threads are at the next.
+
+        That thread runs no Python: two that do would wait for each other at every operation (benchmarks/LOG.md).
+        """
         parts = [slice(*bounds) for bounds in _calls(texts)]
-        if len(parts) == 1 or not getattr(self.backend, "offloads", False):
-            yield from ((part, self._tokens(texts[part], prompt)) for part in parts)
+
+        def encodings(part: slice) -> list[Encoding]:
+            return self.tokenizer.encodings([prompt + text for text in texts[part]] if prompt else texts[part])
+
+        if not self._offloads or len(parts) == 1:
+            yield from ((part, self.tokenizer.tokens(encodings(part))) for part in parts)
             return
-        with ThreadPoolExecutor(N_AHEAD) as threads:
-            ahead: deque[Future[Tokens]] = deque()
-            try:
-                for place, part in enumerate(parts):
-                    for coming in parts[place + len(ahead) : place + N_AHEAD + 1]:
-                        ahead.append(threads.submit(self._tokens, texts[coming], prompt))
-                    yield part, ahead.popleft().result()
-            finally:
-                threads.shutdown(cancel_futures=True)
+        with ThreadPoolExecutor(1) as thread:
+            coming = [thread.submit(encodings, part) for part in parts[:1]]
+            for place, part in enumerate(parts):
+                found = coming.pop().result()
+                coming += [thread.submit(encodings, after) for after in parts[place + 1 : place + 2]]
+                yield part, self.tokenizer.tokens(found)
 
-    def _tokens(self, texts: Sequence[str], prompt: str) -> Tokens:
-        return self.tokenizer([prompt + text for text in texts])
+    def _embed(self, tokens: Tokens, report: Report = lambda _: None) -> Float[np.ndarray, "n dim"]:
+        return self._ask(tokens)(report)
 
-    def _embed(self, tokens: Tokens, report: Callable[[int], None] = lambda _: None) -> Float[np.ndarray, "n dim"]:
+    def _ask(self, tokens: Tokens) -> Callable[[Report], Float[np.ndarray, "n dim"]]:
+        """Let the backend begin; the function waits for the embeddings, reporting how many are there."""
         places = list(_batches(tokens.lengths, self.backend.token_budget, self.backend.padding_budget))
-        padded = [tokens.padded(rows, self.tokenizer.pad_id()) for rows in places]
-        vectors, n_done = [], 0
-        for rows, found in zip(places, self.backend.embed_many(padded), strict=True):
-            vectors.append(found)
-            n_done += len(rows)
-            report(n_done)
-        ordered = np.concatenate(vectors)
-        embeddings = np.empty_like(ordered)
-        embeddings[np.concatenate(places)] = ordered
-        return embeddings
+        found = self.backend.embed_many([tokens.padded(rows, self.tokenizer.pad_id()) for rows in places])
+
+        def wait(report: Report) -> Float[np.ndarray, "n dim"]:
+            vectors, n_done = [], 0
+            for rows, some in zip(places, found, strict=True):
+                vectors.append(some)
+                n_done += len(rows)
+                report(n_done)
+            ordered = np.concatenate(vectors)
+            embeddings = np.empty_like(ordered)
+            embeddings[np.concatenate(places)] = ordered
+            return embeddings
+
+        return wait
+
+    @property
+    def _offloads(self) -> bool:
+        return bool(getattr(self.backend, "offloads", False))
 
     def prompt_text(self, prompt: str | None) -> str:
         """The text put before every text: that of the prompt named, else the model's default.

@@ -81,10 +81,9 @@ class Twin(nn.Module):
         return next(self.embed_many([(ids, mask)]))
 
     def embed_many(self, batches: Sequence[tuple[Any, Any]]) -> Iterator[Float[np.ndarray, "n dim"]]:
-        """Embeddings of each padded batch, in order: a CPU's threads share each, a GPU is asked for all before it answers."""
+        """Embeddings of each padded batch, in order: a CPU's threads share each, a GPU is asked for all at once."""
         asked = (self._infer(*batch) for batch in batches)
-        for vectors in list(asked) if self.offloads else asked:
-            yield np.asarray(vectors.cpu().numpy())
+        return (vectors.cpu().numpy() for vectors in (list(asked) if self.offloads else asked))
 
     def _infer(self, ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> Float[Tensor, "n dim"]:
         with torch.inference_mode():
