@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from textsiam.encoding.embedded import embedded_model
+from textsiam.encoding.embedded import embedded_model, find_model
 from textsiam.encoding.encoder import Encoder
 from textsiam.encoding.saving import read_folder
 
@@ -160,4 +160,45 @@ SCORERS: dict[str, Callable[[], Encode]] = {
     "Siamese.score fp32": scorer("float32"),
     "Siamese.score bf16": scorer("bfloat16"),
     "Siamese.score int8": scorer("int8"),
+}
+
+
+GpuEncode = Callable[[list[str], int], np.ndarray]
+
+
+def on_gpu(
+    system: Callable[[str], GpuEncode], dtype: str
+) -> Callable[[], Callable[[tuple[list[str], int, int]], np.ndarray]]:
+    """One system on a GPU: texts, the peer's batch size, and how many texts a call has → vectors on the CPU."""
+
+    def load() -> Callable[[tuple[list[str], int, int]], np.ndarray]:
+        encode = system(dtype)
+
+        def encoded(asked: tuple[list[str], int, int]) -> np.ndarray:
+            texts, batch, call = asked
+            return np.concatenate([encode(texts[at : at + call], batch) for at in range(0, len(texts), call)])
+
+        return encoded
+
+    return load
+
+
+def ours_on_gpu(dtype: str) -> GpuEncode:
+    encoder = Encoder.load(device="cuda", dtype=dtype)
+    return lambda texts, _: encoder.embed(texts).embeddings
+
+
+def peer_on_gpu(dtype: str) -> GpuEncode:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    settings = {"model_kwargs": {"torch_dtype": getattr(torch, dtype)}}
+    model = SentenceTransformer(str(find_model()), device="cuda", **settings)
+    return lambda texts, batch: model.encode(texts, batch_size=batch, convert_to_tensor=True).float().cpu().numpy()
+
+
+GPU_SYSTEMS = {
+    "sentence-transformers bf16 on GPU": on_gpu(peer_on_gpu, "bfloat16"),
+    "textsiam bf16 on GPU": on_gpu(ours_on_gpu, "bfloat16"),
+    "textsiam fp32 on GPU": on_gpu(ours_on_gpu, "float32"),
 }

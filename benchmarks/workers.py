@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Worker:
-    """A process that holds one system of `systems.SYSTEMS` or `systems.SCORERS`."""
+    """A process that holds one system of `systems.SYSTEMS`, `systems.SCORERS` or `systems.GPU_SYSTEMS`."""
 
     def __init__(self, name: str) -> None:
         context = multiprocessing.get_context("spawn")
@@ -17,11 +17,11 @@ class Worker:
         self.process = context.Process(target=_serve, args=(name, theirs), daemon=True)
         self.process.start()
 
-    def seconds(self, texts: list[str]) -> float:
+    def seconds(self, texts: Any) -> float:
         """How long it takes to encode these texts."""
         return self._ask("seconds", texts)
 
-    def vectors(self, texts: list[str]) -> np.ndarray:
+    def vectors(self, texts: Any) -> np.ndarray:
         """Their vectors; of a scorer the scores."""
         return self._ask("vectors", texts)
 
@@ -46,12 +46,12 @@ class Worker:
 
 
 def _serve(name: str, pipe: Any) -> None:
-    from systems import SCORERS, SYSTEMS
+    from systems import GPU_SYSTEMS, SCORERS, SYSTEMS
 
     encode = None
     while (asked := pipe.recv()) is not None:
         try:
-            encode = encode or (SYSTEMS | SCORERS)[name]()
+            encode = encode or (SYSTEMS | SCORERS | GPU_SYSTEMS)[name]()
             pipe.send(_answer(encode, *asked))
         except Exception as error:  # noqa: BLE001  told to the one who asked
             pipe.send(RuntimeError(f"{name}: {error!r}"))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from textsiam import Encoder
 from textsiam.encoding.backends import BACKENDS
-from textsiam.encoding.encoder import _batches
+from textsiam.encoding.batches import batches_of
 from textsiam.encoding.pooling import POOLINGS
 from textsiam.encoding.saving import read_folder
 from textsiam.errors import UnsupportedModel
@@ -62,7 +62,7 @@ def test_order_and_budget_change_nothing(tiny, order, budget):
 def test_batches_hold_every_row_once_within_the_budget(lengths, budget, padding):
     """No row is lost or doubled, and no batch of several rows exceeds the budget in padded tokens."""
     lengths = np.array(lengths)
-    batches = list(_batches(lengths, budget, padding))
+    batches = list(batches_of(lengths, budget, padding))
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
     assert all(len(rows) == 1 or len(rows) * lengths[rows].max() <= budget for rows in batches)
 

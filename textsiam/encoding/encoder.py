@@ -15,6 +15,7 @@ from tokenizers import Encoding
 
 from textsiam.data.texts import as_list, distinct, fault_of
 from textsiam.encoding.backends import BACKENDS, Backend, best
+from textsiam.encoding.batches import batches_of, calls_of
 from textsiam.encoding.embedded import find_model
 from textsiam.encoding.folder import ModelFolder
 from textsiam.encoding.saving import read_folder
@@ -23,11 +24,8 @@ from textsiam.errors import UnsupportedModel
 
 logger = logging.getLogger("textsiam")
 
-# Texts tokenised in one call: enough to keep the tokenizer's threads busy, little enough to show progress. Long texts
-# are bounded by their characters, for the tokenizer holds about a hundred bytes a token, cut or not.
-N_TEXTS_A_CALL, N_CHARACTERS_A_CALL = 8_192, 2_000_000
 Progress = Callable[[int, int], None]  # (done, total), called now and then
-Report = Callable[[int], None]  # texts done
+Asked = Iterator[tuple[Int[np.ndarray, " m"], Float[np.ndarray, "m dim"]]]  # rows, and their embeddings
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ class Encoder:
         if isinstance(backend, str):
             backend = (best if backend == "auto" else BACKENDS[backend])(folder, device, dtype)
         self.backend = backend
-        self.dim = self._embed(self.tokenizer(["."])).shape[1]
+        self.dim = next(self._ask(self.tokenizer(["."])))[1].shape[1]
 
     @classmethod
     def load(
@@ -200,16 +198,16 @@ class Encoder:
         unique, rows = distinct(texts)
         embeddings = np.empty((len(unique), self.dim), dtype=np.float32)
         cut, unknown = np.zeros((2, len(unique)), dtype=np.bool_)
-        asked: deque[tuple[slice, Callable[[Report], Float[np.ndarray, "n dim"]]]] = deque()
+        asked: deque[tuple[slice, Asked]] = deque()
 
         def collect() -> None:
-            part, wait = asked.popleft()
-
-            def report(n_done: int) -> None:
+            part, found = asked.popleft()
+            n_done = part.start
+            for rows, vectors in found:
+                embeddings[part][rows] = vectors
+                n_done += len(rows)
                 if progress:
-                    progress((part.start + n_done) * len(texts) // len(unique), len(texts))
-
-            embeddings[part] = wait(report)
+                    progress(n_done * len(texts) // len(unique), len(texts))
 
         for part, tokens in self._tokenized(unique, before):
             cut[part], unknown[part] = tokens.cut, tokens.unknown
@@ -226,7 +224,7 @@ class Encoder:
         """How many of these usable texts would be cut, and how many hold unknown characters; tokenises only."""
         before = self.prompt_text(prompt)
         unique, rows = distinct(texts)
-        parts = [self.tokenizer([before + text for text in unique[start:stop]]) for start, stop in _calls(unique)]
+        parts = [self.tokenizer([before + text for text in unique[start:stop]]) for start, stop in calls_of(unique)]
         if not parts:
             return 0, 0
         cut, unknown = (
@@ -239,7 +237,7 @@ class Encoder:
 
         That thread runs no Python: two that do would wait for each other at every operation (benchmarks/LOG.md).
         """
-        parts = [slice(*bounds) for bounds in _calls(texts)]
+        parts = [slice(*bounds) for bounds in calls_of(texts)]
 
         def encodings(part: slice) -> list[Encoding]:
             return self.tokenizer.encodings([prompt + text for text in texts[part]] if prompt else texts[part])
@@ -254,26 +252,11 @@ class Encoder:
                 coming += [thread.submit(encodings, after) for after in parts[place + 1 : place + 2]]
                 yield part, self.tokenizer.tokens(found)
 
-    def _embed(self, tokens: Tokens, report: Report = lambda _: None) -> Float[np.ndarray, "n dim"]:
-        return self._ask(tokens)(report)
-
-    def _ask(self, tokens: Tokens) -> Callable[[Report], Float[np.ndarray, "n dim"]]:
-        """Let the backend begin; the function waits for the embeddings, reporting how many are there."""
-        places = list(_batches(tokens.lengths, self.backend.token_budget, self.backend.padding_budget))
+    def _ask(self, tokens: Tokens) -> Asked:
+        """Let the backend begin; which rows, and their embeddings, batch by batch."""
+        places = list(batches_of(tokens.lengths, self.backend.token_budget, self.backend.padding_budget))
         found = self.backend.embed_many([tokens.padded(rows, self.tokenizer.pad_id()) for rows in places])
-
-        def wait(report: Report) -> Float[np.ndarray, "n dim"]:
-            vectors, n_done = [], 0
-            for rows, some in zip(places, found, strict=True):
-                vectors.append(some)
-                n_done += len(rows)
-                report(n_done)
-            ordered = np.concatenate(vectors)
-            embeddings = np.empty_like(ordered)
-            embeddings[np.concatenate(places)] = ordered
-            return embeddings
-
-        return wait
+        return zip(places, found, strict=True)
 
     @property
     def _offloads(self) -> bool:
@@ -302,30 +285,6 @@ class Encoder:
 
 def _read_again(folder: Path, backend: str, device: str | None, dtype: str) -> Encoder:
     return Encoder(read_folder(folder), backend, device=device, dtype=dtype)
-
-
-def _batches(lengths: Int[np.ndarray, " n"], token_budget: int, padding_budget: int) -> Iterator[Int[np.ndarray, " m"]]:
-    """Rows of each batch, longest first: neighbours in length, and no more padding among them than is allowed."""
-    order = np.argsort(-lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        longest = max(1, int(lengths[order[start]]))
-        rows = order[start : start + max(1, token_budget // longest)]
-        size = int(np.searchsorted(np.cumsum(longest - lengths[rows]), padding_budget, side="right"))
-        yield rows[:size]
-        start += size
-
-
-def _calls(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Neighbouring texts that are tokenised together."""
-    start = n_characters = 0
-    for place, text in enumerate(texts):
-        n_characters += len(text)
-        if place - start == N_TEXTS_A_CALL or (n_characters > N_CHARACTERS_A_CALL and place > start):
-            yield start, place
-            start, n_characters = place, len(text)
-    if len(texts):
-        yield start, len(texts)
 
 
 def _few(places: Sequence[int], n: int = 10) -> str:

@@ -13,6 +13,7 @@ from inspect import signature
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -81,10 +82,11 @@ def packed_states(
     """
     config: Any = transformer.config
     device = next(transformer.parameters()).device
-    lengths = [length for length in mask.sum(1).tolist() if length]
+    counts = np.asarray(mask.sum(1).cpu())
+    lengths = counts[counts > 0].tolist()
     total = sum(lengths)
     filling = 0 if device.type == "cuda" and lengths else (-total % MULTIPLE or (0 if lengths else MULTIPLE))
-    real = mask.flatten().nonzero()[:, 0]
+    real = torch.from_numpy(_real(counts, mask.shape[1])).to(mask.device)
     places = _positions(ids, mask, config.pad_token_id if PACKING[config.model_type] else None)
     whole = [*lengths, *[1] * filling]
     starts = _sent(torch.tensor([0, *whole]).cumsum(0).int(), device) if device.type == "cuda" else None
@@ -96,6 +98,12 @@ def packed_states(
     states: Tensor = found.new_zeros((mask.numel(), found.shape[-1]))
     states[_sent(real, device)] = found[:total]
     return states.view(*mask.shape, -1)
+
+
+def _real(counts: Int[np.ndarray, " n"], length: int) -> Int[np.ndarray, " total"]:
+    """Where the tokens of a batch stand that is padded to this length on the right, all its rows laid end to end."""
+    shifts = np.arange(len(counts)) * length - (counts.cumsum() - counts)
+    return np.repeat(shifts, counts) + np.arange(counts.sum())
 
 
 def _sent(values: Tensor, device: torch.device) -> Tensor:

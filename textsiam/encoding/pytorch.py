@@ -83,7 +83,9 @@ class Twin(nn.Module):
     def embed_many(self, batches: Sequence[tuple[Any, Any]]) -> Iterator[Float[np.ndarray, "n dim"]]:
         """Embeddings of each padded batch, in order: a CPU's threads share each, a GPU is asked for all at once."""
         asked = (self._infer(*batch) for batch in batches)
-        return (vectors.cpu().numpy() for vectors in (list(asked) if self.offloads else asked))
+        if self.device.type == "cuda":
+            return (_arrived(*vectors) for vectors in [_called_back(vectors) for vectors in asked])
+        return (vectors.cpu().numpy() for vectors in asked)
 
     def _infer(self, ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> Float[Tensor, "n dim"]:
         with torch.inference_mode():
@@ -110,7 +112,7 @@ class Twin(nn.Module):
 
     @property
     def offloads(self) -> bool:
-        """Whether a GPU computes."""
+        """Whether a GPU computes, and takes the next batches before it has done the last."""
         return self.device.type != "cpu"
 
     @property
@@ -127,6 +129,20 @@ class Twin(nn.Module):
     def token_budget(self) -> int:
         """Padded tokens a batch: the best measured on a CPU (benchmarks/LOG.md); for GPUs a guess, not yet measured."""
         return 2_048 if self.device.type == "cpu" else 65_536
+
+
+def _called_back(vectors: Tensor) -> tuple[Tensor, torch.cuda.Event]:
+    """Vectors on their way from a GPU to pinned memory, and what tells that they are there."""
+    host = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True)
+    host.copy_(vectors, non_blocking=True)
+    there = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    there.record(torch.cuda.current_stream(vectors.device))
+    return host, there
+
+
+def _arrived(host: Tensor, there: torch.cuda.Event) -> Float[np.ndarray, "n dim"]:
+    there.synchronize()
+    return np.asarray(host.numpy())
 
 
 def load_twin(

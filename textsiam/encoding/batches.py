@@ -1,0 +1,36 @@
+"""Which texts are tokenised in one call, and which computed in one batch."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+# Texts tokenised in one call: enough to keep the tokenizer's threads busy, little enough to show progress. Long texts
+# are bounded by their characters, for the tokenizer holds about a hundred bytes a token, cut or not.
+N_TEXTS_A_CALL, N_CHARACTERS_A_CALL = 8_192, 2_000_000
+
+
+def batches_of(
+    lengths: Int[np.ndarray, " n"], token_budget: int, padding_budget: int
+) -> Iterator[Int[np.ndarray, " m"]]:
+    """Rows of each batch, longest first: neighbours in length, and no more padding among them than is allowed."""
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        longest = max(1, int(lengths[order[start]]))
+        rows = order[start : start + max(1, token_budget // longest)]
+        size = int(np.searchsorted(np.cumsum(longest - lengths[rows]), padding_budget, side="right"))
+        yield rows[:size]
+        start += size
+
+
+def calls_of(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Neighbouring texts that are tokenised together."""
+    start = n_characters = 0
+    for place, text in enumerate(texts):
+        n_characters += len(text)
+        if place - start == N_TEXTS_A_CALL or (n_characters > N_CHARACTERS_A_CALL and place > start):
+            yield start, place
+            start, n_characters = place, len(text)
+    if len(texts):
+        yield start, len(texts)
