@@ -3,7 +3,6 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from tokenizers import Encoding
 
 from textsiam.data.texts import as_list, distinct, fault_of
 from textsiam.encoding.backends import BACKENDS, Backend, best
@@ -199,6 +197,7 @@ class Encoder:
         embeddings = np.empty((len(unique), self.dim), dtype=np.float32)
         cut, unknown = np.zeros((2, len(unique)), dtype=np.bool_)
         asked: deque[tuple[slice, Asked]] = deque()
+        n_ahead = int(getattr(self.backend, "offloads", False))  # the next texts are tokenised while a GPU computes
 
         def collect() -> None:
             part, found = asked.popleft()
@@ -209,10 +208,12 @@ class Encoder:
                 if progress:
                     progress(n_done * len(texts) // len(unique), len(texts))
 
-        for part, tokens in self._tokenized(unique, before):
+        for start, stop in calls_of(unique):
+            part = slice(start, stop)
+            tokens = self.tokenizer([before + text for text in unique[part]])
             cut[part], unknown[part] = tokens.cut, tokens.unknown
             asked.append((part, self._ask(tokens)))
-            if len(asked) > self._offloads:  # a GPU is given the next texts before it is asked for the last
+            if len(asked) > n_ahead:
                 collect()
         while asked:
             collect()
@@ -232,35 +233,11 @@ class Encoder:
         )
         return int(cut), int(unknown)
 
-    def _tokenized(self, texts: Sequence[str], prompt: str) -> Iterator[tuple[slice, Tokens]]:
-        """Tokens of neighbouring texts; while a GPU computes, the tokenizer's threads are at the next.
-
-        That thread runs no Python: two that do would wait for each other at every operation (benchmarks/LOG.md).
-        """
-        parts = [slice(*bounds) for bounds in calls_of(texts)]
-
-        def encodings(part: slice) -> list[Encoding]:
-            return self.tokenizer.encodings([prompt + text for text in texts[part]] if prompt else texts[part])
-
-        if not self._offloads or len(parts) == 1:
-            yield from ((part, self.tokenizer.tokens(encodings(part))) for part in parts)
-            return
-        with ThreadPoolExecutor(1) as thread:
-            coming = [thread.submit(encodings, part) for part in parts[:1]]
-            for place, part in enumerate(parts):
-                found = coming.pop().result()
-                coming += [thread.submit(encodings, after) for after in parts[place + 1 : place + 2]]
-                yield part, self.tokenizer.tokens(found)
-
     def _ask(self, tokens: Tokens) -> Asked:
         """Let the backend begin; which rows, and their embeddings, batch by batch."""
         places = list(batches_of(tokens.lengths, self.backend.token_budget, self.backend.padding_budget))
         found = self.backend.embed_many([tokens.padded(rows, self.tokenizer.pad_id()) for rows in places])
         return zip(places, found, strict=True)
-
-    @property
-    def _offloads(self) -> bool:
-        return bool(getattr(self.backend, "offloads", False))
 
     def prompt_text(self, prompt: str | None) -> str:
         """The text put before every text: that of the prompt named, else the model's default.

@@ -1,6 +1,5 @@
 """Text → token ids, and what is lost on the way: ends beyond the maximum length, characters that no token stands for."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -8,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int
-from tokenizers import Encoding, normalizers
 from tokenizers import Tokenizer as RustTokenizer
+from tokenizers import normalizers
 
 from textsiam.encoding.folder import read_object
 from textsiam.errors import BrokenModel, UnsupportedModel
@@ -82,18 +81,12 @@ class Tokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length, direction=_side(self._tokenizer, folder))
 
-    def __call__(self, texts: Sequence[str]) -> Tokens:
+    def __call__(self, texts: list[str]) -> Tokens:
         """Token ids of the texts; a text that tokenises to nothing keeps its special tokens."""
-        return self.tokens(self.encodings(texts))
-
-    def encodings(self, texts: Sequence[str]) -> list[Encoding]:
-        """What the `tokenizers` library makes of the texts, in threads of its own: no Python runs meanwhile."""
         if len(texts) <= _FEW:
-            return [self._tokenizer.encode(text) for text in texts]
-        return self._tokenizer.encode_batch_fast(texts)
-
-    def tokens(self, encodings: list[Encoding]) -> Tokens:
-        """Token ids of these texts as arrays."""
+            encodings = [self._tokenizer.encode(text) for text in texts]
+        else:
+            encodings = self._tokenizer.encode_batch_fast(texts)
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
         ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int32, int(lengths.sum()))
         # A text of exactly max_length tokens has no overflow; asking the others for theirs would copy it.
