@@ -45,11 +45,11 @@ def _version(name: str) -> str | None:
 
 def circumstances() -> dict[str, Any]:
     """Commit, versions, machine and date."""
-    commit = os.environ.get("TEXTSIAM_COMMIT") or _git(
-        "describe", "--always"
-    )  # told where the code was copied without git
-    if _git("status", "--porcelain", "--", ".", ":!benchmarks/results"):  # results of the scripts before change no code
-        commit += "-dirty"
+    commit = os.environ.get("TEXTSIAM_COMMIT")  # told where the code was copied without git
+    if not commit:
+        commit = _git("describe", "--always")
+        if _git("status", "--porcelain", "--", ".", ":!benchmarks/results"):  # results of the scripts before change no code
+            commit += "-dirty"
     cpu = next(
         (
             line.partition(":")[2].strip()
