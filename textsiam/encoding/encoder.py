@@ -31,15 +31,18 @@ Progress = Callable[[int, int], None]  # (done, total), called now and then
 class Encoded:
     """Embeddings (n, dim) fp32; which of the n texts were cut to the maximum length; which hold unknown characters.
 
+    `lengths` counts the tokens of each text, special ones and the prompt's included.
+
     An unknown character embeds like every other: texts that differ in such characters alone cannot be told apart.
     """
 
     embeddings: Float[np.ndarray, "n dim"]
     cut: Bool[np.ndarray, " n"]
     unknown: Bool[np.ndarray, " n"]
+    lengths: Int[np.ndarray, " n"]
 
     def __getitem__(self, rows: slice | Int[np.ndarray, " m"]) -> "Encoded":
-        return Encoded(self.embeddings[rows], self.cut[rows], self.unknown[rows])
+        return Encoded(self.embeddings[rows], self.cut[rows], self.unknown[rows], self.lengths[rows])
 
 
 class Encoder:
@@ -197,10 +200,11 @@ class Encoder:
         unique, rows = distinct(texts)
         embeddings = np.empty((len(unique), self.dim), dtype=np.float32)
         cut, unknown = np.zeros((2, len(unique)), dtype=np.bool_)
+        lengths = np.zeros(len(unique), dtype=np.int64)
         for start, stop in _calls(unique):
             part = slice(start, stop)
             tokens = self.tokenizer([before + text for text in unique[part]])
-            cut[part], unknown[part] = tokens.cut, tokens.unknown
+            cut[part], unknown[part], lengths[part] = tokens.cut, tokens.unknown, tokens.lengths
 
             def report(n_done: int, start: int = start) -> None:
                 if progress:
@@ -208,7 +212,7 @@ class Encoder:
 
             embeddings[part] = self._embed(tokens, report)
         # Where no text repeats, the rows stand in order already: no copy of what may be gigabytes.
-        encoded = Encoded(embeddings, cut, unknown)
+        encoded = Encoded(embeddings, cut, unknown, lengths)
         return encoded if len(unique) == len(texts) else encoded[rows]
 
     def count_lost(self, texts: Iterable[str], *, prompt: str | None = None) -> tuple[int, int]:

@@ -3,16 +3,17 @@
 import base64
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
+from textsiam.data.pairs import Pairs
 from textsiam.data.texts import fault_of
 from textsiam.encoding.embedded import name_of
-from textsiam.encoding.tokenizing import Tokens
+from textsiam.encoding.encoder import Encoded
 from textsiam.errors import TooManyMatches
 from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.batching import BatchedEncoder, Batcher
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 
 _N_JOINS = 4  # requests for duplicates at once: each may take a core and a quarter of a gigabyte
-_N_TOKENISED = 64
 _N_ERASURES = 4_000  # texts encoded to explain one request: a text without each of its words
 
 
@@ -71,14 +71,16 @@ class Answers:
                 f"This model's vectors have {encoder.dim} numbers, not {asked.dimensions}. Leave dimensions out.",
                 param="dimensions",
             )
-        vectors, cut = self._encoded(texts)
-        usable = [text for text in texts if not fault_of(text)]
-        n_tokens = sum(int(np.sum(tokens.lengths)) for tokens in self._tokens(usable))
+        encoded = self._encoded(texts)
+        n_tokens = int(encoded.lengths.sum())
         as_told = _as_base64 if asked.encoding_format == "base64" else _as_numbers
-        told = [bodies.EmbeddingBody(index=place, embedding=as_told(vector)) for place, vector in enumerate(vectors)]
+        told = [
+            bodies.EmbeddingBody(index=place, embedding=as_told(vector))
+            for place, vector in enumerate(encoded.embeddings)
+        ]
         usage = bodies.Usage(prompt_tokens=n_tokens, total_tokens=n_tokens)
         return bodies.EmbeddingsBody(
-            data=told, model=self.name, usage=usage, truncated=_places(cut), set_aside=_faults_of(texts)
+            data=told, model=self.name, usage=usage, truncated=_places(encoded.cut), set_aside=_faults_of(texts)
         )
 
     def similarity(self, asked: bodies.SimilarityRequest) -> bodies.SimilarityBody:
@@ -90,14 +92,14 @@ class Answers:
             raise Refused(
                 400, f"An answer may hold {self.limits.pairs:,} scores, but {n * len(asked.second):,} were asked for."
             )
-        vectors, cut = self._encoded([*asked.first, *asked.second])
-        wide = vectors.astype(np.float64)
+        encoded = self._encoded([*asked.first, *asked.second])
+        wide = encoded.embeddings.astype(np.float64)
         scores = SIMILARITIES[self.model.similarity].matrix(wide[:n], wide[n:]).astype(np.float32)
         return bodies.SimilarityBody(
             similarity=self.model.similarity,
             scores=[[_number(score) for score in row] for row in scores.tolist()],
-            truncated_first=_places(cut[:n]),
-            truncated_second=_places(cut[n:]),
+            truncated_first=_places(encoded.cut[:n]),
+            truncated_second=_places(encoded.cut[n:]),
         )
 
     def pairs(self, asked: bodies.PairsRequest) -> bodies.PairsBody:
@@ -114,13 +116,10 @@ class Answers:
         if asked.explain and (n := sum(_n_erasures(text) for pair in asked.pairs for text in pair)) > _N_ERASURES:
             raise Refused(400, f"{n:,} words are more than are explained at once. Shorten the texts.", param="explain")
         faults = [fault_of(a) or fault_of(b) for a, b in asked.pairs]
-        scores = np.full(len(first), np.nan, dtype=np.float32)
-        good = [place for place, fault in enumerate(faults) if not fault]
-        cut: list[int] = []
-        if good:
-            a, b = [first[place] for place in good], [second[place] for place in good]
-            scores[good] = self.model.score(a, b)
-            cut = self._cut(good, a, b)
+        scores, cut = np.full(len(first), np.nan, dtype=np.float32), np.zeros(len(first), dtype=np.bool_)
+        if good := [place for place, fault in enumerate(faults) if not fault]:
+            usable = Pairs([first[place] for place in good], [second[place] for place in good])
+            scores[good], cut[good] = self.model.score_rows(*usable.unique())
         told = self._told(scores)
         explained = (
             [one.to_json() for one in self.model.explain(first, second)] if asked.explain else [None] * len(first)
@@ -132,7 +131,7 @@ class Answers:
             ],
             accept=_threshold(self.model.threshold),
             reject=_threshold(self.model.reject_threshold),
-            truncated=cut,
+            truncated=_places(cut),
         )
 
     def duplicates(self, asked: bodies.DuplicatesRequest, progress: Progress | None = None) -> bodies.DuplicatesBody:
@@ -243,15 +242,16 @@ class Answers:
             raise Refused(404, "This service has no index. Start it with one: textsiam serve --index FOLDER.")
         return self.index
 
-    def _encoded(self, texts: Sequence[str]) -> tuple[Float[np.ndarray, "n dim"], Bool[np.ndarray, " n"]]:
-        """Vectors, NaN for unusable texts, and which were cut."""
-        good = [place for place, text in enumerate(texts) if not fault_of(text)]
+    def _encoded(self, texts: Sequence[str]) -> Encoded:
+        """All of them, with NaN and no tokens for those that are unusable."""
         vectors = np.full((len(texts), self.model.encoder.dim), np.nan, dtype=np.float32)
-        cut = np.zeros(len(texts), dtype=np.bool_)
-        if good:
+        cut, unknown = np.zeros((2, len(texts)), dtype=np.bool_)
+        lengths = np.zeros(len(texts), dtype=np.int64)
+        if good := [place for place, text in enumerate(texts) if not fault_of(text)]:
             encoded = self.model.encoder.embed([texts[place] for place in good])
-            vectors[good], cut[good] = encoded.embeddings, encoded.cut
-        return vectors, cut
+            vectors[good], lengths[good] = encoded.embeddings, encoded.lengths
+            cut[good], unknown[good] = encoded.cut, encoded.unknown
+        return Encoded(vectors, cut, unknown, lengths)
 
     def _check(self, texts: Sequence[str], param: str, n_most: int) -> None:
         """Refuse more than is taken on; texts that are unusable are told with the answer."""
@@ -267,19 +267,6 @@ class Answers:
                 f"A text may have {most:,} characters, but the one at position {long} has {len(texts[long]):,}. Shorten it.",
                 param=param,
             )
-
-    def _tokens(self, texts: Sequence[str]) -> Iterator[Tokens]:
-        """Of a few texts at a time, for they may be long."""
-        encoder = self.model.encoder
-        before = encoder.prompt_text(None)
-        for start in range(0, len(texts), _N_TOKENISED):
-            yield encoder.tokenizer([before + text for text in texts[start : start + _N_TOKENISED]])
-
-    def _cut(self, good: Sequence[int], first: Sequence[str], second: Sequence[str]) -> list[int]:
-        """Positions of pairs with a text that was cut."""
-        sides = [np.concatenate([tokens.cut for tokens in self._tokens(side)]) for side in (first, second)]
-        cut = sides[0] | sides[1]
-        return [good[place] for place in np.flatnonzero(cut).tolist()]
 
     def _told(self, scores: np.ndarray) -> list[dict[str, Any]]:
         model, nothing = self.model, [None] * len(scores)
@@ -300,8 +287,11 @@ class Answers:
 
 
 def shared(model: Siamese, batcher: Batcher) -> Siamese:
-    """The model, its texts encoded together with those of other threads."""
-    return replace(model, encoder=BatchedEncoder(batcher))
+    """The model, its texts encoded together with those of other threads, also where pairs are scored again."""
+    rescorer = model.rescorer
+    if rescorer:
+        rescorer = replace(rescorer, encoder=BatchedEncoder(batcher, rescorer.encoder))
+    return replace(model, encoder=BatchedEncoder(batcher), rescorer=rescorer)
 
 
 def _matches(found: Matches, *, by_id: bool) -> list[bodies.MatchBody]:
