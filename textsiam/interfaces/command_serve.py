@@ -1,10 +1,8 @@
 """``textsiam serve``: the package's verbs over HTTP, and a page for people."""
 
-import logging
 import os
 import signal
 import socket
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,10 +69,12 @@ def serve(
 
             from textsiam.interfaces.service.app import create_app
             from textsiam.interfaces.service.limits import Limits
+            from textsiam.interfaces.service.logs import log_to
         except ImportError as error:
             from textsiam.errors import MissingExtra
 
             raise MissingExtra(f"The service needs more: pip install 'textsiam[serve]' ({error}).") from None
+        log_to()
         siamese = load_model(model, backend, device, _dtype(index, dtype))
         limits = Limits(
             body_mb=max_body_mb,
@@ -87,7 +87,6 @@ def serve(
         any_host = without_token and host in {"0.0.0.0", "::"}  # noqa: S104  compared with, not bound
         listening = _listening(host, port)
         app = create_app(siamese, _opener(index), limits=limits, token=token, hosts=None if any_host else hosts)
-        _log()
         shown = f"[{host}]" if ":" in host else host
         encoder = siamese.encoder
         told = f"{encoder.folder.path.name} ({encoder.backend_name}, {encoder.precision})"
@@ -126,16 +125,6 @@ def _opener(index: str | None) -> "Callable[[Siamese], Index] | None":
     return open_
 
 
-def _log() -> None:
-    """One line of JSON a request, on standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("textsiam.service")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-
-
 def _listening(host: str, port: int) -> socket.socket:
     """A socket bound to the address; told to be TCP's, for else asyncio leaves answers waiting 40 ms for more (Nagle)."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -155,7 +144,7 @@ def _run(uvicorn: Any, app: Any, listening: socket.socket) -> bool:
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, lambda *_: None)  # uvicorn's own comes before, and raises it once more at the end
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_FINISH_S
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=_FINISH_S
     )
     server = uvicorn.Server(config)
     server.run(sockets=[listening])

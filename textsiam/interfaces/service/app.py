@@ -19,6 +19,7 @@ from textsiam.interfaces.service.answers import Answers, shared
 from textsiam.interfaces.service.batching import Batcher
 from textsiam.interfaces.service.guard import Guard
 from textsiam.interfaces.service.limits import Limits, Refused
+from textsiam.interfaces.service.logs import tell
 from textsiam.interfaces.service.metrics import Metrics
 from textsiam.interfaces.service.page import page
 from textsiam.interfaces.service.streaming import streamed
@@ -275,7 +276,7 @@ def _add_errors(app: FastAPI) -> None:
         return refused(request, Refused(503, str(error), retry_s=5))
 
     def broken(request: Request, error: Exception) -> Response:
-        logger.error("%s", json.dumps({"request": request.state.request, "fault": type(error).__name__}))
+        tell(logger, logging.ERROR, "a request was not answered", error, request=request.state.request)
         return refused(request, Refused(500, "The service cannot answer this; its log names the fault."))
 
     app.add_exception_handler(Refused, refused)
