@@ -463,6 +463,28 @@ def test_looking_changes_nothing(folder, models):
     assert before == {file.name: file.read_bytes() for file in folder.iterdir() if "sqlite" not in file.name}
 
 
+def test_threads_wait_for_each_other_no_longer_than_for_others(folder, models):
+    """A thread at work keeps another waiting for as long as the index was opened with, and both waits count together."""
+    made(folder, models[0]).close()
+    index = Index.open(folder, models[0], timeout_s=0.3)
+    is_at_work, may_end = threading.Event(), threading.Event()
+
+    def work():
+        is_at_work.set()
+        assert may_end.wait(30)
+
+    thread = threading.Thread(target=index._at.store.read, args=(work,))
+    thread.start()
+    assert is_at_work.wait(30)
+    started = time.monotonic()
+    with pytest.raises(IndexLocked, match="Other threads"):
+        index.remove([0])
+    assert 0.2 < time.monotonic() - started < 5
+    may_end.set()
+    thread.join()
+    assert index.remove([0]) == 1
+
+
 def test_a_lock_is_told(folder, models):
     """Not waited for for ever."""
     index = made(folder, models[0])

@@ -13,6 +13,8 @@ import numpy as np
 
 from textsiam.errors import BrokenIndex, IndexLocked
 
+_MOST_MS = 2**31 - 1
+
 
 class SqliteDatabase:
     """SQLite as the ledger wants it."""
@@ -22,6 +24,10 @@ class SqliteDatabase:
         self.connection = sqlite3.connect(file, timeout=timeout_s, isolation_level=None, check_same_thread=False)
         self.connection.execute("PRAGMA journal_mode = WAL")
         self.connection.execute("PRAGMA synchronous = FULL")
+
+    def wait_at_most(self, timeout_s: float) -> None:
+        """From now on wait no longer for others."""
+        self.connection.execute(f"PRAGMA busy_timeout = {int(min(1000 * timeout_s, _MOST_MS))}")
 
     def close(self) -> None:
         """Let go of the file."""

@@ -8,7 +8,6 @@ never changed, so that no lock is needed to read them.
 import os
 import secrets
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ from textsiam.data.files import remove
 from textsiam.errors import BrokenIndex, IndexNotFound
 from textsiam.indexing.database import SqliteDatabase, sqlite_told
 from textsiam.indexing.ledger import Ledger
+from textsiam.indexing.turns import Turns
 from textsiam.indexing.vectors import VectorFile, checksums, flush_folder
 from textsiam.indexing.view import View
 from textsiam.matching.matches import Found
@@ -47,7 +47,7 @@ class SqliteStore:
     folder
         Where it is.
     timeout_s
-        How long to wait for another writer.
+        How long to wait for another writer, or another thread.
     """
 
     database: SqliteDatabase
@@ -59,7 +59,7 @@ class SqliteStore:
         if not (folder / LEDGER).is_file():
             raise IndexNotFound(f"There is no index at {shown}. Create one: textsiam index add (Index.create).")
         self.folder, self.timeout_s = folder, timeout_s
-        self._lock = threading.RLock()
+        self._turns = Turns(str(shown), timeout_s)
         self._connect()
         self.read(lambda: None)
 
@@ -89,10 +89,10 @@ class SqliteStore:
 
     def read(self, work: Callable[[], Result]) -> Result:
         """What `work` gives, all of it seen at one moment."""
-        with self._lock, sqlite_told(self.folder / LEDGER):
+        with self._turns.turn() as left_s, sqlite_told(self.folder / LEDGER):
             while True:
                 try:
-                    with self._transaction("BEGIN"):
+                    with self._transaction("BEGIN", left_s):
                         self.view.follow(self.database)
                         return work()
                 except (FileNotFoundError, BrokenIndex):
@@ -101,8 +101,8 @@ class SqliteStore:
 
     def write(self, work: Callable[[], Result]) -> Result:
         """What `work` gives, its changes made for good or not at all; one writer at a time."""
-        with self._lock, sqlite_told(self.folder / LEDGER):
-            with self._transaction("BEGIN IMMEDIATE"):
+        with self._turns.turn() as left_s, sqlite_told(self.folder / LEDGER):
+            with self._transaction("BEGIN IMMEDIATE", left_s):
                 self.view.follow(self.database)
                 result = work()
             self.view.tidy()
@@ -213,13 +213,13 @@ class SqliteStore:
         while not self.write(self._compacted):
             pass  # a rebuild was under way, which was told first that it must begin anew
         # Where another process reads or writes, the next compaction can do it.
-        with self._lock, sqlite_told(self.folder / LEDGER), suppress(sqlite3.OperationalError):
+        with self._turns.turn(), sqlite_told(self.folder / LEDGER), suppress(sqlite3.OperationalError):
             self.database.execute("VACUUM")
             self.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Let go of the files."""
-        with self._lock:
+        with self._turns.lock:
             self.view.forget()
             self.database.close()
 
@@ -258,11 +258,12 @@ class SqliteStore:
         self._process = os.getpid()
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[None]:
+    def _transaction(self, begin: str, wait_s: float) -> Iterator[None]:
         if self._process != os.getpid():
             self._inherited = self.database.connection  # neither used nor closed: it is the other process's
             self._connect()
         try:
+            self.database.wait_at_most(wait_s)
             self.database.execute(begin)
             yield
             self.database.execute("COMMIT")

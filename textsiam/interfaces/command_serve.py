@@ -48,7 +48,9 @@ def serve(
     max_texts: Annotated[int, typer.Option(min=1, help="Texts of a request.")] = 2_048,
     max_duplicates: Annotated[int, typer.Option(min=2, help="Texts of a request for duplicates.")] = 20_000,
     max_requests: Annotated[int, typer.Option(min=1, help="Requests worked on at once; more get 429.")] = 128,
-    deadline: Annotated[float, typer.Option(min=0.1, help="Seconds that a text may wait to be encoded.")] = 30.0,
+    deadline: Annotated[
+        float, typer.Option(min=0.1, help="Seconds that a text may wait to be encoded, or for the index.")
+    ] = 30.0,
     backend: options.BackendName = "auto",
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -86,7 +88,9 @@ def serve(
         hosts = frozenset([*(allow_host or []), *([host] if without_token else [])])
         any_host = without_token and host in {"0.0.0.0", "::"}  # noqa: S104  compared with, not bound
         listening = _listening(host, port)
-        app = create_app(siamese, _opener(index), limits=limits, token=token, hosts=None if any_host else hosts)
+        app = create_app(
+            siamese, _opener(index, deadline), limits=limits, token=token, hosts=None if any_host else hosts
+        )
         shown = f"[{host}]" if ":" in host else host
         encoder = siamese.encoder
         told = f"{encoder.folder.path.name} ({encoder.backend_name}, {encoder.precision})"
@@ -113,14 +117,14 @@ def _dtype(index: str | None, dtype: str | None) -> str | None:
     return precision
 
 
-def _opener(index: str | None) -> "Callable[[Siamese], Index] | None":
+def _opener(index: str | None, timeout_s: float) -> "Callable[[Siamese], Index] | None":
     if index is None:
         return None
 
     def open_(siamese: "Siamese") -> "Index":
         from textsiam.indexing.index import Index
 
-        return Index.open(index, siamese)
+        return Index.open(index, siamese, timeout_s=timeout_s)
 
     return open_
 

@@ -52,7 +52,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
         422: "The request has not the form it should have",
         500: "The service is at fault; its log says how",
         429: "Too much waits already; Retry-After says when to come again",
-        503: "The service stops, or the texts waited too long",
+        503: "The service stops, or the texts or the index were waited for too long",
     }.items()
 }
 
@@ -272,8 +272,8 @@ def _add_errors(app: FastAPI) -> None:
     def of_ours(request: Request, error: Exception) -> Response:
         return refused(request, Refused(400, str(error)))
 
-    def locked(request: Request, error: Exception) -> Response:
-        return refused(request, Refused(503, str(error), retry_s=5))
+    def locked(request: Request, _: Exception) -> Response:
+        return refused(request, Refused(503, "The index has been busy for too long. Try again later.", retry_s=5))
 
     def broken(request: Request, error: Exception) -> Response:
         tell(logger, logging.ERROR, "a request was not answered", error, request=request.state.request)

@@ -29,7 +29,7 @@ class Limits:
     batch_tokens
         Tokens, estimated, that are encoded together.
     deadline_s
-        Seconds that a text may wait; then the request gets 503.
+        Seconds that a text, or the index, may be waited for; then the request gets 503.
     """
 
     body_mb: int = 16
