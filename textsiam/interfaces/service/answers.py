@@ -18,6 +18,7 @@ from textsiam.errors import TooManyMatches
 from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.batching import BatchedEncoder, Batcher
 from textsiam.interfaces.service.limits import Limits, Refused
+from textsiam.interfaces.service.scale import scale_of
 from textsiam.matching.duplicates import Progress, find_duplicates
 from textsiam.matching.matches import Matches
 from textsiam.scoring.siamese import Siamese
@@ -53,6 +54,7 @@ class Answers:
         self.model, self.index, self.limits, self.batcher = model, index, limits, batcher
         self.name = name_of(model.encoder.folder.path)
         self.started = int(time.time())
+        self.scale = scale_of(model)
         self._joining = threading.BoundedSemaphore(_N_JOINS)
 
     def models(self) -> bodies.ModelsBody:

@@ -223,7 +223,7 @@ def _add_state(app: FastAPI, answers: Answers, metrics: Metrics) -> None:
         metrics.waiting.set(answers.batcher.n_tokens)
         return Response(metrics.told(), media_type="text/plain; version=0.0.4")
 
-    html, policy = page()
+    html, policy = page(answers.scale, answers.limits)
 
     @app.get("/", include_in_schema=False)
     async def look() -> Response:

@@ -22,7 +22,6 @@ logger = logging.getLogger("textsiam.service")
 
 _ENDINGS = {"csv", "tsv", "jsonl", "txt", "parquet"}
 _MOST_BYTES = 2**28  # of a parquet file's columns
-_LOWEST = 0.7  # where the page's slider begins, if nothing else is asked for
 
 
 class _GoneError(Exception):
@@ -103,7 +102,7 @@ def _answer(answers: Answers, content: bytes, asked: Mapping[str, str], follow: 
             texts = read_texts(file, column=asked.get("column") or None)
         except TextsiamError as error:
             raise Refused(400, str(error).replace(str(file), name)) from None
-    threshold = float(asked.get("threshold") or _LOWEST)
+    threshold = float(asked.get("threshold") or answers.scale.proposed)
     found = answers.duplicates(bodies.DuplicatesRequest(texts=list(texts), threshold=threshold), follow)
     model = answers.model
     return {
