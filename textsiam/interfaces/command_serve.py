@@ -62,20 +62,11 @@ def serve(
     """
     with answering():
         token = _token(token_file)
-        if host not in _LOOPBACK and token is None and not without_token:
-            raise typer.BadParameter(
-                f"{host} can be reached from other machines. Set a token ({VARIABLE}, --token-file), or say --without-token."
-            )
-        try:
-            import uvicorn
+        _check_reach(host, token, without_token=without_token)
+        uvicorn, create_app = _needed()
+        from textsiam.interfaces.service.limits import Limits
+        from textsiam.interfaces.service.logs import log_to
 
-            from textsiam.interfaces.service.app import create_app
-            from textsiam.interfaces.service.limits import Limits
-            from textsiam.interfaces.service.logs import log_to
-        except ImportError as error:
-            from textsiam.errors import MissingExtra
-
-            raise MissingExtra(f"The service needs more: pip install 'textsiam[serve]' ({error}).") from None
         log_to()
         siamese = load_model(model, backend, device, _dtype(index, dtype))
         limits = Limits(
@@ -85,18 +76,42 @@ def serve(
             in_flight=max_requests,
             deadline_s=deadline,
         )
-        hosts = frozenset([*(allow_host or []), *([host] if without_token else [])])
-        any_host = without_token and host in {"0.0.0.0", "::"}  # noqa: S104  compared with, not bound
         listening = _listening(host, port)
-        app = create_app(
-            siamese, _opener(index, deadline), limits=limits, token=token, hosts=None if any_host else hosts
-        )
-        shown = f"[{host}]" if ":" in host else host
-        encoder = siamese.encoder
+        hosts = _hosts(host, allow_host or [], without_token=without_token)
+        app = create_app(siamese, _opener(index, deadline), limits=limits, token=token, hosts=hosts)
+        encoder, shown = siamese.encoder, f"[{host}]" if ":" in host else host
         told = f"{encoder.folder.path.name} ({encoder.backend_name}, {encoder.precision})"
         say(f"serving {told} at http://{shown}:{listening.getsockname()[1]}")
         is_whole = _run(uvicorn, app, listening)
         say("stopped; everything accepted was answered" if is_whole else "stopped before everything was answered")
+
+
+def _check_reach(host: str, token: str | None, *, without_token: bool) -> None:
+    """Whoever is not on this machine needs a token, unless it was said that nobody does."""
+    if host not in _LOOPBACK and token is None and not without_token:
+        raise typer.BadParameter(
+            f"{host} can be reached from other machines. Set a token ({VARIABLE}, --token-file), or say --without-token."
+        )
+
+
+def _needed() -> "tuple[Any, Callable[..., Any]]":
+    """The server, and what makes the application: neither is there without the extra."""
+    try:
+        import uvicorn
+
+        from textsiam.interfaces.service.app import create_app
+    except ImportError as error:
+        from textsiam.errors import MissingExtra
+
+        raise MissingExtra(f"The service needs more: pip install 'textsiam[serve]' ({error}).") from None
+    return uvicorn, create_app
+
+
+def _hosts(host: str, allowed: list[str], *, without_token: bool) -> frozenset[str] | None:
+    """The names that the service may be addressed by; None: any."""
+    if without_token and host in {"0.0.0.0", "::"}:  # noqa: S104  compared with, not bound
+        return None
+    return frozenset([*allowed, *([host] if without_token else [])])
 
 
 def _token(file: Path | None) -> str | None:

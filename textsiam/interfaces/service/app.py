@@ -16,8 +16,10 @@ from textsiam import __version__
 from textsiam.errors import BrokenIndex, EncoderMismatch, IndexLocked, TextsiamError
 from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.answers import Answers, shared
+from textsiam.interfaces.service.audits import AuditAnswers
 from textsiam.interfaces.service.batching import Batcher
 from textsiam.interfaces.service.guard import Guard
+from textsiam.interfaces.service.indexed import IndexAnswers
 from textsiam.interfaces.service.limits import Limits, Refused
 from textsiam.interfaces.service.logs import tell
 from textsiam.interfaces.service.metrics import Metrics
@@ -107,8 +109,8 @@ def create_app(
     _add_errors(app)
     _tell_limits(app, model)
     _add_routes(app, answers)
-    _add_audit(app, answers)
-    _add_index(app, answers)
+    _add_audit(app, answers.audits)
+    _add_index(app, answers.index)
     _add_state(app, answers, metrics)
     return Guard(app, limits, metrics, token, hosts)
 
@@ -154,7 +156,7 @@ def _add_routes(app: FastAPI, answers: Answers) -> None:
         return streamed(answers, await request.body(), dict(request.query_params))
 
 
-def _add_audit(app: FastAPI, answers: Answers) -> None:
+def _add_audit(app: FastAPI, answers: AuditAnswers) -> None:
     """What proves a threshold; nothing is kept between the two."""
 
     @app.post("/v1/audit", response_model=bodies.AuditBody)
@@ -170,13 +172,13 @@ def _add_audit(app: FastAPI, answers: Answers) -> None:
         return _told(answers.finish(asked))
 
 
-def _add_index(app: FastAPI, answers: Answers) -> None:
+def _add_index(app: FastAPI, answers: IndexAnswers) -> None:
     """What is asked of the index."""
 
     @app.get("/v1/index", response_model=bodies.IndexBody)
     def index() -> Response:
         """What the index holds."""
-        return _told(answers.index_told())
+        return _told(answers.told())
 
     @app.post("/v1/index/add", response_model=bodies.AddBody)
     def add(asked: bodies.AddRequest, request: Request) -> Response:
