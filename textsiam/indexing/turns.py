@@ -2,10 +2,15 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from textsiam.errors import IndexLocked
+
+Result = TypeVar("Result")
+
+_PAUSE_S = 0.01
 
 
 class Turns:
@@ -23,9 +28,37 @@ class Turns:
         self.place, self.timeout_s = place, timeout_s
         self.lock = threading.RLock()  # itself for who cannot be turned away
 
+    def patiently(self, work: Callable[[], Result], busy: type[Exception]) -> Result:
+        """What `work` gives, in another turn whenever it was `busy`: who waits for another process keeps no thread from reading.
+
+        Raises
+        ------
+        IndexLocked
+            If no turn came in time; what is `busy`, if it still was.
+
+        Examples
+        --------
+        >>> Turns("faq.index", 5.0).patiently(lambda: 3, BlockingIOError)
+        3
+        """
+        until = time.monotonic() + self.timeout_s
+        while True:
+            with self.turn(until) as left_s:
+                try:
+                    return work()
+                except busy:
+                    if not left_s:
+                        raise
+            time.sleep(_PAUSE_S)
+
     @contextmanager
-    def turn(self) -> Iterator[float]:
+    def turn(self, until: float | None = None) -> Iterator[float]:
         """A turn, and the seconds that may still be spent waiting for other processes.
+
+        Parameters
+        ----------
+        until
+            By when, in monotonic seconds. Default: within the time-out.
 
         Raises
         ------
@@ -38,8 +71,8 @@ class Turns:
         ...     4.0 < left_s <= 5.0
         True
         """
-        until = time.monotonic() + self.timeout_s
-        if not self.lock.acquire(timeout=min(max(self.timeout_s, 0.0), threading.TIMEOUT_MAX)):
+        until = time.monotonic() + self.timeout_s if until is None else until
+        if not self.lock.acquire(timeout=min(max(until - time.monotonic(), 0.0), threading.TIMEOUT_MAX)):
             raise IndexLocked(
                 f"Other threads have been using {self.place} for too long. Wait for them, or open with a longer timeout_s."
             )
