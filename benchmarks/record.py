@@ -48,7 +48,9 @@ def circumstances() -> dict[str, Any]:
     commit = os.environ.get("TEXTSIAM_COMMIT")  # told where the code was copied without git
     if not commit:
         commit = _git("describe", "--always")
-        if _git("status", "--porcelain", "--", ".", ":!benchmarks/results"):  # results of the scripts before change no code
+        if _git(
+            "status", "--porcelain", "--", ".", ":!benchmarks/results"
+        ):  # results of the scripts before change no code
             commit += "-dirty"
     cpu = next(
         (

@@ -463,6 +463,51 @@ def test_looking_changes_nothing(folder, models):
     assert before == {file.name: file.read_bytes() for file in folder.iterdir() if "sqlite" not in file.name}
 
 
+def test_threads_wait_for_each_other_no_longer_than_for_others(folder, models):
+    """A thread at work keeps another waiting for as long as the index was opened with, and both waits count together."""
+    made(folder, models[0]).close()
+    index = Index.open(folder, models[0], timeout_s=0.3)
+    is_at_work, may_end = threading.Event(), threading.Event()
+
+    def work():
+        is_at_work.set()
+        assert may_end.wait(30)
+
+    thread = threading.Thread(target=index._at.store.read, args=(work,))
+    thread.start()
+    assert is_at_work.wait(30)
+    started = time.monotonic()
+    with pytest.raises(IndexLocked, match="Other threads"):
+        index.remove([0])
+    assert 0.2 < time.monotonic() - started < 5
+    may_end.set()
+    thread.join()
+    assert index.remove([0]) == 1
+
+
+def test_a_thread_that_waits_for_another_process_lets_others_read(folder, models):
+    """A search answers at once while an addition waits, which is made as soon as it can be."""
+    made(folder, models[0]).close()
+    index = Index.open(folder, models[0], timeout_s=30)
+    n = len(index)
+    with sqlite3.connect(folder / "index.sqlite", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        thread = threading.Thread(target=index.add, args=(["new"], ["how do i pay a second password"]))
+        thread.start()
+        took = []
+        for _ in range(20):
+            started = time.monotonic()
+            index.search(["how do i pay order"])
+            took.append(time.monotonic() - started)
+            time.sleep(0.01)
+        assert thread.is_alive()
+        assert max(took) < 5
+        other.execute("ROLLBACK")
+    other.close()
+    thread.join(30)
+    assert len(index) == n + 1
+
+
 def test_a_lock_is_told(folder, models):
     """Not waited for for ever."""
     index = made(folder, models[0])

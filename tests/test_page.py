@@ -3,12 +3,16 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from textsiam import read_pairs
-from textsiam.samples import QUESTIONS
+from textsiam import find_duplicates, read_pairs, read_texts
+from textsiam.matching.matches import Matches
+from textsiam.samples import PAIRS, QUESTIONS
+from textsiam.scoring.thresholds import Threshold
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -70,8 +74,6 @@ def test_a_file_is_grouped_moved_labelled_and_downloaded(page, model, tmp_path):
     move(page, 0.7)
     after = page.text_content("#counts")
     assert int(after.split()[0].replace(",", "")) > int(before.split()[0].replace(",", ""))
-    from textsiam import find_duplicates, read_texts
-
     matches = find_duplicates(model, read_texts(QUESTIONS), threshold=0.7)
     assert abs(int(after.split()[0]) - len(matches)) <= 1  # at the very edge
     clusters = matches.clusters()
@@ -161,6 +163,160 @@ def test_malicious_files_do_no_harm(page, tmp_path):
     page.set_input_files("#file", tmp_path / "huge.csv")
     page.click("#go")
     page.locator("#status", has_text="50 MB").wait_for()
+
+
+@pytest.mark.parametrize("similarity", ["dot", "euclidean", "manhattan"])
+def test_it_knows_the_scale_of_the_model(browser, serving, model, tmp_path, similarity):
+    """Which scores can be asked for, where the slider ends and what is certified are the model's own, not cosine's."""
+    of = replace(model, similarity=similarity, calibrator=None, threshold=None, reject_threshold=None)
+    first, second = "How do I reset my password?", "How can I reset my password?"
+    accept = Threshold(float(of.score([first], [second])[0]), similarity, "precision ≥ 0.80 with 95 % confidence")
+    of = replace(of.calibrate(PAIRS), threshold=accept)
+    of.save(tmp_path / similarity)
+    service, wrong = serving(tmp_path / similarity), []
+    page = browser.new_page()
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    try:
+        page.goto(service.url)
+        lowest = [float(text) for text in page.locator("#lowest option").all_text_contents()]
+        assert lowest == sorted(lowest)
+        assert len(lowest) >= 4
+        found(page, QUESTIONS)
+        matches = find_duplicates(of, read_texts(QUESTIONS), threshold=float(page.input_value("#lowest")))
+        low, high = (float(page.get_attribute("#slider", name)) for name in ("min", "max"))
+        value = float(page.input_value("#slider"))
+        assert low == float(page.input_value("#lowest"))
+        assert high >= matches.score.max() - 1e-4
+        assert low <= of.threshold.value <= value <= high
+        told = page.text_content("#counts")
+        assert abs(int(told.split()[0].replace(",", "")) - int((matches.score >= value).sum())) <= 1
+        page.eval_on_selector("#slider", "(slider, value) => { slider.value = value; slider.oninput(); }", str(low))
+        page.locator("#counts", has_text=f"{len(matches):,} pairs").wait_for()
+        bars = page.locator("#chart .bar").count()
+        assert bars == 100
+        inside = page.eval_on_selector_all("#chart rect", "all => all.every(one => one.x.baseVal.value >= 0)")
+        assert inside
+        page.click("#audit summary")
+        page.select_option("#n", "30")
+        page.click("#draw")
+        page.wait_for_selector("#leave:not(.hidden)")
+        assert wrong == []
+    finally:
+        page.close()
+        service.stop()
+
+
+def test_it_knows_the_limits_of_the_service(browser, serving, tmp_path):
+    """Those that it was started with, told beforehand and when they are passed."""
+    service = serving("--max-body-mb", "2", "--max-duplicates", "3")
+    page = browser.new_page()
+    try:
+        page.goto(service.url)
+        assert "at most 3, and 2 MB" in page.text_content("#about")
+        page.fill("#text", "\n".join(f"Question {n}?" for n in range(4)))
+        page.click("#go")
+        page.locator("#status.error", has_text="4 questions are more than 3").wait_for()
+        (tmp_path / "large.csv").write_bytes(b"question\n" + b"How do I pay?\n" * (3 * 2**20 // 14))
+        page.set_input_files("#file", tmp_path / "large.csv")
+        page.click("#go")
+        page.locator("#status.error", has_text="2 are the most").wait_for()
+    finally:
+        page.close()
+        service.stop()
+
+
+WATCH = """() => {
+  window.gaps = [0];
+  let last = performance.now();
+  const tick = (now) => { window.gaps.push(performance.now() - last); last = performance.now(); requestAnimationFrame(tick); };
+  requestAnimationFrame(tick);
+}"""
+
+
+def large_answer():
+    """20,000 questions and 100,000 pairs, as the service tells them: thousands of groups, and one of 5,000."""
+    rng = np.random.default_rng(0)
+    verbs, things = ("pay", "cancel", "return", "track", "change"), ("order", "parcel", "password", "invoice")
+    texts = [f"How do I {verbs[n % 5]} my {things[n % 4]} number {n // 3}, and what then?" for n in range(20_000)]
+    large = [[0, n, round(0.75 + 0.2 * float(rng.random()), 4), 0.9] for n in range(1, 5_001)]
+    left = rng.integers(5_001, 19_980, 95_000)
+    right = left + rng.integers(1, 20, len(left))
+    others = {
+        (int(a), int(b)): round(0.7 + 0.3 * float(rng.random()) ** 3, 4) for a, b in zip(left, right, strict=True)
+    }
+    pairs = sorted([*large, *([a, b, score, 0.5] for (a, b), score in others.items())])
+    told = {
+        "column": "question",
+        "texts": texts,
+        "ids": [str(n) for n in range(20_000)],
+        "set_aside": [],
+        "n_set_aside": 0,
+    }
+    told |= {"pairs": pairs, "threshold": 0.7, "accept": {"value": 0.9, "guarantee": "precision"}, "reject": None}
+    return (
+        json.dumps({"stage": "encode", "done": 1, "total": 2})
+        + "\n"
+        + json.dumps({"answer": told | {"truncated": 0}})
+        + "\n"
+    )
+
+
+def test_twenty_thousand_questions_freeze_nothing(page):
+    """No frame waits for a second: when the answer comes, as the threshold moves, as more is shown, labelled and downloaded."""
+    body = large_answer()
+    page.route("**/v1/duplicates/file*", lambda route: route.fulfill(body=body, content_type="application/x-ndjson"))
+    page.evaluate(WATCH)
+
+    def check(what):
+        page.wait_for_timeout(100)
+        worst = page.evaluate("Math.max(...window.gaps.splice(0))")
+        assert worst < 1_000, f"{what}: {worst:.0f} ms"
+
+    page.fill("#text", "How do I pay?")
+    page.click("#go")
+    page.wait_for_selector("#result:not(.hidden)")
+    check("the answer came")
+    for threshold in (0.95, 0.8, 0.7):
+        move(page, threshold)
+        check(f"the threshold is {threshold}")
+    assert "groups" in page.text_content("#counts")
+    for _ in range(20):
+        page.click("#more")
+    check("more was shown")
+    assert page.locator("#groups > li").count() == 21 * 50
+    page.click("#groups > li:first-child > button")
+    check("more of the largest group was shown")
+    assert page.locator("#groups > li:first-child .pair").count() == 220
+    page.focus(".pair")
+    for key in "rjwjrj":
+        page.keyboard.press(key)
+    check("labels were given")
+    with page.expect_download() as told:
+        page.click("#save")
+    check("it was downloaded")
+    assert len(rows_of(told.value)) > 10_000
+
+
+def test_it_groups_as_the_package_does(page):
+    """On 3,000 pairs between 300 questions, at several thresholds: the same keepers with the same members."""
+    rng = np.random.default_rng(1)
+    rows = sorted({tuple(sorted(pair)) for pair in rng.integers(0, 300, (3_000, 2)).tolist() if pair[0] != pair[1]})
+    scores = rng.integers(700, 1_000, len(rows)) / np.float32(1_000)
+    texts = [f"Question {n}?" for n in range(300)]
+    told = {"column": "q", "texts": texts, "ids": [str(n) for n in range(300)], "set_aside": [], "n_set_aside": 0}
+    told |= {"pairs": [[*row, float(score), None] for row, score in zip(rows, scores, strict=True)]}
+    told |= {"threshold": 0.7, "accept": None, "reject": None, "truncated": 0}
+    page.route("**/v1/duplicates/file*", lambda route: route.fulfill(body=json.dumps({"answer": told}) + "\n"))
+    page.fill("#text", "How do I pay?")
+    page.click("#go")
+    page.wait_for_selector("#result:not(.hidden)")
+    for threshold in (0.7005, 0.8505, 0.9505):
+        ours = page.evaluate(f"clustered({threshold}).map((one) => [one.own, ...one.members.map((each) => each.row)])")
+        kept = scores >= np.float32(threshold)
+        left, right = np.array(rows)[kept].T
+        clusters = Matches(left, right, scores[kept], 300).clusters()
+        theirs = [np.asarray(group).tolist() for group in clusters.groups()]
+        assert sorted((one[0], sorted(one[1:])) for one in ours) == sorted((one[0], sorted(one[1:])) for one in theirs)
 
 
 def test_it_is_read_on_a_telephone_and_in_the_dark(browser, service, tmp_path):

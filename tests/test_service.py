@@ -4,6 +4,7 @@ import base64
 import concurrent.futures
 import io
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -332,6 +333,29 @@ def test_an_empty_index_matches_nothing(serving, tmp_path, model):
         assert (found["pairs"], found["threshold"]) == ([], None)
     finally:
         service.stop()
+
+
+def test_a_busy_index_is_waited_for_no_longer_than_the_deadline(serving, tmp_path, model):
+    """However many requests wait for it in turn; each gets 503 and when to come again, and afterwards all is well."""
+    with Index.create(tmp_path / "busy", model, threshold=0.8):
+        pass
+    service = serving("--index", tmp_path / "busy", "--deadline", "1")
+    writer = sqlite3.connect(tmp_path / "busy" / "index.sqlite", isolation_level=None)
+    try:
+        asked = {"items": [{"id": "x1", "text": "What is a wombat?"}]}
+        writer.execute("BEGIN IMMEDIATE")
+        started = time.perf_counter()
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(lambda _: service.client.post("/v1/index/add", json=asked), range(6)))
+        assert time.perf_counter() - started < 4
+        for answer in answers:
+            assert "busy" in told(answer, 503)["error"]["message"]
+            assert answer.headers["retry-after"] == "5"
+        writer.execute("ROLLBACK")
+        assert told(service.client.post("/v1/index/add", json=asked))["added"] == 1
+    finally:
+        writer.close()
+        assert service.stop() == 0
 
 
 def test_pages_of_other_sites_are_refused(service):

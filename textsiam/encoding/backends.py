@@ -20,7 +20,11 @@ Batch = tuple[Int[np.ndarray, "_ _"], Int[np.ndarray, "_ _"]]  # padded ids, and
 
 @runtime_checkable
 class Backend(Protocol):
-    """What turns a padded batch into embeddings."""
+    """What turns a padded batch into embeddings.
+
+    One that computes elsewhere than on the CPU, and whose `embed_many` returns before it has done so, may say so with an
+    attribute ``offloads = True``: the next texts are then tokenised meanwhile.
+    """
 
     @property
     def precision(self) -> str:

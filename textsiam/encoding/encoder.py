@@ -30,15 +30,18 @@ Asked = Iterator[tuple[Int[np.ndarray, " m"], Float[np.ndarray, "m dim"]]]  # ro
 class Encoded:
     """Embeddings (n, dim) fp32; which of the n texts were cut to the maximum length; which hold unknown characters.
 
+    `lengths` counts the tokens of each text, special ones and the prompt's included.
+
     An unknown character embeds like every other: texts that differ in such characters alone cannot be told apart.
     """
 
     embeddings: Float[np.ndarray, "n dim"]
     cut: Bool[np.ndarray, " n"]
     unknown: Bool[np.ndarray, " n"]
+    lengths: Int[np.ndarray, " n"]
 
     def __getitem__(self, rows: slice | Int[np.ndarray, " m"]) -> "Encoded":
-        return Encoded(self.embeddings[rows], self.cut[rows], self.unknown[rows])
+        return Encoded(self.embeddings[rows], self.cut[rows], self.unknown[rows], self.lengths[rows])
 
 
 class Encoder:
@@ -196,29 +199,17 @@ class Encoder:
         unique, rows = distinct(texts)
         embeddings = np.empty((len(unique), self.dim), dtype=np.float32)
         cut, unknown = np.zeros((2, len(unique)), dtype=np.bool_)
-        asked: deque[tuple[slice, Asked]] = deque()
-        n_ahead = int(getattr(self.backend, "offloads", False))  # the next texts are tokenised while a GPU computes
-
-        def collect() -> None:
-            part, found = asked.popleft()
+        lengths = np.zeros(len(unique), dtype=np.int64)
+        for part, tokens, asked in self._asked(unique, before):
+            cut[part], unknown[part], lengths[part] = tokens.cut, tokens.unknown, tokens.lengths
             n_done = part.start
-            for rows, vectors in found:
-                embeddings[part][rows] = vectors
-                n_done += len(rows)
+            for places, found in asked:
+                embeddings[part][places] = found
+                n_done += len(places)
                 if progress:
                     progress(n_done * len(texts) // len(unique), len(texts))
-
-        for start, stop in calls_of(unique):
-            part = slice(start, stop)
-            tokens = self.tokenizer([before + text for text in unique[part]])
-            cut[part], unknown[part] = tokens.cut, tokens.unknown
-            asked.append((part, self._ask(tokens)))
-            if len(asked) > n_ahead:
-                collect()
-        while asked:
-            collect()
         # Where no text repeats, the rows stand in order already: no copy of what may be gigabytes.
-        encoded = Encoded(embeddings, cut, unknown)
+        encoded = Encoded(embeddings, cut, unknown, lengths)
         return encoded if len(unique) == len(texts) else encoded[rows]
 
     def count_lost(self, texts: Iterable[str], *, prompt: str | None = None) -> tuple[int, int]:
@@ -232,6 +223,17 @@ class Encoder:
             np.concatenate(flags)[rows].sum() for flags in zip(*((p.cut, p.unknown) for p in parts), strict=True)
         )
         return int(cut), int(unknown)
+
+    def _asked(self, texts: Sequence[str], prompt: str) -> Iterator[tuple[slice, Tokens, Asked]]:
+        """Neighbouring texts, their tokens, and their embeddings on the way; the next are tokenised while a GPU computes."""
+        ahead: deque[tuple[slice, Tokens, Asked]] = deque()
+        n_ahead = int(getattr(self.backend, "offloads", False))
+        for start, stop in calls_of(texts):
+            tokens = self.tokenizer([prompt + text for text in texts[start:stop]])
+            ahead.append((slice(start, stop), tokens, self._ask(tokens)))
+            if len(ahead) > n_ahead:
+                yield ahead.popleft()
+        yield from ahead
 
     def _ask(self, tokens: Tokens) -> Asked:
         """Let the backend begin; which rows, and their embeddings, batch by batch."""

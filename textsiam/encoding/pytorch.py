@@ -127,7 +127,7 @@ class Twin(nn.Module):
 
     @property
     def token_budget(self) -> int:
-        """Padded tokens a batch: the best measured on a CPU (benchmarks/LOG.md); for GPUs a guess, not yet measured."""
+        """Padded tokens a batch: the best measured on a CPU; on a GPU 32,768 to 262,144 are alike (benchmarks/LOG.md)."""
         return 2_048 if self.device.type == "cpu" else 65_536
 
 

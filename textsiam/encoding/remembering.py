@@ -15,6 +15,7 @@ class _Known(NamedTuple):
     embedding: Float[np.ndarray, " dim"]
     cut: bool
     unknown: bool
+    length: int
 
 
 class RememberingEncoder(Encoder):
@@ -54,14 +55,18 @@ class RememberingEncoder(Encoder):
         encoded = super().embed([unique[place] for place in new], prompt=prompt, progress=progress)
         embeddings = np.empty((len(unique), self.dim), dtype=np.float32)
         cut, unknown = np.zeros((2, len(unique)), dtype=np.bool_)
-        embeddings[new], cut[new], unknown[new] = encoded.embeddings, encoded.cut, encoded.unknown
+        lengths = np.zeros(len(unique), dtype=np.int64)
+        embeddings[new], lengths[new] = encoded.embeddings, encoded.lengths
+        cut[new], unknown[new] = encoded.cut, encoded.unknown
         for place, told in enumerate(known):
             if told is not None:
-                embeddings[place], cut[place], unknown[place] = told
+                embeddings[place], cut[place], unknown[place], lengths[place] = told
         with self._lock:
             for place, text in enumerate(unique):
-                told = known[place] or _Known(embeddings[place].copy(), bool(cut[place]), bool(unknown[place]))
+                told = known[place] or _Known(
+                    embeddings[place].copy(), bool(cut[place]), bool(unknown[place]), int(lengths[place])
+                )
                 self._young[before + text] = told
                 if len(self._young) >= max(1, self.n_texts // 2):
                     self._young, self._old = {}, self._young
-        return Encoded(embeddings, cut, unknown)[rows]
+        return Encoded(embeddings, cut, unknown, lengths)[rows]

@@ -13,6 +13,12 @@ import numpy as np
 
 from textsiam.errors import BrokenIndex, IndexLocked
 
+_MOST_MS = 2**31 - 1
+
+
+class Busy(sqlite3.OperationalError):
+    """Another process writes, so that no transaction could be begun."""
+
 
 class SqliteDatabase:
     """SQLite as the ledger wants it."""
@@ -22,6 +28,24 @@ class SqliteDatabase:
         self.connection = sqlite3.connect(file, timeout=timeout_s, isolation_level=None, check_same_thread=False)
         self.connection.execute("PRAGMA journal_mode = WAL")
         self.connection.execute("PRAGMA synchronous = FULL")
+
+    def wait_at_most(self, timeout_s: float) -> None:
+        """From now on wait no longer for others."""
+        self.connection.execute(f"PRAGMA busy_timeout = {int(min(1000 * timeout_s, _MOST_MS))}")
+
+    def begin(self, how: str, wait_s: float) -> None:
+        """Begin a transaction.
+
+        Raises
+        ------
+        Busy
+            If another process did not let go in time.
+        """
+        self.wait_at_most(wait_s)
+        try:
+            self.connection.execute(how)
+        except sqlite3.OperationalError as error:
+            raise Busy(str(error)) if _is_locked(error) else error from None
 
     def close(self) -> None:
         """Let go of the file."""
@@ -52,7 +76,7 @@ def sqlite_told(file: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         told = str(error)
-        if "locked" in told or "busy" in told:
+        if _is_locked(error):
             raise IndexLocked(
                 f"Another process has been writing to {file} for too long. Wait for it, or open with a longer timeout_s."
             ) from None
@@ -69,3 +93,7 @@ def sqlite_told(file: Path) -> Iterator[None]:
         raise BrokenIndex(
             f"{file} is damaged (SQLite says: {error}). Restore the folder from a copy, or make the index anew."
         ) from None
+
+
+def _is_locked(error: sqlite3.OperationalError) -> bool:
+    return "locked" in str(error) or "busy" in str(error)

@@ -124,7 +124,7 @@ class Index:
         model
             The model whose encoder made its vectors. None: texts cannot be encoded, but removed, exported and counted.
         timeout_s
-            How long to wait for another writer.
+            How long to wait for another writer, or for another thread that uses it; then `IndexLocked` is raised.
 
         Raises
         ------
@@ -236,7 +236,7 @@ class Index:
         TooManyMatches
             If more than `max_matches` pairs match.
         IndexLocked
-            If another process was writing for too long.
+            If another process was writing, or another thread at work, for too long.
         OSError
             What the file system says, such as a full disk.
             Whatever is raised, what was committed before (8,192 texts or 32,768 vectors at a time) stays;

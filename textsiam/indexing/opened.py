@@ -80,14 +80,16 @@ class Opened:
         encoded = model.encoder.embed([texts[place] for place in new], prompt=self.told["prompt"], progress=progress)
         embeddings = np.empty((len(texts), self.told["dim"]), dtype=np.float32)
         cut, unknown = np.zeros((2, len(texts)), dtype=np.bool_)
-        embeddings[new], cut[new], unknown[new] = self.store.stored(encoded.embeddings), encoded.cut, encoded.unknown
+        lengths = np.zeros(len(texts), dtype=np.int64)
+        embeddings[new], lengths[new] = self.store.stored(encoded.embeddings), encoded.lengths
+        cut[new], unknown[new] = encoded.cut, encoded.unknown
         there = [place for place, text in enumerate(texts) if text in known]
         if there:
             before = model.encoder.prompt_text(self.told["prompt"])
             tokens = model.encoder.tokenizer([before + texts[place] for place in there])
-            cut[there], unknown[there] = tokens.cut, tokens.unknown
+            cut[there], unknown[there], lengths[there] = tokens.cut, tokens.unknown, tokens.lengths
             embeddings[there] = [known[texts[place]] for place in there]
-        return Encoded(embeddings, cut, unknown)
+        return Encoded(embeddings, cut, unknown, lengths)
 
     def _known(self, texts: Sequence[str]) -> dict[str, Any]:
         """The vectors of those texts that are in the index."""

@@ -4,7 +4,6 @@ Vectors lie in one of two tables. Which of them counts is written in a third, so
 committed number switches: readers keep what they saw when they began, and no table is ever locked against them.
 """
 
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from textsiam.indexing.connection import PostgresDatabase, PostgresError, told
 from textsiam.indexing.ledger import Ledger
 from textsiam.indexing.pgvectors import TYPES, VectorTable
 from textsiam.indexing.store import shown
+from textsiam.indexing.turns import Turns
 from textsiam.indexing.vectors import DTYPES, checksums
 from textsiam.matching.matches import Found
 
@@ -52,7 +52,7 @@ class PostgresStore:
     address
         ``postgresql://user@host/database``, for another schema with ``?options=-csearch_path%3Dname``.
     timeout_s
-        How long to wait for another writer, and for a server that was lost.
+        How long to wait for another thread, for another writer, and for a server that was lost.
     """
 
     unfit = "\0"  # characters that no text or id may hold here
@@ -60,7 +60,7 @@ class PostgresStore:
 
     def __init__(self, address: str, timeout_s: float = 60.0) -> None:
         self.address, self.timeout_s = address, timeout_s
-        self._lock = threading.RLock()
+        self._turns = Turns(shown(address), timeout_s)
         self.database = PostgresDatabase(address, timeout_s)
         self.ledger = Ledger(self.database)
         with told(address):
@@ -211,7 +211,7 @@ class PostgresStore:
 
     def close(self) -> None:
         """Let go of the connection."""
-        with self._lock:
+        with self._turns.lock:
             self.database.close()
 
     def __del__(self) -> None:
@@ -221,7 +221,7 @@ class PostgresStore:
     def _persisting(self, once: Callable[[], Result]) -> Result:
         """What `once` gives, done again where the connection was lost, until `timeout_s` have passed since."""
         until, pause_s = 0.0, _PAUSE_S
-        with self._lock, told(self.address):
+        with self._turns.turn(), told(self.address):
             while True:
                 try:
                     self.database.connect()

@@ -8,7 +8,6 @@ never changed, so that no lock is needed to read them.
 import os
 import secrets
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -19,8 +18,9 @@ from jaxtyping import Float, Int
 
 from textsiam.data.files import remove
 from textsiam.errors import BrokenIndex, IndexNotFound
-from textsiam.indexing.database import SqliteDatabase, sqlite_told
+from textsiam.indexing.database import Busy, SqliteDatabase, sqlite_told
 from textsiam.indexing.ledger import Ledger
+from textsiam.indexing.turns import Turns
 from textsiam.indexing.vectors import VectorFile, checksums, flush_folder
 from textsiam.indexing.view import View
 from textsiam.matching.matches import Found
@@ -47,7 +47,7 @@ class SqliteStore:
     folder
         Where it is.
     timeout_s
-        How long to wait for another writer.
+        How long to wait for another writer, or another thread.
     """
 
     database: SqliteDatabase
@@ -58,8 +58,7 @@ class SqliteStore:
         shown, folder = folder, folder.absolute()  # the process may go elsewhere
         if not (folder / LEDGER).is_file():
             raise IndexNotFound(f"There is no index at {shown}. Create one: textsiam index add (Index.create).")
-        self.folder, self.timeout_s = folder, timeout_s
-        self._lock = threading.RLock()
+        self.folder, self.timeout_s, self._turns = folder, timeout_s, Turns(str(shown), timeout_s)
         self._connect()
         self.read(lambda: None)
 
@@ -89,10 +88,10 @@ class SqliteStore:
 
     def read(self, work: Callable[[], Result]) -> Result:
         """What `work` gives, all of it seen at one moment."""
-        with self._lock, sqlite_told(self.folder / LEDGER):
+        with self._turns.turn() as left_s, sqlite_told(self.folder / LEDGER):
             while True:
                 try:
-                    with self._transaction("BEGIN"):
+                    with self._transaction("BEGIN", left_s):
                         self.view.follow(self.database)
                         return work()
                 except (FileNotFoundError, BrokenIndex):
@@ -101,12 +100,16 @@ class SqliteStore:
 
     def write(self, work: Callable[[], Result]) -> Result:
         """What `work` gives, its changes made for good or not at all; one writer at a time."""
-        with self._lock, sqlite_told(self.folder / LEDGER):
-            with self._transaction("BEGIN IMMEDIATE"):
+
+        def once() -> Result:
+            with self._transaction("BEGIN IMMEDIATE", 0.0):
                 self.view.follow(self.database)
                 result = work()
             self.view.tidy()
             return result
+
+        with sqlite_told(self.folder / LEDGER):
+            return self._turns.patiently(once, Busy)
 
     def find(self, queries: Vectors, threshold: float, max_matches: int) -> Found:
         """Every row that is there and reaches the threshold with a query."""
@@ -213,13 +216,14 @@ class SqliteStore:
         while not self.write(self._compacted):
             pass  # a rebuild was under way, which was told first that it must begin anew
         # Where another process reads or writes, the next compaction can do it.
-        with self._lock, sqlite_told(self.folder / LEDGER), suppress(sqlite3.OperationalError):
+        with self._turns.turn() as left_s, sqlite_told(self.folder / LEDGER), suppress(sqlite3.OperationalError):
+            self.database.wait_at_most(left_s)
             self.database.execute("VACUUM")
             self.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Let go of the files."""
-        with self._lock:
+        with self._turns.lock:
             self.view.forget()
             self.database.close()
 
@@ -258,16 +262,18 @@ class SqliteStore:
         self._process = os.getpid()
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[None]:
+    def _transaction(self, begin: str, wait_s: float) -> Iterator[None]:
         if self._process != os.getpid():
             self._inherited = self.database.connection  # neither used nor closed: it is the other process's
             self._connect()
+        has_begun = False
         try:
-            self.database.execute(begin)
+            self.database.begin(begin, wait_s)
+            has_begun = True
             yield
             self.database.execute("COMMIT")
         except BaseException:
-            if begin != "BEGIN":
+            if has_begun and begin != "BEGIN":
                 self.view.forget()  # what was seen last may never come to be
             with suppress(sqlite3.Error):
                 self.database.execute("ROLLBACK")

@@ -1,10 +1,8 @@
 """``textsiam serve``: the package's verbs over HTTP, and a page for people."""
 
-import logging
 import os
 import signal
 import socket
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,7 +48,9 @@ def serve(
     max_texts: Annotated[int, typer.Option(min=1, help="Texts of a request.")] = 2_048,
     max_duplicates: Annotated[int, typer.Option(min=2, help="Texts of a request for duplicates.")] = 20_000,
     max_requests: Annotated[int, typer.Option(min=1, help="Requests worked on at once; more get 429.")] = 128,
-    deadline: Annotated[float, typer.Option(min=0.1, help="Seconds that a text may wait to be encoded.")] = 30.0,
+    deadline: Annotated[
+        float, typer.Option(min=0.1, help="Seconds that a text may wait to be encoded, or for the index.")
+    ] = 30.0,
     backend: options.BackendName = "auto",
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -62,19 +62,12 @@ def serve(
     """
     with answering():
         token = _token(token_file)
-        if host not in _LOOPBACK and token is None and not without_token:
-            raise typer.BadParameter(
-                f"{host} can be reached from other machines. Set a token ({VARIABLE}, --token-file), or say --without-token."
-            )
-        try:
-            import uvicorn
+        _check_reach(host, token, without_token=without_token)
+        uvicorn, create_app = _needed()
+        from textsiam.interfaces.service.limits import Limits
+        from textsiam.interfaces.service.logs import log_to
 
-            from textsiam.interfaces.service.app import create_app
-            from textsiam.interfaces.service.limits import Limits
-        except ImportError as error:
-            from textsiam.errors import MissingExtra
-
-            raise MissingExtra(f"The service needs more: pip install 'textsiam[serve]' ({error}).") from None
+        log_to()
         siamese = load_model(model, backend, device, _dtype(index, dtype))
         limits = Limits(
             body_mb=max_body_mb,
@@ -83,17 +76,42 @@ def serve(
             in_flight=max_requests,
             deadline_s=deadline,
         )
-        hosts = frozenset([*(allow_host or []), *([host] if without_token else [])])
-        any_host = without_token and host in {"0.0.0.0", "::"}  # noqa: S104  compared with, not bound
         listening = _listening(host, port)
-        app = create_app(siamese, _opener(index), limits=limits, token=token, hosts=None if any_host else hosts)
-        _log()
-        shown = f"[{host}]" if ":" in host else host
-        encoder = siamese.encoder
+        hosts = _hosts(host, allow_host or [], without_token=without_token)
+        app = create_app(siamese, _opener(index, deadline), limits=limits, token=token, hosts=hosts)
+        encoder, shown = siamese.encoder, f"[{host}]" if ":" in host else host
         told = f"{encoder.folder.path.name} ({encoder.backend_name}, {encoder.precision})"
         say(f"serving {told} at http://{shown}:{listening.getsockname()[1]}")
         is_whole = _run(uvicorn, app, listening)
         say("stopped; everything accepted was answered" if is_whole else "stopped before everything was answered")
+
+
+def _check_reach(host: str, token: str | None, *, without_token: bool) -> None:
+    """Whoever is not on this machine needs a token, unless it was said that nobody does."""
+    if host not in _LOOPBACK and token is None and not without_token:
+        raise typer.BadParameter(
+            f"{host} can be reached from other machines. Set a token ({VARIABLE}, --token-file), or say --without-token."
+        )
+
+
+def _needed() -> "tuple[Any, Callable[..., Any]]":
+    """The server, and what makes the application: neither is there without the extra."""
+    try:
+        import uvicorn
+
+        from textsiam.interfaces.service.app import create_app
+    except ImportError as error:
+        from textsiam.errors import MissingExtra
+
+        raise MissingExtra(f"The service needs more: pip install 'textsiam[serve]' ({error}).") from None
+    return uvicorn, create_app
+
+
+def _hosts(host: str, allowed: list[str], *, without_token: bool) -> frozenset[str] | None:
+    """The names that the service may be addressed by; None: any."""
+    if without_token and host in {"0.0.0.0", "::"}:  # noqa: S104  compared with, not bound
+        return None
+    return frozenset([*allowed, *([host] if without_token else [])])
 
 
 def _token(file: Path | None) -> str | None:
@@ -114,26 +132,16 @@ def _dtype(index: str | None, dtype: str | None) -> str | None:
     return precision
 
 
-def _opener(index: str | None) -> "Callable[[Siamese], Index] | None":
+def _opener(index: str | None, timeout_s: float) -> "Callable[[Siamese], Index] | None":
     if index is None:
         return None
 
     def open_(siamese: "Siamese") -> "Index":
         from textsiam.indexing.index import Index
 
-        return Index.open(index, siamese)
+        return Index.open(index, siamese, timeout_s=timeout_s)
 
     return open_
-
-
-def _log() -> None:
-    """One line of JSON a request, on standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("textsiam.service")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -155,7 +163,7 @@ def _run(uvicorn: Any, app: Any, listening: socket.socket) -> bool:
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, lambda *_: None)  # uvicorn's own comes before, and raises it once more at the end
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_FINISH_S
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=_FINISH_S
     )
     server = uvicorn.Server(config)
     server.run(sockets=[listening])

@@ -1,13 +1,13 @@
 """What users hold, save and load: an encoder, a similarity, and the evidence to decide with."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from textsiam.data.hashes import TextHashes
 from textsiam.data.pairs import Pairs
@@ -172,17 +172,36 @@ class Siamese:
         scores = np.full(len(pairs) + len(pairs.set_aside), np.nan, dtype=np.float32)
         if len(pairs):
             texts, left, right = pairs.unique()
-            encoded = self.encoder.embed(texts, prompt=prompt, progress=progress)
             rows = np.asarray(pairs.rows)
-            found = self.compare(encoded.embeddings, encoded.embeddings, left, right)
-            if self.rescorer:
-                both = (self.threshold, self.reject_threshold)
-                found = self.rescorer(self.compare, texts, left, right, found, thresholds=both, prompt=prompt)
-            scores[rows - 1] = found
-            if (cut := encoded.cut[left] | encoded.cut[right]).any():
+            scores[rows - 1], cut = self.score_rows(texts, left, right, prompt=prompt, progress=progress)
+            if cut.any():
                 limit, few = self.encoder.folder.max_length, rows[cut][:10].tolist()
                 logger.warning("%d pairs hold a text cut at %d tokens: rows %s", cut.sum(), limit, few)
         return scores
+
+    def score_rows(
+        self,
+        texts: Sequence[str],
+        left: Int[np.ndarray, " k"],
+        right: Int[np.ndarray, " k"],
+        *,
+        prompt: str | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[Float[np.ndarray, " k"], Bool[np.ndarray, " k"]]:
+        """The score of usable texts ``left[i]`` and ``right[i]``, and whether one was cut; `score` without checks and log.
+
+        Examples
+        --------
+        >>> scores, cut = Siamese.load().score_rows(["How do I pay?", "pay " * 999], np.array([0]), np.array([1]))
+        >>> scores.shape, cut
+        ((1,), array([ True]))
+        """
+        encoded = self.encoder.embed(texts, prompt=prompt, progress=progress)
+        scores = self.compare(encoded.embeddings, encoded.embeddings, left, right)
+        if self.rescorer:
+            both = (self.threshold, self.reject_threshold)
+            scores = self.rescorer(self.compare, texts, left, right, scores, thresholds=both, prompt=prompt)
+        return scores, encoded.cut[left] | encoded.cut[right]
 
     def compare(
         self, first: Float[np.ndarray, "n dim"], second: Float[np.ndarray, "m dim"], left: np.ndarray, right: np.ndarray

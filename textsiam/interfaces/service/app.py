@@ -16,9 +16,12 @@ from textsiam import __version__
 from textsiam.errors import BrokenIndex, EncoderMismatch, IndexLocked, TextsiamError
 from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.answers import Answers, shared
+from textsiam.interfaces.service.audits import AuditAnswers
 from textsiam.interfaces.service.batching import Batcher
 from textsiam.interfaces.service.guard import Guard
+from textsiam.interfaces.service.indexed import IndexAnswers
 from textsiam.interfaces.service.limits import Limits, Refused
+from textsiam.interfaces.service.logs import tell
 from textsiam.interfaces.service.metrics import Metrics
 from textsiam.interfaces.service.page import page
 from textsiam.interfaces.service.streaming import streamed
@@ -51,7 +54,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
         422: "The request has not the form it should have",
         500: "The service is at fault; its log says how",
         429: "Too much waits already; Retry-After says when to come again",
-        503: "The service stops, or the texts waited too long",
+        503: "The service stops, or the texts or the index were waited for too long",
     }.items()
 }
 
@@ -106,8 +109,8 @@ def create_app(
     _add_errors(app)
     _tell_limits(app, model)
     _add_routes(app, answers)
-    _add_audit(app, answers)
-    _add_index(app, answers)
+    _add_audit(app, answers.audits)
+    _add_index(app, answers.index)
     _add_state(app, answers, metrics)
     return Guard(app, limits, metrics, token, hosts)
 
@@ -153,7 +156,7 @@ def _add_routes(app: FastAPI, answers: Answers) -> None:
         return streamed(answers, await request.body(), dict(request.query_params))
 
 
-def _add_audit(app: FastAPI, answers: Answers) -> None:
+def _add_audit(app: FastAPI, answers: AuditAnswers) -> None:
     """What proves a threshold; nothing is kept between the two."""
 
     @app.post("/v1/audit", response_model=bodies.AuditBody)
@@ -169,13 +172,13 @@ def _add_audit(app: FastAPI, answers: Answers) -> None:
         return _told(answers.finish(asked))
 
 
-def _add_index(app: FastAPI, answers: Answers) -> None:
+def _add_index(app: FastAPI, answers: IndexAnswers) -> None:
     """What is asked of the index."""
 
     @app.get("/v1/index", response_model=bodies.IndexBody)
     def index() -> Response:
         """What the index holds."""
-        return _told(answers.index_told())
+        return _told(answers.told())
 
     @app.post("/v1/index/add", response_model=bodies.AddBody)
     def add(asked: bodies.AddRequest, request: Request) -> Response:
@@ -222,7 +225,7 @@ def _add_state(app: FastAPI, answers: Answers, metrics: Metrics) -> None:
         metrics.waiting.set(answers.batcher.n_tokens)
         return Response(metrics.told(), media_type="text/plain; version=0.0.4")
 
-    html, policy = page()
+    html, policy = page(answers.scale, answers.limits)
 
     @app.get("/", include_in_schema=False)
     async def look() -> Response:
@@ -271,11 +274,11 @@ def _add_errors(app: FastAPI) -> None:
     def of_ours(request: Request, error: Exception) -> Response:
         return refused(request, Refused(400, str(error)))
 
-    def locked(request: Request, error: Exception) -> Response:
-        return refused(request, Refused(503, str(error), retry_s=5))
+    def locked(request: Request, _: Exception) -> Response:
+        return refused(request, Refused(503, "The index has been busy for too long. Try again later.", retry_s=5))
 
     def broken(request: Request, error: Exception) -> Response:
-        logger.error("%s", json.dumps({"request": request.state.request, "fault": type(error).__name__}))
+        tell(logger, logging.ERROR, "a request was not answered", error, request=request.state.request)
         return refused(request, Refused(500, "The service cannot answer this; its log names the fault."))
 
     app.add_exception_handler(Refused, refused)

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class _Waiting:
     texts: Sequence[str]
     costs: list[int]
     prompt: str | None
+    encoder: Encoder
     parts: "queue.SimpleQueue[tuple[int, Encoded] | Exception]" = field(default_factory=queue.SimpleQueue)
     start: int = 0  # texts before this one were taken
     is_given_up: bool = False
@@ -46,7 +47,7 @@ class Batcher:
     Parameters
     ----------
     encoder
-        What encodes.
+        What encodes, if nobody names another.
     limits
         How much may wait, and how long.
     observe
@@ -68,27 +69,34 @@ class Batcher:
         """Tokens, estimated, that wait."""
         return self._n_tokens
 
-    def embed(self, texts: Sequence[str], *, prompt: str | None = None, progress: Progress | None = None) -> Encoded:
-        """As `Encoder.embed`, when it is these texts' turn.
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str | None = None,
+        progress: Progress | None = None,
+        encoder: Encoder | None = None,
+    ) -> Encoded:
+        """As `Encoder.embed` of the encoder named, when it is these texts' turn.
 
         Raises
         ------
         Refused
             429 if too many texts wait already, 503 if they waited too long or the service stops.
         """
-        self.encoder.prompt_text(prompt)
-        waiting = _Waiting(texts, [self._cost(text) for text in texts], prompt)
+        encoder = encoder or self.encoder
+        encoder.prompt_text(prompt)
+        waiting = _Waiting(texts, [self._cost(text) for text in texts], prompt, encoder)
         if not texts:
-            return self.encoder.embed([], prompt=prompt)
+            return encoder.embed([], prompt=prompt)
         self._enter(waiting)
         try:
             parts = self._awaited(waiting, progress)
         finally:
             waiting.is_given_up = True  # whatever is left of it, nobody waits for
         ordered = [encoded for _, encoded in sorted(parts, key=lambda one: one[0])]
-        return Encoded(
-            *(np.concatenate([getattr(one, name) for one in ordered]) for name in ("embeddings", "cut", "unknown"))
-        )
+        columns = {one.name: [getattr(part, one.name) for part in ordered] for one in fields(Encoded)}
+        return Encoded(**{name: np.concatenate(column) for name, column in columns.items()})
 
     def close(self) -> None:
         """Take no more, and finish what waits."""
@@ -149,18 +157,18 @@ class Batcher:
                 self._encode(batch, n_tokens)
 
     def _taken(self) -> tuple[list[tuple[_Waiting, int, int]], int]:
-        """Which texts of which requests are next: some of each in turn, all under one prompt."""
+        """Which texts of which requests are next: some of each in turn, all under one prompt and of one encoder."""
         batch: list[tuple[_Waiting, int, int]] = []
         took: deque[_Waiting] = deque()  # of these some were taken: the others come first next time
         others: deque[_Waiting] = deque()
-        n_tokens, prompt = 0, self._waiting[0].prompt
+        n_tokens, head = 0, self._waiting[0]
         for waiting in self._waiting:
             if waiting.is_given_up:
                 self._n_tokens -= waiting.n_tokens
                 continue
             start = stop = waiting.start
             room = self.limits.batch_tokens - n_tokens
-            if waiting.prompt == prompt:
+            if waiting.prompt == head.prompt and waiting.encoder is head.encoder:
                 while stop < len(waiting.texts) and (waiting.costs[stop] <= room or (not batch and stop == start)):
                     room -= waiting.costs[stop]
                     stop += 1
@@ -179,7 +187,7 @@ class Batcher:
         texts = [text for waiting, start, stop in batch for text in waiting.texts[start:stop]]
         started = time.perf_counter()
         try:
-            encoded = self.encoder.embed(texts, prompt=batch[0][0].prompt)
+            encoded = batch[0][0].encoder.embed(texts, prompt=batch[0][0].prompt)
         except Exception as error:  # noqa: BLE001  told to who asked
             if len(batch) > 1:  # only who caused it shall be told of it
                 for one in batch:
@@ -203,13 +211,16 @@ class BatchedEncoder(Encoder):
     Parameters
     ----------
     batcher
-        What encodes.
+        In whose queue they wait.
+    encoder
+        What encodes. Default: the batcher's own.
     """
 
-    def __init__(self, batcher: Batcher) -> None:
-        self.__dict__.update(batcher.encoder.__dict__)
+    def __init__(self, batcher: Batcher, encoder: Encoder | None = None) -> None:
+        self._plain = encoder or batcher.encoder
+        self.__dict__.update(self._plain.__dict__)
         self._batcher = batcher
 
     def embed(self, texts: Sequence[str], *, prompt: str | None = None, progress: Progress | None = None) -> Encoded:
         """As `Encoder.embed`; errors are those of `Batcher.embed`."""
-        return self._batcher.embed(texts, prompt=prompt, progress=progress)
+        return self._batcher.embed(texts, prompt=prompt, progress=progress, encoder=self._plain)

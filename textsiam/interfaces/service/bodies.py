@@ -249,7 +249,7 @@ class IndexBody(Body):
 class AuditRequest(Body):
     """The scores of all pairs that a join found, of which some are to be labelled: a random sample, spread over the scores."""
 
-    scores: Annotated[list[Annotated[float, Field(ge=-1.0, le=1.0)]], Field(min_length=1, fail_fast=True)]
+    scores: Annotated[list[Score], Field(min_length=1, fail_fast=True)]
     n: Annotated[int, Field(ge=1, le=100_000), WHOLE] = 100
     seed: Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE] = 0
 

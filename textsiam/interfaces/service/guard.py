@@ -12,6 +12,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from textsiam.interfaces.service.limits import Limits, Refused
+from textsiam.interfaces.service.logs import tell
 from textsiam.interfaces.service.metrics import Metrics
 
 logger = logging.getLogger("textsiam.service")
@@ -105,7 +106,6 @@ class Guard:
         route = getattr(scope.get("route"), "path", "other")
         self.metrics.of_request(route, status, seconds)
         told: dict[str, Any] = {
-            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "request": scope["state"]["request"],
             "method": scope["method"],
             "path": route,
@@ -113,7 +113,7 @@ class Guard:
             "ms": round(1e3 * seconds, 1),
         }
         told |= {name: scope["state"][name] for name in ("texts", "pairs") if name in scope["state"]}
-        logger.info(json.dumps(told))
+        tell(logger, logging.INFO, "request", **told)
 
 
 class _Body:

@@ -1,7 +1,11 @@
 """How much the service takes on, and the refusals that say so."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from textsiam.errors import TooManyMatches
+from textsiam.matching.matches import Matches
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Limits:
     batch_tokens
         Tokens, estimated, that are encoded together.
     deadline_s
-        Seconds that a text may wait; then the request gets 503.
+        Seconds that a text, or the index, may be waited for; then the request gets 503.
     """
 
     body_mb: int = 16
@@ -42,6 +46,42 @@ class Limits:
     waiting_tokens: int = 500_000
     batch_tokens: int = 8_192
     deadline_s: float = 30.0
+
+    def check(self, texts: Sequence[str], param: str, n_most: int) -> None:
+        """Do nothing if so many texts of these lengths are taken on; those that are unusable are told with the answer.
+
+        Raises
+        ------
+        Refused
+            400 if not.
+        """
+        if len(texts) > n_most:
+            raise Refused(
+                400, f"A request may hold {n_most:,} texts here, but {len(texts):,} came. Send several.", param=param
+            )
+        most = self.characters
+        long = next((place for place, text in enumerate(texts) if len(text) > most), None)
+        if long is not None:
+            raise Refused(
+                400,
+                f"A text may have {most:,} characters, but the one at position {long} has {len(texts[long]):,}. Shorten it.",
+                param=param,
+            )
+
+    def matched(
+        self, work: Callable[[], Matches], remedy: str = "Raise the threshold, or send fewer texts."
+    ) -> Matches:
+        """What `work` finds, if it is no more than an answer may hold.
+
+        Raises
+        ------
+        Refused
+            400 if it is more.
+        """
+        try:
+            return work()
+        except TooManyMatches:
+            raise Refused(400, f"More than {self.pairs:,} pairs match. {remedy}") from None
 
 
 class Refused(Exception):

@@ -2,13 +2,21 @@
 
 import base64
 import hashlib
+import json
 import re
 from importlib.resources import files
 
+from textsiam.interfaces.service.limits import Limits
+from textsiam.interfaces.service.scale import Scale
 
-def page() -> tuple[str, str]:
-    """HTML, and its Content-Security-Policy."""
+_SETTINGS = "{settings}"
+
+
+def page(scale: Scale, limits: Limits) -> tuple[str, str]:
+    """HTML, which knows this scale and these limits, and its Content-Security-Policy."""
     html = (files("textsiam.interfaces.service") / "page.html").read_text("utf-8")
+    settings = scale._asdict() | {"most_mb": limits.body_mb, "most_questions": limits.duplicates}
+    html = html.replace(_SETTINGS, json.dumps(settings).replace("<", "\\u003c"))
     (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     (style,) = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
     rules = {

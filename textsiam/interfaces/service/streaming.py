@@ -1,6 +1,7 @@
 """Duplicates of a file, told as they come: a line of JSON for each step, the answer last."""
 
 import json
+import logging
 import queue
 import tempfile
 import threading
@@ -15,10 +16,12 @@ from textsiam.errors import TextsiamError
 from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.answers import Answers
 from textsiam.interfaces.service.limits import Refused
+from textsiam.interfaces.service.logs import tell
+
+logger = logging.getLogger("textsiam.service")
 
 _ENDINGS = {"csv", "tsv", "jsonl", "txt", "parquet"}
 _MOST_BYTES = 2**28  # of a parquet file's columns
-_LOWEST = 0.7  # where the page's slider begins, if nothing else is asked for
 
 
 class _GoneError(Exception):
@@ -52,9 +55,9 @@ def streamed(answers: Answers, content: bytes, asked: Mapping[str, str]) -> Stre
             lines.put(refused.to_json())
         except (TextsiamError, ValueError, OSError) as error:
             lines.put(Refused(400, str(error)).to_json())
-        except Exception:
+        except Exception as error:  # noqa: BLE001  told to who asked, and in the log
             lines.put(Refused(500, "Something went wrong that should not. The service's log says what.").to_json())
-            raise
+            tell(logger, logging.ERROR, "a file was not answered", error)
         finally:
             lines.put(None)
 
@@ -99,7 +102,7 @@ def _answer(answers: Answers, content: bytes, asked: Mapping[str, str], follow: 
             texts = read_texts(file, column=asked.get("column") or None)
         except TextsiamError as error:
             raise Refused(400, str(error).replace(str(file), name)) from None
-    threshold = float(asked.get("threshold") or _LOWEST)
+    threshold = float(asked.get("threshold") or answers.scale.proposed)
     found = answers.duplicates(bodies.DuplicatesRequest(texts=list(texts), threshold=threshold), follow)
     model = answers.model
     return {
