@@ -81,6 +81,36 @@ def test_distinct_texts_are_encoded_once(tiny, monkeypatch):
     assert (vectors[::2] == vectors[0]).all()
 
 
+def test_the_next_texts_are_tokenised_before_the_last_are_waited_for(tiny, monkeypatch):
+    """Where a backend computes elsewhere; rows, what was cut and the progress are those of one that does not."""
+    told = []
+
+    class Elsewhere:
+        """The same backend, as a GPU would: it takes all batches at once, and tells when it is asked and waited for."""
+
+        offloads = True
+
+        def __getattr__(self, name):
+            return getattr(tiny.backend, name)
+
+        def embed_many(self, batches):
+            told.append("asked")
+            found = list(tiny.backend.embed_many(batches))
+            return (told.append("waited for") or vectors for vectors in found)
+
+    monkeypatch.setattr("textsiam.encoding.batches.N_TEXTS_A_CALL", 3)
+    texts = ["pay", "my order", "how do i reset", "where is the refund of my order", "password", "a b c", "pay " * 70]
+    elsewhere = Encoder(tiny.folder, Elsewhere())
+    told.clear()
+    expected, done = tiny.embed(texts), []
+    found = elsewhere.embed(texts, progress=lambda *of: done.append(of))
+    np.testing.assert_allclose(found.embeddings, expected.embeddings, atol=1e-6)
+    assert found.cut.tolist() == expected.cut.tolist() == [False] * 6 + [True]
+    assert told[:3] == ["asked", "asked", "waited for"]
+    assert done == sorted(done)
+    assert done[-1] == (7, 7)
+
+
 def test_unusable_values_get_nan_and_lose_nobody(tiny, caplog):
     """None, numbers and blanks are reported by position; their neighbours are encoded."""
     with caplog.at_level(logging.WARNING, "textsiam"):
