@@ -1,7 +1,7 @@
 """Pairs of texts → whether they mean the same."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from textsiam.data.linking import dependence, link
 from textsiam.data.pairs import Pairs
 from textsiam.data.splitting import split
-from textsiam.errors import EncoderMismatch, UnreadableInput
+from textsiam.errors import ModelNotFound, UnreadableInput
 from textsiam.interfaces.estimators.folds import links_of
 from textsiam.interfaces.estimators.inputs import numbered, two_columns, usable_pairs
-from textsiam.interfaces.estimators.models import N_TEXTS, OfModel, loaded
+from textsiam.interfaces.estimators.models import N_TEXTS, OfModel
 from textsiam.scoring.calibrating import check_method, fit_calibrator
 from textsiam.scoring.siamese import Siamese
 
@@ -80,16 +80,12 @@ class PairClassifier(ClassifierMixin, OfModel):
         dtype: str | None = None,
         remember: int = N_TEXTS,
     ) -> None:
-        self.model = model
+        super().__init__(model, backend=backend, device=device, dtype=dtype, remember=remember)
         self.learn = learn
         self.method = method
         self.training = training
         self.folder = folder
         self.random_state = random_state
-        self.backend = backend
-        self.device = device
-        self.dtype = dtype
-        self.remember = remember
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> "PairClassifier":
         """Learn from labelled pairs.
@@ -125,18 +121,17 @@ class PairClassifier(ClassifierMixin, OfModel):
         # All at once, and last: a fit that fails leaves what was fitted before.
         self._take_names(X, 2, reset=True)
         self.classes_, self.calibrator_, self.boundary_ = classes, fitted.calibrator, _boundary(fitted)
-        self.fingerprint_ = fitted.encoder.fingerprint
+        self._keep(fitted)
         self.source_ = str(fitted.encoder.folder.path.resolve()) if is_tuned else None
         return self
 
     def decision_function(self, X: Any) -> Float[np.ndarray, " n"]:
         """(n,) the score above the one whose probability is a half: positive for pairs that mean the same; NaN for unusable."""
-        return self._scores(X).astype(np.float64) - self.boundary_
+        return self._fitted().score(*self._columns(X)).astype(np.float64) - self.boundary_
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "n 2"]:
         """(n, 2) in the order of `classes_`; NaN for a pair with an unusable text."""
-        scores = self._scores(X)
-        told = self._fitted().calibrated(scores)
+        told = self._fitted().probability(*self._columns(X))
         return np.stack([1 - told, told], axis=1)
 
     def predict(self, X: Any) -> Shaped[np.ndarray, " n"]:
@@ -164,23 +159,24 @@ class PairClassifier(ClassifierMixin, OfModel):
             )
         return super().__getstate__()
 
-    def _scores(self, given: Any) -> Float[np.ndarray, " n"]:
-        check_is_fitted(self)
-        first, second = two_columns(given)
+    def _columns(self, given: Any) -> tuple[Sequence[Any], Sequence[Any]]:
+        columns = two_columns(given)
         self._take_names(given, 2, reset=False)
-        return self._fitted().score(first, second)
+        return columns
 
     def _fitted(self) -> Siamese:
-        source = getattr(self, "source_", None)
-        model = loaded(source, self.backend, self.device, self.dtype, self.remember) if source else self._siamese()
-        if model.encoder.fingerprint != self.fingerprint_:
-            raise EncoderMismatch(
-                f"The model at {model.encoder.folder.path} is another than when this classifier was fitted. Fit it again."
+        check_is_fitted(self)
+        if self.source_ is None:
+            return replace(self._siamese(), calibrator=self.calibrator_)
+        if not Path(self.source_).is_dir():
+            raise ModelNotFound(
+                f"The model that this classifier fine-tuned lay in {self.source_}, which is not here. Bring that folder, and set "
+                "source_ to where it lies."
             )
-        return replace(model, calibrator=self.calibrator_)
+        return replace(self._checked(self._read(Path(self.source_))), calibrator=self.calibrator_)
 
     def _calibrated(self, pairs: Pairs, groups: Int[np.ndarray, " n"] | None) -> Siamese:
-        model = self._siamese()
+        model = self._looked_up()
         texts = link([pairs]).texts[0]
         if groups is not None:
             texts = np.column_stack([texts, groups + texts.max(initial=-1) + 1])

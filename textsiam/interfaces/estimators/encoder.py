@@ -46,17 +46,15 @@ class SentenceEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OfModel
         dtype: str | None = None,
         remember: int = N_TEXTS,
     ) -> None:
-        self.model = model
+        super().__init__(model, backend=backend, device=device, dtype=dtype, remember=remember)
         self.prompt = prompt
-        self.backend = backend
-        self.device = device
-        self.dtype = dtype
-        self.remember = remember
 
     def fit(self, X: Any, y: Any = None) -> "SentenceEncoder":  # noqa: ARG002  scikit-learn's names
         """Read the model; nothing is learnt."""
-        self._siamese().encoder.prompt_text(self.prompt)
+        model = self._looked_up()
+        model.encoder.prompt_text(self.prompt)
         self._take_names(X, 1, reset=True)
+        self._keep(model)
         return self
 
     def transform(self, X: Any) -> Float[np.ndarray, "n dim"]:
@@ -71,6 +69,10 @@ class SentenceEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OfModel
         ------
         UnreadableInput
             If it is a table of several columns, or a single string.
+        EncoderMismatch
+            If the model is another than when it was fitted.
+        ModelNotFound
+            If the model is no longer to be had: pickles travel without it.
         """
         texts = one_column(X)
         self._take_names(X, 1, reset=False)

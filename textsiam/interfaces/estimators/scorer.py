@@ -51,13 +51,9 @@ class PairScorer(TransformerMixin, OfModel):
         dtype: str | None = None,
         remember: int = N_TEXTS,
     ) -> None:
-        self.model = model
+        super().__init__(model, backend=backend, device=device, dtype=dtype, remember=remember)
         self.features = features
         self.vectors = vectors
-        self.backend = backend
-        self.device = device
-        self.dtype = dtype
-        self.remember = remember
 
     def fit(self, X: Any, y: Any = None) -> "PairScorer":  # noqa: ARG002
         """Check the names and read the model; nothing is learnt.
@@ -68,8 +64,9 @@ class PairScorer(TransformerMixin, OfModel):
             If there is no such feature.
         """
         self._names()
-        self._siamese()
+        model = self._looked_up()
         self._take_names(X, 2, reset=True)
+        self._keep(model)
         return self
 
     def transform(self, X: Any) -> Float[np.ndarray, "n k"]:
@@ -84,6 +81,10 @@ class PairScorer(TransformerMixin, OfModel):
         ------
         UnreadableInput
             If they are not two columns of equal length.
+        EncoderMismatch
+            If the model is another than when it was fitted.
+        ModelNotFound
+            If the model is no longer to be had: pickles travel without it.
         """
         first, second = two_columns(X)
         self._take_names(X, 2, reset=False)
