@@ -4,6 +4,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import joblib
@@ -25,6 +26,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from textsiam import Siamese, folds, read_pairs
+from textsiam.encoding.encoder import Encoder
+from textsiam.encoding.remembering import RememberingEncoder
 from textsiam.errors import EncoderMismatch, ModelNotFound, UnreadableInput
 from textsiam.interfaces.estimators import PairClassifier, PairKFold, PairScorer, SentenceEncoder, models
 from textsiam.samples import PAIRS
@@ -318,6 +321,21 @@ def test_texts_are_encoded_once(model, frame, pairs, monkeypatch):
         for _ in range(3):
             scorer.transform(frame)
         assert sum(encoded) == times * n
+
+
+def test_what_is_remembered_is_bounded(tiny_transformer):
+    """In number, and in memory whatever the texts' length: the texts themselves are not kept."""
+    encoder = RememberingEncoder(Encoder.load(tiny_transformer(), backend="pytorch", **FP32), 100)
+    encoder.encode(["pay"])
+    held = []
+    for length in (3, 20_000):
+        tracemalloc.start()
+        for start in range(0, 600, 30):
+            encoder.embed([f"{place} ".ljust(length, "x") for place in range(start, start + 30)])
+        held.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+    assert 50 <= len(encoder._young) + len(encoder._old) <= 100
+    assert max(held) < 100 * (4 * encoder.dim + 300) + 50_000, held  # besides, libraries keep a little
 
 
 def test_pickled_it_holds_no_weights(tmp_path, pairs, frame):

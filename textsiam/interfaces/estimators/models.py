@@ -16,10 +16,10 @@ from textsiam.errors import EncoderMismatch, ModelNotFound
 from textsiam.interfaces.estimators.inputs import names_of
 from textsiam.scoring.siamese import Siamese
 
-N_TEXTS = 100_000  # remembered: 150 MB of vectors of 384 numbers
+N_TEXTS = 100_000  # remembered: 180 MB with vectors of 384 numbers, however long the texts
 
 _loading = threading.Lock()
-_N_MODELS = 4  # of a process; a grid over more would read them again
+_N_MODELS = 4  # of a process, each with what it remembers; a grid over more would read them again
 
 
 class OfModel(BaseEstimator):
