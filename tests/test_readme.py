@@ -1,6 +1,7 @@
 """What the README shows runs: its Python as written, its commands in a shell."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,18 @@ def blocks(language):
 def test_no_figure_is_missing():
     """A place kept for a figure that was never measured."""
     assert not re.findall(r"\b[A-Z]+_[A-Z]+\b", re.sub("TEXTSIAM_(MODEL|TOKEN)", "", README))
+
+
+def test_scripts_that_are_named_are_there(monkeypatch):
+    """Each figure's, and each that `python -m benchmarks` runs; its table tells their figures."""
+    root = Path(__file__).parent.parent
+    for name in re.findall(r"`(benchmarks/\w+\.py)", README):
+        assert (root / name).is_file(), name
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    told = runpy.run_path(str(root / "benchmarks" / "__main__.py"), run_name="read")
+    assert all((root / "benchmarks" / f"{name}.py").is_file() for name in told["SCRIPTS"])
+    for row in ("encode, ", "index, ", "radius, ", "service, ", "pipeline, "):
+        assert f"\n{row}" in told["table"](), row
 
 
 def test_python_blocks_run(tmp_path, monkeypatch, serving):
