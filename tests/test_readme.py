@@ -45,6 +45,17 @@ def test_python_blocks_run(tmp_path, monkeypatch, serving):
         service.stop()
 
 
+def test_the_pipeline_runs_alone(capsys):
+    """Copied into an empty file; the figures in its comments are what it prints."""
+    (block,) = [block for block in blocks("python") if "PairScorer" in block]
+    exec(compile(block, "README.md", "exec"), {})  # noqa: S102
+    printed = capsys.readouterr().out.splitlines()
+    figures = re.findall(r"mean\(\)\)  # (\S+)", block)
+    assert [float(line) for line in printed[:2]] == pytest.approx([float(one) for one in figures], abs=0.02)
+    same, other = (float(one) for one in printed[-1].strip("[]").split())
+    assert same > 0.5 > other
+
+
 def commands():
     """Each line of a console block that starts textsiam, and the lines before it in its block."""
     for block in blocks("console"):
