@@ -294,3 +294,29 @@ def test_pairs_with_bad_rows(tmp_path, tiny_transformer):
     assert "first text empty (row 2)" in result.stderr
     refused(CliRunner().invoke(app, [*arguments, "--strict"]), "row 2")
     refused(CliRunner().invoke(app, ["score"]), "files of pairs or --pair")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no file system that takes no files, from root neither")
+def test_where_nothing_can_be_written(tmp_path, tiny_transformer, monkeypatch):
+    """Said before any row is read, with what was named, by every command that writes; a file as a folder too."""
+    (tmp_path / "q.csv").write_text("question\n" + "\n".join(GOOD))
+    (tmp_path / "p.csv").write_text("question1,question2,label\nhow,do,1\nmy,order,0\n")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("textsiam.data.sources.open_table", lambda *_: pytest.fail("it was read"))
+    model = ["--model", str(tiny_transformer("bert"))]
+    for place, told in (("/proc", "may not be written in /proc"), (tmp_path / "file", "is a file")):
+        for arguments in (
+            ["duplicates", "q.csv", "-o", f"{place}/x.csv", *model],
+            ["duplicates", "q.csv", "--clusters", f"{place}/x.csv", *model],
+            ["score", "p.csv", "-o", f"{place}/x.csv", *model],
+            ["encode", "q.csv", "-o", f"{place}/x.parquet", *model],
+            ["split", "p.csv", "-o", f"{place}/parts"],
+            ["calibrate", "p.csv", "-o", f"{place}/model", *model],
+            ["certify", "p.csv", "-o", f"{place}/model", *model],
+            ["train", "p.csv", "-o", f"{place}/model", *model],
+            ["evaluate", model[1], "p.csv", "--report", f"{place}/x.html"],
+            ["explain", "how", "do", "--html", f"{place}/x.html", *model],
+            ["index", "create", f"{place}/index", "--threshold", "0.9", *model],
+        ):
+            named = [str(tmp_path / word) if (tmp_path / word).is_file() else word for word in arguments]
+            refused(CliRunner().invoke(app, named), told)

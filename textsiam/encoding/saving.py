@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from textsiam.data.files import replacing
+from textsiam.data.files import check_folder, replacing
 from textsiam.encoding.folder import ModelFolder, canonical, read_json, read_object
 from textsiam.encoding.refusals import (
     refuse_adapters,
@@ -138,9 +138,12 @@ def check_model_target(target: Path) -> None:
     ------
     FileExistsError
         If it is a file, or a folder that holds something else than a model.
+    OSError
+        If its folder takes no files.
     """
     if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / "modules.json").exists()):
         raise FileExistsError(f"{target} exists and is no model folder. Name a new folder, or remove it first.")
+    check_folder(target.resolve().parent)
 
 
 def _layout(folder: ModelFolder) -> dict[str, Any]:
