@@ -169,6 +169,32 @@ def test_binary_rubbish(run, tmp_path):
         assert isinstance(result.exception, (SystemExit, type(None)))
 
 
+@pytest.mark.parametrize(
+    ("name", "start", "told"),
+    [
+        ("t.csv", b"PK\x03\x04\x14", "xlsx, ods and other zip archives do. Save the sheet as csv"),
+        ("t.xlsx", b"PK\x03\x04\x14", "Save the sheet as csv"),
+        ("t.txt", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "xls and other old Office files"),
+        ("t.csv", b"PAR1\x15", "--format parquet"),
+        ("t.jsonl", b"ARROW1\0\0", "--format arrow"),
+        ("t.csv", b"\x1f\x8b\x08", "Let its name end in .gz"),
+        ("t.txt", b"%PDF-1.7", "PDF"),
+    ],
+)
+def test_what_is_no_text(run, tmp_path, name, start, told):
+    """A file that begins as spreadsheets, archives, PDFs do is known for it, and the remedy told."""
+    (tmp_path / name).write_bytes(start + bytes(100))
+    refused(run(tmp_path / name), f"{name} is no text", told)
+
+
+def test_nothing_but_another_encoding(run, tmp_path):
+    """All rows undecodable, or the header: the encoding is to be named."""
+    (tmp_path / "t.csv").write_bytes("question\noù\nça".encode("latin-1"))
+    refused(run(tmp_path / "t.csv"), "2 rows set aside", "Name its encoding, such as latin-1")
+    (tmp_path / "t.csv").write_bytes("id,été\n1,où".encode("latin-1"))
+    refused(run(tmp_path / "t.csv"), "name the encoding, such as latin-1 (--encoding")
+
+
 def test_standard_input(run):
     """Lines, JSON lines by their first byte, csv by name."""
     assert answered(run("-", stdin="\n".join(GOOD)))["summary"]["pairs"] == 1

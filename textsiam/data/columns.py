@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from textsiam.data.texts import fault_of
 from textsiam.errors import UnreadableInput
 
 TEXT_COLUMNS = ("text", "question", "sentence", "query", "title", "utterance", "content", "body")
@@ -150,6 +151,10 @@ def find_pair_columns(
 
 
 def _what_it_has(columns: Sequence[str]) -> str:
+    if any(fault_of(column).startswith(("undecodable", "not Unicode")) for column in columns):
+        return (
+            "Its header cannot be decoded: name the encoding, such as latin-1 (--encoding, encoding=)."
+        )
     if delimiter := _other_delimiter(columns):
         return f"Its header {columns[0][:80]!r} looks delimited by {delimiter!r}: name the delimiter (--delimiter, delimiter=)."
     return f"It has: {', '.join(columns)}."
