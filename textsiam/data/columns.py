@@ -152,9 +152,7 @@ def find_pair_columns(
 
 def _what_it_has(columns: Sequence[str]) -> str:
     if any(fault_of(column).startswith(("undecodable", "not Unicode")) for column in columns):
-        return (
-            "Its header cannot be decoded: name the encoding, such as latin-1 (--encoding, encoding=)."
-        )
+        return "Its header cannot be decoded: name the encoding, such as latin-1 (--encoding, encoding=)."
     if delimiter := _other_delimiter(columns):
         return f"Its header {columns[0][:80]!r} looks delimited by {delimiter!r}: name the delimiter (--delimiter, delimiter=)."
     return f"It has: {', '.join(columns)}."

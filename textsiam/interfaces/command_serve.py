@@ -97,6 +97,8 @@ def serve(
 
 
 def _token(file: Path | None) -> str | None:
+    if file and not file.exists():
+        raise FileNotFoundError(f"There is no token file {file}. Write one, such as `openssl rand -hex 24` makes.")
     token = file.read_text("utf-8").strip() if file else os.environ.get(VARIABLE)
     if token is not None and not token:
         raise ValueError("The token is empty. Write one, such as `openssl rand -hex 24` makes.")
