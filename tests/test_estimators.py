@@ -476,6 +476,17 @@ def test_groups_leave_the_folds_their_size(pairs, frame):
     assert grouped == sizes
 
 
+def test_pairs_as_they_were_read_are_cross_validated(pairs, frame):
+    """As the same texts in a data frame are; as an array they are (n, 2)."""
+    made = make_pipeline(PairScorer(**FP32), StandardScaler(), LogisticRegression())
+    told = cross_val_score(made, pairs, pairs.labels, cv=PairKFold(3))
+    assert (told == cross_val_score(made, frame, pairs.labels, cv=PairKFold(3))).all()
+    assert (np.asarray(pairs) == frame.to_numpy()).all()
+    assert np.asarray(pairs.take([])).shape == (0, 2)
+    with pytest.raises(ValueError, match="only a copy"):
+        np.asarray(pairs, copy=False)
+
+
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["qqp_pairs", "mrpc"])
 def test_pipelines_beat_tf_idf(shared, name):
