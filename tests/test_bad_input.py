@@ -208,6 +208,9 @@ def test_standard_input(run):
     [
         ([], "Give files"),
         (["t.csv", "--sample"], "not both"),
+        (["t.csv", "./t.csv"], "./t.csv was given twice"),
+        (["t.csv", "--against", "./t.csv"], "given twice"),
+        (["t.json"], "one JSON object a line"),
         (["t.csv", "--against", "t.csv", "--clusters", "c.csv"], "leave out --against"),
         (["t.csv", "--output", "x.docx"], "its ending names no format"),
         (["t.csv", "--output", "no/such/folder/x.csv"], "folder does not exist"),
@@ -226,6 +229,7 @@ def test_bad_usage(run, tmp_path, monkeypatch, arguments, told):
     """Exit code 2 and the remedy, before the slow work."""
     monkeypatch.chdir(tmp_path)
     Path("t.csv").write_text("question\n" + "\n".join(GOOD))
+    Path("t.json").write_text('[{"question": "a"}]')
     refused(run(*arguments, threshold=None if "--threshold" in arguments else "0.9"), told)
 
 
@@ -320,6 +324,7 @@ def test_pairs_with_bad_rows(tmp_path, tiny_transformer):
     assert "first text empty (row 2)" in result.stderr
     refused(CliRunner().invoke(app, [*arguments, "--strict"]), "row 2")
     refused(CliRunner().invoke(app, ["score"]), "files of pairs or --pair")
+    refused(CliRunner().invoke(app, [*arguments, "--first", "question1", "--second", "question1"]), "named for both")
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no file system that takes no files, from root neither")

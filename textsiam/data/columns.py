@@ -141,6 +141,10 @@ def find_pair_columns(
         raise UnreadableInput(
             f"A pair has two columns, but only {first or second!r} was named. Name both (--first and --second)."
         )
+    if first is not None and first == second:
+        raise UnreadableInput(
+            f"A pair has two columns, but {first!r} was named for both. Name two (--first and --second)."
+        )
     first, second = (str(named(first)), str(named(second))) if first and second else pair_columns(source, columns)
     return PairColumns(
         first,

@@ -73,9 +73,10 @@ def _format_of(name: str, start: bytes, dialect: Dialect) -> str:
     if chosen not in _BINARY and (mark := next((mark for mark in _MARKS if start.startswith(mark)), b"")):
         raise UnreadableInput(f"{_shown(name)} is no text: it begins as {_MARKS[mark]}.")
     if chosen not in FORMATS:
+        lines = " Write one JSON object a line, which is jsonl." if chosen == "json" else ""
         raise UnreadableInput(
             f"{name} has a format that textsiam does not read: {chosen or 'no ending'!r}. "
-            f"It reads {', '.join(sorted(FORMATS))}; name the format if the ending does not tell (--format, format=)."
+            f"It reads {', '.join(sorted(FORMATS))}; name the format if the ending does not tell (--format, format=).{lines}"
         )
     return chosen
 
