@@ -189,9 +189,14 @@ def test_pair_features_are_what_they_say(model):
     assert np.isnan(told[2]).all()
     others = told[[0, 1, 3], 1:]
     assert ((others >= 0) & (others <= 1)).all()
-    for wrong, message in (({"features": ["colour"]}, "no feature 'colour'"), ({"features": []}, "No feature")):
+    for wrong, message in (
+        ({"features": ["colour"]}, "no feature 'colour'"),
+        ({"features": []}, "No feature"),
+    ):
         with pytest.raises(ValueError, match=message):
             PairScorer(**wrong).fit(given)
+    with pytest.raises(TypeError, match=r"Write \['length'\]"):
+        PairScorer(features="length").fit(given)
     for bad in ([("a", "b", "c")], [("a",)], ["ab"], np.zeros((2, 2, 2))):
         with pytest.raises(UnreadableInput):
             PairScorer(**FP32).fit_transform(bad)
@@ -406,6 +411,19 @@ def test_a_name_is_looked_up_once_a_fit(kind, looked_up, pairs, frame):
     assert looked_up == ["owner/name"]
     clone(fitted).fit(given, pairs.labels)
     assert looked_up == ["owner/name"] * 2
+
+
+def test_a_folder_named_from_here_is_known_elsewhere(tiny_transformer, tmp_path, frame, monkeypatch):
+    """A relative path was looked up from where the process was; it is read once, and goes on to be found."""
+    shutil.copytree(tiny_transformer(), tmp_path / "here")
+    monkeypatch.chdir(tmp_path)
+    models._loaded.cache_clear()
+    scorer = PairScorer("here", backend="pytorch", **FP32).fit(frame)
+    expected = scorer.transform(frame)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert (pickle.loads(pickle.dumps(scorer)).transform(frame) == expected).all()  # noqa: S301  our own
+    assert models._loaded.cache_info().misses == 1
 
 
 def test_a_model_that_stayed_behind_is_missed_by_name(looked_up, tmp_path, frame, pairs, tiny_transformer):

@@ -64,7 +64,9 @@ class OfModel(BaseEstimator):
     def _read(self, folder: Path) -> Siamese:
         if self.remember < 0:
             raise ValueError(f"remember is a number of texts, but is {self.remember}. Give 0 to remember none.")
-        return loaded(folder, self.backend, self.device, self.dtype, self.remember)
+        return loaded(
+            folder.resolve(), self.backend, self.device, self.dtype, self.remember
+        )  # wherever the process goes
 
     def _checked(self, model: Siamese) -> Siamese:
         if getattr(self, "fingerprint_", None) not in {None, model.encoder.fingerprint}:

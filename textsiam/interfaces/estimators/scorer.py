@@ -62,6 +62,8 @@ class PairScorer(TransformerMixin, OfModel):
         ------
         ValueError
             If there is no such feature.
+        TypeError
+            If `features` is one string.
         """
         self._names()
         model = self._looked_up()
@@ -112,6 +114,8 @@ class PairScorer(TransformerMixin, OfModel):
 
     def _names(self) -> list[str]:
         known = [SIMILARITY, *FEATURES]
+        if isinstance(self.features, str):
+            raise TypeError(f"features is a list of names, but one string came. Write [{self.features!r}].")
         names = known if self.features is None else list(self.features)
         if unknown := [name for name in names if name not in known]:
             raise ValueError(f"There is no feature {unknown[0]!r}. Use some of {', '.join(known)}.")
