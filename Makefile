@@ -15,7 +15,7 @@ demo: $(VENV)/.package
 test: $(VENV)/.package $(VENV)/.tools
 	@$(MAKE) --no-print-directory format lint types layers bare doctest unit
 
-# All measurements of speed beside the peers, in turn; hours. Nothing else should run.
+# All measurements of speed beside the peers, and the pipelines beside TF-IDF, in turn; hours. Nothing else should run.
 bench: $(VENV)/.package
 	$(PIP) --group bench
 	$(BIN)/python -m benchmarks

@@ -1,6 +1,7 @@
-"""All measurements of speed in one run: every script in turn, one table with ratios and shares of the limit, and the pictures.
+"""All measurements of speed, and of pipelines beside TF-IDF, in one run: every script in turn, one table with
+ratios and shares of the limit, and the pictures.
 
-    python -m benchmarks              # or: make bench; an hour and a half on two cores
+    python -m benchmarks              # or: make bench; two and a half hours on two cores
     python -m benchmarks encode cold  # some of them
     python -m benchmarks --table      # the table and the pictures from the results that are there
 
@@ -16,7 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-SCRIPTS = ("encode", "latency", "cold", "join", "train_speed", "road", "index")
+SCRIPTS = ("encode", "latency", "cold", "join", "train_speed", "road", "index", "nearest", "service", "pipelines")
 
 
 def main() -> None:
@@ -41,7 +42,8 @@ def main() -> None:
 def table() -> str:
     """What was asked, what was reached, from the results that are there."""
     head = ("claim", "must", "aim", "measured", "commit")
-    rows = [head, *_encode(), *_join(), *_train(), *_cold(), *_latency(), *_index()]
+    parts = (_encode, _join, _train, _cold, _latency, _index, _nearest, _service, _pipelines)
+    rows = [head, *(row for part in parts for row in part())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
@@ -163,6 +165,51 @@ def _index() -> list[tuple[str, ...]]:
                     told.append(f"{kind}: p50 {of[kind]['p50_ms']} ms, p99 {of[kind]['p99_ms']} ms{recall}")
             told.append(f"{of['anonymous_mb']} MB")
             rows.append((f"index, {name}, {int(n):,}", ", ".join(musts), "", "; ".join(told), found[1]))
+    return rows
+
+
+def _nearest() -> list[tuple[str, ...]]:
+    if (found := result("nearest")) is None:
+        return []
+    rows = []
+    for n, systems in found[0]["systems"].items():
+        for name, of in systems.items():
+            told = [
+                f"at {threshold}: p50 {one['p50_ms']} ms, p99 {one['p99_ms']} ms, recall {min(one['rows'], one['edges'])}"
+                for threshold, one in of["at"].items()
+            ]
+            told.append(f"{of['bytes_per_row']} bytes a row")
+            rows.append((f"radius, {name}, {int(n):,}", "", "", "; ".join(told), found[1]))
+    return rows
+
+
+def _service() -> list[tuple[str, ...]]:
+    if (found := result("service")) is None:
+        return []
+    figures, commit = found
+    rows = []
+    for name, of in figures["load"].items():
+        ours, (times, low, high) = of["textsiam"], of["times_peer"]
+        told = f"{times} x [{low}, {high}], {ours['requests_per_s']} requests/s; p50 {ours['p50_ms']} ms, p99 {ours['p99_ms']} ms"
+        rows.append((f"service, {name}", "", "", told, commit))
+    memory, soak = figures["memory_mb"], figures["soak"]
+    told = (
+        f"{soak['requests']:,} requests, {soak['failed']} failed, {soak['growth_in_second_half_mb']} MB more in the second half; "
+        f"{memory['textsiam']} MB beside the peer's {memory['sentence-transformers']}"
+    )
+    return [*rows, ("service, three minutes at full rate", "", "", told, commit)]
+
+
+def _pipelines() -> list[tuple[str, ...]]:
+    if (found := result("pipelines")) is None:
+        return []
+    rows = []
+    for data, of in found[0].items():
+        if isinstance(of, dict):
+            for name, one in of["pipelines"].items():
+                quality = f"AP {one['average_precision']}, accuracy {one['accuracy']}, Brier {one['brier_score']}"
+                told = f"{quality}; {one['seconds']} s"
+                rows.append((f"pipeline, {data}, {name}", "", "", told, found[1]))
     return rows
 
 

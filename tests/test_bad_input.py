@@ -169,6 +169,32 @@ def test_binary_rubbish(run, tmp_path):
         assert isinstance(result.exception, (SystemExit, type(None)))
 
 
+@pytest.mark.parametrize(
+    ("name", "start", "told"),
+    [
+        ("t.csv", b"PK\x03\x04\x14", "xlsx, ods and other zip archives do. Save the sheet as csv"),
+        ("t.xlsx", b"PK\x03\x04\x14", "Save the sheet as csv"),
+        ("t.txt", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "xls and other old Office files"),
+        ("t.csv", b"PAR1\x15", "--format parquet"),
+        ("t.jsonl", b"ARROW1\0\0", "--format arrow"),
+        ("t.csv", b"\x1f\x8b\x08", "Let its name end in .gz"),
+        ("t.txt", b"%PDF-1.7", "PDF"),
+    ],
+)
+def test_what_is_no_text(run, tmp_path, name, start, told):
+    """A file that begins as spreadsheets, archives, PDFs do is known for it, and the remedy told."""
+    (tmp_path / name).write_bytes(start + bytes(100))
+    refused(run(tmp_path / name), f"{name} is no text", told)
+
+
+def test_nothing_but_another_encoding(run, tmp_path):
+    """All rows undecodable, or the header: the encoding is to be named."""
+    (tmp_path / "t.csv").write_bytes("question\noù\nça".encode("latin-1"))
+    refused(run(tmp_path / "t.csv"), "2 rows set aside", "Name its encoding, such as latin-1")
+    (tmp_path / "t.csv").write_bytes("id,été\n1,où".encode("latin-1"))
+    refused(run(tmp_path / "t.csv"), "name the encoding, such as latin-1 (--encoding")
+
+
 def test_standard_input(run):
     """Lines, JSON lines by their first byte, csv by name."""
     assert answered(run("-", stdin="\n".join(GOOD)))["summary"]["pairs"] == 1
@@ -182,6 +208,9 @@ def test_standard_input(run):
     [
         ([], "Give files"),
         (["t.csv", "--sample"], "not both"),
+        (["t.csv", "./t.csv"], "./t.csv was given twice"),
+        (["t.csv", "--against", "./t.csv"], "given twice"),
+        (["t.json"], "one JSON object a line"),
         (["t.csv", "--against", "t.csv", "--clusters", "c.csv"], "leave out --against"),
         (["t.csv", "--output", "x.docx"], "its ending names no format"),
         (["t.csv", "--output", "no/such/folder/x.csv"], "folder does not exist"),
@@ -200,6 +229,7 @@ def test_bad_usage(run, tmp_path, monkeypatch, arguments, told):
     """Exit code 2 and the remedy, before the slow work."""
     monkeypatch.chdir(tmp_path)
     Path("t.csv").write_text("question\n" + "\n".join(GOOD))
+    Path("t.json").write_text('[{"question": "a"}]')
     refused(run(*arguments, threshold=None if "--threshold" in arguments else "0.9"), told)
 
 
@@ -294,3 +324,30 @@ def test_pairs_with_bad_rows(tmp_path, tiny_transformer):
     assert "first text empty (row 2)" in result.stderr
     refused(CliRunner().invoke(app, [*arguments, "--strict"]), "row 2")
     refused(CliRunner().invoke(app, ["score"]), "files of pairs or --pair")
+    refused(CliRunner().invoke(app, [*arguments, "--first", "question1", "--second", "question1"]), "named for both")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no file system that takes no files, from root neither")
+def test_where_nothing_can_be_written(tmp_path, tiny_transformer, monkeypatch):
+    """Said before any row is read, with what was named, by every command that writes; a file as a folder too."""
+    (tmp_path / "q.csv").write_text("question\n" + "\n".join(GOOD))
+    (tmp_path / "p.csv").write_text("question1,question2,label\nhow,do,1\nmy,order,0\n")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("textsiam.data.sources.open_table", lambda *_: pytest.fail("it was read"))
+    model = ["--model", str(tiny_transformer("bert"))]
+    for place, told in (("/proc", "may not be written in /proc"), (tmp_path / "file", "is a file")):
+        for arguments in (
+            ["duplicates", "q.csv", "-o", f"{place}/x.csv", *model],
+            ["duplicates", "q.csv", "--clusters", f"{place}/x.csv", *model],
+            ["score", "p.csv", "-o", f"{place}/x.csv", *model],
+            ["encode", "q.csv", "-o", f"{place}/x.parquet", *model],
+            ["split", "p.csv", "-o", f"{place}/parts"],
+            ["calibrate", "p.csv", "-o", f"{place}/model", *model],
+            ["certify", "p.csv", "-o", f"{place}/model", *model],
+            ["train", "p.csv", "-o", f"{place}/model", *model],
+            ["evaluate", model[1], "p.csv", "--report", f"{place}/x.html"],
+            ["explain", "how", "do", "--html", f"{place}/x.html", *model],
+            ["index", "create", f"{place}/index", "--threshold", "0.9", *model],
+        ):
+            named = [str(tmp_path / word) if (tmp_path / word).is_file() else word for word in arguments]
+            refused(CliRunner().invoke(app, named), told)

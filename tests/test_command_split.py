@@ -163,7 +163,7 @@ def test_refused_before_anything_is_read(run, tmp_path, monkeypatch, arguments, 
         (["pairs.csv", "--first", "Question1"], "only 'Question1' was named. Name both"),
         (["pairs.csv", "--label", "same"], "pairs.csv has no column 'same'. It has: qid, Question1"),
         (["empty.csv"], "empty.csv has no usable pair: it has a header and no row"),
-        (["-"], "- is empty. Give a file with at least one row"),
+        (["-"], "Standard input is empty. Give a file with at least one row"),
     ],
 )
 def test_what_cannot_be_read_leaves_nothing(run, tmp_path, arguments, message):

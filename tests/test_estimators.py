@@ -1,8 +1,11 @@
 """scikit-learn's door: its own checks, and contracts of ours for what they do not reach with text."""
 
 import pickle
+import shutil
 import subprocess
 import sys
+import tracemalloc
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -23,8 +26,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from textsiam import Siamese, folds, read_pairs
-from textsiam.errors import EncoderMismatch, UnreadableInput
-from textsiam.interfaces.estimators import PairClassifier, PairKFold, PairScorer, SentenceEncoder
+from textsiam.encoding.encoder import Encoder
+from textsiam.encoding.remembering import RememberingEncoder
+from textsiam.errors import EncoderMismatch, ModelNotFound, UnreadableInput
+from textsiam.interfaces.estimators import PairClassifier, PairKFold, PairScorer, SentenceEncoder, models
 from textsiam.samples import PAIRS
 
 FP32 = dict(device="cpu", dtype="float32")
@@ -184,9 +189,14 @@ def test_pair_features_are_what_they_say(model):
     assert np.isnan(told[2]).all()
     others = told[[0, 1, 3], 1:]
     assert ((others >= 0) & (others <= 1)).all()
-    for wrong, message in (({"features": ["colour"]}, "no feature 'colour'"), ({"features": []}, "No feature")):
+    for wrong, message in (
+        ({"features": ["colour"]}, "no feature 'colour'"),
+        ({"features": []}, "No feature"),
+    ):
         with pytest.raises(ValueError, match=message):
             PairScorer(**wrong).fit(given)
+    with pytest.raises(TypeError, match=r"Write \['length'\]"):
+        PairScorer(features="length").fit(given)
     for bad in ([("a", "b", "c")], [("a",)], ["ab"], np.zeros((2, 2, 2))):
         with pytest.raises(UnreadableInput):
             PairScorer(**FP32).fit_transform(bad)
@@ -318,6 +328,21 @@ def test_texts_are_encoded_once(model, frame, pairs, monkeypatch):
         assert sum(encoded) == times * n
 
 
+def test_what_is_remembered_is_bounded(tiny_transformer):
+    """In number, and in memory whatever the texts' length: the texts themselves are not kept."""
+    encoder = RememberingEncoder(Encoder.load(tiny_transformer(), backend="pytorch", **FP32), 100)
+    encoder.encode(["pay"])
+    held = []
+    for length in (3, 20_000):
+        tracemalloc.start()
+        for start in range(0, 600, 30):
+            encoder.embed([f"{place} ".ljust(length, "x") for place in range(start, start + 30)])
+        held.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+    assert 50 <= len(encoder._young) + len(encoder._old) <= 100
+    assert max(held) < 100 * (4 * encoder.dim + 300) + 50_000, held  # besides, libraries keep a little
+
+
 def test_pickled_it_holds_no_weights(tmp_path, pairs, frame):
     """A few kilobytes; read in another process it predicts the same; with another model in the folder it refuses."""
     Siamese.load(**FP32).save(tmp_path / "model")
@@ -340,11 +365,90 @@ def test_pickled_it_holds_no_weights(tmp_path, pairs, frame):
 
 
 def test_another_model_is_refused(tiny_transformer, pairs):
-    """Numbers of one encoder are good for no other."""
+    """Numbers of one encoder are good for no other, nor what was fitted on its vectors."""
     fitted = PairClassifier(**FP32).fit(pairs, pairs.labels)
-    fitted.set_params(model=tiny_transformer(), backend="pytorch")
-    with pytest.raises(EncoderMismatch, match="another"):
+    scorer = PairScorer(**FP32).fit(pairs)
+    for made in (fitted, scorer):
+        made.set_params(model=tiny_transformer(), backend="pytorch")
+    with pytest.raises(EncoderMismatch, match="this PairClassifier was fitted"):
         fitted.predict(pairs)
+    with pytest.raises(EncoderMismatch, match="this PairScorer was fitted"):
+        scorer.transform(pairs)
+    assert scorer.fit(pairs).transform(pairs).shape == (len(pairs), 7)
+
+
+@pytest.fixture
+def looked_up(monkeypatch, tiny_transformer, tmp_path):
+    """A model named `owner/name`, which lies in a folder as if from the Hub; how often it was looked up."""
+    shutil.copytree(tiny_transformer(), tmp_path / "snapshot")
+    names, find_model = [], models.find_model
+
+    def find(name):
+        if name != "owner/name":
+            return find_model(name)
+        names.append(name)
+        if not (tmp_path / "snapshot").is_dir():
+            raise ModelNotFound(f"The Hub gave no {name}.")
+        return tmp_path / "snapshot"
+
+    monkeypatch.setattr(models, "find_model", find)
+    return names
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_a_name_is_looked_up_once_a_fit(kind, looked_up, pairs, frame):
+    """Not for what comes after, pickled or not; elsewhere again, if the folder is not there."""
+    given = frame[["first"]] if kind is SentenceEncoder else frame
+    fitted = kind("owner/name", backend="pytorch", **FP32).fit(given, pairs.labels)
+    assert looked_up == ["owner/name"]
+    again = pickle.loads(pickle.dumps(fitted))  # noqa: S301  our own
+    for made in (fitted, again):
+        for method in ("transform", "predict", "predict_proba"):
+            if hasattr(made, method):
+                getattr(made, method)(given)
+        if hasattr(made, "transform"):
+            made.get_feature_names_out()
+    assert looked_up == ["owner/name"]
+    clone(fitted).fit(given, pairs.labels)
+    assert looked_up == ["owner/name"] * 2
+
+
+def test_a_folder_named_from_here_is_known_elsewhere(tiny_transformer, tmp_path, frame, monkeypatch):
+    """A relative path was looked up from where the process was; it is read once, and goes on to be found."""
+    shutil.copytree(tiny_transformer(), tmp_path / "here")
+    monkeypatch.chdir(tmp_path)
+    models._loaded.cache_clear()
+    scorer = PairScorer("here", backend="pytorch", **FP32).fit(frame)
+    expected = scorer.transform(frame)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert (pickle.loads(pickle.dumps(scorer)).transform(frame) == expected).all()  # noqa: S301  our own
+    assert models._loaded.cache_info().misses == 1
+
+
+def test_a_model_that_stayed_behind_is_missed_by_name(looked_up, tmp_path, frame, pairs, tiny_transformer):
+    """Found again by its name it must be the same; found nowhere, the error says where it was; elsewhere it can be named."""
+    scorer = PairScorer("owner/name", backend="pytorch", **FP32).fit(frame)
+    expected = scorer.transform(frame)
+    (tmp_path / "snapshot").rename(tmp_path / "moved")
+    with pytest.raises(ModelNotFound, match=r"snapshot, which is not here.* gave no owner/name.*set_params"):
+        scorer.transform(frame)
+    assert (scorer.set_params(model=tmp_path / "moved").transform(frame) == expected).all()
+    scorer.set_params(model="owner/name")
+    shutil.copytree(tiny_transformer("roberta"), tmp_path / "snapshot")
+    with pytest.raises(EncoderMismatch, match="another"):
+        scorer.transform(frame)
+
+
+def test_predictions_look_at_the_models_files_once(monkeypatch, frame, pairs):
+    """Probabilities too."""
+    fitted = PairClassifier(**FP32).fit(frame, pairs.labels)
+    read, loaded = [], models.loaded
+    monkeypatch.setattr(models, "loaded", lambda *given: (read.append(given), loaded(*given))[1])
+    for method in ("predict", "predict_proba", "decision_function"):
+        read.clear()
+        getattr(fitted, method)(frame)
+        assert len(read) == 1
 
 
 def test_fine_tuning_learns_and_travels(tiny_transformer, tmp_path, pairs, frame):
@@ -354,6 +458,11 @@ def test_fine_tuning_learns_and_travels(tiny_transformer, tmp_path, pairs, frame
     again = pickle.loads(pickle.dumps(fitted))  # noqa: S301  our own
     assert (again.predict_proba(frame) == fitted.predict_proba(frame)).all()
     assert Siamese.load(fitted.source_, **FP32).calibrator is not None
+    (tmp_path / "tuned").rename(tmp_path / "moved")
+    with pytest.raises(ModelNotFound, match="Bring that folder"):
+        again.predict(frame)
+    again.source_ = str(tmp_path / "moved" / Path(fitted.source_).name)
+    assert again.predict(frame).shape == (len(frame),)
     fitted.set_params(learn="calibration").fit(frame, pairs.labels)
     assert fitted.source_ is None
     assert pickle.loads(pickle.dumps(fitted)).predict(frame).shape == (len(frame),)  # noqa: S301  our own
@@ -383,6 +492,17 @@ def test_groups_leave_the_folds_their_size(pairs, frame):
     sizes = [len(test) for _, test in PairKFold(4).split(frame, pairs.labels)]
     grouped = [len(test) for _, test in PairKFold(4).split(frame, pairs.labels, np.arange(len(pairs)))]
     assert grouped == sizes
+
+
+def test_pairs_as_they_were_read_are_cross_validated(pairs, frame):
+    """As the same texts in a data frame are; as an array they are (n, 2)."""
+    made = make_pipeline(PairScorer(**FP32), StandardScaler(), LogisticRegression())
+    told = cross_val_score(made, pairs, pairs.labels, cv=PairKFold(3))
+    assert (told == cross_val_score(made, frame, pairs.labels, cv=PairKFold(3))).all()
+    assert (np.asarray(pairs) == frame.to_numpy()).all()
+    assert np.asarray(pairs.take([])).shape == (0, 2)
+    with pytest.raises(ValueError, match="only a copy"):
+        np.asarray(pairs, copy=False)
 
 
 @pytest.mark.shared

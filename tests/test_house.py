@@ -11,6 +11,7 @@ from typer.main import get_command
 
 import textsiam
 from textsiam.interfaces.cli import app
+from textsiam.training.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "transformers", "sklearn", "scipy.stats", "datasets")
@@ -104,6 +105,14 @@ def test_every_command_and_option_is_documented():
         assert f"textsiam {name}" in readme, name
         for option in command.params:
             assert getattr(option, "help", None), (name, option.name)
+
+
+def test_the_help_of_train_tells_the_recipes_defaults():
+    """Options without a default of their own leave it to the recipe, whose number is in the text."""
+    for option in get_command(app).commands["train"].params:
+        default = getattr(Recipe, option.name, None)
+        if isinstance(default, (int, float)) and not isinstance(default, bool):
+            assert option.help.endswith(f"Default: {default:g}."), option.name
 
 
 def test_every_table_and_error_is_used():

@@ -1,6 +1,7 @@
 """What the README shows runs: its Python as written, its commands in a shell."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,18 @@ def test_no_figure_is_missing():
     assert not re.findall(r"\b[A-Z]+_[A-Z]+\b", re.sub("TEXTSIAM_(MODEL|TOKEN)", "", README))
 
 
+def test_scripts_that_are_named_are_there(monkeypatch):
+    """Each figure's, and each that `python -m benchmarks` runs; its table tells their figures."""
+    root = Path(__file__).parent.parent
+    for name in re.findall(r"`(benchmarks/\w+\.py)", README):
+        assert (root / name).is_file(), name
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    told = runpy.run_path(str(root / "benchmarks" / "__main__.py"), run_name="read")
+    assert all((root / "benchmarks" / f"{name}.py").is_file() for name in told["SCRIPTS"])
+    for row in ("encode, ", "index, ", "radius, ", "service, ", "pipeline, "):
+        assert f"\n{row}" in told["table"](), row
+
+
 def test_python_blocks_run(tmp_path, monkeypatch, serving):
     """In order, in one namespace, in an empty folder; what asks a service asks one that runs."""
     monkeypatch.chdir(tmp_path)
@@ -30,6 +43,17 @@ def test_python_blocks_run(tmp_path, monkeypatch, serving):
             exec(compile(block.replace("http://127.0.0.1:8000", service.url), "README.md", "exec"), namespace)  # noqa: S102
     finally:
         service.stop()
+
+
+def test_the_pipeline_runs_alone(capsys):
+    """Copied into an empty file; the figures in its comments are what it prints."""
+    (block,) = [block for block in blocks("python") if "PairScorer" in block]
+    exec(compile(block, "README.md", "exec"), {})  # noqa: S102
+    printed = capsys.readouterr().out.splitlines()
+    figures = re.findall(r"mean\(\)\)  # (\S+)", block)
+    assert [float(line) for line in printed[:2]] == pytest.approx([float(one) for one in figures], abs=0.02)
+    same, other = (float(one) for one in printed[-1].strip("[]").split())
+    assert same > 0.5 > other
 
 
 def commands():

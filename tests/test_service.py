@@ -283,7 +283,7 @@ def test_it_is_not_opened_to_others_by_accident(tmp_path):
         (("--host", "0.0.0.0"), "Set a token"),  # noqa: S104
         (("no-such-model",), "no-such-model"),
         (("--index", tmp_path), "no index"),
-        (("--token-file", tmp_path / "none"), "none"),
+        (("--token-file", tmp_path / "none"), "There is no token file"),
         (("--port", "70000"), "65535"),
     ):
         done = subprocess.run(

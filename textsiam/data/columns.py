@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from textsiam.data.texts import fault_of
 from textsiam.errors import UnreadableInput
 
 TEXT_COLUMNS = ("text", "question", "sentence", "query", "title", "utterance", "content", "body")
@@ -140,6 +141,10 @@ def find_pair_columns(
         raise UnreadableInput(
             f"A pair has two columns, but only {first or second!r} was named. Name both (--first and --second)."
         )
+    if first is not None and first == second:
+        raise UnreadableInput(
+            f"A pair has two columns, but {first!r} was named for both. Name two (--first and --second)."
+        )
     first, second = (str(named(first)), str(named(second))) if first and second else pair_columns(source, columns)
     return PairColumns(
         first,
@@ -150,6 +155,8 @@ def find_pair_columns(
 
 
 def _what_it_has(columns: Sequence[str]) -> str:
+    if any(fault_of(column).startswith(("undecodable", "not Unicode")) for column in columns):
+        return "Its header cannot be decoded: name the encoding, such as latin-1 (--encoding, encoding=)."
     if delimiter := _other_delimiter(columns):
         return f"Its header {columns[0][:80]!r} looks delimited by {delimiter!r}: name the delimiter (--delimiter, delimiter=)."
     return f"It has: {', '.join(columns)}."

@@ -1,8 +1,10 @@
 """Files go out whole: written under a temporary name beside the target, flushed to disk, then renamed."""
 
+import errno
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,12 +61,35 @@ def check_writable(target: Path) -> None:
         If its folder is missing or may not be written, or if it is itself a folder.
     """
     folder = target.parent
-    if not folder.is_dir():
+    if not folder.exists():
         raise FileNotFoundError(f"The output's folder does not exist: {folder}. Create it first.")
     if target.is_dir():
         raise IsADirectoryError(f"The output is a folder: {target}. Name a file.")
-    if not os.access(target if target.exists() else folder, os.W_OK):
+    if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(f"The output may not be written: {target}. Choose a place where you may write.")
+    check_folder(folder)
+
+
+def check_folder(folder: Path) -> None:
+    """Find out before the slow work whether files can be written in `folder`, which may be yet to be made.
+
+    Raises
+    ------
+    OSError
+        If it, or the nearest folder above it that exists, is a file or takes none.
+    """
+    place = folder.resolve()
+    nearest = next(above for above in (place, *place.parents) if above.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"A folder is needed to write in, but {nearest} is a file. Name another folder.")
+    try:
+        with tempfile.TemporaryFile(dir=nearest):  # asked of the file system: root, too, may not write everywhere
+            pass
+    except OSError as error:
+        if error.errno != errno.ENOSPC:  # which is told where it counts
+            raise PermissionError(
+                f"The output may not be written in {nearest}: {error.strerror}. Choose a place where you may write."
+            ) from None
 
 
 def _flush(path: Path) -> None:

@@ -26,6 +26,18 @@ from textsiam.errors import UnreadableInput
 # the row is reported and reading goes on at the next line, instead of swallowing the rest of the file.
 MAX_LINES_IN_A_ROW = 100
 
+# How files begin that are often taken for text, and what to do with them.
+_SHEET = "Save the sheet as csv"
+_MARKS = {
+    b"PK\x03\x04": f"xlsx, ods and other zip archives do. {_SHEET}, or unpack it",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": f"xls and other old Office files do. {_SHEET}",
+    b"PAR1": "parquet files do. Name the format (--format parquet, format=)",
+    b"ARROW1": "arrow files do. Name the format (--format arrow, format=)",
+    b"\x1f\x8b": "gzip does. Let its name end in .gz, or unpack it",
+    b"%PDF-": "PDF files do. Give a file of rows",
+}
+_BINARY = {"parquet", "arrow", "feather"}
+
 
 def open_table(path: str | Path, dialect: Dialect) -> Table:
     """The rows of a file, or of standard input for ``"-"``.
@@ -55,15 +67,22 @@ def open_table(path: str | Path, dialect: Dialect) -> Table:
 
 def _format_of(name: str, start: bytes, dialect: Dialect) -> str:
     if not start:
-        raise UnreadableInput(f"{name} is empty. Give a file with at least one row.")
+        raise UnreadableInput(f"{_shown(name)} is empty. Give a file with at least one row.")
     ending = Path(name.removesuffix(".gz")).suffix.lstrip(".").lower()
     chosen = (dialect.format or (_guessed(start) if name == "-" else ending)).lower()
+    if chosen not in _BINARY and (mark := next((mark for mark in _MARKS if start.startswith(mark)), b"")):
+        raise UnreadableInput(f"{_shown(name)} is no text: it begins as {_MARKS[mark]}.")
     if chosen not in FORMATS:
+        lines = " Write one JSON object a line, which is jsonl." if chosen == "json" else ""
         raise UnreadableInput(
             f"{name} has a format that textsiam does not read: {chosen or 'no ending'!r}. "
-            f"It reads {', '.join(sorted(FORMATS))}; name the format if the ending does not tell (--format, format=)."
+            f"It reads {', '.join(sorted(FORMATS))}; name the format if the ending does not tell (--format, format=).{lines}"
         )
     return chosen
+
+
+def _shown(name: str) -> str:
+    return "Standard input" if name == "-" else name
 
 
 def _guessed(start: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Shaped
@@ -137,6 +138,14 @@ class Pairs:
             rows=[rows[place] for place in chosen],
             mapping=self.mapping,
         )
+
+    def __array__(self, dtype: Any = None, *, copy: bool | None = None) -> Shaped[np.ndarray, "n 2"]:
+        # (n, 2) texts: scikit-learn's cross_val_score and GridSearchCV take rows of what they are given.
+        if copy is False:
+            raise ValueError("Pairs are two columns, and only a copy makes them one array. Leave out copy=False.")
+        texts = np.empty((len(self), 2), dtype=object)
+        texts[:, 0], texts[:, 1] = as_list(self.first), as_list(self.second)
+        return texts if dtype is None else texts.astype(dtype)
 
     def __len__(self) -> int:
         return len(self.first)

@@ -76,7 +76,7 @@ def read_texts(
         (set_aside + SetAside(renamed)).refuse()
     texts = list(chain.from_iterable(chunk.texts for chunk in chunks))
     if not texts:
-        raise UnreadableInput(f"{table.name} has no usable text: {_or_no_row(set_aside)}. Give at least one.")
+        raise nothing_usable(table.name, "text", set_aside)
     return Texts(
         texts,
         ids=list(chain.from_iterable(chunk.ids for chunk in chunks)),
@@ -139,7 +139,7 @@ def read_pairs(
     if strict:
         set_aside.refuse()
     if not any(map(len, chunks)):
-        raise UnreadableInput(f"{table.name} has no usable pair: {_or_no_row(set_aside)}. Give at least one.")
+        raise nothing_usable(table.name, "pair", set_aside)
     labels, scores = ([getattr(chunk, name) for chunk in chunks] for name in ("labels", "scores"))
     return Pairs(
         first=list(chain.from_iterable(chunk.first for chunk in chunks)),
@@ -204,7 +204,7 @@ def read_triplets(
     if strict:
         set_aside.refuse()
     if not any(map(len, chunks)):
-        raise UnreadableInput(f"{table.name} has no usable triplet: {_or_no_row(set_aside)}. Give at least one.")
+        raise nothing_usable(table.name, "triplet", set_aside)
     columns = [list(chain.from_iterable(parts)) for parts in zip(*(chunk.columns for chunk in chunks), strict=True)]
     rows = list(chain.from_iterable(chunk.rows for chunk in chunks))
     return Triplets(columns[0], columns[1], columns[2:], rows, set_aside, chunks[0].mapping)
@@ -242,5 +242,9 @@ def _all_set_aside(chunks: Sequence[Texts] | Sequence[Pairs] | Sequence[Triplets
     return SetAside(tuple(chain.from_iterable(chunk.set_aside for chunk in chunks)))
 
 
-def _or_no_row(set_aside: SetAside) -> str:
-    return str(set_aside) if set_aside else "it has a header and no row"
+def nothing_usable(source: str, what: str, set_aside: SetAside) -> UnreadableInput:
+    """The error that a source has no usable row at all, with the remedy for why."""
+    told = str(set_aside) if set_aside else "it has a header and no row"
+    wrongly_read = any(fault.reason.startswith("undecodable") for fault in set_aside)
+    remedy = "Name its encoding, such as latin-1 (--encoding, encoding=)" if wrongly_read else "Give at least one"
+    return UnreadableInput(f"{source} has no usable {what}: {told}. {remedy}.")

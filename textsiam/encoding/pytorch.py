@@ -197,9 +197,8 @@ def _device(device: str | None) -> torch.device:
         place = torch.device(device)
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"torch cannot use the device {device!r}: {str(error).splitlines()[0]} Use cpu, or install what it needs."
-        ) from None
+        why = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(f"torch cannot use the device {device!r}: {why}. Use cpu, or install what it needs.") from None
     return place
 
 

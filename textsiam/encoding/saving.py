@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from textsiam.data.files import replacing
+from textsiam.data.files import check_folder, replacing
 from textsiam.encoding.folder import ModelFolder, canonical, read_json, read_object
 from textsiam.encoding.refusals import (
     refuse_adapters,
@@ -136,20 +136,18 @@ def check_model_target(target: Path) -> None:
 
     Raises
     ------
-    FileExistsError
-        If it is a file, or a folder that holds something else than a model.
+    OSError
+        If it is a file, a folder that holds something else than a model, or lies in one that takes no files.
     """
     if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / "modules.json").exists()):
         raise FileExistsError(f"{target} exists and is no model folder. Name a new folder, or remove it first.")
+    check_folder(target.resolve().parent)
 
 
 def _layout(folder: ModelFolder) -> dict[str, Any]:
     """The configuration files; the old module names, because every version reads them."""
-    kinds = [
-        ("", "Transformer"),
-        ("1_Pooling", "Pooling"),
-        *([("2_Normalize", "Normalize")] if folder.normalize else []),
-    ]
+    kinds = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    kinds += [("2_Normalize", "Normalize")] if folder.normalize else []
     config = read_object(folder.transformer / "config.json")
     dim = config.get("hidden_size") or config.get("dim")
     pooling = {

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from textsiam.data.files import check_writable, replacing
+from textsiam.data.readers import nothing_usable
 from textsiam.data.texts import SetAside, Texts
 from textsiam.encoding.encoder import Encoder, Progress
-from textsiam.errors import UnreadableInput
 
 _KEY = b"textsiam"
 
@@ -116,7 +116,7 @@ def encode_to_parquet(
             progress(n_texts, 0)
     if not n_texts:
         _remove_parts(parts)
-        raise UnreadableInput(f"There is no usable text to encode: {set_aside}. Give at least one.")
+        raise nothing_usable("What was to be encoded", "text", set_aside)
     _join(shards, target, model, encoder.dim)
     _remove_parts(parts)
     return EncodeReport(n_texts, n_cut, n_unknown, n_reused, len(shards), set_aside)

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from textsiam.data.files import remove
+from textsiam.data.files import check_folder, remove
 from textsiam.errors import BrokenIndex, IndexNotFound
 from textsiam.indexing.database import Busy, SqliteDatabase, sqlite_told
 from textsiam.indexing.ledger import Ledger
@@ -68,6 +68,7 @@ class SqliteStore:
     ) -> "SqliteStore":
         """A new index, empty, whole or not at all; `tell` writes what the ledger shall know."""
         folder = folder.absolute()
+        check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         there = f"There is an index at {folder} already. Open it, or name another folder."
         if (folder / LEDGER).exists():

@@ -123,7 +123,7 @@ def _check_usage(files: list[str] | None, *, sample: bool, within_one_set: bool,
         )
     if against and within_one_set:
         raise typer.BadParameter("--clusters and --repeats-only work within one set: leave out --against.")
-    check_sources([*(files or []), *([against] if against == "-" else [])])
+    check_sources([*(files or []), *([against] if against else [])])
 
 
 def _read(files: list[str] | None, reading: dict[str, Any]) -> "Texts":

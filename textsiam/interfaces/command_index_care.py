@@ -8,7 +8,7 @@ import typer
 
 from textsiam.interfaces import options
 from textsiam.interfaces.command_index_search import index
-from textsiam.interfaces.index_terminal import Place, Threshold, Timeout
+from textsiam.interfaces.index_terminal import Place, Timeout
 from textsiam.interfaces.tables import check_outputs, write_columns
 from textsiam.interfaces.terminal import NO, answer_json, answering, following, load_model, say, show_clusters
 
@@ -149,7 +149,10 @@ def verify(
 @index.command()
 def rebuild(
     place: Place,
-    threshold: Threshold = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(callback=options.finite, help="Lowest score of a match from now on. Default: the model's own."),
+    ] = None,
     timeout: Timeout = 60.0,
     model: options.Model = None,
     backend: options.BackendName = "auto",

@@ -115,6 +115,8 @@ def _hosts(host: str, allowed: list[str], *, without_token: bool) -> frozenset[s
 
 
 def _token(file: Path | None) -> str | None:
+    if file and not file.exists():
+        raise FileNotFoundError(f"There is no token file {file}. Write one, such as `openssl rand -hex 24` makes.")
     token = file.read_text("utf-8").strip() if file else os.environ.get(VARIABLE)
     if token is not None and not token:
         raise ValueError("The token is empty. Write one, such as `openssl rand -hex 24` makes.")

@@ -1,6 +1,5 @@
 """``textsiam split``: labelled pairs in; parts that share no text and no chain of positives out."""
 
-import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from textsiam.data.files import remove, replacing
+from textsiam.data.files import check_folder, remove, replacing
 from textsiam.data.writers import WRITERS
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces import options
@@ -98,11 +97,7 @@ def _check(source: str, folder: Path, targets: dict[str, Path], folds: int, shar
     place = folder.resolve()
     if source != "-" and Path(source).is_dir() and Path(source).resolve() in (place, *place.parents):
         raise UnreadableInput(f"{folder} lies in {source}, which would then hold the parts too. Name another folder.")
-    nearest = next(above for above in (place, *place.parents) if above.exists())
-    if not nearest.is_dir():
-        raise NotADirectoryError(f"The parts go into a folder, but {nearest} is a file. Name another folder.")
-    if not os.access(nearest, os.W_OK):
-        raise PermissionError(f"The parts may not be written to {nearest}. Choose a place where you may write.")
+    check_folder(folder)
 
 
 def _in_three(

@@ -33,7 +33,9 @@ def train(
             "distillation. Default: by what the data holds. One for all files, or one a file, separated by commas."
         ),
     ] = None,
-    shares: Annotated[str | None, typer.Option(help="Share of the batches a file, separated by commas.")] = None,
+    shares: Annotated[
+        str | None, typer.Option(help="Share of the batches a file, separated by commas. Default: by their rows.")
+    ] = None,
     validation: Annotated[
         str | None, typer.Option(help="Held-out pairs to choose the best checkpoint by. Default: a leak-free tenth.")
     ] = None,
@@ -46,16 +48,20 @@ def train(
     label: options.Label = None,
     score: options.Score = None,
     split: options.SplitName = None,
-    epochs: Annotated[float | None, typer.Option(help="Times that all rows are seen.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Times that all rows are seen. Default: 2.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Stop after so many updates.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows an update.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate of AdamW.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows an update. Default: 64.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Highest learning rate of AdamW. Default: 0.0002.")
+    ] = None,
     keep: Annotated[
         float | None,
-        typer.Option(help="Share of the start's weights in the result, 0 to 1: forgets less, learns less."),
+        typer.Option(
+            help="Share of the start's weights in the result: forgets less, learns less. Default: 0.4; of a random start 0."
+        ),
     ] = None,
     hard_negatives: Annotated[
-        int | None, typer.Option(help="Negatives to mine for each positive without labels.")
+        int | None, typer.Option(help="Negatives to mine for each positive without labels. Default: 0.")
     ] = None,
     lora: Annotated[
         int | None, typer.Option(help="Train low-rank adapters of this rank instead of all weights.")
@@ -64,7 +70,7 @@ def train(
         bool, typer.Option("--recompute", help="Less memory for one more forward pass: for huge batches.")
     ] = False,
     patience: Annotated[
-        int | None, typer.Option(help="Stop after so many evaluations without a better metric.")
+        int | None, typer.Option(help="Stop after so many evaluations without a better metric. Default: never.")
     ] = None,
     bf16: Annotated[
         bool | None,

@@ -1,6 +1,5 @@
 """Labelled pairs as the commands that judge a model read them: read, said, scored with progress."""
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,8 +43,3 @@ def check_model_output(target: Path | None) -> None:
     from textsiam.encoding.saving import check_model_target
 
     check_model_target(target)
-    nearest = next(place for place in (target.resolve(), *target.resolve().parents) if place.exists())
-    if not nearest.is_dir():
-        raise NotADirectoryError(f"The model goes into a folder, but {nearest} is a file. Name another folder.")
-    if not os.access(nearest if nearest != target.resolve() else nearest.parent, os.W_OK):
-        raise PermissionError(f"The model may not be written to {target}. Choose a place where you may write.")

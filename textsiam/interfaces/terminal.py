@@ -79,11 +79,10 @@ def answer_json(summary: dict[str, Any], **tables: Any) -> None:
 
 def check_sources(sources: "Sequence[str]") -> None:
     """Refuse a source named twice: its rows would all be duplicates of themselves, or standard input empty."""
-    repeated = next((source for place, source in enumerate(sources) if source in sources[:place]), None)
+    places = [source if source == "-" or not Path(source).exists() else Path(source).resolve() for source in sources]
+    repeated = next((source for place, source in enumerate(sources) if places[place] in places[:place]), None)
     if repeated is not None:
-        raise typer.BadParameter(
-            f"{repeated} was given twice. Give each source once; to compare two sets use --against."
-        )
+        raise typer.BadParameter(f"{repeated} was given twice. Give each source once; --against is for another set.")
 
 
 def check_linkage(linkage: str) -> None:

@@ -141,7 +141,7 @@ def part(
     if empty := [source.name for source, table in zip(sources, learned, strict=True) if not len(table)]:
         raise ValueError(
             f"Of {', '.join(empty)} no row is left to learn from: each shares a text, or a chain of positives, with the "
-            "validation data. Give other validation data, or none (validation=False)."
+            "validation data. Give other validation data, or none (--no-validation, validation=False)."
         )
     # Over the whole tables: parts of graded ones alone could have other scores from which they are linked.
     graph = link([*tables, *(table for _, table in held if validation is not None)], link_score=link_score)

@@ -1,21 +1,17 @@
-"""What scikit-learn hands over, as columns of texts; and models that live once a process, however many estimators use them."""
+"""What scikit-learn hands over, as columns of texts, pairs, labels and groups."""
 
-import functools
-import threading
+import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
+from textsiam.data.pairs import Pairs
 from textsiam.data.texts import as_list
-from textsiam.encoding.embedded import find_model
-from textsiam.encoding.remembering import RememberingEncoder
 from textsiam.errors import UnreadableInput
-from textsiam.scoring.siamese import Siamese
 
-_loading = threading.Lock()
-_N_MODELS = 4  # of a process; a grid over more would read them again
+logger = logging.getLogger("textsiam")
 
 
 def one_column(given: Any) -> Sequence[Any]:
@@ -82,23 +78,17 @@ def _columns(given: Any) -> list[Sequence[Any]]:
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[], []]
 
 
-def loaded(
-    model: Siamese | str | Path | None, backend: str, device: str | None, dtype: str | None, n_texts: int
-) -> Siamese:
-    """The model, read once a process, which remembers so many texts; a `Siamese` as it is."""
-    if isinstance(model, Siamese):
-        return model
-    folder = find_model(model)
-    stamps = tuple(
-        sorted((str(file), told.st_mtime_ns, told.st_size) for file in folder.rglob("*") for told in [file.stat()])
-    )
-    with _loading:  # once, however many threads ask
-        return _loaded(str(folder), stamps, backend, device, dtype, n_texts)
+def usable_pairs(first: Sequence[Any], second: Sequence[Any]) -> tuple[Pairs, Int[np.ndarray, " usable"]]:
+    """The pairs of which both texts are usable, and their places, from 0; the others are logged."""
+    pairs = Pairs.usable(first, second)
+    if pairs.set_aside:
+        logger.warning("%s", pairs.set_aside)
+    return pairs, np.asarray(pairs.rows, dtype=np.int64) - 1
 
 
-@functools.lru_cache(_N_MODELS)
-def _loaded(folder: str, _stamps: object, backend: str, device: str | None, dtype: str | None, n_texts: int) -> Siamese:
-    from dataclasses import replace
-
-    siamese = Siamese.load(Path(folder), backend=backend, device=device, dtype=dtype)
-    return replace(siamese, encoder=RememberingEncoder(siamese.encoder, n_texts)) if n_texts else siamese
+def numbered(values: Any, n: int) -> Int[np.ndarray, " n"]:
+    """Labels or groups as numbers from 0, in their order."""
+    found = np.asarray(values)
+    if found.shape != (n,):
+        raise UnreadableInput(f"Each pair has one label or group, but {n:,} pairs and shape {found.shape} came.")
+    return np.unique(found, return_inverse=True)[1].astype(np.int64)
