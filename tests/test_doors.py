@@ -15,7 +15,6 @@ import pytest
 from typer.testing import CliRunner
 
 from textsiam import Encoder, Siamese, Texts, encode_to_parquet, find_duplicates, read_pairs, read_texts
-from textsiam.encoding import encoder as encoder_module
 from textsiam.encoding import shards
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces.cli import app
@@ -312,7 +311,7 @@ def test_long_texts_are_tokenised_few_at_a_time(tiny, monkeypatch):
         "__call__",
         lambda self, texts: calls.append(sum(map(len, texts))) or tokenise(self, texts),
     )
-    monkeypatch.setattr(encoder_module, "N_CHARACTERS_A_CALL", 1_000)
+    monkeypatch.setattr("textsiam.encoding.batches.N_CHARACTERS_A_CALL", 1_000)
     texts = [f"pay {n} " * 50 for n in range(20)] + ["order " * 500]
     vectors = tiny.encode(texts)
     assert len(calls) > 5

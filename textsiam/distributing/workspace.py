@@ -1,0 +1,171 @@
+"""Where tasks leave what they finished: Arrow tables and JSON in one folder that all machines see, or in an object store.
+
+Names hold the hash of all that their content depends on. So what is there is finished and right, whoever wrote it, and whoever
+comes again after a crash goes on with what is missing.
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+from jaxtyping import Float
+
+Columns = Mapping[str, Any]
+
+
+class Workspace:
+    """A folder, or a place such as ``s3://bucket/prefix``; files appear in it whole or not at all.
+
+    Parameters
+    ----------
+    root
+        The folder's path or the place's URI, the same on all machines.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> work = Workspace(tempfile.mkdtemp())
+    >>> work.write("pairs/a.arrow", {"left": np.array([0]), "right": np.array([3])})
+    >>> work.read("pairs/a.arrow")["right"], "pairs/b.arrow" in work
+    (array([3]), False)
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = str(root) if "://" in str(root) else str(Path(root).resolve())
+        self._files, self._base = file_system(self.root)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Workspace, (self.root,)
+
+    def __contains__(self, name: str) -> bool:
+        return bool(self._files.get_file_info(self._path(name)).type == pafs.FileType.File)
+
+    def write(self, name: str, columns: Columns) -> None:
+        """Columns as one Arrow file; a matrix (n, dim) as lists of fixed size.
+
+        Raises
+        ------
+        OSError
+            What the file system says; nothing of that name is there then.
+        """
+        table = pa.table({key: _column(values) for key, values in columns.items()})
+        with self._written(name) as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=max(1, table.num_rows))
+
+    def read(self, name: str, *names: str) -> dict[str, Any]:
+        """Columns of an Arrow file, numbers as NumPy arrays without a copy where the folder is on this machine, texts as lists.
+
+        Raises
+        ------
+        OSError
+            If there is no such file.
+        """
+        table = self.table(name, *names)
+        return {key: _values(table.column(key)) for key in table.column_names}
+
+    def table(self, name: str, *names: str) -> pa.Table:
+        """The Arrow table of a file, or some of its columns."""
+        local = isinstance(self._files, pafs.LocalFileSystem)
+        source = pa.memory_map(self._path(name)) if local else self._files.open_input_file(self._path(name))
+        table = pa.ipc.open_file(source).read_all()
+        return table.select(list(names)) if names else table
+
+    def write_json(self, name: str, told: Any) -> None:
+        """Plain values as a JSON file."""
+        with self._written(name) as sink:
+            sink.write(json.dumps(told, ensure_ascii=False).encode())
+
+    def read_json(self, name: str) -> Any:
+        """What `write_json` wrote."""
+        with self._files.open_input_stream(self._path(name)) as source:
+            return json.loads(source.read())
+
+    def remove(self) -> None:
+        """Delete the folder and all that is in it."""
+        if self._files.get_file_info(self._base).type == pafs.FileType.Directory:
+            self._files.delete_dir(self._base)
+
+    def _path(self, name: str) -> str:
+        return f"{self._base}/{name}"
+
+    def _written(self, name: str) -> "_Whole":
+        return _Whole(self._files, self._path(name))
+
+
+class _Whole:
+    """A stream to a file that is there when the block ends well; an object store shows none before it is closed."""
+
+    def __init__(self, files: Any, path: str) -> None:
+        self.files, self.path = files, path
+        self.renames = isinstance(files, pafs.LocalFileSystem)
+        self.written = f"{path}.{secrets.token_hex(4)}.tmp" if self.renames else path
+
+    def __enter__(self) -> Any:
+        if self.renames:
+            self.files.create_dir(self.path.rpartition("/")[0], recursive=True)
+        self.sink = self.files.open_output_stream(self.written)
+        return self.sink
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.sink.close()
+        if kind is not None:
+            self.files.delete_file(self.written)
+        elif self.renames:
+            self.files.move(self.written, self.path)
+
+
+def file_system(place: str) -> tuple[Any, str]:
+    """The file system of a path or URI, and the path there.
+
+    Raises
+    ------
+    ValueError
+        If it is a URI that pyarrow knows no file system for.
+    """
+    if "://" not in place:
+        return pafs.LocalFileSystem(), place.rstrip("/")
+    try:
+        files, path = pafs.FileSystem.from_uri(place)
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"textsiam cannot reach {place}: {error}. Give a path, or s3://, gs://, hdfs://, file://."
+        ) from None
+    return files, path.rstrip("/")
+
+
+def key_of(*parts: Any) -> str:
+    """A short hash of plain values, for names.
+
+    Examples
+    --------
+    >>> key_of("a", 1) == key_of("a", 1) != key_of("a", 2)
+    True
+    """
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _column(values: Any) -> Any:
+    if isinstance(values, np.ndarray) and values.ndim == 2:  # noqa: PLR2004  a matrix
+        flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+        return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    return values
+
+
+def _values(column: Any) -> Any:
+    whole = column.combine_chunks()
+    if pa.types.is_fixed_size_list(column.type):
+        return _matrix(whole, column.type.list_size)
+    if pa.types.is_boolean(column.type) or pa.types.is_primitive(column.type):
+        return whole.to_numpy(zero_copy_only=False)
+    return whole.to_pylist()
+
+
+def _matrix(whole: Any, dim: int) -> Float[np.ndarray, "n dim"]:
+    flat = whole.flatten().to_numpy(zero_copy_only=False) if len(whole) else np.empty(0, np.float32)
+    return np.asarray(flat).reshape(-1, dim)
