@@ -434,3 +434,13 @@ def test_nothing_reaches_for_the_network():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_processes_with_fewer_threads_than_cores_share_no_core():
+    """Two that OpenVINO pinned to the first core took twice as long beside each other."""
+    from textsiam.encoding.openvino import _n_cores
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        backend = Encoder.load(backend="openvino", device="cpu").backend
+    assert _n_cores() == 1 or not backend._few.compiled.get_property("ENABLE_CPU_PINNING")

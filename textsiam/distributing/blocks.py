@@ -16,6 +16,8 @@ from textsiam.matching.exact import threshold_join
 from textsiam.matching.repeats import RowPairs, Side, crossed, merged, repeats_of
 from textsiam.scoring.similarity import SIMILARITIES
 
+_N_ROWS = 8_192  # made ready at a time
+
 Vectors = Float[np.ndarray, "n dim"]
 Rows = Int[np.ndarray, " n"]
 
@@ -82,16 +84,14 @@ def blocks_of(encoded: Sequence[Encoded], n_rows: int) -> list[Block]:
 
 def bounds_of(work: Workspace, block: Block, similarity: str) -> Bounds | None:
     """The ball around a block's mean; None where the similarity has no distance that obeys the triangle inequality (dot)."""
-    _, vectors = block.load(work)
     if similarity == "dot":
         return None
-    rows = vectors.astype(np.float64)
+    _, vectors = block.load(work)
+    parts = [slice(start, start + _N_ROWS) for start in range(0, len(vectors), _N_ROWS)]
+    centre = np.sum([_ready(vectors[part], similarity).sum(0) for part in parts], axis=0) / len(vectors)
     if similarity == "cosine":
-        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
-        centre = rows.mean(0) / max(float(np.linalg.norm(rows.mean(0))), 1e-30)
-        return Bounds(centre, float(np.arccos(np.clip(rows @ centre, -1, 1)).max()))
-    centre = rows.mean(0)
-    return Bounds(centre, float(_distances(rows, centre, similarity).max()))
+        centre /= max(float(np.linalg.norm(centre)), 1e-30)
+    return Bounds(centre, max(float(_away(vectors[part], centre, similarity).max()) for part in parts))
 
 
 def are_apart(a: Bounds | None, b: Bounds | None, joining: Joining) -> bool:
@@ -102,7 +102,7 @@ def are_apart(a: Bounds | None, b: Bounds | None, joining: Joining) -> bool:
         between = math.acos(float(np.clip(a.centre @ b.centre, -1, 1)))
         reach = math.acos(max(-1.0, min(1.0, joining.threshold)))
     else:
-        between = float(_distances(a.centre[None], b.centre, joining.similarity)[0])
+        between = float(_away(a.centre[None], b.centre, joining.similarity)[0])
         reach = -joining.threshold
     slack = 1e-4 * (1 + between)  # far above the rounding of fp32 vectors, scores and of these sums
     return between - a.radius - b.radius > reach + slack
@@ -169,6 +169,16 @@ def _in_order(pairs: RowPairs) -> RowPairs:
     return RowPairs.ordered(np.minimum(pairs.left, pairs.right), np.maximum(pairs.left, pairs.right), pairs.score)
 
 
-def _distances(rows: Vectors, centre: Float[np.ndarray, " dim"], similarity: str) -> Float[np.ndarray, " n"]:
-    off = rows - centre
+def _ready(rows: Vectors, similarity: str) -> Float[np.ndarray, "n dim"]:
+    """In fp64, for cosine of length 1."""
+    rows = rows.astype(np.float64)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30) if similarity == "cosine" else rows
+
+
+def _away(rows: Vectors, centre: Float[np.ndarray, " dim"], similarity: str) -> Float[np.ndarray, " n"]:
+    """Each row's distance from the centre, for cosine the angle."""
+    ready = _ready(rows, similarity)
+    if similarity == "cosine":
+        return np.asarray(np.arccos(np.clip(ready @ centre, -1, 1)))
+    off = ready - centre
     return np.asarray(np.abs(off).sum(1) if similarity == "manhattan" else np.linalg.norm(off, axis=1))

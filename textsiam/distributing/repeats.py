@@ -65,6 +65,15 @@ class Repeats:
             first[rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start] = False
         return first
 
+    def firsts(self, start: int, stop: int) -> Rows:
+        """For each of the rows from `start` below `stop` the first row with its text: itself where none came before."""
+        found = np.arange(start, stop)
+        for name in self.names:
+            told = self.work.read(name)
+            inside = slice(*np.searchsorted(told["row"], (start, stop)))
+            found[told["row"][inside] - start] = told["first"][inside]
+        return found
+
     def groups(self, distinct: Rows) -> Side:
         """For distinct rows, in order, all rows that hold the text of each, in order: what `crossed` and `repeats_of` need."""
         rows, owners = [distinct], [np.arange(len(distinct))]

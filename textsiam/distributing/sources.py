@@ -133,7 +133,7 @@ def read_source(work: Workspace, name: str, reading: Reading, *, several: bool) 
     shards: list[dict[str, Any]] = []
     set_aside, n_renamed, mapping = SetAside(), 0, {}
     dialect = Dialect(reading.format, reading.delimiter, reading.encoding)
-    with _here(name) as local, closing(open_source(local, reading.split, dialect)) as table:
+    with here(name) as local, closing(open_source(local, reading.split, dialect)) as table:
         for chunk in stream_texts(table, column=reading.column, id_column=reading.id_column, n_rows=reading.n_rows):
             mapping = dict(chunk.mapping)
             set_aside += chunk.set_aside
@@ -177,7 +177,7 @@ def _columns(chunk: Texts, prefix: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _here(name: str) -> Iterator[str]:
+def here(name: str) -> Iterator[str]:
     """The source's path on this machine; one that lies elsewhere is fetched for as long as it is read."""
     if "://" not in name:
         yield name

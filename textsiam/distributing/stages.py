@@ -72,16 +72,15 @@ class Stages:
         return listings
 
     def encode(
-        self, listings: Sequence[dict[str, Any]], recipe: Recipe, max_matches: int
+        self, listings: Sequence[dict[str, Any]], recipe: Recipe, max_matches: int | None = None
     ) -> tuple[list[Shard], list[str], list[Encoded], int]:
         """The shards that could be encoded, the files of repeats among them, their vectors, and the distinct texts."""
         shards = shards_of(listings)
         while True:
             repeats, n_repeats = self.repeats(shards, max_matches)
-            shared = self.runner.share(repeats)
             found: list[Any] = [None] * len(shards)
             n_done, started = 0, time.perf_counter()
-            for place, result in self.runner.encode(self.work, recipe, shared, shards):
+            for place, result in self.runner.encode(self.work, recipe, repeats, shards):
                 found[place] = result
                 n_done += shards[place].n
                 self.progress("encode", n_done, sum(shard.n for shard in shards))
@@ -98,7 +97,7 @@ class Stages:
             if not shards:
                 raise UnreadableInput(f"No shard could be encoded: {'; '.join(map(str, lost[:3]))}.")
 
-    def repeats(self, shards: Sequence[Shard], max_matches: int) -> tuple[list[str], int]:
+    def repeats(self, shards: Sequence[Shard], max_matches: int | None) -> tuple[list[str], int]:
         """The files of texts that repeat earlier ones, and how many there are."""
         n_buckets = max(1, -(-sum(shard.n for shard in shards) // N_TEXTS_A_BUCKET))
         key = key_of([(shard.name, shard.start) for shard in shards])
@@ -108,7 +107,8 @@ class Stages:
             for bucket in range(n_buckets)
         ]
         found = self._all("repeats", tasks)
-        refuse_too_many(sum(of.n_pairs for of in found), max_matches)
+        if max_matches is not None:
+            refuse_too_many(sum(of.n_pairs for of in found), max_matches)
         return [of.name for of in found], sum(of.n_repeats for of in found)
 
     def join(self, encoded: Sequence[Encoded], repeats: list[str], joining: Joining) -> list[Joined]:

@@ -99,6 +99,8 @@ class OpenVinoTwin:
         # The precision is named always: OpenVINO would choose bf16 by itself where the processor has it.
         hint = "bf16" if self.precision == "int8" and computes_bf16() else DTYPES[self.precision]
         told = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": self.n_threads, "NUM_STREAMS": n_streams}
+        if self.n_threads < _n_cores():  # else two processes of fewer threads than cores would compute on the same ones
+            told["ENABLE_CPU_PINNING"] = False
         compiled = ov.Core().compile_model(graph, "CPU", told | {"PERFORMANCE_HINT": "LATENCY"})
         self._graph.weights.drop()  # they were laid out anew; of the tables only rows are looked at
         return _Requests(compiled)

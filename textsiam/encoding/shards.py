@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Float
 
 from textsiam.data.files import check_writable, replacing
 from textsiam.data.readers import nothing_usable
@@ -89,12 +91,7 @@ def encode_to_parquet(
     check_writable(target)
     before = encoder.prompt_text(prompt)
     parts = target.with_name(f"{target.name}.parts")
-    model = {
-        "fingerprint": encoder.folder.fingerprint(),
-        "precision": encoder.precision,
-        "dim": encoder.dim,
-        "prompt": before,
-    }
+    model = told_of(encoder, before)
     shards: list[Path] = []
     n_texts = n_cut = n_unknown = n_reused = 0
     set_aside = SetAside()
@@ -120,6 +117,12 @@ def encode_to_parquet(
     _join(shards, target, model, encoder.dim)
     _remove_parts(parts)
     return EncodeReport(n_texts, n_cut, n_unknown, n_reused, len(shards), set_aside)
+
+
+def told_of(encoder: Encoder, prompt: str) -> dict[str, object]:
+    """What a file of vectors tells of what made them."""
+    told: dict[str, object] = {"fingerprint": encoder.folder.fingerprint(), "precision": encoder.precision}
+    return told | {"dim": encoder.dim, "prompt": prompt}
 
 
 def _remove_parts(parts: Path) -> None:
@@ -163,6 +166,16 @@ def _write_shard(
     with replacing(shard) as temporary:
         pq.write_table(table, temporary)
     return told
+
+
+def write_vectors(
+    target: Path, model: dict[str, object], dim: int, blocks: Iterable[tuple[list[str], Float[np.ndarray, "n dim"]]]
+) -> None:
+    """A parquet file like `encode_to_parquet`'s, of ids and vectors that come block by block."""
+    with replacing(target) as temporary, pq.ParquetWriter(temporary, _schema(dim, model)) as writer:
+        for ids, vectors in blocks:
+            column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dim)
+            writer.write_table(pa.table([pa.array(ids, pa.string()), column], schema=writer.schema))
 
 
 def _join(shards: list[Path], target: Path, model: dict[str, object], dim: int) -> None:

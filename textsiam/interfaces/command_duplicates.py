@@ -8,6 +8,7 @@ import typer
 
 from textsiam.data.writers import rows_of
 from textsiam.interfaces import options
+from textsiam.interfaces.distributed import Asked, OnCluster, duplicates_on_ray
 from textsiam.interfaces.tables import check_outputs, write_columns
 from textsiam.interfaces.terminal import (
     answer_json,
@@ -74,6 +75,10 @@ def duplicates(
     backend: options.BackendName = "auto",
     device: options.Device = None,
     dtype: options.Dtype = None,
+    ray: options.Ray = False,
+    ray_address: options.RayAddress = None,
+    work: options.Work = None,
+    dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Find the duplicates among texts, or between two sets.
@@ -82,8 +87,12 @@ def duplicates(
     all with all exactly, and shows the closest pairs and the clusters.
 
     `textsiam duplicates new.csv --against known.csv -o pairs.csv` compares two sets and writes every pair found.
+
+    `textsiam duplicates 'shards/*.parquet' --ray -o pairs.parquet` does the same past one machine: in tasks, each finished once;
+    after an interruption or a crash the same command goes on.
     """
-    with answering():
+    cluster = OnCluster.of(ray=ray, address=ray_address, work=work, dry_run=dry_run)
+    with answering(cluster.after_interrupt(output) if cluster else None):
         started = time.perf_counter()
         _check_usage(files, sample=sample, within_one_set=bool(clusters) or repeats_only, against=against)
         sources = [*(files or []), *([against] if against else [])]
@@ -91,6 +100,24 @@ def duplicates(
         check_linkage(linkage)
         reading = dict(column=column, id_column=id_column, split=split, strict=strict)
         reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
+        if cluster:
+            cluster.refuse(sample=sample, against=bool(against), repeats_only=repeats_only, strict=strict)
+            cluster.refuse(**{"linkage complete": linkage != "keeper"})
+            loaded = load_model(model, backend, device, dtype)
+            asked = Asked.of(files or [], reading, loaded, model, device=device, prompt=prompt)
+            duplicates_on_ray(
+                cluster,
+                asked,
+                threshold=threshold,
+                max_matches=max_matches,
+                max_memory_mb=max_memory_mb,
+                output=output,
+                clusters=clusters,
+                set_aside=set_aside,
+                top=top,
+                as_json=as_json,
+            )
+            return
         texts = _read(files, reading)
         others = _read([against], reading) if against else None
         _say_reading(texts, others, set_aside)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces import options
+from textsiam.interfaces.distributed import Asked, OnCluster, encode_on_ray
 from textsiam.interfaces.tables import check_outputs
 from textsiam.interfaces.terminal import (
     answer_json,
@@ -52,6 +53,10 @@ def encode(
     backend: options.BackendName = "auto",
     device: options.Device = None,
     dtype: options.Dtype = None,
+    ray: options.Ray = False,
+    ray_address: options.RayAddress = None,
+    work: options.Work = None,
+    dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Encode texts to vectors in a parquet file, in bounded memory.
@@ -63,7 +68,9 @@ def encode(
     from textsiam.encoding.shards import encode_to_parquet
     from textsiam.errors import UnreadableInput
 
-    with answering(f"Finished shards are kept in {output}.parts: run the same command again to go on."):
+    cluster = OnCluster.of(ray=ray, address=ray_address, work=work, dry_run=dry_run)
+    kept = f"Finished shards are kept in {output}.parts: run the same command again to go on."
+    with answering(cluster.after_interrupt(output) if cluster else kept):
         started = time.perf_counter()
         if output.suffix != ".parquet":
             raise UnreadableInput(f"Vectors are written as parquet, but the output is {output}. End it in .parquet.")
@@ -71,6 +78,14 @@ def encode(
             raise typer.BadParameter("Give files, or - for standard input.")
         check_sources(files)
         check_outputs(output, set_aside, inputs=files, as_json=as_json)
+        if cluster:
+            cluster.refuse(strict=strict)
+            siamese = load_model(model, backend, device, dtype)
+            options_of = dict(column=column, id_column=id_column, split=split, format=format, delimiter=delimiter)
+            options_of |= dict(encoding=encoding)
+            asked = Asked.of(files, options_of, siamese, model, device=device, prompt=prompt, shard_rows=shard_rows)
+            encode_on_ray(cluster, asked, output=output, set_aside=set_aside, as_json=as_json)
+            return
         tables = [open_source(source, split, Dialect(format, delimiter, encoding)) for source in files]
         reading = dict(column=column, id_column=id_column, n_rows=shard_rows)
         siamese = load_model(model, backend, device, dtype)

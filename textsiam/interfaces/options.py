@@ -48,6 +48,24 @@ Dtype = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on standard output.")]
+Ray = Annotated[
+    bool,
+    typer.Option(
+        "--ray", help="Work in tasks on a Ray cluster (extra ray), on this machine's cores without --ray-address."
+    ),
+]
+RayAddress = Annotated[
+    str | None, typer.Option(help="The cluster: host:port, auto for one that runs here, ray://host:10001.")
+]
+Work = Annotated[
+    str | None,
+    typer.Option(
+        help="Where --ray keeps what is finished, a folder or s3://… that all machines see. Default: OUTPUT.work, removed after."
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="With --ray: tell texts, arithmetic, bytes, tasks and time, and do nothing.")
+]
 LabelledPairs = Annotated[
     str, typer.Argument(help="Labelled pairs: csv, tsv, jsonl, parquet, a data set; - is standard input.")
 ]

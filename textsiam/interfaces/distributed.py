@@ -1,0 +1,299 @@
+"""``--ray``: the same commands past one machine. The road is `textsiam.distributing`; here options are checked, answers said."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from textsiam.interfaces.tables import write_columns
+from textsiam.interfaces.terminal import (
+    answer_json,
+    following,
+    mapped,
+    model_told,
+    say,
+    say_lost,
+    say_set_aside,
+    set_aside_told,
+    show_pairs,
+)
+
+if TYPE_CHECKING:
+    from textsiam.data.texts import SetAside
+    from textsiam.distributing.found import DistributedMatches
+    from textsiam.distributing.sources import Reading
+    from textsiam.distributing.stages import Sizes
+    from textsiam.distributing.vectors import Recipe
+    from textsiam.distributing.workspace import Workspace
+    from textsiam.scoring.siamese import Siamese
+
+INCOMPLETE = 1  # the exit code where something could not be worked on and the rest was finished
+_SECONDS_BETWEEN_LINES = 15
+
+
+@dataclass(frozen=True)
+class OnCluster:
+    """What ``--ray`` and the options beside it say."""
+
+    address: str | None
+    work: str | None
+    dry_run: bool
+
+    @classmethod
+    def of(cls, *, ray: bool, address: str | None, work: str | None, dry_run: bool) -> "OnCluster | None":
+        """None without ``--ray``, where the others mean nothing."""
+        if not ray and (address or work or dry_run):
+            raise typer.BadParameter("--ray-address, --work and --dry-run go with --ray.")
+        return cls(address, work, dry_run) if ray else None
+
+    def refuse(self, **given: bool) -> None:
+        """Refuse options that one machine alone can follow."""
+        if names := [f"--{name.replace('_', '-')}" for name, is_given in given.items() if is_given]:
+            raise typer.BadParameter(f"{', '.join(names)} cannot be combined with --ray. Leave it out, or --ray.")
+
+    def workspace(self, output: Path) -> "Workspace":
+        """The one that was named, else a folder beside the output."""
+        from textsiam.distributing.workspace import Workspace
+
+        return Workspace(self.work or f"{output}.work")
+
+    def after_interrupt(self, output: Path | None) -> str:
+        """What is said after Ctrl-C."""
+        return f"What was finished is kept in {self.work or f'{output}.work'}: run the same command again to go on."
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A command's sources and how they are read, its model and how workers make it."""
+
+    sources: list[str]
+    reading: "Reading"
+    sizes: "Sizes"
+    siamese: "Siamese"
+    recipe: "Recipe"
+
+    @classmethod
+    def of(
+        cls,
+        files: list[str],
+        reading: dict[str, Any],
+        siamese: "Siamese",
+        model: str | None,
+        *,
+        device: str | None,
+        prompt: str | None,
+        shard_rows: int | None = None,
+    ) -> "Asked":
+        """Patterns are expanded, and a local model's path made absolute."""
+        from textsiam.distributing.sources import Reading, expanded
+        from textsiam.distributing.stages import Sizes
+        from textsiam.distributing.vectors import Recipe
+
+        sizes = Sizes(shard=shard_rows) if shard_rows else Sizes()
+        options = {key: value for key, value in reading.items() if key != "strict"}
+        recipe = Recipe.of(siamese, device=device, prompt=prompt)
+        source = str(Path(model).resolve()) if model and Path(model).exists() else model
+        kept = Reading(**options, n_rows=sizes.shard)
+        return cls(expanded(files), kept, sizes, siamese, replace(recipe, source=source))
+
+
+def duplicates_on_ray(
+    cluster: OnCluster,
+    asked: Asked,
+    *,
+    threshold: float | None,
+    max_matches: int,
+    max_memory_mb: int,
+    output: Path | None,
+    clusters: Path | None,
+    set_aside: Path | None,
+    top: int,
+    as_json: bool,
+) -> None:
+    """Find, write and tell; exit code 1 if something was left out."""
+    from textsiam.distributing.finding import find_duplicates_in_shards
+    from textsiam.distributing.runners import OnRay
+
+    started = time.perf_counter()
+    if output is None and not cluster.dry_run:
+        raise typer.BadParameter("--ray writes every pair found to a file. Name it with --output.")
+    output = output or Path("pairs")
+    work = cluster.workspace(output)
+    runner = OnRay(cluster.address)
+    try:
+        if cluster.dry_run:
+            _tell_cost(asked, runner.n_workers, threshold, as_json=as_json)
+            return
+        say(f"{len(asked.sources):,} files, {runner.n_workers} workers, work in {work.root}")
+        with _following() as progress:
+            found = find_duplicates_in_shards(
+                asked.siamese,
+                asked.sources,
+                work,
+                runner,
+                recipe=asked.recipe,
+                reading=asked.reading,
+                sizes=asked.sizes,
+                threshold=threshold,
+                max_memory_mb=max_memory_mb,
+                max_matches=max_matches,
+                top=top,
+                progress=progress,
+            )
+    finally:
+        runner.close()
+    write_columns(output, found.pair_blocks())
+    if clusters:
+        write_columns(clusters, found.cluster_blocks())
+    seconds = round(time.perf_counter() - started, 2)
+    say_set_aside(found.set_aside, set_aside)
+    if as_json:
+        answer_json(_summary(found, threshold, seconds))
+    else:
+        show_pairs(found.top, len(found))
+        _say_found(found, threshold, seconds, output, clusters)
+    _finish(cluster, work, [str(lost) for lost in found.lost])
+
+
+def encode_on_ray(cluster: OnCluster, asked: Asked, *, output: Path, set_aside: Path | None, as_json: bool) -> None:
+    """Encode, write and tell; exit code 1 if something was left out."""
+    from textsiam.distributing.encoding import encode_in_shards
+    from textsiam.distributing.runners import OnRay
+    from textsiam.encoding.shards import told_of, write_vectors
+
+    started = time.perf_counter()
+    work, encoder = cluster.workspace(output), asked.siamese.encoder
+    runner = OnRay(cluster.address)
+    try:
+        if cluster.dry_run:
+            _tell_cost(asked, runner.n_workers, None, as_json=as_json, joins=False)
+            return
+        say(f"{len(asked.sources):,} files, {runner.n_workers} workers, work in {work.root}")
+        with _following() as progress:
+            found = encode_in_shards(
+                asked.sources,
+                work,
+                runner,
+                recipe=asked.recipe,
+                reading=asked.reading,
+                sizes=asked.sizes,
+                progress=progress,
+            )
+    finally:
+        runner.close()
+    write_vectors(output, told_of(encoder, encoder.prompt_text(asked.recipe.prompt)), encoder.dim, found.blocks())
+    n_cut, n_unknown = sum(of.n_cut for of in found.encoded), sum(of.n_unknown for of in found.encoded)
+    seconds = round(time.perf_counter() - started, 2)
+    say_set_aside(found.set_aside, set_aside)
+    if as_json:
+        told = {"texts": found.n_texts, "distinct": found.n_distinct, "set_aside": set_aside_told(found.set_aside)}
+        told |= {"truncated": n_cut, "with_unknown_characters": n_unknown, "lost": [str(of) for of in found.lost]}
+        answer_json(
+            {**told, "stages": found.told, "seconds": seconds, "output": str(output), **model_told(asked.siamese)}
+        )
+    else:
+        say_lost(n_cut, n_unknown)
+        say(f"encoded {found.n_texts:,} texts, {found.n_distinct:,} distinct, in {seconds:.1f} s → {output}")
+    _finish(cluster, work, [str(lost) for lost in found.lost])
+
+
+def _finish(cluster: OnCluster, work: "Workspace", lost: list[str]) -> None:
+    for line in lost:
+        say(f"left out: {line}")
+    if lost:
+        say(
+            f"{len(lost):,} left out, the rest is finished. Mend them, and run the same command again: {work.root} is kept."
+        )
+        raise typer.Exit(INCOMPLETE)
+    if cluster.work is None:
+        work.remove()
+
+
+def _tell_cost(asked: Asked, n_workers: int, threshold: float | None, *, as_json: bool, joins: bool = True) -> None:
+    from textsiam.distributing.cost import cost_of
+    from textsiam.matching.duplicates import threshold_of
+
+    lowest = threshold_of(asked.siamese, threshold) if joins else 1.0
+    prompt = asked.recipe.prompt
+    cost = cost_of(
+        asked.siamese, asked.sources, asked.reading, asked.sizes, threshold=lowest, n_workers=n_workers, prompt=prompt
+    )
+    if as_json:
+        answer_json(vars(cost))
+        return
+    for line in cost.lines():
+        if joins or not line.startswith("join"):
+            say(line)
+
+
+def _summary(found: "DistributedMatches", threshold: float | None, seconds: float) -> dict[str, Any]:
+    return {
+        "read": found.n_texts + len(found.set_aside),
+        "set_aside": set_aside_told(found.set_aside),
+        "texts": found.n_texts,
+        "distinct": found.n_distinct,
+        "truncated": found.n_cut,
+        "with_unknown_characters": found.n_unknown,
+        "threshold": found.model.threshold.to_json()
+        if threshold is None and found.model.threshold
+        else {"value": threshold},
+        "pairs": len(found),
+        "clusters": found.n_clusters,
+        "dropped": found.n_dropped,
+        "lost": [{"what": of.what, "why": of.why} for of in found.lost],
+        "stages": found.told,
+        "seconds": seconds,
+        **model_told(found.model),
+    }
+
+
+def _say_found(
+    found: "DistributedMatches", threshold: float | None, seconds: float, output: Path, clusters: Path | None
+) -> None:
+    aside: SetAside = found.set_aside
+    say(f"columns: {mapped(found.mapping)}")
+    repeats = found.n_texts - found.n_distinct
+    say(
+        f"read {found.n_texts + len(aside):,} rows, {len(aside):,} set aside; {repeats:,} repeat an earlier text exactly"
+    )
+    say_lost(found.n_cut, found.n_unknown)
+    told = f"{threshold:g} (given by you)" if threshold is not None else f"{found.model.threshold}; the model's own"
+    say(f"threshold {told}")
+    for stage, did in found.told.items():
+        if did["seconds"] >= 1:
+            reused = (
+                f", {did['tasks'] - did['computed']:,.0f} were there already" if did["computed"] < did["tasks"] else ""
+            )
+            say(f"{stage}: {did['computed']:,.0f} tasks in {did['seconds']:.1f} s{reused}")
+    groups = f"{found.n_clusters or 0:,} clusters, {found.n_dropped:,} rows that match their keeper"
+    where = f" → {clusters}" if clusters else ""
+    say(f"found {len(found):,} pairs → {output}, {groups}{where}, in {seconds:.1f} s")
+
+
+@contextmanager
+def _following() -> Iterator[Callable[[str, int, int], None]]:
+    """Bars where somebody watches; else, as in a cluster's log, a line now and then with the speed and the time left."""
+    if sys.stderr.isatty():
+        with following() as progress:
+            yield progress
+        return
+    began: dict[str, float] = {}
+    said = time.perf_counter()
+
+    def follow(stage: str, done: int, total: int) -> None:
+        nonlocal said
+        now = time.perf_counter()
+        start = began.setdefault(stage, now)
+        if now - said < _SECONDS_BETWEEN_LINES:
+            return
+        said = now
+        rate = done / max(now - start, 1e-9)
+        left = f", about {(total - done) / rate:,.0f} s left" if rate and now > start else ""
+        say(f"{stage}: {done:,} of {total:,}, {rate:,.0f} a second{left}")
+
+    yield follow
