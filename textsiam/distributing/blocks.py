@@ -13,13 +13,15 @@ from textsiam.distributing.repeats import Repeats
 from textsiam.distributing.vectors import Encoded
 from textsiam.distributing.workspace import Workspace, key_of
 from textsiam.matching.exact import threshold_join
-from textsiam.matching.repeats import RowPairs, Side, crossed, merged, repeats_of
+from textsiam.matching.matches import Matches
+from textsiam.matching.repeats import RowPairs, crossed, merged, repeats_of
 from textsiam.scoring.similarity import SIMILARITIES
 
 _N_ROWS = 8_192  # made ready at a time
 
 Vectors = Float[np.ndarray, "n dim"]
-Rows = Int[np.ndarray, " n"]
+Rows = Int[np.ndarray, " _"]
+Scores = Float[np.ndarray, " _"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,13 @@ class Joined(NamedTuple):
     n_compared: int
     seconds: float
     reused: bool
+
+    @classmethod
+    def of(cls, work: Workspace, name: str, n_compared: int, started: float, *, reused: bool) -> "Joined":
+        """What lies there."""
+        left = work.read(name, "left")["left"]
+        lowest, highest = (int(left[0]), int(left[-1])) if len(left) else (0, -1)
+        return cls(name, len(left), lowest, highest, n_compared, time.perf_counter() - started, reused)
 
 
 def blocks_of(encoded: Sequence[Encoded], n_rows: int) -> list[Block]:
@@ -130,43 +139,40 @@ def join_blocks(work: Workspace, a: Block, b: Block | None, joining: Joining, re
     n_compared = a.n * (a.n - 1) // 2 if b is None else a.n * b.n
     reused = name in work
     if not reused:
-        pairs = _pairs(work, a, b, joining, Repeats(work, repeats))
+        known = Repeats(work, repeats)
+        rows, vectors = a.load(work)
+        other_rows, others = (rows, None) if b is None else b.load(work)
+        found = threshold_join(
+            vectors,
+            others,
+            threshold=joining.threshold,
+            similarity=joining.similarity,
+            max_memory_mb=joining.max_memory_mb,
+            max_matches=joining.max_matches,
+        )
+        pairs = expanded(rows[found.left], other_rows[found.right], found.score, known, joining.max_matches)
+        if b is None:
+            pairs = of_equals(pairs, rows, vectors, known, joining)
         work.write(name, {"left": pairs.left, "right": pairs.right, "score": pairs.score})
-    left = work.read(name, "left")["left"]
-    lowest, highest = (int(left[0]), int(left[-1])) if len(left) else (0, -1)
-    return Joined(name, len(left), lowest, highest, n_compared, time.perf_counter() - started, reused)
+    return Joined.of(work, name, n_compared, started, reused=reused)
 
 
-def _pairs(work: Workspace, a: Block, b: Block | None, joining: Joining, repeats: Repeats) -> RowPairs:
-    rows, vectors = a.load(work)
-    other_rows, others = (rows, None) if b is None else b.load(work)
-    found = threshold_join(
-        vectors,
-        others,
-        threshold=joining.threshold,
-        similarity=joining.similarity,
-        max_memory_mb=joining.max_memory_mb,
-        max_matches=joining.max_matches,
-    )
-    left = repeats.groups(rows)
-    right = left if b is None else repeats.groups(other_rows)
-    pairs = _in_order(crossed(found, left, right, joining.max_matches))
-    return pairs if b is not None else merged(pairs, _of_equals(vectors, left, joining))
+def expanded(left: Rows, right: Rows, score: Scores, repeats: Repeats, max_matches: int) -> RowPairs:
+    """Pairs of rows whose text did not come before → pairs of all rows that hold these texts, in order."""
+    rows, places = np.unique(np.concatenate([left, right]), return_inverse=True)
+    found = Matches(places[: len(left)], places[len(left) :], score, len(rows))
+    side = repeats.groups(rows)
+    return crossed(found, side, side, max_matches)
 
 
-def _of_equals(vectors: Vectors, side: Side, joining: Joining) -> RowPairs:
-    """Pairs of rows that hold the same text, where its score with itself reaches the threshold."""
+def of_equals(pairs: RowPairs, rows: Rows, vectors: Vectors, repeats: Repeats, joining: Joining) -> RowPairs:
+    """These pairs, and those of rows that hold the same text, where its score with itself reaches the threshold."""
+    side = repeats.groups(rows)
     repeated = np.flatnonzero(side.sizes > 1)
-    paired = SIMILARITIES[joining.similarity].paired
     some = vectors[repeated].astype(np.float64)
-    own = np.asarray(paired(some, some), dtype=np.float32)
+    own = np.asarray(SIMILARITIES[joining.similarity].paired(some, some), dtype=np.float32)
     reach = own >= np.float32(joining.threshold)
-    return repeats_of(side, repeated[reach], own[reach])
-
-
-def _in_order(pairs: RowPairs) -> RowPairs:
-    """The earlier row on the left: repeats of one block may stand before the other."""
-    return RowPairs.ordered(np.minimum(pairs.left, pairs.right), np.maximum(pairs.left, pairs.right), pairs.score)
+    return merged(pairs, repeats_of(side, repeated[reach], own[reach]))
 
 
 def _ready(rows: Vectors, similarity: str) -> Float[np.ndarray, "n dim"]:

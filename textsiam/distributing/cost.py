@@ -136,7 +136,8 @@ def _count(name: str, reading: Reading) -> tuple[int, bool]:
             text = source.read(_N_BYTES)
         size = round(size * max(1.0, len(text) / max(1, min(len(head), size))))
         head = text
-    return max(1, round(size / max(1, len(head)) * max(1, head.count(b"\n")))), False
+    header = name.lower().removesuffix(".gz").endswith((".csv", ".tsv"))
+    return max(1, round(size / max(1, len(head)) * max(1, head.count(b"\n"))) - header), False
 
 
 def _sample(sources: Sequence[str], reading: Reading) -> list[str]:

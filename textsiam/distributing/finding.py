@@ -1,9 +1,11 @@
 """The road past one machine: sources → shards → distinct texts → vectors → pairs of blocks → the match table → clusters."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from textsiam.distributing import keepers
 from textsiam.distributing.blocks import Joining
+from textsiam.distributing.cells import Probing
 from textsiam.distributing.found import DistributedMatches, closest
 from textsiam.distributing.parts import Names
 from textsiam.distributing.runners import Runner
@@ -25,6 +27,7 @@ def find_duplicates_in_shards(
     reading: Reading | None = None,
     threshold: float | None = None,
     sizes: Sizes | None = None,
+    approximate: Probing | None = None,
     max_memory_mb: int = 256,
     max_matches: int = 20_000_000,
     top: int = 20,
@@ -39,6 +42,8 @@ def find_duplicates_in_shards(
         Files that every worker can read, by path or URI.
     recipe
         How workers make their encoder.
+    approximate
+        Compare only what is near; the recall is measured on a sample and told. Default: every pair is found.
     max_memory_mb
         Working memory of the comparison in one worker, beyond two blocks' vectors and what is made of them.
 
@@ -66,8 +71,10 @@ def find_duplicates_in_shards(
     run = Stages(work, runner, sizes or Sizes(), progress)
     listings = run.read(sources, reading or Reading())
     shards, repeats, encoded, n_distinct = run.encode(listings, recipe, max_matches)
-    joined = run.join(encoded, repeats, joining)
+    join = run.join if approximate is None else partial(run.join_cells, probing=approximate)
+    joined = join(encoded, repeats, joining)
     parts, best = run.gather(shards, joined, top)
+    recall = run.recall(encoded, joining, parts, approximate) if approximate else None
     settled = run.settle(shards, parts) if with_clusters else []
     names = Names(work, shards)
     return DistributedMatches(
@@ -84,6 +91,7 @@ def find_duplicates_in_shards(
         sum(of.n_cut for of in encoded),
         sum(of.n_unknown for of in encoded),
         keepers.n_clusters(work, settled, shards[-1].stop if shards else 0) if with_clusters else None,
+        recall,
         run.lost,
         run.told,
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from textsiam.data.texts import SetAside
 from textsiam.distributing import keepers
+from textsiam.distributing.cells import Recall
 from textsiam.distributing.parts import Best, Names, Part
 from textsiam.distributing.sources import Shard
 from textsiam.distributing.stages import Lost
@@ -33,6 +34,8 @@ class DistributedMatches:
         The clusters by row; empty where none were asked for.
     n_cut, n_unknown
         Rows longer than the model's maximum, and rows with characters that it does not know.
+    recall
+        None: no pair is missing. Else how many of the pairs of a sample of the texts were found.
     lost
         What could not be worked on.
     told
@@ -52,6 +55,7 @@ class DistributedMatches:
     n_cut: int
     n_unknown: int
     n_clusters: int | None
+    recall: Recall | None = None
     lost: list[Lost] = field(default_factory=list)
     told: dict[str, dict[str, float]] = field(default_factory=dict)
 

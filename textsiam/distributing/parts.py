@@ -60,6 +60,10 @@ def gather(work: Workspace, rows: tuple[int, int], joined: Sequence[Joined], top
             found.append(told[key][inside])
     whole = {key: np.concatenate(found) for key, found in columns.items()}
     order = np.lexsort((whole["right"], whole["left"]))
+    left, right = whole["left"][order], whole["right"][order]
+    new = np.ones(len(order), dtype=np.bool_)  # an approximate join may find a pair in two places
+    new[1:] = (left[1:] != left[:-1]) | (right[1:] != right[:-1])
+    order = order[new]
     whole = {key: values[order] for key, values in whole.items()}
     work.write(name, whole)
     return Part(start, stop, name, len(order)), _best(whole, top)

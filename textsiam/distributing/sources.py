@@ -33,7 +33,7 @@ class Reading:
     format: str | None = None
     delimiter: str | None = None
     encoding: str = "utf-8"
-    n_rows: int = 65_536
+    n_rows: int = 16_384
 
 
 @dataclass(frozen=True)

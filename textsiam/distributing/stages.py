@@ -8,6 +8,16 @@ from typing import Any
 
 from textsiam.distributing import keepers
 from textsiam.distributing.blocks import Joined, Joining, block_pairs, blocks_of, bounds_of, join_blocks
+from textsiam.distributing.cells import (
+    Probing,
+    Recall,
+    assign,
+    draw,
+    find_centres,
+    groups_of,
+    join_cells,
+    measure_recall,
+)
 from textsiam.distributing.parts import Best, Part, gather, ranges_of
 from textsiam.distributing.repeats import N_TEXTS_A_BUCKET, find_repeats_of
 from textsiam.distributing.runners import Failure, Runner
@@ -29,7 +39,7 @@ _FATAL = (EncoderMismatch, MissingExtra, ModelNotFound)
 class Sizes:
     """How the work is cut: texts a shard, vectors a block of the join, rows a part of the match table."""
 
-    shard: int = 65_536
+    shard: int = 16_384
     block: int = 262_144
     part: int = 1_048_576
 
@@ -113,16 +123,25 @@ class Stages:
 
     def join(self, encoded: Sequence[Encoded], repeats: list[str], joining: Joining) -> list[Joined]:
         """Every pair of blocks that is not provably apart."""
-        started = time.perf_counter()
         blocks = blocks_of(encoded, self.sizes.block)
         bounds = self._all("bounds", [(bounds_of, (self.work, block, joining.similarity)) for block in blocks])
         places = list(block_pairs(bounds, joining))
         shared = self.runner.share(repeats)
-        tasks = [(self.work, blocks[i], None if i == j else blocks[j], joining, shared) for i, j in places]
-        n_pairs = sum(task[1].n * (task[2].n if task[2] else (task[1].n - 1) / 2) for task in tasks)
+        tasks = [
+            (join_blocks, (self.work, blocks[i], None if i == j else blocks[j], joining, shared)) for i, j in places
+        ]
+        n_pairs = sum(blocks[i].n * ((blocks[j].n - 1) // 2 if i == j else blocks[j].n) for i, j in places)
+        found = self._found(tasks, joining, n_pairs)
+        self.told["join"]["blocks_apart"] = len(blocks) * (len(blocks) + 1) // 2 - len(places)
+        return found
+
+    def _found(self, tasks: Sequence[tuple[Any, tuple[Any, ...]]], joining: Joining, n_pairs: int) -> list[Joined]:
+        """What the tasks of a join find, as long as it is not too much; the pairs to compare, if they are known beforehand."""
+        started = time.perf_counter()
         found: list[Any] = [None] * len(tasks)
         n_found, n_compared = 0, 0
-        for place, result in self.runner.run(join_blocks, tasks):
+        done = self.runner.run(tasks[0][0], [arguments for _, arguments in tasks]) if tasks else ()
+        for n_done, (place, result) in enumerate(done, start=1):
             found[place] = _sound(result)
             n_found += result.n
             n_compared += result.n_compared
@@ -131,11 +150,36 @@ class Stages:
                     f"More than {joining.max_matches:,} pairs reach {joining.threshold:g}. Raise the threshold, or allow more "
                     "(--max-matches, max_matches=)."
                 )
-            self.progress("join", n_compared, int(n_pairs))
+            self.progress("join", *((n_compared, n_pairs) if n_pairs else (n_done, len(tasks))))
         new = [of for of in found if not of.reused]
-        n_apart = len(blocks) * (len(blocks) + 1) // 2 - len(places)
-        self._tell("join", started, len(found), len(new), pairs_compared=n_compared, blocks_apart=n_apart)
+        self._tell("join", started, len(found), len(new), pairs_compared=n_compared)
         return found
+
+    def join_cells(
+        self, encoded: Sequence[Encoded], repeats: list[str], joining: Joining, probing: Probing
+    ) -> list[Joined]:
+        """The pairs in cells of near vectors: not all pairs, and far fewer comparisons."""
+        asked = (self.runner.share(list(encoded)), probing, joining.similarity)
+        (centres,) = self._all("centres", [(find_centres, (self.work, *asked))])
+        tasks = [(assign, (self.work, of, centres, probing.n_probes, joining.similarity)) for of in encoded if of.n]
+        assigned = self._all("cells", tasks)
+        n_cells = len(self.work.table(centres, "centre"))
+        n = sum(of.n for of in encoded)
+        groups = groups_of(n_cells, n, max(1, self.sizes.block // probing.n_probes))
+        shared, told = self.runner.share(assigned), self.runner.share(repeats)
+        return self._found([(join_cells, (self.work, shared, cells, joining, told)) for cells in groups], joining, 0)
+
+    def recall(self, encoded: Sequence[Encoded], joining: Joining, parts: list[Part], probing: Probing) -> Recall:
+        """How many of the pairs that a sample of the texts has are in the match table."""
+        (sample,) = self._all("sample", [(draw, (self.work, self.runner.share(list(encoded)), probing))])
+        shared = self.runner.share(parts)
+        tasks = [
+            (measure_recall, (self.work, sample, block, joining, shared))
+            for block in blocks_of(encoded, self.sizes.block)
+        ]
+        found = self._all("recall", tasks)
+        # A pair of two texts of the sample is met from both sides, and counts twice in both sums.
+        return Recall(sum(of.n_pairs for of in found), sum(of.n_found for of in found))
 
     def gather(self, shards: Sequence[Shard], joined: Sequence[Joined], top: int) -> tuple[list[Part], list[Best]]:
         """The match table by row, and the closest pairs of each part."""

@@ -78,6 +78,7 @@ def duplicates(
     ray: options.Ray = False,
     ray_address: options.RayAddress = None,
     work: options.Work = None,
+    approximate: options.Approximate = False,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -91,7 +92,7 @@ def duplicates(
     `textsiam duplicates 'shards/*.parquet' --ray -o pairs.parquet` does the same past one machine: in tasks, each finished once;
     after an interruption or a crash the same command goes on.
     """
-    cluster = OnCluster.of(ray=ray, address=ray_address, work=work, dry_run=dry_run)
+    cluster = OnCluster.of(ray=ray, address=ray_address, work=work, dry_run=dry_run, approximate=approximate)
     with answering(cluster.after_interrupt(output) if cluster else None):
         started = time.perf_counter()
         _check_usage(files, sample=sample, within_one_set=bool(clusters) or repeats_only, against=against)

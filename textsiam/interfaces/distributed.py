@@ -43,13 +43,16 @@ class OnCluster:
     address: str | None
     work: str | None
     dry_run: bool
+    approximate: bool
 
     @classmethod
-    def of(cls, *, ray: bool, address: str | None, work: str | None, dry_run: bool) -> "OnCluster | None":
+    def of(
+        cls, *, ray: bool, address: str | None, work: str | None, dry_run: bool, approximate: bool = False
+    ) -> "OnCluster | None":
         """None without ``--ray``, where the others mean nothing."""
-        if not ray and (address or work or dry_run):
-            raise typer.BadParameter("--ray-address, --work and --dry-run go with --ray.")
-        return cls(address, work, dry_run) if ray else None
+        if not ray and (address or work or dry_run or approximate):
+            raise typer.BadParameter("--ray-address, --work, --approximate and --dry-run go with --ray.")
+        return cls(address, work, dry_run, approximate) if ray else None
 
     def refuse(self, **given: bool) -> None:
         """Refuse options that one machine alone can follow."""
@@ -116,6 +119,7 @@ def duplicates_on_ray(
     as_json: bool,
 ) -> None:
     """Find, write and tell; exit code 1 if something was left out."""
+    from textsiam.distributing.cells import Probing
     from textsiam.distributing.finding import find_duplicates_in_shards
     from textsiam.distributing.runners import OnRay
 
@@ -140,6 +144,7 @@ def duplicates_on_ray(
                 reading=asked.reading,
                 sizes=asked.sizes,
                 threshold=threshold,
+                approximate=Probing() if cluster.approximate else None,
                 max_memory_mb=max_memory_mb,
                 max_matches=max_matches,
                 top=top,
@@ -245,6 +250,7 @@ def _summary(found: "DistributedMatches", threshold: float | None, seconds: floa
         "pairs": len(found),
         "clusters": found.n_clusters,
         "dropped": found.n_dropped,
+        "recall": None if found.recall is None else {"share": found.recall.share, **found.recall._asdict()},
         "lost": [{"what": of.what, "why": of.why} for of in found.lost],
         "stages": found.told,
         "seconds": seconds,
@@ -270,6 +276,12 @@ def _say_found(
                 f", {did['tasks'] - did['computed']:,.0f} were there already" if did["computed"] < did["tasks"] else ""
             )
             say(f"{stage}: {did['computed']:,.0f} tasks in {did['seconds']:.1f} s{reused}")
+    if found.recall is not None:
+        n, share = found.recall.n_pairs, found.recall.share
+        told = (
+            "no pair of the sample to measure the recall by" if share is None else f"recall {share:.4f}, by {n:,} pairs"
+        )
+        say(f"approximate: {told} of texts at random compared with all")
     groups = f"{found.n_clusters or 0:,} clusters, {found.n_dropped:,} rows that match their keeper"
     where = f" → {clusters}" if clusters else ""
     say(f"found {len(found):,} pairs → {output}, {groups}{where}, in {seconds:.1f} s")

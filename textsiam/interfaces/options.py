@@ -63,6 +63,12 @@ Work = Annotated[
         help="Where --ray keeps what is finished, a folder or s3://… that all machines see. Default: OUTPUT.work, removed after."
     ),
 ]
+Approximate = Annotated[
+    bool,
+    typer.Option(
+        "--approximate", help="With --ray: compare only what is near. The share of pairs found is measured and told."
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="With --ray: tell texts, arithmetic, bytes, tasks and time, and do nothing.")
 ]

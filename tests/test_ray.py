@@ -1,0 +1,172 @@
+"""``--ray`` on a real local cluster of two workers: the table of one machine, also after kills of a worker and of the driver."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from textsiam.samples import QUESTIONS
+
+pytest.importorskip("ray")
+
+THRESHOLD = "0.9"
+TOLERANCE = 0.0025  # of a bf16 score, for texts that are encoded in other batches
+
+
+def start(*arguments, **options):
+    """The command in a session of its own, with the cores that it would have for a user."""
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    command = [sys.executable, "-m", "textsiam", *map(str, arguments)]
+    return subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True, **options
+    )
+
+
+def run(*arguments, code=0):
+    process = start(*arguments, stdout=subprocess.PIPE)
+    out, errors = process.communicate(timeout=560)
+    assert process.returncode == code, errors
+    return out, errors
+
+
+def table(path):
+    with Path(path).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def scores(path):
+    return {(row["id_a"], row["id_b"]): float(row["score"]) for row in table(path)}
+
+
+def until(found, driver, seconds=400):
+    """Wait until something is found; False if the run is over before."""
+    for _ in range(seconds * 10):
+        if found():
+            return True
+        if driver is not None and driver.poll() is not None:
+            return False
+        time.sleep(0.1)
+    raise TimeoutError
+
+
+def workers():
+    """The processes that encode just now."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdecimal() and (folder / "cmdline").read_bytes().startswith(b"ray::_Encoding.encode"):
+                found.append(int(folder.name))
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+def test_the_samples_give_the_answer_of_one_machine(tmp_path):
+    """Pairs, clusters and summary; the workspace is gone afterwards; a dry run writes nothing."""
+    answers = [tmp_path / "pairs.csv", "--clusters", tmp_path / "clusters.csv"]
+    out, errors = run("duplicates", QUESTIONS, "--ray", "-o", *answers, "--json", "--dtype", "float32")
+    told = json.loads(out)["summary"]
+    assert told["lost"] == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clusters.csv", "pairs.csv"], errors
+    one = [tmp_path / "one.csv", "--clusters", tmp_path / "oneclusters.csv"]
+    out, _ = run("duplicates", QUESTIONS, "-o", *one, "--json", "--dtype", "float32")
+    alone = json.loads(out)["summary"]
+    assert {key: told[key] for key in ("texts", "pairs", "clusters", "dropped", "distinct")} == {
+        key: alone[key] for key in ("texts", "pairs", "clusters", "dropped", "distinct")
+    }
+    assert scores(tmp_path / "pairs.csv").keys() == scores(tmp_path / "one.csv").keys()
+    keepers = [[row["keeper"] for row in table(tmp_path / name)] for name in ("clusters.csv", "oneclusters.csv")]
+    assert keepers[0] == keepers[1]
+    _, errors = run("duplicates", QUESTIONS, "--ray", "--dry-run")
+    assert f"about {told['texts']} texts" in errors
+    assert "FLOP" in errors
+
+
+def test_vectors_are_those_of_one_machine(tmp_path):
+    import pyarrow.parquet as pq
+
+    run("encode", QUESTIONS, "--ray", "-o", tmp_path / "many.parquet", "--shard-rows", "7", "--dtype", "float32")
+    run("encode", QUESTIONS, "-o", tmp_path / "one.parquet", "--dtype", "float32")
+    many, one = (pq.read_table(tmp_path / name) for name in ("many.parquet", "one.parquet"))
+    assert many.column("id") == one.column("id")
+    assert many.schema == one.schema
+    vectors = [np.array(of.column("embedding").to_pylist()) for of in (many, one)]
+    np.testing.assert_allclose(*vectors, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([QUESTIONS, "--ray"], "--output"),
+        ([QUESTIONS, "--dry-run"], "go with --ray"),
+        ([QUESTIONS, "--ray", "-o", "a.csv", "--strict"], "cannot be combined"),
+        ([QUESTIONS, "--ray", "-o", "a.csv", "--linkage", "complete"], "cannot be combined"),
+        (["/nowhere/*.csv", "--ray", "-o", "a.csv"], "No file matches"),
+        ([QUESTIONS, "--ray", "-o", "a.csv", "--dtype", "int8"], "do not compute in int8"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_a_cluster_is_begun(tmp_path, monkeypatch, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    _, errors = run("duplicates", *arguments, code=2)
+    assert told in " ".join(errors.replace("│", " ").split())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_all_questions_after_a_killed_driver_and_a_killed_worker(shared, tmp_path):
+    """fp32, 78,969 real questions: the same rows as on one machine, to the row."""
+    source = [shared / "qqp_questions.parquet", "--column", "question", "--threshold", THRESHOLD, "--dtype", "float32"]
+    work = tmp_path / "work"
+    many = [
+        "duplicates",
+        *source,
+        "--ray",
+        "--work",
+        work,
+        "-o",
+        tmp_path / "many.csv",
+        "--clusters",
+        tmp_path / "c.csv",
+    ]
+
+    def n_done():
+        return len(list(work.glob("vectors/*.arrow")))
+
+    driver = start(*many)
+    assert until(n_done, driver)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    kept = n_done()
+    assert until(lambda: not workers(), driver=None)  # they end with their driver
+    again = start(*many, "--json", stdout=subprocess.PIPE)
+    assert until(lambda: n_done() > kept and workers(), again)
+    os.kill(workers()[0], signal.SIGKILL)
+    out, errors = again.communicate(timeout=560)
+    assert again.returncode == 0, errors
+    told = json.loads(out)["summary"]
+    assert told["lost"] == []
+    assert told["stages"]["encode"]["computed"] < told["stages"]["encode"]["tasks"]
+    run("duplicates", *source, "-o", tmp_path / "one.csv", "--clusters", tmp_path / "d.csv")
+    assert scores(tmp_path / "many.csv").keys() == scores(tmp_path / "one.csv").keys()
+    assert [row["keeper"] for row in table(tmp_path / "c.csv")] == [row["keeper"] for row in table(tmp_path / "d.csv")]
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_all_questions_in_bf16(shared, tmp_path):
+    """Other batches round otherwise: pairs that only one of the two finds lie within the tolerance of the threshold."""
+    source = [shared / "qqp_questions.parquet", "--column", "question", "--threshold", THRESHOLD, "--dtype", "bfloat16"]
+    run("duplicates", *source, "--ray", "-o", tmp_path / "many.csv")
+    run("duplicates", *source, "-o", tmp_path / "one.csv")
+    many, one = scores(tmp_path / "many.csv"), scores(tmp_path / "one.csv")
+    differ = [score for pairs in (many, one) for pair, score in pairs.items() if pair not in many or pair not in one]
+    assert len(differ) < len(one) / 1_000
+    assert all(score < float(THRESHOLD) + TOLERANCE for score in differ)
