@@ -14,6 +14,7 @@ from textsiam.data.readers import read_texts
 from textsiam.data.texts import join_texts
 from textsiam.distributing import blocks as blocks_module
 from textsiam.distributing.blocks import Bounds, Joining, are_apart, bounds_of
+from textsiam.distributing.cells import Probing
 from textsiam.distributing.finding import find_duplicates_in_shards
 from textsiam.distributing.runners import Here
 from textsiam.distributing.sources import Reading, expanded
@@ -245,3 +246,29 @@ def test_a_workspace_shows_nothing_half_written(tmp_path):
     work.write_json("a.json", ["é"])
     assert json.loads((tmp_path / "a.json").read_text()) == ["é"]
     assert Workspace(f"file://{tmp_path}").read_json("a.json") == ["é"]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    texts=st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).map(" ".join), min_size=1, max_size=30),
+    n_cells=st.integers(1, 8),
+    n_probes=st.integers(1, 8),
+)
+def test_approximate_pairs_are_true_and_their_recall_is_told(model, tmp_path_factory, texts, n_cells, n_probes):
+    """Nothing that is no match; with a probe into every cell all matches; the recall told is the recall there is."""
+    folder = tmp_path_factory.mktemp("cells")
+    sources = [written(folder, "a.csv", texts)]
+    probing = Probing(n_probes, n_cells, n_sample=len(texts))
+    many = found(model, sources, folder / "work", (7, 16, 12), approximate=probing)
+    one = expected(model, sources)
+    pairs, all_pairs = (
+        set(zip(*of, strict=True)) for of in (list(columns(many.pair_blocks()).values())[:2], one.id_columns())
+    )
+    assert pairs <= all_pairs
+    if n_probes >= n_cells:
+        assert pairs == all_pairs
+    first = {text: f"q{texts.index(text)}" for text in texts}
+    distinct = {pair for pair in all_pairs if set(pair) <= set(first.values())}
+    assert many.recall.n_pairs == 2 * len(distinct)  # every text is in the sample: each pair is met from both sides
+    assert many.recall.n_found == 2 * len(distinct & pairs)
+    assert (many.recall.share is None) == (not distinct)

@@ -100,7 +100,7 @@ def cost_of(
     encode_seconds = (time.perf_counter() - started) * n / len(texts) / speed
     join_seconds = _seconds_a_pair(vectors, threshold, model.similarity) * n * (n - 1) / 2 / speed
     n_bytes = n * (4 * model.encoder.dim + 8 + 10 + 16 + 24 + round(float(np.mean([len(t.encode()) for t in texts]))))
-    n_blocks = -(-n // sizes.block)
+    n_blocks = -(-n // sizes.block_of(n))
     return Cost(
         len(sources),
         n,

@@ -37,11 +37,25 @@ _FATAL = (EncoderMismatch, MissingExtra, ModelNotFound)
 
 @dataclass(frozen=True)
 class Sizes:
-    """How the work is cut: texts a shard, vectors a block of the join, rows a part of the match table."""
+    """How the work is cut: texts a shard, vectors a block of the join, rows a part of the match table.
+
+    Without a block's size there are about eight blocks or more, of 8,192 to 262,144 vectors, whatever the workers are, so
+    that another cluster goes on with what one has done.
+    """
 
     shard: int = 16_384
-    block: int = 262_144
+    block: int | None = None
     part: int = 1_048_576
+
+    def block_of(self, n: int) -> int:
+        """Vectors a block where there are n in all.
+
+        Examples
+        --------
+        >>> Sizes().block_of(1_000), Sizes().block_of(100_000), Sizes().block_of(10**9)
+        (8192, 16384, 262144)
+        """
+        return self.block or min(262_144, max(8_192, 1 << max(0, (n - 1) // 8).bit_length()))
 
 
 @dataclass(frozen=True)
@@ -99,7 +113,8 @@ class Stages:
             ]
             if not lost:
                 new = [of for of in found if not of.reused]
-                self._tell("encode", started, len(found), len(new), tokens=sum(of.n_tokens for of in new))
+                told = {"texts": sum(of.n for of in new), "tokens": sum(of.n_tokens for of in new)}
+                self._tell("encode", started, len(found), len(new), **told)
                 return shards, repeats, found, sum(shard.n for shard in shards) - n_repeats
             # Texts that stood for equals elsewhere are gone: others must stand for them.
             self.lost += lost
@@ -123,7 +138,7 @@ class Stages:
 
     def join(self, encoded: Sequence[Encoded], repeats: list[str], joining: Joining) -> list[Joined]:
         """Every pair of blocks that is not provably apart."""
-        blocks = blocks_of(encoded, self.sizes.block)
+        blocks = blocks_of(encoded, self.sizes.block_of(sum(of.n for of in encoded)))
         bounds = self._all("bounds", [(bounds_of, (self.work, block, joining.similarity)) for block in blocks])
         places = list(block_pairs(bounds, joining))
         shared = self.runner.share(repeats)
@@ -165,7 +180,7 @@ class Stages:
         assigned = self._all("cells", tasks)
         n_cells = len(self.work.table(centres, "centre"))
         n = sum(of.n for of in encoded)
-        groups = groups_of(n_cells, n, max(1, self.sizes.block // probing.n_probes))
+        groups = groups_of(n_cells, n, max(1, self.sizes.block_of(n) // probing.n_probes))
         shared, told = self.runner.share(assigned), self.runner.share(repeats)
         return self._found([(join_cells, (self.work, shared, cells, joining, told)) for cells in groups], joining, 0)
 
@@ -175,7 +190,7 @@ class Stages:
         shared = self.runner.share(parts)
         tasks = [
             (measure_recall, (self.work, sample, block, joining, shared))
-            for block in blocks_of(encoded, self.sizes.block)
+            for block in blocks_of(encoded, self.sizes.block_of(sum(of.n for of in encoded)))
         ]
         found = self._all("recall", tasks)
         # A pair of two texts of the sample is met from both sides, and counts twice in both sums.

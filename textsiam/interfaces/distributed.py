@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from textsiam.interfaces.terminal import (
 if TYPE_CHECKING:
     from textsiam.data.texts import SetAside
     from textsiam.distributing.found import DistributedMatches
+    from textsiam.distributing.runners import Runner
     from textsiam.distributing.sources import Reading
     from textsiam.distributing.stages import Sizes
     from textsiam.distributing.vectors import Recipe
@@ -121,18 +122,15 @@ def duplicates_on_ray(
     """Find, write and tell; exit code 1 if something was left out."""
     from textsiam.distributing.cells import Probing
     from textsiam.distributing.finding import find_duplicates_in_shards
-    from textsiam.distributing.runners import OnRay
 
     started = time.perf_counter()
-    if output is None and not cluster.dry_run:
+    if cluster.dry_run:
+        _tell_cost(cluster, asked, threshold, as_json=as_json)
+        return
+    if output is None:
         raise typer.BadParameter("--ray writes every pair found to a file. Name it with --output.")
-    output = output or Path("pairs")
     work = cluster.workspace(output)
-    runner = OnRay(cluster.address)
-    try:
-        if cluster.dry_run:
-            _tell_cost(asked, runner.n_workers, threshold, as_json=as_json)
-            return
+    with _running(cluster) as runner:
         say(f"{len(asked.sources):,} files, {runner.n_workers} workers, work in {work.root}")
         with _following() as progress:
             found = find_duplicates_in_shards(
@@ -150,8 +148,6 @@ def duplicates_on_ray(
                 top=top,
                 progress=progress,
             )
-    finally:
-        runner.close()
     write_columns(output, found.pair_blocks())
     if clusters:
         write_columns(clusters, found.cluster_blocks())
@@ -168,16 +164,14 @@ def duplicates_on_ray(
 def encode_on_ray(cluster: OnCluster, asked: Asked, *, output: Path, set_aside: Path | None, as_json: bool) -> None:
     """Encode, write and tell; exit code 1 if something was left out."""
     from textsiam.distributing.encoding import encode_in_shards
-    from textsiam.distributing.runners import OnRay
     from textsiam.encoding.shards import told_of, write_vectors
 
     started = time.perf_counter()
+    if cluster.dry_run:
+        _tell_cost(cluster, asked, None, as_json=as_json, joins=False)
+        return
     work, encoder = cluster.workspace(output), asked.siamese.encoder
-    runner = OnRay(cluster.address)
-    try:
-        if cluster.dry_run:
-            _tell_cost(asked, runner.n_workers, None, as_json=as_json, joins=False)
-            return
+    with _running(cluster) as runner:
         say(f"{len(asked.sources):,} files, {runner.n_workers} workers, work in {work.root}")
         with _following() as progress:
             found = encode_in_shards(
@@ -189,8 +183,6 @@ def encode_on_ray(cluster: OnCluster, asked: Asked, *, output: Path, set_aside: 
                 sizes=asked.sizes,
                 progress=progress,
             )
-    finally:
-        runner.close()
     write_vectors(output, told_of(encoder, encoder.prompt_text(asked.recipe.prompt)), encoder.dim, found.blocks())
     n_cut, n_unknown = sum(of.n_cut for of in found.encoded), sum(of.n_unknown for of in found.encoded)
     seconds = round(time.perf_counter() - started, 2)
@@ -219,12 +211,14 @@ def _finish(cluster: OnCluster, work: "Workspace", lost: list[str]) -> None:
         work.remove()
 
 
-def _tell_cost(asked: Asked, n_workers: int, threshold: float | None, *, as_json: bool, joins: bool = True) -> None:
+def _tell_cost(cluster: OnCluster, asked: Asked, threshold: float | None, *, as_json: bool, joins: bool = True) -> None:
     from textsiam.distributing.cost import cost_of
     from textsiam.matching.duplicates import threshold_of
 
     lowest = threshold_of(asked.siamese, threshold) if joins else 1.0
     prompt = asked.recipe.prompt
+    with _running(cluster) as runner:
+        n_workers = runner.n_workers
     cost = cost_of(
         asked.siamese, asked.sources, asked.reading, asked.sizes, threshold=lowest, n_workers=n_workers, prompt=prompt
     )
@@ -288,6 +282,19 @@ def _say_found(
 
 
 @contextmanager
+def _running(cluster: OnCluster) -> "Iterator[Runner]":
+    """The cluster's workers; what Ray says of them goes to standard error, for standard output is the answer's."""
+    from textsiam.distributing.runners import OnRay
+
+    with redirect_stdout(sys.stderr):
+        runner = OnRay(cluster.address)
+        try:
+            yield runner
+        finally:
+            runner.close()
+
+
+@contextmanager
 def _following() -> Iterator[Callable[[str, int, int], None]]:
     """Bars where somebody watches; else, as in a cluster's log, a line now and then with the speed and the time left."""
     if sys.stderr.isatty():
@@ -295,17 +302,18 @@ def _following() -> Iterator[Callable[[str, int, int], None]]:
             yield progress
         return
     began: dict[str, float] = {}
-    said = time.perf_counter()
+    said = last = time.perf_counter()
 
     def follow(stage: str, done: int, total: int) -> None:
-        nonlocal said
+        nonlocal said, last
         now = time.perf_counter()
-        start = began.setdefault(stage, now)
+        start = began.setdefault(stage, last)  # a stage begins where the one before ended
+        last = now
         if now - said < _SECONDS_BETWEEN_LINES:
             return
         said = now
         rate = done / max(now - start, 1e-9)
-        left = f", about {(total - done) / rate:,.0f} s left" if rate and now > start else ""
+        left = f", about {(total - done) / rate:,.0f} s left" if rate else ""
         say(f"{stage}: {done:,} of {total:,}, {rate:,.0f} a second{left}")
 
     yield follow
