@@ -3,6 +3,7 @@
 Both serve all-MiniLM-L6-v2 on loopback, each in a process of its own, and are asked in turn, five rounds of four seconds, by 1, 8
 and 64 clients on kept connections: for the score of one pair of real questions, and for the embeddings of 32. Clients share the
 two cores with the servers. Then three minutes of both kinds of request at full rate, with the service's memory every ten seconds.
+Last, twenty seconds of ten times what it can answer, sent at that pace whatever comes back, by a process of its own.
 
     python benchmarks/service.py     nine minutes
 """
@@ -138,9 +139,58 @@ def soaked(server, texts):
     return {"requests": n, "failed": n_wrong, "memory_mb": memory, "growth_in_second_half_mb": half[-1] - half[0]}
 
 
-def main() -> None:
+async def offered(port, texts, a_second, seconds):
+    """Requests at a pace of their own, each on a connection of its own, and what each came to: a status, or no answer."""
+    asked, began, running, told = requests_of("32 embeddings", texts), time.perf_counter(), set(), []
+
+    async def one(body):
+        started_at = time.perf_counter()
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(body)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
+            writer.close()
+            told.append((int(head.split()[1]), b"retry-after" in head.lower(), time.perf_counter() - started_at))
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            told.append((0, False, time.perf_counter() - started_at))
+
+    for number in range(round(a_second * seconds)):
+        await asyncio.sleep(max(0.0, began + number / a_second - time.perf_counter()))
+        running.add(task := asyncio.create_task(one(next(asked))))
+        task.add_done_callback(running.discard)
+    await asyncio.gather(*running)
+    return told
+
+
+def overloaded(server, texts, capacity):
+    """Ten times the capacity for twenty seconds, and how the service answers five seconds later."""
+    command = [sys.executable, __file__, "--offer", str(server.port), str(10 * capacity)]
+    told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    statuses = [status for status, _, _ in told]
+    answered = np.array([seconds for status, _, seconds in told if status == 200]) * 1e3
+    refused = np.array([seconds for status, _, seconds in told if status == 429]) * 1e3
+    time.sleep(5)
+    after, wrong = asyncio.run(load(server.port, "32 embeddings", texts, 8, SECONDS))
+    return {
+        "offered_per_s": round(10 * capacity),
+        "statuses": {str(status): statuses.count(status) for status in sorted(set(statuses))},
+        "refusals_with_retry_after": sum(retry for status, retry, _ in told if status == 429),
+        "answered_p50_p99_ms": [round(float(np.percentile(answered, q))) for q in (50, 99)],
+        "refused_p50_p99_ms": [round(float(np.percentile(refused, q))) for q in (50, 99)] if len(refused) else None,
+        "five_seconds_later": {**summary([after]), "failed": len(wrong)},
+    }
+
+
+def questions():
     texts = pq.read_table(SHARED / "qqp_questions.parquet")["question"].to_pylist()
-    texts = [texts[row] for row in np.random.default_rng(SEED).permutation(len(texts))[:20_000].tolist()]
+    return [texts[row] for row in np.random.default_rng(SEED).permutation(len(texts))[:20_000].tolist()]
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--offer"]:
+        print(json.dumps(asyncio.run(offered(int(sys.argv[2]), questions(), float(sys.argv[3]), 20.0))))
+        return
+    texts = questions()
     servers = started()
     try:
         for server in servers.values():
@@ -152,6 +202,8 @@ def main() -> None:
         }
         servers["sentence-transformers"].stop()
         figures["soak"] = soaked(servers["textsiam"], texts)
+        capacity = figures["load"]["32 embeddings, 64 clients"]["textsiam"]["requests_per_s"]
+        figures["overload"] = overloaded(servers["textsiam"], texts, capacity)
     finally:
         for server in servers.values():
             if server.process.poll() is None:

@@ -1,9 +1,9 @@
 """Sentence similarity with transformer twins that decides with evidence.
 
 The road, one station a folder: ``data`` (sentences come in) → ``encoding`` (sentence → embedding) → ``scoring`` (embeddings →
-score → probability → decision) → ``matching`` (many sentences → matches → clusters) → ``indexing`` (matches as they arrive, kept
-for years) → ``evaluation`` (how good, how sure) → ``training`` (pairs → a better encoder) → ``interfaces`` (the command
-line, scikit-learn, HTTP).
+score → probability → decision) → ``matching`` (many sentences → matches → clusters) → ``distributing`` (the same past one
+machine) → ``indexing`` (matches as they arrive, kept for years) → ``evaluation`` (how good, how sure) → ``training`` (pairs → a
+better encoder) → ``interfaces`` (the command line, scikit-learn, HTTP).
 
 Importing this package loads none of them: each public name is fetched from its station at first use, so
 ``import textsiam`` stays as light as the standard library.
