@@ -1,4 +1,4 @@
-"""Rates by which verification is judged: is this the one it claims to be?"""
+"""Rates by which verification is judged: how often it errs, in either direction."""
 
 import numpy as np
 from jaxtyping import Shaped
