@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +14,14 @@ from textsiam import Siamese, find_duplicates
 from textsiam.data.readers import read_texts
 from textsiam.data.texts import join_texts
 from textsiam.distributing import blocks as blocks_module
+from textsiam.distributing import keepers
 from textsiam.distributing.blocks import Bounds, Joining, are_apart, bounds_of
 from textsiam.distributing.cells import Probing
 from textsiam.distributing.finding import find_duplicates_in_shards
 from textsiam.distributing.runners import Here
-from textsiam.distributing.sources import Reading, expanded
-from textsiam.distributing.stages import Sizes
+from textsiam.distributing.sizes import Sizes
+from textsiam.distributing.sources import Reading, expanded, label_of
+from textsiam.distributing.tasks import N_TRIES, Failure, attempt
 from textsiam.distributing.vectors import Recipe
 from textsiam.distributing.workspace import Workspace
 from textsiam.encoding.encoder import Encoder
@@ -49,7 +52,7 @@ def found(model, sources, folder, sizes=(3, 4, 5), runner=None, **options):
         sources,
         Workspace(folder),
         runner or Here(),
-        reading=Reading(n_rows=sizes[0]),
+        reading=Reading(),
         sizes=Sizes(*sizes),
         **options,
     )
@@ -146,18 +149,12 @@ class Breaking(Here):
         for place, result in super().encode(work, recipe, repeats, shards):
             self._count()
             failed = self.poisoned is not None and shards[place].source.endswith(self.poisoned)
-            yield place, type_of_failure()(ValueError("poisoned")) if failed and shards[place].start == 0 else result
+            yield place, Failure(ValueError("poisoned")) if failed and shards[place].start == 0 else result
 
     def _count(self):
         self.n += 1
         if self.n == self.after:
             raise KeyboardInterrupt
-
-
-def type_of_failure():
-    from textsiam.distributing.runners import Failure
-
-    return Failure
 
 
 @pytest.mark.parametrize("after", range(1, 30, 3))
@@ -272,3 +269,104 @@ def test_approximate_pairs_are_true_and_their_recall_is_told(model, tmp_path_fac
     assert many.recall.n_pairs == 2 * len(distinct)  # every text is in the sample: each pair is met from both sides
     assert many.recall.n_found == 2 * len(distinct & pairs)
     assert (many.recall.share is None) == (not distinct)
+
+
+def test_a_file_more_joins_only_what_is_new(model, tmp_path):
+    sources = [written(tmp_path, f"{name}.csv", [f"{word} {name}" for word in WORDS]) for name in "abcd"]
+    sizes = (10, 10, 40)
+    found(model, sources[:3], tmp_path / "work", sizes)
+    again = found(model, sources, tmp_path / "work", sizes)
+    assert again.told["encode"]["computed"] == 1
+    assert again.told["join"]["computed"] == 4  # with itself and with each of the three before
+    assert again.told["join"]["tasks"] == 10
+    pairs, one = columns(again.pair_blocks()), expected(model, sources)
+    assert (pairs["id_a"], pairs["id_b"]) == one.id_columns()
+
+
+def test_names_are_taken_as_they_are_and_once(tmp_path, monkeypatch):
+    """A path that exists is no pattern, two spellings are one file, and keys of a URI are nobody's business."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a[1].csv", "a1.csv", "b.csv"):
+        (tmp_path / name).write_text("question\npay\n")
+    assert expanded(["a[1].csv"]) == ["a[1].csv"]
+    assert expanded(["*1.csv", "./a1.csv", str(tmp_path / "b.csv"), "b.csv"]) == ["a1.csv", str(tmp_path / "b.csv")]
+    assert expanded([f"file://{tmp_path}/b*.csv"]) == [f"file://{tmp_path}/b.csv"]
+    assert expanded(["s3://bucket/a.parquet?endpoint_override=localhost"]) == [
+        "s3://bucket/a.parquet?endpoint_override=localhost"
+    ]
+    assert label_of("s3://key:secret@bucket/a.csv?x=y") == "s3://bucket/a.csv"
+
+
+def test_what_comes_before_a_break_is_kept(model, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"question\npay\norder\npay\nhow\n" + b"\xff\xfe\x00broken\n")
+    many = found(model, [str(path)], tmp_path / "work", (1, 9, 9))
+    if many.lost:
+        assert "rows after" in many.lost[0].why
+    assert many.n_texts >= 3
+    assert ("1", "3") in list(zip(*list(columns(many.pair_blocks()).values())[:2], strict=True))
+
+
+def test_a_damaged_file_is_made_again(model, tmp_path):
+    """As after a power cut: the name is there, the content is not."""
+    source = written(tmp_path, "a.csv", WORDS)
+    before = columns(found(model, [source], tmp_path / "work").pair_blocks())
+    for file in [*tmp_path.glob("work/vectors/*"), *tmp_path.glob("work/pairs/*")]:
+        content = file.read_bytes()
+        file.write_bytes(bytes(len(content)) if len(content) % 2 else content[: len(content) // 2])
+    assert columns(found(model, [source], tmp_path / "work").pair_blocks()) == before
+
+
+def test_a_workspace_removes_only_its_own(tmp_path):
+    work = Workspace(tmp_path / "work")
+    work.write("pairs/a.arrow", {"left": np.arange(3)})
+    (tmp_path / "work" / "mine.txt").write_text("keep")
+    work.remove()
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["mine.txt"]
+    (tmp_path / "work" / "mine.txt").unlink()
+    work.remove()
+    assert not (tmp_path / "work").exists()
+
+
+def test_numbers_of_keepers_count_over_stretches(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(keepers, "_N_BYTES", 1)
+    source = written(tmp_path, "a.csv", [f"{a} {b}" for a in WORDS for b in WORDS[:4]])
+    groups = expected(model, [source], 0.99).clusters()
+    clusters = columns(found(model, [source], tmp_path / "work", threshold=0.99).cluster_blocks())
+    assert clusters["cluster"] == groups.cluster.tolist()
+
+
+def test_a_file_system_s_moment_of_weakness_is_tried_again(monkeypatch):
+    monkeypatch.setattr("textsiam.distributing.tasks._PAUSE_S", 0.0)
+    calls = []
+
+    def weak():
+        calls.append(1)
+        if len(calls) < N_TRIES:
+            raise OSError("busy")
+        return "done"
+
+    assert attempt(weak) == "done"
+    calls.clear()
+    assert isinstance(attempt(lambda: calls.append(1) or Path("/nowhere").read_bytes()), Failure)
+    assert len(calls) == 1  # it would not be there the next time either
+
+
+def test_an_error_that_cannot_travel_says_the_same():
+    class Local(ValueError):
+        pass
+
+    def fail():
+        raise Local("what")
+
+    assert str(attempt(fail).error) == "Local: what"
+
+
+@settings(max_examples=60, deadline=None)
+@given(angle=st.floats(0, 6e-4), threshold=st.sampled_from([1.0, 0.9999999, 0.99999994, 0.999999]))
+def test_nearly_equal_blocks_are_not_told_apart_by_rounding(angle, threshold):
+    """What fp32 rounds to the threshold counts as reaching it."""
+    a, b = np.array([[1.0, 0.0]]), np.array([[np.cos(angle), np.sin(angle)]])
+    joins = len(threshold_join(a, b, threshold=threshold))
+    apart = are_apart(Bounds(a[0], 0.0), Bounds(b[0], 0.0), Joining(threshold, "cosine"))
+    assert not (joins and apart)

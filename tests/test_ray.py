@@ -61,7 +61,7 @@ def workers():
     found = []
     for folder in Path("/proc").iterdir():
         try:
-            if folder.name.isdecimal() and (folder / "cmdline").read_bytes().startswith(b"ray::_Encoding.encode"):
+            if folder.name.isdecimal() and (folder / "cmdline").read_bytes().startswith(b"ray::Worker.encode"):
                 found.append(int(folder.name))
         except OSError:  # it has ended meanwhile
             continue
@@ -99,6 +99,73 @@ def test_vectors_are_those_of_one_machine(tmp_path):
     assert many.schema == one.schema
     vectors = [np.array(of.column("embedding").to_pylist()) for of in (many, one)]
     np.testing.assert_allclose(*vectors, atol=1e-5)
+
+
+def patched(folder, code):
+    """An environment in whose Python processes this code runs first: nothing else reaches the workers."""
+    (folder / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+
+
+DEADLY = """
+import os, signal
+from textsiam.distributing import vectors
+encode = vectors.ShardEncoder.encode
+def killed(self, shard):
+    if shard.source.endswith("deadly.csv"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return encode(self, shard)
+vectors.ShardEncoder.encode = killed
+"""
+
+STUBBORN = """
+import pathlib
+from textsiam.distributing import vectors
+begin = vectors.ShardEncoder.__init__
+def once(self, *arguments):
+    mark = pathlib.Path({mark!r})
+    if not mark.exists():
+        mark.touch()
+        raise RuntimeError("out of memory")
+    begin(self, *arguments)
+vectors.ShardEncoder.__init__ = once
+"""
+
+
+def test_a_shard_that_kills_its_workers_is_named_and_takes_no_other_with_it(tmp_path, monkeypatch):
+    for name, texts in {"a": "pay", "deadly": "boom", "b": "order", "c": "refund", "d": "pay", "e": "how"}.items():
+        (tmp_path / f"{name}.csv").write_text(f"question\n{texts} one\n{texts} two\n")
+    for key, value in patched(tmp_path, DEADLY).items():
+        monkeypatch.setenv(key, value)
+    out, errors = run(
+        "duplicates", f"{tmp_path}/*.csv", "--ray", "--threshold", "0.6", "-o", tmp_path / "p.jsonl", "--json", code=1
+    )
+    told = json.loads(out)["summary"]
+    assert [lost["what"] for lost in told["lost"]] == [f"{tmp_path}/deadly.csv, rows 1 to 2"]
+    assert "its worker ended" in told["lost"][0]["why"]
+    assert told["texts"] == 10
+    assert "left out: " in errors
+    assert (tmp_path / "p.jsonl.work").is_dir()
+
+
+def test_a_worker_that_cannot_be_made_is_made_again(tmp_path, monkeypatch):
+    for key, value in patched(tmp_path, STUBBORN.format(mark=str(tmp_path / "mark"))).items():
+        monkeypatch.setenv(key, value)
+    out, _ = run("duplicates", QUESTIONS, "--ray", "-o", tmp_path / "p.csv", "--json")
+    assert json.loads(out)["summary"]["lost"] == []
+    assert (tmp_path / "mark").exists()
+
+
+def test_an_approximate_answer_tells_its_recall(tmp_path):
+    _, errors = run("duplicates", QUESTIONS, "--ray", "--approximate", "-o", tmp_path / "p.csv", "--threshold", "0.7")
+    assert "approximate: recall " in errors
+
+
+def test_no_input_is_written_over(tmp_path):
+    (tmp_path / "a.csv").write_text("question\npay\npay\n")
+    _, errors = run("duplicates", f"{tmp_path}/*.csv", "--ray", "-o", tmp_path / "a.csv", code=2)
+    assert "also an input" in errors
+    assert (tmp_path / "a.csv").read_text() == "question\npay\npay\n"
 
 
 @pytest.mark.parametrize(

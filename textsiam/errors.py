@@ -47,6 +47,10 @@ class EncoderMismatch(TextsiamError, ValueError):
     """Numbers made with one encoder were about to be used with another."""
 
 
+class TaskFailed(TextsiamError, RuntimeError):
+    """A task of a distributed run failed for good, and the run cannot go on without it."""
+
+
 class IndexNotFound(TextsiamError, FileNotFoundError):
     """There is no index where one was to be opened."""
 

@@ -58,7 +58,10 @@ class Bounds(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """A file of ``left, right, score`` by left, then right row; the lowest and highest left row; what it took."""
+    """A file of ``left, right, score`` by left, then right row; the lowest and highest left row; what it took.
+
+    Rows are those of texts that did not come before, or after `expand` all that hold them.
+    """
 
     name: str
     n: int
@@ -67,6 +70,15 @@ class Joined(NamedTuple):
     n_compared: int
     seconds: float
     reused: bool
+
+    @classmethod
+    def none(cls, work: Workspace) -> "Joined":
+        """No pairs."""
+        name = "pairs/none.arrow"
+        if name not in work:
+            rows = np.empty(0, np.int64)
+            work.write(name, {"left": rows, "right": rows, "score": np.empty(0, np.float32)})
+        return cls(name, 0, 0, -1, 0, 0.0, reused=True)
 
     @classmethod
     def of(cls, work: Workspace, name: str, n_compared: int, started: float, *, reused: bool) -> "Joined":
@@ -95,12 +107,17 @@ def bounds_of(work: Workspace, block: Block, similarity: str) -> Bounds | None:
     """The ball around a block's mean; None where the similarity has no distance that obeys the triangle inequality (dot)."""
     if similarity == "dot":
         return None
-    _, vectors = block.load(work)
-    parts = [slice(start, start + _N_ROWS) for start in range(0, len(vectors), _N_ROWS)]
-    centre = np.sum([_ready(vectors[part], similarity).sum(0) for part in parts], axis=0) / len(vectors)
-    if similarity == "cosine":
-        centre /= max(float(np.linalg.norm(centre)), 1e-30)
-    return Bounds(centre, max(float(_away(vectors[part], centre, similarity).max()) for part in parts))
+    name = f"bounds/{key_of(block.files, similarity)}.arrow"
+    if name not in work:
+        _, vectors = block.load(work)
+        parts = [slice(start, start + _N_ROWS) for start in range(0, len(vectors), _N_ROWS)]
+        centre = np.sum([_ready(vectors[part], similarity).sum(0) for part in parts], axis=0) / len(vectors)
+        if similarity == "cosine":
+            centre /= max(float(np.linalg.norm(centre)), 1e-30)
+        radius = max(float(_away(vectors[part], centre, similarity).max()) for part in parts)
+        work.write(name, {"centre": np.append(centre, radius)})
+    told = work.read(name)["centre"]
+    return Bounds(told[:-1], float(told[-1]))
 
 
 def are_apart(a: Bounds | None, b: Bounds | None, joining: Joining) -> bool:
@@ -109,7 +126,9 @@ def are_apart(a: Bounds | None, b: Bounds | None, joining: Joining) -> bool:
         return False
     if joining.similarity == "cosine":
         between = math.acos(float(np.clip(a.centre @ b.centre, -1, 1)))
-        reach = math.acos(max(-1.0, min(1.0, joining.threshold)))
+        # What is below the threshold may be rounded to it; and where the cosine is near 1, little of it is much of an angle.
+        lowest = float(np.nextafter(np.float32(joining.threshold), np.float32(-2))) - 1e-7
+        reach = math.acos(max(-1.0, min(1.0, lowest)))
     else:
         between = float(_away(a.centre[None], b.centre, joining.similarity)[0])
         reach = -joining.threshold
@@ -125,21 +144,19 @@ def block_pairs(bounds: Sequence[Bounds | None], joining: Joining) -> Iterator[t
                 yield i, j
 
 
-def join_blocks(work: Workspace, a: Block, b: Block | None, joining: Joining, repeats: Sequence[str]) -> Joined:
-    """Find the pairs of a block, or of two, and write them for all rows that hold the texts; what is there is not found again.
+def join_blocks(work: Workspace, a: Block, b: Block | None, joining: Joining) -> Joined:
+    """Find the pairs of a block, or of two, among texts that did not come before; what is there is not found again.
 
     Raises
     ------
     TooManyMatches
-        If more than `Joining.max_matches` pairs of rows reach the threshold in this block alone.
+        If more than `Joining.max_matches` pairs reach the threshold in this block alone.
     """
     started = time.perf_counter()
-    key = key_of(a.files, b.files if b else None, joining.threshold, joining.similarity, list(repeats))
-    name = f"pairs/{key}.arrow"
+    name = f"pairs/{key_of(a.files, b.files if b else None, joining.threshold, joining.similarity)}.arrow"
     n_compared = a.n * (a.n - 1) // 2 if b is None else a.n * b.n
     reused = name in work
     if not reused:
-        known = Repeats(work, repeats)
         rows, vectors = a.load(work)
         other_rows, others = (rows, None) if b is None else b.load(work)
         found = threshold_join(
@@ -150,29 +167,48 @@ def join_blocks(work: Workspace, a: Block, b: Block | None, joining: Joining, re
             max_memory_mb=joining.max_memory_mb,
             max_matches=joining.max_matches,
         )
-        pairs = expanded(rows[found.left], other_rows[found.right], found.score, known, joining.max_matches)
-        if b is None:
-            pairs = of_equals(pairs, rows, vectors, known, joining)
-        work.write(name, {"left": pairs.left, "right": pairs.right, "score": pairs.score})
+        work.write(name, {"left": rows[found.left], "right": other_rows[found.right], "score": found.score})
     return Joined.of(work, name, n_compared, started, reused=reused)
 
 
-def expanded(left: Rows, right: Rows, score: Scores, repeats: Repeats, max_matches: int) -> RowPairs:
-    """Pairs of rows whose text did not come before → pairs of all rows that hold these texts, in order."""
+def expand(work: Workspace, found: Joined, own: Block | None, joining: Joining, repeats: Sequence[str]) -> Joined:
+    """These pairs for all rows that hold their texts; of a block joined with itself also the pairs of rows with equal texts.
+
+    Parameters
+    ----------
+    own
+        The block whose equal texts are paired here, or None.
+    """
+    started = time.perf_counter()
+    name = f"pairs/{key_of('expanded', found.name, own and own.files, list(repeats))}.arrow"
+    reused = name in work
+    if not reused:
+        known = Repeats(work, repeats)
+        told = work.read(found.name)
+        pairs = _expanded(told["left"], told["right"], told["score"], known, joining.max_matches)
+        if own is not None:
+            pairs = merged(pairs, _of_equals(*own.load(work), known, joining))
+        work.write(name, {"left": pairs.left, "right": pairs.right, "score": pairs.score})
+    return Joined.of(work, name, 0, started, reused=reused)
+
+
+def _expanded(left: Rows, right: Rows, score: Scores, repeats: Repeats, max_matches: int) -> RowPairs:
     rows, places = np.unique(np.concatenate([left, right]), return_inverse=True)
     found = Matches(places[: len(left)], places[len(left) :], score, len(rows))
     side = repeats.groups(rows)
     return crossed(found, side, side, max_matches)
 
 
-def of_equals(pairs: RowPairs, rows: Rows, vectors: Vectors, repeats: Repeats, joining: Joining) -> RowPairs:
-    """These pairs, and those of rows that hold the same text, where its score with itself reaches the threshold."""
+def _of_equals(rows: Rows, vectors: Vectors, repeats: Repeats, joining: Joining) -> RowPairs:
+    """Pairs of rows that hold the same text, where its score with itself reaches the threshold."""
     side = repeats.groups(rows)
     repeated = np.flatnonzero(side.sizes > 1)
-    some = vectors[repeated].astype(np.float64)
-    own = np.asarray(SIMILARITIES[joining.similarity].paired(some, some), dtype=np.float32)
+    paired, own = SIMILARITIES[joining.similarity].paired, np.empty(len(repeated), dtype=np.float32)
+    for start in range(0, len(repeated), _N_ROWS):
+        some = vectors[repeated[start : start + _N_ROWS]].astype(np.float64)
+        own[start : start + _N_ROWS] = paired(some, some)
     reach = own >= np.float32(joining.threshold)
-    return merged(pairs, repeats_of(side, repeated[reach], own[reach]))
+    return repeats_of(side, repeated[reach], own[reach])
 
 
 def _ready(rows: Vectors, similarity: str) -> Float[np.ndarray, "n dim"]:

@@ -12,9 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from textsiam.distributing.blocks import Block, Joined, Joining, expanded, of_equals
+from textsiam.distributing.blocks import Block, Joined, Joining
 from textsiam.distributing.parts import Part
-from textsiam.distributing.repeats import Repeats
 from textsiam.distributing.vectors import Encoded
 from textsiam.distributing.workspace import Workspace, key_of
 from textsiam.matching.exact import joined, threshold_join
@@ -24,7 +23,7 @@ Vectors = Float[np.ndarray, "n dim"]
 Rows = Int[np.ndarray, " _"]
 
 _N_ROWS_A_CENTRE = 64  # of the sample that centres are found with
-_N_ROWS_AT_ONCE = 8_192
+_N_DISTANCES_AT_ONCE = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -55,15 +54,28 @@ class Assigned(NamedTuple):
 
 
 class Recall(NamedTuple):
-    """Of the pairs that some texts have with all others, how many there are and how many were found."""
+    """Of the pairs that some texts have with all others, how many there are and how many were found; of pairs of distinct texts.
 
+    The interval is of 95 %, by drawing the texts anew, for pairs of one text depend on each other.
+    """
+
+    n_texts: int
     n_pairs: int
     n_found: int
+    share: float | None  # None where the texts have no pair
+    low: float | None
+    high: float | None
 
-    @property
-    def share(self) -> float | None:
-        """None where the texts have no pair."""
-        return self.n_found / self.n_pairs if self.n_pairs else None
+    @classmethod
+    def of(cls, n_pairs: Rows, n_found: Rows, seed: int = 0) -> "Recall":
+        """From each text's pairs, and those of them that were found."""
+        total = int(n_pairs.sum())
+        if not total:
+            return cls(len(n_pairs), 0, 0, None, None, None)
+        draws = np.random.default_rng(seed).integers(0, len(n_pairs), (1_000, len(n_pairs)))
+        pairs, found = n_pairs[draws].sum(1), n_found[draws].sum(1)
+        low, high = np.quantile(found[pairs > 0] / pairs[pairs > 0], (0.025, 0.975))
+        return cls(len(n_pairs), total, int(n_found.sum()), float(n_found.sum() / total), float(low), float(high))
 
 
 def find_centres(work: Workspace, encoded: Sequence[Encoded], probing: Probing, similarity: str) -> str:
@@ -96,8 +108,9 @@ def assign(work: Workspace, of: Encoded, centres: str, n_probes: int, similarity
         vectors = work.read(of.name, "embedding")["embedding"]
         n_probes = min(n_probes, len(centre))
         cells = np.empty((len(vectors), n_probes), dtype=np.int32)
-        for start in range(0, len(vectors), _N_ROWS_AT_ONCE):
-            rows = _ready(vectors[start : start + _N_ROWS_AT_ONCE], similarity)
+        n_at_once = max(64, _N_DISTANCES_AT_ONCE // len(centre))
+        for start in range(0, len(vectors), n_at_once):
+            rows = _ready(vectors[start : start + n_at_once], similarity)
             away = (centre * centre).sum(1) - 2 * rows @ centre.T  # squared distance, less what is the row's own
             few = np.argpartition(away, n_probes - 1, axis=1)[:, :n_probes]
             order = np.argsort(np.take_along_axis(away, few, axis=1), axis=1, kind="stable")
@@ -116,53 +129,53 @@ def groups_of(n_cells: int, n: int, n_a_task: int) -> list[tuple[int, int]]:
     return [(start, min(start + size, n_cells)) for start in range(0, n_cells, size)]
 
 
-def join_cells(
-    work: Workspace, assigned: Sequence[Assigned], cells: tuple[int, int], joining: Joining, repeats: Sequence[str]
-) -> Joined:
-    """Find the pairs in these cells and write them as `join_blocks` does; a pair may be found in two cells."""
+def join_cells(work: Workspace, assigned: Sequence[Assigned], cells: tuple[int, int], joining: Joining) -> Joined:
+    """Find the pairs in these cells and write them as `join_blocks` does; another task may find some of them too."""
     started = time.perf_counter()
     files = [(of.name, of.encoded.shard.start) for of in assigned]
-    name = f"pairs/{key_of(files, cells, joining.threshold, joining.similarity, list(repeats))}.arrow"
+    name = f"pairs/{key_of(files, cells, joining.threshold, joining.similarity)}.arrow"
     reused = name in work
     n_compared = 0
     if not reused:
-        known = Repeats(work, repeats)
         cell, row, lives, vectors = _members(work, assigned, cells)
         found: list[Found] = []
         for number in range(*cells):
             mine = np.arange(*np.searchsorted(cell, (number, number + 1)))
             own, visitors = mine[lives[mine]], mine[~lives[mine]]
-            own = own[np.argsort(row[own], kind="stable")]
             n_compared += len(own) * (len(own) - 1) // 2 + len(own) * len(visitors)
             found += _met(vectors, row, own, visitors, joining)
         left, right, score = joined(found)
-        pairs = expanded(left, right, score, known, joining.max_matches)
-        alone = np.flatnonzero(lives)
-        alone = alone[np.argsort(row[alone], kind="stable")]
-        pairs = of_equals(pairs, row[alone], vectors[alone], known, joining)
-        work.write(name, {"left": pairs.left, "right": pairs.right, "score": pairs.score})
+        pairs = np.stack([left, right], axis=1)
+        _, first = np.unique(pairs, axis=0, return_index=True)  # in order, and each once
+        work.write(name, {"left": left[first], "right": right[first], "score": score[first]})
     return Joined.of(work, name, n_compared, started, reused=reused)
 
 
 def draw(work: Workspace, encoded: Sequence[Encoded], probing: Probing) -> Block:
     """Some texts at random, as a block of their own."""
     n = sum(of.n for of in encoded)
-    name = f"cells/{key_of('sample', [of.name for of in encoded], probing.n_sample, probing.seed)}.arrow"
-    chosen = np.sort(np.random.default_rng(probing.seed).permutation(n)[: probing.n_sample])
+    name = (
+        f"cells/{key_of('sample', [(of.name, of.shard.start) for of in encoded], probing.n_sample, probing.seed)}.arrow"
+    )
+    n_sample = min(n, probing.n_sample)
     if name not in work:
+        chosen = np.sort(np.random.default_rng(probing.seed).choice(n, n_sample, replace=False, shuffle=False))
         rows, vectors, before = [], [], 0
         for of in encoded:
             mine = chosen[slice(*np.searchsorted(chosen, (before, before + of.n)))] - before
-            told = work.read(of.name, "row", "embedding")
-            rows.append(of.shard.start + told["row"][mine])
-            vectors.append(told["embedding"][mine])
+            if len(mine):
+                told = work.read(of.name, "row", "embedding")
+                rows.append(of.shard.start + told["row"][mine])
+                vectors.append(told["embedding"][mine])
             before += of.n
         work.write(name, {"row": np.concatenate(rows), "embedding": np.concatenate(vectors)})
-    return Block(((name, 0),), len(chosen))
+    return Block(((name, 0),), n_sample)
 
 
-def measure_recall(work: Workspace, sample: Block, block: Block, joining: Joining, parts: Sequence[Part]) -> Recall:
-    """Compare the sample with a block, exactly, and look for the pairs in the match table."""
+def measure_recall(
+    work: Workspace, sample: Block, block: Block, joining: Joining, parts: Sequence[Part]
+) -> tuple[Rows, Rows]:
+    """Compare the sample with a block, exactly: the pairs of each text of the sample, and those in the match table."""
     rows, vectors = sample.load(work)
     others, other_vectors = block.load(work)
     found = threshold_join(
@@ -174,19 +187,19 @@ def measure_recall(work: Workspace, sample: Block, block: Block, joining: Joinin
         max_matches=joining.max_matches,
     )
     a, b = rows[found.left], others[found.right]
-    left, right = np.minimum(a, b)[a != b], np.maximum(a, b)[a != b]
-    n_found = 0
+    text, left, right = found.left[a != b], np.minimum(a, b)[a != b], np.maximum(a, b)[a != b]
+    known = np.zeros(len(left), dtype=np.bool_)
     for part in parts:
         inside = np.flatnonzero((left >= part.start) & (left < part.stop))
         if len(inside):
             told = work.read(part.name, "left", "right")
             starts = np.searchsorted(told["left"], left[inside], side="left").tolist()
             ends = np.searchsorted(told["left"], left[inside], side="right").tolist()
-            n_found += sum(
+            known[inside] = [
                 bool((told["right"][start:end] == row).any())
                 for start, end, row in zip(starts, ends, right[inside].tolist(), strict=True)
-            )
-    return Recall(len(left), n_found)
+            ]
+    return np.bincount(text, minlength=len(rows)), np.bincount(text[known], minlength=len(rows))
 
 
 def _members(

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from textsiam.data.sources import open_source
 from textsiam.data.streams import stream_texts
 from textsiam.data.tables import Dialect
+from textsiam.distributing.cells import Probing
+from textsiam.distributing.sizes import Sizes
 from textsiam.distributing.sources import Reading, here
-from textsiam.distributing.stages import Sizes
 from textsiam.distributing.workspace import file_system
 from textsiam.encoding.folder import read_object
 from textsiam.matching.exact import threshold_join
@@ -34,6 +35,8 @@ class Cost:
     ----------
     n_texts, n_tokens
         Rows of all sources, and tokens that are encoded if no text repeats.
+    is_exact, is_exact_join
+        Whether the texts were counted; whether every pair is compared.
     encode_flop, join_flop
         Multiplications and additions. None where the model's ``config.json`` does not tell its sizes.
     n_bytes
@@ -50,6 +53,7 @@ class Cost:
     n_tokens: int
     encode_flop: float | None
     join_flop: float
+    is_exact_join: bool
     n_bytes: int
     n_tasks: dict[str, int]
     encode_seconds: float
@@ -59,11 +63,12 @@ class Cost:
     def lines(self) -> list[str]:
         """For people."""
         about = "" if self.is_exact else "about "
+        how = "exact" if self.is_exact_join else "approximate"
         encode = "" if self.encode_flop is None else f", {_large(self.encode_flop)}FLOP"
         return [
             f"{self.n_files:,} files, {about}{self.n_texts:,} texts, about {self.n_tokens:,} tokens if none repeats",
             f"encode: about {_time(self.encode_seconds)}{encode}",
-            f"join: about {_time(self.join_seconds)}, {_large(self.join_flop)}FLOP, exact",
+            f"join: about {_time(self.join_seconds)}, {_large(self.join_flop)}FLOP, {how}",
             f"workspace: about {_large(self.n_bytes)}B, and 40 B a pair",
             f"tasks: {', '.join(f'{n:,} {stage}' for stage, n in self.n_tasks.items())}",
             f"times are for {self.n_workers} workers as fast as a core of this machine, by a sample measured just now",
@@ -80,6 +85,7 @@ def cost_of(
     n_workers: int,
     n_cpus: int = 1,
     prompt: str | None = None,
+    approximate: Probing | None = None,
 ) -> Cost:
     """Estimate a run over these sources; reads a sample of them, encodes and joins it, and writes nothing.
 
@@ -95,30 +101,39 @@ def cost_of(
     lengths = model.encoder.tokenizer([before + text for text in texts]).lengths
     n_tokens = round(n * float(lengths.mean()))
     speed = n_workers * n_cpus / _n_cores()
+    model.encoder.embed(texts[:8], prompt=prompt)  # the first call compiles
     started = time.perf_counter()
     vectors = model.encoder.embed(texts, prompt=prompt).embeddings
     encode_seconds = (time.perf_counter() - started) * n / len(texts) / speed
-    join_seconds = _seconds_a_pair(vectors, threshold, model.similarity) * n * (n - 1) / 2 / speed
-    n_bytes = n * (4 * model.encoder.dim + 8 + 10 + 16 + 24 + round(float(np.mean([len(t.encode()) for t in texts]))))
-    n_blocks = -(-n // sizes.block_of(n))
+    n_pairs = n * (n - 1) / 2 if approximate is None else _pairs_near(n, approximate)
+    join_seconds = _seconds_a_pair(vectors, threshold, model.similarity) * n_pairs / speed
+    n_bytes = n * (4 * model.encoder.dim + 8 + 10 + 40 + round(float(np.mean([len(t.encode()) for t in texts]))))
+    n_blocks = -(-n // sizes.block_of(n, model.encoder.dim))
     return Cost(
         len(sources),
         n,
         all(exact for _, exact in counts),
         n_tokens,
         _flop_of(model.encoder.folder.transformer, lengths, n_tokens),
-        n * (n - 1) * model.encoder.dim,
+        2 * n_pairs * model.encoder.dim,
+        approximate is None,
         n_bytes,
         {
             "read": len(sources),
-            "encode": -(-n // sizes.shard),
-            "join": n_blocks * (n_blocks + 1) // 2,
+            "encode": sum(-(-count // sizes.shard) for count, _ in counts),
+            "join": n_blocks * (n_blocks + 1) // 2 if approximate is None else n_blocks * approximate.n_probes,
             "parts": -(-n // sizes.part),
         },
         encode_seconds,
         join_seconds,
         n_workers,
     )
+
+
+def _pairs_near(n: int, probing: Probing) -> float:
+    """Pairs compared in cells that are alike, and distances from centres, each as dear as a pair."""
+    n_cells = probing.n_cells or max(1.0, n**0.5)
+    return n * probing.n_probes * n / n_cells + n * n_cells
 
 
 def _count(name: str, reading: Reading) -> tuple[int, bool]:

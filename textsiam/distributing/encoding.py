@@ -1,7 +1,7 @@
 """Vectors of sources that need not fit one machine: each distinct text encoded once, every row's vector in order."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -10,8 +10,10 @@ from textsiam.data.texts import SetAside
 from textsiam.distributing.parts import Names
 from textsiam.distributing.repeats import Repeats
 from textsiam.distributing.runners import Runner
+from textsiam.distributing.sizes import Sizes
 from textsiam.distributing.sources import Reading, Shard, set_aside_of
-from textsiam.distributing.stages import Lost, Progress, Sizes, Stages
+from textsiam.distributing.stages import Progress, Stages
+from textsiam.distributing.tasks import Lost
 from textsiam.distributing.vectors import Encoded, Recipe
 from textsiam.distributing.workspace import Workspace
 
@@ -24,6 +26,7 @@ class DistributedVectors:
 
     work: Workspace
     shards: list[Shard]
+    several: bool  # sources, so that ids carry their names
     encoded: list[Encoded]
     repeats: list[str]
     set_aside: SetAside
@@ -40,7 +43,7 @@ class DistributedVectors:
 
     def blocks(self) -> Iterator[tuple[list[str], Float[np.ndarray, "n dim"]]]:
         """Ids and vectors, a shard at a time."""
-        names, repeats = Names(self.work, self.shards), Repeats(self.work, self.repeats)
+        names, repeats = Names(self.work, self.shards, several=self.several), Repeats(self.work, self.repeats)
         for shard in self.shards:
             rows = repeats.firsts(shard.start, shard.stop)
             yield names.of(np.arange(shard.start, shard.stop)), self._of(rows)
@@ -78,11 +81,12 @@ def encode_in_shards(
         As `find_duplicates_in_shards`.
     """
     run = Stages(work, runner, sizes or Sizes(), progress)
-    listings = run.read(sources, reading or Reading())
+    listings = run.read(sources, replace(reading or Reading(), n_rows=run.sizes.shard))
     shards, repeats, encoded, n_distinct = run.encode(listings, recipe)
     return DistributedVectors(
         work,
         shards,
+        len(sources) > 1,
         encoded,
         repeats,
         set_aside_of(listings),

@@ -1,6 +1,7 @@
 """The road past one machine: sources → shards → distinct texts → vectors → pairs of blocks → the match table → clusters."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from textsiam.distributing import keepers
@@ -9,8 +10,9 @@ from textsiam.distributing.cells import Probing
 from textsiam.distributing.found import DistributedMatches, closest
 from textsiam.distributing.parts import Names
 from textsiam.distributing.runners import Runner
+from textsiam.distributing.sizes import Sizes
 from textsiam.distributing.sources import Reading, set_aside_of
-from textsiam.distributing.stages import Progress, Sizes, Stages
+from textsiam.distributing.stages import Progress, Stages
 from textsiam.distributing.vectors import Recipe
 from textsiam.distributing.workspace import Workspace
 from textsiam.matching.duplicates import threshold_of
@@ -69,18 +71,20 @@ def find_duplicates_in_shards(
     lowest = threshold_of(model, threshold)
     joining = Joining(lowest, model.similarity, max_memory_mb, max_matches)
     run = Stages(work, runner, sizes or Sizes(), progress)
-    listings = run.read(sources, reading or Reading())
+    listings = run.read(sources, replace(reading or Reading(), n_rows=run.sizes.shard))
     shards, repeats, encoded, n_distinct = run.encode(listings, recipe, max_matches)
     join = run.join if approximate is None else partial(run.join_cells, probing=approximate)
-    joined = join(encoded, repeats, joining)
-    parts, best = run.gather(shards, joined, top)
+    found, own = join(encoded, joining)
+    joined = run.expand(found, own, joining, repeats)
+    parts, best = run.gather(shards, joined, top, joining)
     recall = run.recall(encoded, joining, parts, approximate) if approximate else None
     settled = run.settle(shards, parts) if with_clusters else []
-    names = Names(work, shards)
+    names = Names(work, shards, several=len(sources) > 1)
     return DistributedMatches(
         work,
         model,
         shards,
+        len(sources) > 1,
         parts,
         closest(model, best, names, top),
         settled,

@@ -11,7 +11,7 @@ from textsiam.distributing import keepers
 from textsiam.distributing.cells import Recall
 from textsiam.distributing.parts import Best, Names, Part
 from textsiam.distributing.sources import Shard
-from textsiam.distributing.stages import Lost
+from textsiam.distributing.tasks import Lost
 from textsiam.distributing.workspace import Workspace
 from textsiam.matching.matches import Matches
 from textsiam.scoring.siamese import Siamese
@@ -45,6 +45,7 @@ class DistributedMatches:
     work: Workspace
     model: Siamese
     shards: list[Shard]
+    several: bool  # sources, so that ids carry their names
     parts: list[Part]
     top: Matches
     settled: list[keepers.Settled]
@@ -74,7 +75,7 @@ class DistributedMatches:
 
     def pair_blocks(self, n: int = 65_536) -> Iterator[dict[str, Any]]:
         """``id_a, id_b, score, probability, decision``, the columns of a pairs file, `n` rows at a time; one block at least."""
-        names = Names(self.work, self.shards)
+        names = Names(self.work, self.shards, several=self.several)
         empty = True
         for part in self.parts:
             told = self.work.read(part.name)
@@ -86,7 +87,7 @@ class DistributedMatches:
 
     def cluster_blocks(self) -> Iterator[dict[str, Any]]:
         """``id, cluster, keeper, score_to_keeper`` of every row, the columns of a clusters file, a shard at a time."""
-        names = Names(self.work, self.shards)
+        names = Names(self.work, self.shards, several=self.several)
         for of in self.settled:
             yield from keepers.columns_of(self.work, of, names)
 

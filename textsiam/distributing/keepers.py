@@ -18,6 +18,8 @@ from textsiam.distributing.workspace import Workspace, key_of
 Rows = Int[np.ndarray, " _"]
 Scores = Float[np.ndarray, " _"]
 
+_N_BYTES = 1 << 20  # of bits that are counted at a time
+
 
 class Offered(NamedTuple):
     """A file of ``row, keeper, score``: the best keeper that a part knows for each row it drops, by row."""
@@ -42,7 +44,7 @@ def find_keepers(work: Workspace, parts: Sequence[Part], shards: Sequence[Shard]
     name = f"keepers/{key_of([part.name for part in parts], [(shard.start, shard.n) for shard in shards])}.arrow"
     if name in work:
         return name
-    bits = np.packbits(_are_there(shards), bitorder="little")
+    bits = _bits_of(shards)
     for part in parts:
         told = work.read(part.name, "left", "right")
         left, right = told["left"], told["right"]
@@ -95,12 +97,15 @@ def settle(work: Workspace, rows: tuple[int, int], offers: Sequence[Offered], ke
     return Settled(start, stop, name, len(dropped))
 
 
-def _are_there(shards: Sequence[Shard]) -> Bool[np.ndarray, " n"]:
-    """All rows but those of shards that were left out."""
-    there = np.zeros(shards[-1].stop if shards else 0, dtype=np.bool_)
+def _bits_of(shards: Sequence[Shard]) -> UInt8[np.ndarray, " n_bytes"]:
+    """A bit for each row, 1 but for those of shards that were left out."""
+    bits = np.zeros(-(-(shards[-1].stop if shards else 0) // 8), dtype=np.uint8)
     for shard in shards:
-        there[shard.start : shard.stop] = True
-    return there
+        first, last = shard.start >> 3, (shard.stop - 1) >> 3
+        there = np.zeros(8 * (last - first + 1), dtype=np.uint8)
+        there[shard.start - 8 * first : shard.stop - 8 * first] = 1
+        bits[first : last + 1] |= np.packbits(there, bitorder="little")
+    return bits
 
 
 def n_clusters(work: Workspace, settled: Sequence[Settled], n_rows: int) -> int:
@@ -132,10 +137,18 @@ def _are(bits: UInt8[np.ndarray, " n_bytes"], rows: Rows) -> Bool[np.ndarray, " 
 
 
 def _numbers(bits: UInt8[np.ndarray, " n_bytes"], keeper: Rows) -> Rows:
-    """The number of each keeper among all keepers, from 0."""
-    before = np.concatenate([[0], np.cumsum(np.bitwise_count(bits), dtype=np.int64)])
-    below = bits[keeper >> 3] & ((1 << (keeper & 7)) - 1).astype(np.uint8)
-    return np.asarray(before[keeper >> 3] + np.bitwise_count(below), dtype=np.int64)
+    """The number of each keeper among all keepers, from 0; sums are kept for stretches of bits, not for each byte."""
+    pieces = [bits[start : start + _N_BYTES] for start in range(0, len(bits), _N_BYTES)]
+    totals = np.cumsum([0, *(int(np.bitwise_count(piece).sum(dtype=np.int64)) for piece in pieces)])
+    numbers = np.empty(len(keeper), dtype=np.int64)
+    piece_of = (keeper >> 3) // _N_BYTES
+    for place in np.unique(piece_of).tolist():
+        mine = np.flatnonzero(piece_of == place)
+        row = keeper[mine] - 8 * _N_BYTES * place
+        before = np.concatenate([[0], np.cumsum(np.bitwise_count(pieces[place]), dtype=np.int64)])
+        below = pieces[place][row >> 3] & ((1 << (row & 7)) - 1).astype(np.uint8)
+        numbers[mine] = totals[place] + before[row >> 3] + np.bitwise_count(below)
+    return numbers
 
 
 def _best(row: Rows, keeper: Rows, score: Scores) -> dict[str, Any]:

@@ -75,10 +75,10 @@ def _best(pairs: dict[str, Any], top: int) -> Best:
 
 
 class Names:
-    """What stands in each row, shard by shard, from the workspace."""
+    """What stands in each row, shard by shard, from the workspace; of several sources, ids carry the source's name."""
 
-    def __init__(self, work: Workspace, shards: Sequence[Shard]) -> None:
-        self.work, self.shards = work, list(shards)
+    def __init__(self, work: Workspace, shards: Sequence[Shard], *, several: bool) -> None:
+        self.work, self.shards, self.several = work, list(shards), several
         self._starts = np.array([shard.start for shard in self.shards], dtype=np.int64)
 
     def of(self, rows: Rows, column: str = "id") -> list[str]:
@@ -87,6 +87,8 @@ class Names:
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         for place in np.unique(owner).tolist():
             mine = np.flatnonzero(owner == place)
-            table = self.work.table(self.shards[place].name, column)
-            found[mine] = table.column(column).take(rows[mine] - self.shards[place].start).to_pylist()
+            shard = self.shards[place]
+            values = self.work.table(shard.name, column).column(column).take(rows[mine] - shard.start).to_pylist()
+            before = f"{shard.source}:" if self.several and column == "id" else ""
+            found[mine] = [before + value for value in values] if before else values
         return found.tolist()

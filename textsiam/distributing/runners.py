@@ -3,21 +3,16 @@
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+from textsiam.distributing.pool import Pool, Worker
 from textsiam.distributing.sources import Shard
+from textsiam.distributing.tasks import N_TRIES, Failure, attempt, died
 from textsiam.distributing.vectors import Recipe, ShardEncoder
 from textsiam.distributing.workspace import Workspace
-from textsiam.errors import MissingExtra
+from textsiam.errors import MissingExtra, TaskFailed
 
-_N_RETRIES = 3  # of a task whose worker died
-
-
-class Failure(NamedTuple):
-    """A task that raised, or whose workers died again and again."""
-
-    error: Exception
-
+_OBJECTS_BYTES = 256 << 20  # of a local cluster's store: tasks exchange names, not data
 
 Done = Iterator[tuple[int, Any]]  # a task's place, and its result or a `Failure`, as they come
 
@@ -76,9 +71,9 @@ class OnRay:
         ``host:port`` of a cluster's head, ``auto`` for one that runs here, ``ray://…`` for a client. textsiam must be installed
         on all its machines, and sources, workspace and model have the same names there.
     n_cpus
-        Cores a worker: of a local cluster it has as many workers as fit.
+        Cores a worker.
     n_workers
-        Cores' worth of workers in a local cluster. Default: all cores.
+        Workers of a local cluster. Default: as many as fit its cores.
 
     Raises
     ------
@@ -101,8 +96,14 @@ class OnRay:
         self._ray, self.n_cpus = ray, n_cpus
         self._owns = not ray.is_initialized()
         if self._owns:
-            local = {} if address else {"include_dashboard": False, "num_cpus": n_workers and n_workers * n_cpus}
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
+            local = {"include_dashboard": False, "num_cpus": n_workers and n_workers * n_cpus}
+            local |= {"object_store_memory": _OBJECTS_BYTES}
+            ray.init(
+                address=address or "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **({} if address else local),
+            )
         resources = ray.cluster_resources()
         self.n_gpus = int(resources.get("GPU", 0))
         self.n_workers = max(1, int(resources.get("CPU", 1)) // n_cpus)
@@ -113,37 +114,27 @@ class OnRay:
 
     def run(self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> Done:
         """As many at a time as there are workers, and one more each in waiting; a task whose worker dies is begun anew."""
-        remote = self._ray.remote(num_cpus=self.n_cpus, max_retries=_N_RETRIES)(attempt)
+        remote = self._ray.remote(num_cpus=self.n_cpus, max_retries=N_TRIES - 1)(attempt)
         running: dict[Any, int] = {}
-        for place, task in enumerate(tasks):
-            running[remote.remote(function, *task)] = place
-            if len(running) >= 2 * self.n_workers:
-                yield self._next(running)
-        while running:
-            yield self._next(running)
-
-    def encode(self, work: Workspace, recipe: Recipe, repeats: Sequence[str], shards: Sequence[Shard]) -> Done:
-        """One encoder a worker: on every GPU if there are any, else one for each `n_cpus` cores."""
-        n = min(self.n_gpus or self.n_workers, len(shards))
-        cores = max(1, self.n_workers * self.n_cpus // self.n_gpus) if self.n_gpus else self.n_cpus
-        asked = {"num_cpus": cores, "num_gpus": 1 if self.n_gpus else 0}
-        actor = self._ray.remote(**asked, max_restarts=_N_RETRIES, max_task_retries=_N_RETRIES)(_Encoding)
-        idle = [actor.remote(work, recipe, repeats) for _ in range(n)]
-        everyone, running, busy = list(idle), {}, {}
         try:
-            for place, shard in enumerate(shards):
-                worker = idle.pop()
-                reference = worker.encode.remote(shard)
-                running[reference], busy[place] = place, worker
-                if not idle:
-                    done, result = self._next(running)
-                    idle.append(busy.pop(done))
-                    yield done, result
+            for place, task in enumerate(tasks):
+                running[remote.remote(function, *task)] = place
+                if len(running) >= 2 * self.n_workers:
+                    yield self._next(running)
             while running:
                 yield self._next(running)
         finally:
-            for worker in everyone:
-                self._ray.kill(worker)
+            if self._ray.is_initialized():
+                for reference in running:
+                    self._ray.cancel(reference)
+
+    def encode(self, work: Workspace, recipe: Recipe, repeats: Sequence[str], shards: Sequence[Shard]) -> Done:
+        """One encoder a worker: on every GPU if there are any and the recipe names no CPU; else one for each `n_cpus` cores."""
+        on_gpu = bool(self.n_gpus) and not str(recipe.device or "").startswith("cpu")
+        asked = {"num_cpus": self.n_cpus, "num_gpus": int(on_gpu), "max_restarts": 0, "max_task_retries": 0}
+        actor = self._ray.remote(**asked)(Worker)
+        n = self.n_gpus if on_gpu else self.n_workers
+        return iter(Pool(self._ray, lambda: actor.remote(work, recipe, list(repeats)), shards, n).run())
 
     def close(self) -> None:
         """Leave the cluster; one that was begun here ends."""
@@ -155,23 +146,26 @@ class OnRay:
         place = running.pop(ready)
         try:
             return place, self._ray.get(ready)
-        except self._ray.exceptions.RayError as error:  # its workers died
-            return place, Failure(RuntimeError(f"the worker died {_N_RETRIES + 1} times: {type(error).__name__}"))
+        except self._ray.exceptions.RayError as error:
+            return place, Failure(died(error))
 
 
-class _Encoding:
-    """A `ShardEncoder` in an actor, which tells what it could not do instead of ending."""
+def check_workspace(work: Workspace, runner: Runner) -> None:
+    """Do nothing if the workers see what this process writes.
 
-    def __init__(self, work: Workspace, recipe: Recipe, repeats: Sequence[str]) -> None:
-        self.made = attempt(ShardEncoder, work, recipe, repeats)
+    Raises
+    ------
+    TaskFailed
+        If one does not.
+    """
+    name = "texts/seen.json"
+    work.write_json(name, None)
+    for _, seen in runner.run(_sees, [(work, name)] * runner.n_workers):
+        if seen is not True:
+            raise TaskFailed(
+                f"The workers do not see the workspace {work.root}. Name with --work a folder that all machines see, or s3://…"
+            )
 
-    def encode(self, shard: Shard) -> Any:
-        return self.made if isinstance(self.made, Failure) else attempt(self.made.encode, shard)
 
-
-def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The function's result, or a `Failure`."""
-    try:
-        return function(*arguments)
-    except Exception as error:  # noqa: BLE001  told by the one who asked
-        return Failure(error)
+def _sees(work: Workspace, name: str) -> bool:
+    return name in work

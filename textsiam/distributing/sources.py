@@ -20,8 +20,6 @@ from textsiam.data.texts import Fault, SetAside, Texts
 from textsiam.distributing.workspace import Workspace, file_system, key_of
 from textsiam.errors import UnreadableInput
 
-_WILD = "*?["
-
 
 @dataclass(frozen=True)
 class Reading:
@@ -38,7 +36,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Shard:
-    """Neighbouring usable texts of one source: a file of ``id``, ``text`` and ``hash`` in the workspace.
+    """Neighbouring usable texts of one source: a file of ``id`` and ``text`` in the workspace, beside it one of hashes.
 
     Parameters
     ----------
@@ -58,6 +56,11 @@ class Shard:
     last: int
 
     @property
+    def hashes(self) -> str:
+        """The file of the texts' hashes (see `hashes_of`)."""
+        return f"{self.name.removesuffix('.arrow')}.hashes.arrow"
+
+    @property
     def stop(self) -> int:
         """The row number after the last."""
         return self.start + self.n
@@ -67,7 +70,10 @@ class Shard:
 
 
 def expanded(patterns: Sequence[str]) -> list[str]:
-    """The files that paths, URIs and patterns (``*``, ``?``, ``[…]`` in the last part of a URI) name, each once, in order.
+    """The files that paths, URIs and patterns name, each once, in order.
+
+    ``*``, ``?`` and ``[…]`` are wildcards, ``**`` any folders; in a URI ``*`` and ``[…]`` of its last part. A path that exists is
+    taken as it is.
 
     Raises
     ------
@@ -80,30 +86,53 @@ def expanded(patterns: Sequence[str]) -> list[str]:
     >>> [Path(name).name for name in expanded([f"{QUESTIONS.parent}/q*.csv"])]
     ['questions.csv']
     """
-    found: dict[str, None] = {}
+    found: dict[str, str] = {}
     for pattern in patterns:
-        names = _expanded(pattern) if any(sign in pattern for sign in _WILD) else [pattern]
+        wild = "*[" if "://" in pattern else "*?["
+        is_pattern = any(sign in pattern for sign in wild) and not ("://" not in pattern and Path(pattern).exists())
+        names = _expanded(pattern) if is_pattern else [pattern]
         if not names:
             raise UnreadableInput(f"No file matches {pattern}. Check the pattern, or name the files.")
-        found |= dict.fromkeys(names)
-    return list(found)
+        for name in names:
+            found.setdefault(place_of(name), name)
+    return list(found.values())
 
 
 def _expanded(pattern: str) -> list[str]:
     if "://" not in pattern:
         names = glob.glob(pattern, recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern
         return sorted(name for name in names if Path(name).is_file())
-    folder, _, last = pattern.rpartition("/")
-    files, path = file_system(folder)
+    address, _, query = pattern.partition("?")
+    folder, _, last = address.rpartition("/")
+    files, path = file_system(f"{folder}?{query}" if query else folder)
     inside = files.get_file_info(pafs.FileSelector(path, allow_not_found=True))
     return sorted(
-        f"{folder}/{info.base_name}"
+        f"{folder}/{info.base_name}{'?' if query else ''}{query}"
         for info in inside
         if info.type == pafs.FileType.File and fnmatch(info.base_name, last)
     )
 
 
-def key_of_source(name: str, reading: Reading, *, several: bool) -> str:
+def place_of(name: str) -> str:
+    """What every worker finds the source by, whatever folder it works in."""
+    return name if "://" in name else str(Path(name).resolve())
+
+
+def label_of(name: str) -> str:
+    """What people and ids call the source: without a URI's keys.
+
+    Examples
+    --------
+    >>> label_of("s3://key:secret@bucket/a.parquet?region=eu"), label_of("a.csv")
+    ('s3://bucket/a.parquet', 'a.csv')
+    """
+    if "://" not in name:
+        return name
+    scheme, _, rest = name.partition("://")
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+
+
+def key_of_source(place: str, label: str, reading: Reading) -> str:
     """A hash that changes when the source does, by size and date, or is read otherwise.
 
     Raises
@@ -111,42 +140,58 @@ def key_of_source(name: str, reading: Reading, *, several: bool) -> str:
     OSError
         If there is no such file.
     """
-    files, path = file_system(name if "://" in name else str(Path(name).resolve()))
+    files, path = file_system(place)
     info = files.get_file_info(path)
     if info.type != pafs.FileType.File:
-        raise FileNotFoundError(f"There is no file {name}. Name files, or patterns in quotes.")
-    return key_of("texts", name, info.size, info.mtime_ns, vars(reading), several)
+        raise FileNotFoundError(f"There is no file {label}. Name files, or patterns in quotes.")
+    return key_of("texts", place, info.size, info.mtime_ns, vars(reading))
 
 
-def read_source(work: Workspace, name: str, reading: Reading, *, several: bool) -> str:
+def read_source(work: Workspace, place: str, label: str, reading: Reading) -> str:
     """Write the source's shards, and a JSON file that tells of them; its name comes back. One that is there is not read again.
+
+    Where a source breaks off, what came before is kept, and the listing tells why it ends.
 
     Raises
     ------
     UnreadableInput, OSError
         If the source cannot be read.
     """
-    key = key_of_source(name, reading, several=several)
+    key = key_of_source(place, label, reading)
     listing = f"texts/{key}.json"
     if listing in work:
         return listing
     shards: list[dict[str, Any]] = []
-    set_aside, n_renamed, mapping = SetAside(), 0, {}
+    faults: list[tuple[str, int, str]] = []
+    told: dict[str, Any] = {
+        "source": label,
+        "shards": shards,
+        "set_aside": faults,
+        "renamed": 0,
+        "mapping": {},
+        "broken": None,
+    }
     dialect = Dialect(reading.format, reading.delimiter, reading.encoding)
-    with here(name) as local, closing(open_source(local, reading.split, dialect)) as table:
-        for chunk in stream_texts(table, column=reading.column, id_column=reading.id_column, n_rows=reading.n_rows):
-            mapping = dict(chunk.mapping)
-            set_aside += chunk.set_aside
-            n_renamed += len(chunk.renamed)
-            if len(chunk):
-                shard = f"texts/{key}/{len(shards):06d}.arrow"
-                prefix = f"{name}:" if several else ""
-                work.write(shard, _columns(chunk, prefix))
-                shards.append({"name": shard, "n": len(chunk), "first": chunk.rows[0], "last": chunk.rows[-1]})
-    faults = [(name, fault.row, fault.reason) for fault in set_aside]
-    told = {"source": name, "shards": shards, "set_aside": faults, "renamed": n_renamed, "mapping": mapping}
+    try:
+        with here(place) as local, closing(open_source(local, reading.split, dialect)) as table:
+            for chunk in stream_texts(table, column=reading.column, id_column=reading.id_column, n_rows=reading.n_rows):
+                told["mapping"] = dict(chunk.mapping)
+                told["renamed"] += len(chunk.renamed)
+                faults += [(label, fault.row, fault.reason) for fault in chunk.set_aside]
+                if len(chunk):
+                    shards.append(_written(work, f"texts/{key}/{len(shards):06d}", chunk))
+    except ValueError as error:
+        if not shards:
+            raise
+        told["broken"] = f"rows after {shards[-1]['last']:,} cannot be read: {error}"
     work.write_json(listing, told)
     return listing
+
+
+def _written(work: Workspace, name: str, chunk: Texts) -> dict[str, Any]:
+    work.write(f"{name}.arrow", {"id": list(chunk.ids), "text": list(chunk.texts)})
+    work.write(f"{name}.hashes.arrow", hashes_of(chunk.texts))
+    return {"name": f"{name}.arrow", "n": len(chunk), "first": int(chunk.rows[0]), "last": int(chunk.rows[-1])}
 
 
 def shards_of(listings: Sequence[dict[str, Any]]) -> list[Shard]:
@@ -164,16 +209,15 @@ def set_aside_of(listings: Sequence[dict[str, Any]]) -> SetAside:
     return SetAside(tuple(Fault(*fault) for told in listings for fault in told["set_aside"]))
 
 
-def hashes_of(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Two halves of a hash of 128 bits for each text: that two different ones of a billion are alike has odds of 1 : 10²⁰."""
+def hashes_of(texts: Sequence[str]) -> dict[str, Any]:
+    """``high, low, place``: two halves of a hash of 128 bits for each text, and where it stands, by ``high``.
+
+    That two different texts of a billion are alike has odds of 1 : 10²⁰.
+    """
     joined = b"".join(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts)
     halves = np.frombuffer(joined, dtype=np.uint64).reshape(-1, 2)
-    return halves[:, 0], halves[:, 1]
-
-
-def _columns(chunk: Texts, prefix: str) -> dict[str, Any]:
-    high, low = hashes_of(chunk.texts)
-    return {"id": [prefix + name for name in chunk.ids], "text": list(chunk.texts), "high": high, "low": low}
+    order = np.argsort(halves[:, 0], kind="stable")
+    return {"high": halves[order, 0], "low": halves[order, 1], "place": order}
 
 
 @contextmanager
@@ -184,7 +228,7 @@ def here(name: str) -> Iterator[str]:
         return
     files, path = file_system(name)
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / name.rpartition("/")[2]
+        copy = Path(folder) / name.partition("?")[0].rpartition("/")[2]
         with files.open_input_stream(path) as source, copy.open("wb") as target:
             while part := source.read(1 << 24):
                 target.write(part)

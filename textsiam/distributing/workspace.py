@@ -16,7 +16,16 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 from jaxtyping import Float
 
+from textsiam.data.files import replacing
+
 Columns = Mapping[str, Any]
+
+# What lies in a workspace, and the version of all of it: a part of every name, so that what another version wrote is not taken.
+FOLDERS = ("texts", "repeats", "vectors", "bounds", "pairs", "cells", "parts", "keepers", "offers", "clusters")
+VERSION = 1
+
+_ENDING = b"ARROW1"
+_STORES = ("s3", "gcs", "abfs")
 
 
 class Workspace:
@@ -44,7 +53,16 @@ class Workspace:
         return Workspace, (self.root,)
 
     def __contains__(self, name: str) -> bool:
-        return bool(self._files.get_file_info(self._path(name)).type == pafs.FileType.File)
+        """Whether the file is there, and for Arrow whether it is whole: a disk may lose what it was given before a power cut."""
+        path = self._path(name)
+        info = self._files.get_file_info(path)
+        if info.type != pafs.FileType.File or not info.size:
+            return False
+        if not name.endswith(".arrow"):
+            return True
+        with self._files.open_input_file(path) as source:
+            source.seek(max(0, info.size - len(_ENDING)))
+            return bool(source.read() == _ENDING)
 
     def write(self, name: str, columns: Columns) -> None:
         """Columns as one Arrow file; a matrix (n, dim) as lists of fixed size.
@@ -55,8 +73,10 @@ class Workspace:
             What the file system says; nothing of that name is there then.
         """
         table = pa.table({key: _column(values) for key, values in columns.items()})
-        with self._written(name) as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table, max_chunksize=max(1, table.num_rows))
+        self._put(name, sink.getvalue())
 
     def read(self, name: str, *names: str) -> dict[str, Any]:
         """Columns of an Arrow file, numbers as NumPy arrays without a copy where the folder is on this machine, texts as lists.
@@ -78,8 +98,7 @@ class Workspace:
 
     def write_json(self, name: str, told: Any) -> None:
         """Plain values as a JSON file."""
-        with self._written(name) as sink:
-            sink.write(json.dumps(told, ensure_ascii=False).encode())
+        self._put(name, json.dumps(told, ensure_ascii=False).encode())
 
     def read_json(self, name: str) -> Any:
         """What `write_json` wrote."""
@@ -87,37 +106,33 @@ class Workspace:
             return json.loads(source.read())
 
     def remove(self) -> None:
-        """Delete the folder and all that is in it."""
-        if self._files.get_file_info(self._base).type == pafs.FileType.Directory:
-            self._files.delete_dir(self._base)
+        """Delete what was written here, and the folder if nothing else is in it."""
+        for folder in FOLDERS:
+            if self._files.get_file_info(self._path(folder)).type == pafs.FileType.Directory:
+                self._files.delete_dir(self._path(folder))
+        if (
+            isinstance(self._files, pafs.LocalFileSystem)
+            and Path(self._base).is_dir()
+            and not any(Path(self._base).iterdir())
+        ):
+            Path(self._base).rmdir()
 
     def _path(self, name: str) -> str:
         return f"{self._base}/{name}"
 
-    def _written(self, name: str) -> "_Whole":
-        return _Whole(self._files, self._path(name))
-
-
-class _Whole:
-    """A stream to a file that is there when the block ends well; an object store shows none before it is closed."""
-
-    def __init__(self, files: Any, path: str) -> None:
-        self.files, self.path = files, path
-        self.renames = isinstance(files, pafs.LocalFileSystem)
-        self.written = f"{path}.{secrets.token_hex(4)}.tmp" if self.renames else path
-
-    def __enter__(self) -> Any:
-        if self.renames:
-            self.files.create_dir(self.path.rpartition("/")[0], recursive=True)
-        self.sink = self.files.open_output_stream(self.written)
-        return self.sink
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self.sink.close()
-        if kind is not None:
-            self.files.delete_file(self.written)
-        elif self.renames:
-            self.files.move(self.written, self.path)
+    def _put(self, name: str, content: Any) -> None:
+        """The file, in one step: renamed when it is on the disk; an object store shows none before all of it has come."""
+        path = self._path(name)
+        if isinstance(self._files, pafs.LocalFileSystem):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            with replacing(Path(path)) as temporary:
+                temporary.write_bytes(content)
+            return
+        temporary_path = path if self._files.type_name in _STORES else f"{path}.{secrets.token_hex(4)}.tmp"
+        with self._files.open_output_stream(temporary_path) as sink:
+            sink.write(content)
+        if temporary_path != path:
+            self._files.move(temporary_path, path)
 
 
 def file_system(place: str) -> tuple[Any, str]:
@@ -147,7 +162,7 @@ def key_of(*parts: Any) -> str:
     >>> key_of("a", 1) == key_of("a", 1) != key_of("a", 2)
     True
     """
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+    return hashlib.sha256(json.dumps([VERSION, *parts], sort_keys=True).encode()).hexdigest()[:24]
 
 
 def _column(values: Any) -> Any:
@@ -158,7 +173,7 @@ def _column(values: Any) -> Any:
 
 
 def _values(column: Any) -> Any:
-    whole = column.combine_chunks()
+    whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which copies
     if pa.types.is_fixed_size_list(column.type):
         return _matrix(whole, column.type.list_size)
     if pa.types.is_boolean(column.type) or pa.types.is_primitive(column.type):

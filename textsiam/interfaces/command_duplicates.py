@@ -95,6 +95,10 @@ def duplicates(
     cluster = OnCluster.of(ray=ray, address=ray_address, work=work, dry_run=dry_run, approximate=approximate)
     with answering(cluster.after_interrupt(output) if cluster else None):
         started = time.perf_counter()
+        if cluster:
+            cluster.refuse(sample=sample, against=bool(against), repeats_only=repeats_only, strict=strict)
+            cluster.refuse(**{"linkage complete": linkage != "keeper"})
+            files = cluster.sources(files)
         _check_usage(files, sample=sample, within_one_set=bool(clusters) or repeats_only, against=against)
         sources = [*(files or []), *([against] if against else [])]
         check_outputs(output, clusters, set_aside, inputs=sources, as_json=as_json)
@@ -102,10 +106,8 @@ def duplicates(
         reading = dict(column=column, id_column=id_column, split=split, strict=strict)
         reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
         if cluster:
-            cluster.refuse(sample=sample, against=bool(against), repeats_only=repeats_only, strict=strict)
-            cluster.refuse(**{"linkage complete": linkage != "keeper"})
             loaded = load_model(model, backend, device, dtype)
-            asked = Asked.of(files or [], reading, loaded, model, device=device, prompt=prompt)
+            asked = Asked.of(files or [], reading, loaded, model, backend=backend, device=device, prompt=prompt)
             duplicates_on_ray(
                 cluster,
                 asked,

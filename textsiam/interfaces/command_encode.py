@@ -76,14 +76,18 @@ def encode(
             raise UnreadableInput(f"Vectors are written as parquet, but the output is {output}. End it in .parquet.")
         if not files:
             raise typer.BadParameter("Give files, or - for standard input.")
+        if cluster:
+            cluster.refuse(strict=strict)
+            files = cluster.sources(files)
         check_sources(files)
         check_outputs(output, set_aside, inputs=files, as_json=as_json)
         if cluster:
-            cluster.refuse(strict=strict)
             siamese = load_model(model, backend, device, dtype)
             options_of = dict(column=column, id_column=id_column, split=split, format=format, delimiter=delimiter)
             options_of |= dict(encoding=encoding)
-            asked = Asked.of(files, options_of, siamese, model, device=device, prompt=prompt, shard_rows=shard_rows)
+            asked = Asked.of(
+                files, options_of, siamese, model, backend=backend, device=device, prompt=prompt, shard_rows=shard_rows
+            )
             encode_on_ray(cluster, asked, output=output, set_aside=set_aside, as_json=as_json)
             return
         tables = [open_source(source, split, Dialect(format, delimiter, encoding)) for source in files]

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from textsiam.data.texts import SetAside
     from textsiam.distributing.found import DistributedMatches
     from textsiam.distributing.runners import Runner
+    from textsiam.distributing.sizes import Sizes
     from textsiam.distributing.sources import Reading
-    from textsiam.distributing.stages import Sizes
     from textsiam.distributing.vectors import Recipe
     from textsiam.distributing.workspace import Workspace
     from textsiam.scoring.siamese import Siamese
@@ -60,6 +60,12 @@ class OnCluster:
         if names := [f"--{name.replace('_', '-')}" for name, is_given in given.items() if is_given]:
             raise typer.BadParameter(f"{', '.join(names)} cannot be combined with --ray. Leave it out, or --ray.")
 
+    def sources(self, files: list[str] | None) -> list[str]:
+        """The files that names and patterns stand for."""
+        from textsiam.distributing.sources import expanded
+
+        return expanded(files or [])
+
     def workspace(self, output: Path) -> "Workspace":
         """The one that was named, else a folder beside the output."""
         from textsiam.distributing.workspace import Workspace
@@ -68,6 +74,8 @@ class OnCluster:
 
     def after_interrupt(self, output: Path | None) -> str:
         """What is said after Ctrl-C."""
+        if output is None or self.dry_run:
+            return "Nothing was written."
         return f"What was finished is kept in {self.work or f'{output}.work'}: run the same command again to go on."
 
 
@@ -89,13 +97,14 @@ class Asked:
         siamese: "Siamese",
         model: str | None,
         *,
+        backend: str,
         device: str | None,
         prompt: str | None,
         shard_rows: int | None = None,
     ) -> "Asked":
-        """Patterns are expanded, and a local model's path made absolute."""
-        from textsiam.distributing.sources import Reading, expanded
-        from textsiam.distributing.stages import Sizes
+        """A local model's path is made absolute; what computes is for each worker to choose, unless it was named."""
+        from textsiam.distributing.sizes import Sizes
+        from textsiam.distributing.sources import Reading
         from textsiam.distributing.vectors import Recipe
 
         sizes = Sizes(shard=shard_rows) if shard_rows else Sizes()
@@ -103,7 +112,7 @@ class Asked:
         recipe = Recipe.of(siamese, device=device, prompt=prompt)
         source = str(Path(model).resolve()) if model and Path(model).exists() else model
         kept = Reading(**options, n_rows=sizes.shard)
-        return cls(expanded(files), kept, sizes, siamese, replace(recipe, source=source))
+        return cls(files, kept, sizes, siamese, replace(recipe, source=source, backend=backend))
 
 
 def duplicates_on_ray(
@@ -127,11 +136,11 @@ def duplicates_on_ray(
     if cluster.dry_run:
         _tell_cost(cluster, asked, threshold, as_json=as_json)
         return
-    if output is None:
+    if output is None or str(output) == "-":
         raise typer.BadParameter("--ray writes every pair found to a file. Name it with --output.")
     work = cluster.workspace(output)
     with _running(cluster) as runner:
-        say(f"{len(asked.sources):,} files, {runner.n_workers} workers, work in {work.root}")
+        _begin(asked, work, runner)
         with _following() as progress:
             found = find_duplicates_in_shards(
                 asked.siamese,
@@ -153,6 +162,7 @@ def duplicates_on_ray(
         write_columns(clusters, found.cluster_blocks())
     seconds = round(time.perf_counter() - started, 2)
     say_set_aside(found.set_aside, set_aside)
+    _say_renamed(found.n_renamed)
     if as_json:
         answer_json(_summary(found, threshold, seconds))
     else:
@@ -172,7 +182,7 @@ def encode_on_ray(cluster: OnCluster, asked: Asked, *, output: Path, set_aside: 
         return
     work, encoder = cluster.workspace(output), asked.siamese.encoder
     with _running(cluster) as runner:
-        say(f"{len(asked.sources):,} files, {runner.n_workers} workers, work in {work.root}")
+        _begin(asked, work, runner)
         with _following() as progress:
             found = encode_in_shards(
                 asked.sources,
@@ -187,6 +197,7 @@ def encode_on_ray(cluster: OnCluster, asked: Asked, *, output: Path, set_aside: 
     n_cut, n_unknown = sum(of.n_cut for of in found.encoded), sum(of.n_unknown for of in found.encoded)
     seconds = round(time.perf_counter() - started, 2)
     say_set_aside(found.set_aside, set_aside)
+    _say_renamed(found.n_renamed)
     if as_json:
         told = {"texts": found.n_texts, "distinct": found.n_distinct, "set_aside": set_aside_told(found.set_aside)}
         told |= {"truncated": n_cut, "with_unknown_characters": n_unknown, "lost": [str(of) for of in found.lost]}
@@ -203,15 +214,22 @@ def _finish(cluster: OnCluster, work: "Workspace", lost: list[str]) -> None:
     for line in lost:
         say(f"left out: {line}")
     if lost:
+        where = "The workspace" if cluster.work else f"{work.root}"
         say(
-            f"{len(lost):,} left out, the rest is finished. Mend them, and run the same command again: {work.root} is kept."
+            f"{len(lost):,} left out, the rest is finished. Mend them, and run the same command again: {where} is kept."
         )
         raise typer.Exit(INCOMPLETE)
     if cluster.work is None:
         work.remove()
 
 
+def _say_renamed(n: int) -> None:
+    if n:
+        say(f"{n:,} ids repeat an earlier one, and carry their row number too")
+
+
 def _tell_cost(cluster: OnCluster, asked: Asked, threshold: float | None, *, as_json: bool, joins: bool = True) -> None:
+    from textsiam.distributing.cells import Probing
     from textsiam.distributing.cost import cost_of
     from textsiam.matching.duplicates import threshold_of
 
@@ -220,7 +238,14 @@ def _tell_cost(cluster: OnCluster, asked: Asked, threshold: float | None, *, as_
     with _running(cluster) as runner:
         n_workers = runner.n_workers
     cost = cost_of(
-        asked.siamese, asked.sources, asked.reading, asked.sizes, threshold=lowest, n_workers=n_workers, prompt=prompt
+        asked.siamese,
+        asked.sources,
+        asked.reading,
+        asked.sizes,
+        threshold=lowest,
+        n_workers=n_workers,
+        prompt=prompt,
+        approximate=Probing() if cluster.approximate else None,
     )
     if as_json:
         answer_json(vars(cost))
@@ -244,7 +269,7 @@ def _summary(found: "DistributedMatches", threshold: float | None, seconds: floa
         "pairs": len(found),
         "clusters": found.n_clusters,
         "dropped": found.n_dropped,
-        "recall": None if found.recall is None else {"share": found.recall.share, **found.recall._asdict()},
+        "recall": None if found.recall is None else found.recall._asdict(),
         "lost": [{"what": of.what, "why": of.why} for of in found.lost],
         "stages": found.told,
         "seconds": seconds,
@@ -270,15 +295,24 @@ def _say_found(
                 f", {did['tasks'] - did['computed']:,.0f} were there already" if did["computed"] < did["tasks"] else ""
             )
             say(f"{stage}: {did['computed']:,.0f} tasks in {did['seconds']:.1f} s{reused}")
-    if found.recall is not None:
-        n, share = found.recall.n_pairs, found.recall.share
-        told = (
-            "no pair of the sample to measure the recall by" if share is None else f"recall {share:.4f}, by {n:,} pairs"
-        )
-        say(f"approximate: {told} of texts at random compared with all")
+    if (recall := found.recall) is not None:
+        told = f"the sample of {recall.n_texts:,} texts has no pair to measure the recall by"
+        if recall.share is not None:
+            told = f"recall {recall.share:.4f} [{recall.low:.4f}, {recall.high:.4f}]"
+            told += f", by the {recall.n_pairs:,} pairs that {recall.n_texts:,} texts at random have with all others"
+        say(f"approximate: {told}")
     groups = f"{found.n_clusters or 0:,} clusters, {found.n_dropped:,} rows that match their keeper"
     where = f" → {clusters}" if clusters else ""
     say(f"found {len(found):,} pairs → {output}, {groups}{where}, in {seconds:.1f} s")
+
+
+def _begin(asked: Asked, work: "Workspace", runner: "Runner") -> None:
+    """Say what begins, and find out before the slow work whether workers see what this process writes."""
+    from textsiam.distributing.runners import check_workspace
+    from textsiam.distributing.sources import label_of
+
+    check_workspace(work, runner)
+    say(f"{len(asked.sources):,} files, {runner.n_workers} workers, work in {label_of(work.root)}")
 
 
 @contextmanager
