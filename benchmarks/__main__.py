@@ -1,7 +1,7 @@
 """All measurements of speed, and of pipelines beside TF-IDF, in one run: every script in turn, one table with
 ratios and shares of the limit, and the pictures.
 
-    python -m benchmarks              # or: make bench; two and a half hours on two cores
+    python -m benchmarks              # or: make bench; three hours on two cores
     python -m benchmarks encode cold  # some of them
     python -m benchmarks --table      # the table and the pictures from the results that are there
 
@@ -17,7 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-SCRIPTS = ("encode", "latency", "cold", "join", "train_speed", "road", "index", "nearest", "service", "pipelines")
+SCRIPTS = ("encode", "latency", "cold", "join", "train_speed", "road", "index", "nearest", "service", "pipelines", "distributed")
 
 
 def main() -> None:
@@ -42,7 +42,9 @@ def main() -> None:
 def table() -> str:
     """What was asked, what was reached, from the results that are there."""
     head = ("claim", "must", "aim", "measured", "commit")
-    parts = (_encode, _join, _train, _cold, _latency, _index, _nearest, _service, _pipelines)
+    parts = (
+        _encode, _join, _train, _cold, _latency, _index, _nearest, _service, _pipelines, _distributed, _gpu,
+    )  # fmt: skip
     rows = [head, *(row for part in parts for row in part())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -210,6 +212,32 @@ def _pipelines() -> list[tuple[str, ...]]:
                 quality = f"AP {one['average_precision']}, accuracy {one['accuracy']}, Brier {one['brier_score']}"
                 told = f"{quality}; {one['seconds']} s"
                 rows.append((f"pipeline, {data}, {name}", "", "", told, found[1]))
+    return rows
+
+
+def _distributed() -> list[tuple[str, ...]]:
+    if (found := result("distributed")) is None:
+        return []
+    figures, commit = found
+    rows = []
+    for n, of in figures["two_workers"].items():
+        join = of["stages"]["join"]["seconds"]
+        told = f"{of['seconds']} s, of which join {join} s; {of['pairs']:,} pairs, {of['peak_mb']} MB"
+        rows.append((f"two workers, {int(n):,}", "", "", told, commit))
+    beside = figures["overhead"]["ray_over_plain"]
+    return [*rows, (f"two workers over the plain command, {figures['overhead']['n']:,}", "", "", f"{beside[0]} x", commit)]
+
+
+def _gpu() -> list[tuple[str, ...]]:
+    if (found := result("gpu")) is None:
+        return []
+    figures, commit = found
+    rows = []
+    for kind, must in (("questions", "2 x"), ("texts_of_256_tokens", "")):
+        ours = figures[kind]["systems"]["textsiam bf16 on GPU"]
+        times, low, high = ours["times_peer"]
+        told = f"{times} x [{low}, {high}], {ours['texts_per_second']:,} texts/s, {ours['share_of_peak']:.0%} of the peak"
+        rows.append((f"{figures['gpu']}, bf16, {kind.replace('_', ' ')}", must, "", told, commit))
     return rows
 
 
