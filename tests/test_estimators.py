@@ -533,3 +533,19 @@ class TfIdf(TransformerMixin, BaseEstimator):
     def transform(self, X):
         a, b = (self.vectorizer_.transform(X[name]) for name in ("first", "second"))
         return hstack([abs(a - b), a.multiply(b)]).tocsr()
+
+
+def test_a_frame_is_read_by_place_whatever_its_names():
+    """`first` and `second` are methods of pandas 2's frames."""
+    from textsiam.interfaces.estimators.inputs import two_columns
+
+    frame = pd.DataFrame({"second": ["a", "b"], "first": ["c", "d"]})
+    assert [list(column) for column in two_columns(frame)] == [["a", "b"], ["c", "d"]]
+
+
+def test_one_label_alone_is_what_it_says():
+    """All 1 chains, all 0 chains nothing."""
+    pairs = [("a", "b"), ("b", "c"), ("d", "e"), ("f", "g")]
+    together = [{*test} for _, test in PairKFold(2).split(pairs, [1, 1, 1, 1])]
+    assert any({0, 1} <= test for test in together)
+    assert [{*test} for _, test in PairKFold(2).split(pairs)] == together

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModel
 
 from textsiam import Encoder
 from textsiam.encoding.linears import FrozenLinear, can_lay_out
-from textsiam.encoding.packing import MULTIPLE, PACKING, can_pack
+from textsiam.encoding.packing import MULTIPLE, PACKING, can_pack, can_pack_on, heads_fit
 from textsiam.encoding.pytorch import Twin, computes_bf16, load_twin
 from textsiam.encoding.saving import read_folder
 from textsiam.encoding.tokenizing import Tokenizer
@@ -162,3 +162,9 @@ def test_cut_text_packs_at_the_maximum_length(tiny_transformer):
     assert tokens.lengths.max() == folder.max_length
     vectors = load_twin(folder, "cpu", "float32").embed(*tokens.padded(np.arange(2), 5))
     assert np.isfinite(vectors).all()
+
+
+def test_heads_that_flash_attention_refuses_run_padded(tiny_transformer):
+    """Some small models have heads of 26 numbers; and no CPU has flash attention."""
+    assert [heads_fit(size) for size in (8, 26, 64, 256, 264)] == [True, False, True, True, False]
+    assert not can_pack_on(AutoModel.from_pretrained(tiny_transformer("bert")), torch.device("cpu"))

@@ -328,3 +328,9 @@ def test_any_csv_that_pandas_writes_is_read_back(seed, tmp_path):
     questions = ["x" + "".join(rng.choices("ab\",\n\t' ;é", k=rng.randrange(12))) for _ in range(50)]
     write(tmp_path / "r.csv", questions)
     assert list(read_texts(tmp_path / "r.csv")) == questions
+
+
+def test_a_header_may_be_called_as_a_format_begins(tmp_path):
+    """Bytes that are no text make a parquet file, not four letters."""
+    (tmp_path / "a.csv").write_text("PAR1,question\n1,How do I pay?\n")
+    assert list(read_texts(tmp_path / "a.csv", column="question")) == ["How do I pay?"]

@@ -60,13 +60,15 @@ def check_writable(target: Path) -> None:
     OSError
         If its folder is missing or may not be written, or if it is itself a folder.
     """
-    folder = target.parent
+    folder = target.resolve().parent  # behind a link stands what shall be replaced
     if not folder.exists():
         raise FileNotFoundError(f"The output's folder does not exist: {folder}. Create it first.")
     if target.is_dir():
         raise IsADirectoryError(f"The output is a folder: {target}. Name a file.")
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(f"The output may not be written: {target}. Choose a place where you may write.")
+    if target.exists() and not target.is_file():
+        return  # a pipe or a device, which is written directly
     check_folder(folder)
 
 

@@ -7,6 +7,7 @@ A bad row never ends a stream. Everything is read as strings by the csv module, 
 import codecs
 import csv
 import gzip
+import re
 import io
 import json
 import sys
@@ -37,6 +38,7 @@ _MARKS = {
     b"%PDF-": "PDF files do. Give a file of rows",
 }
 _BINARY = {"parquet", "arrow", "feather"}
+_WORDS, _CONTROL = (b"PAR1", b"ARROW1"), re.compile(rb"[\x00-\x08\x0e-\x1f]")
 
 
 def open_table(path: str | Path, dialect: Dialect) -> Table:
@@ -70,7 +72,10 @@ def _format_of(name: str, start: bytes, dialect: Dialect) -> str:
         raise UnreadableInput(f"{_shown(name)} is empty. Give a file with at least one row.")
     ending = Path(name.removesuffix(".gz")).suffix.lstrip(".").lower()
     chosen = (dialect.format or (_guessed(start) if name == "-" else ending)).lower()
-    if chosen not in _BINARY and (mark := next((mark for mark in _MARKS if start.startswith(mark)), b"")):
+    mark = next((mark for mark in _MARKS if start.startswith(mark)), b"")
+    if mark in _WORDS and not _CONTROL.search(start[len(mark) : 4_096]):
+        mark = b""  # a header that says so
+    if chosen not in _BINARY and mark:
         raise UnreadableInput(f"{_shown(name)} is no text: it begins as {_MARKS[mark]}.")
     if chosen not in FORMATS:
         lines = " Write one JSON object a line, which is jsonl." if chosen == "json" else ""

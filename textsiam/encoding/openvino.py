@@ -26,6 +26,8 @@ MANY = 16
 # Tokens packed together at most: of more, comparing each with all would take longer than padding.
 N_PACKED = 256
 
+A_PAIR = 2  # texts of which not one more shall be computed
+
 
 class OpenVinoTwin:
     """A compiled graph: padded batch → embeddings.
@@ -64,7 +66,8 @@ class OpenVinoTwin:
 
     def embed(self, ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> Float[np.ndarray, "n dim"]:
         """Embeddings of a padded batch, fp32."""
-        return np.concatenate([self._few(packed(ids[part], mask[part])) for part in _parts(mask)])
+        parts = (self._few(packed(ids[part], mask[part]))[: part.stop - part.start] for part in _parts(mask))
+        return np.concatenate(list(parts))
 
     def embed_many(self, batches: Sequence[Batch]) -> Iterator[Float[np.ndarray, "n dim"]]:
         """Embeddings of each padded batch, in order."""
@@ -73,17 +76,23 @@ class OpenVinoTwin:
             return
         with self._lock:
             several = self._several
-        with ThreadPoolExecutor(self.n_threads) as pool:
-            yield from pool.map(several, ((ids.astype(np.int32), mask.astype(np.float32)) for ids, mask in batches))
+        yield from self._pool.map(several, ((ids.astype(np.int32), mask.astype(np.float32)) for ids, mask in batches))
 
     def release(self) -> None:
         """Give back the memory of what was compiled; the next call compiles it again."""
         for name in ("_few", "_several"):
             self.__dict__.pop(name, None)
+        if pool := self.__dict__.pop("_pool", None):
+            pool.shutdown(wait=False)
 
     @cached_property
     def _few(self) -> "_Requests":
         return self._compiled(self._graph.packed(), n_streams=1)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        """Kept, for OpenVINO and malloc keep something for every thread that ever came."""
+        return ThreadPoolExecutor(self.n_threads)
 
     @cached_property
     def _several(self) -> "_Requests":
@@ -92,6 +101,8 @@ class OpenVinoTwin:
     def begin_anew(self) -> None:
         """Forget, in a forked process, what counts on threads that only its parent has."""
         self._lock = threading.Lock()
+        if pool := self.__dict__.pop("_pool", None):
+            _KEPT.append(pool)
         if several := self.__dict__.pop("_several", None):
             _KEPT.append(several)
 
@@ -108,7 +119,7 @@ class OpenVinoTwin:
 
 # The twins of this process; and what a forked one cannot use, nor take apart without waiting for ever.
 _TWINS: weakref.WeakSet[OpenVinoTwin] = weakref.WeakSet()
-_KEPT: list["_Requests"] = []
+_KEPT: list[Any] = []
 
 
 def _begin_anew() -> None:
@@ -138,13 +149,19 @@ class _Requests:
 
 
 def packed(ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> tuple[np.ndarray, ...]:
-    """What `textsiam.encoding.graph.Graph.packed` takes, of a padded batch."""
+    """What `textsiam.encoding.graph.Graph.packed` takes, of a padded batch.
+
+    Texts and their places are filled up to a multiple, for OpenVINO makes ready, and keeps, every new shape: rows of zeros follow.
+    """
     texts, places = np.nonzero(mask)
     tokens = np.zeros((3, _filled(len(texts))), dtype=np.int32)
     tokens[2] = -1  # the text of filling, which is none
     tokens[:, : len(texts)] = ids[texts, places], places, texts
-    rows = np.maximum(np.cumsum(mask, dtype=np.int32).reshape(mask.shape) - 1, 0)
-    return tokens[:1], tokens[1], tokens[2], rows, mask.astype(np.float32)
+    n, length = mask.shape
+    shown = np.zeros((n if n <= A_PAIR else -(-n // 4) * 4, -(-length // 8) * 8), dtype=np.float32)
+    shown[:n, :length] = mask
+    rows = np.maximum(np.cumsum(shown, dtype=np.int32).reshape(shown.shape) - 1, 0)
+    return tokens[:1], tokens[1], tokens[2], rows, shown
 
 
 def _filled(n_tokens: int) -> int:

@@ -1,9 +1,9 @@
 """Texts end to end: hidden states of a batch without computing its padding, through transformers' attention interface.
 
 A transformer packs without being rewritten: it gets one row of all texts' tokens, their positions, and how the texts stand in
-it; only the attention, which must not look from one text into the next, is ours. On CPUs, and in fp32, texts of one length that
-are neighbours attend together, so batches are best ordered by length; on GPUs flash attention takes texts of any lengths in one
-call. Architectures that ignore the interface or compute positions otherwise (MPNet, T5, DeBERTa) run padded.
+it; only the attention, which must not look from one text into the next, is ours. On CPUs texts of one length that are neighbours
+attend together, so batches are best ordered by length; on GPUs, in half precision, flash attention takes texts of any lengths in
+one call. Architectures that ignore the interface or compute positions otherwise (MPNet, T5, DeBERTa) run padded.
 """
 
 from collections.abc import Callable
@@ -27,6 +27,8 @@ PACKING = {"bert": False, "distilbert": False, "modernbert": False, "roberta": T
 # Tokens a pass come in multiples of this, the last few being filling that nobody reads. oneDNN compiles, and keeps, kernels
 # for every number of rows: without it a training run grew by 15 MB a step and lost a tenth of its speed (benchmarks/LOG.md).
 MULTIPLE = 64
+
+_AMPERE = (8, 0)  # the compute capability that flash attention begins with
 
 HALF = (torch.bfloat16, torch.float16)  # what flash attention computes in
 
@@ -89,14 +91,14 @@ def packed_states(
     real = torch.from_numpy(_real(counts, mask.shape[1])).to(mask.device)
     places = _positions(ids, mask, config.pad_token_id if PACKING[config.model_type] else None)
     whole = [*lengths, *[1] * filling]
-    starts = _sent(torch.tensor([0, *whole]).cumsum(0).int(), device) if device.type == "cuda" else None
+    starts = sent(torch.tensor([0, *whole]).cumsum(0).int(), device) if device.type == "cuda" else None
     found = transformer(
-        input_ids=_sent(pad(ids.flatten()[real], (0, filling))[None], device),
-        position_ids=_sent(pad(places.flatten()[real], (0, filling))[None], device),
+        input_ids=sent(pad(ids.flatten()[real], (0, filling))[None], device),
+        position_ids=sent(pad(places.flatten()[real], (0, filling))[None], device),
         row=Row(tuple(whole), starts),
     ).last_hidden_state[0]
     states: Tensor = found.new_zeros((mask.numel(), found.shape[-1]))
-    states[_sent(real, device)] = found[:total]
+    states[sent(real, device)] = found[:total]
     return states.view(*mask.shape, -1)
 
 
@@ -106,7 +108,7 @@ def _real(counts: Int[np.ndarray, " n"], length: int) -> Int[np.ndarray, " total
     return np.repeat(shifts, counts) + np.arange(counts.sum())
 
 
-def _sent(values: Tensor, device: torch.device) -> Tensor:
+def sent(values: Tensor, device: torch.device) -> Tensor:
     """The values on the device; from pinned memory to a GPU, for else the copy waits for all that was asked of it before."""
     if device.type == "cuda" and values.device.type == "cpu":
         return values.pin_memory().to(device, non_blocking=True)
@@ -177,6 +179,30 @@ def _window(length: int, width: int | None, device: torch.device) -> Bool[Tensor
         return None
     places = torch.arange(length, device=device)
     return (places[:, None] - places[None, :]).abs() < width
+
+
+def can_pack_on(transformer: nn.Module, device: torch.device) -> bool:
+    """Whether flash attention takes this transformer's heads on this GPU; it refuses what it cannot take only when it is called."""
+    config: Any = transformer.config
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return (
+        device.type == "cuda"
+        and flash_attention() is not None
+        and torch.backends.cuda.is_flash_attention_available()
+        and torch.cuda.get_device_capability(device) >= _AMPERE
+        and heads_fit(size)
+    )
+
+
+def heads_fit(size: int) -> bool:
+    """Whether flash attention takes heads of so many numbers.
+
+    Examples
+    --------
+    >>> heads_fit(32), heads_fit(26), heads_fit(512)
+    (True, False, False)
+    """
+    return size % 8 == 0 and size <= 256  # noqa: PLR2004  what its kernel asks for
 
 
 @cache

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from textsiam.encoding.folder import ModelFolder
 from textsiam.encoding.linears import freeze_linears
-from textsiam.encoding.packing import HALF, PACKING, flash_attention, pack, packed_states
+from textsiam.encoding.packing import HALF, PACKING, can_pack_on, pack, packed_states, sent
 from textsiam.encoding.pooling import POOLINGS
 from textsiam.encoding.weights import quiet, read_transformer
 
@@ -67,12 +67,12 @@ class Twin(nn.Module):
 
     def forward(self, ids: Int[Tensor, "n length"], mask: Int[Tensor, "n length"]) -> Float[Tensor, "n dim"]:
         """Embeddings of a padded batch; differentiable."""
+        shown = sent(mask, self.device)  # first, for the copy shall not wait for what is computed
         if self.packs:
             tokens = packed_states(self.transformer, ids, mask)
         else:
-            mask = mask.to(self.device)
-            tokens = self.transformer(input_ids=ids.to(self.device), attention_mask=mask).last_hidden_state
-        pooled = self.pool(tokens, mask.to(tokens.device, non_blocking=True))
+            tokens = self.transformer(input_ids=sent(ids, self.device), attention_mask=shown).last_hidden_state
+        pooled = self.pool(tokens, shown)
         # In fp32: a bf16 norm would leave lengths 0.4 % off 1, and cosines with them.
         return nn.functional.normalize(pooled.float(), dim=-1) if self.normalize else pooled.float()
 
@@ -113,7 +113,7 @@ class Twin(nn.Module):
     @property
     def offloads(self) -> bool:
         """Whether a GPU computes, and takes the next batches before it has done the last."""
-        return self.device.type != "cpu"
+        return self.device.type == "cuda"
 
     @property
     def precision(self) -> str:
@@ -175,7 +175,7 @@ def load_twin(
         if not trainable and number in FROZEN and can_freeze(transformer):
             twin.freeze(number)
             return twin.eval()
-    elif place.type == "cuda" and number in HALF and flash_attention():
+    elif number in HALF and can_pack_on(transformer, place):
         twin.pack()
     return twin.to(number).eval()
 

@@ -123,6 +123,7 @@ class PairClassifier(ClassifierMixin, OfModel):
         self.classes_, self.calibrator_, self.boundary_ = classes, fitted.calibrator, _boundary(fitted)
         self._keep(fitted)
         self.source_ = str(fitted.encoder.folder.path.resolve()) if is_tuned else None
+        self._passing = self.source_ if self.folder is None else None  # a folder that ends with this process
         return self
 
     def decision_function(self, X: Any) -> Float[np.ndarray, " n"]:
@@ -150,9 +151,7 @@ class PairClassifier(ClassifierMixin, OfModel):
 
     def __getstate__(self) -> Any:
         source = getattr(self, "source_", None)
-        if source and (
-            self.folder is None or not Path(source).is_relative_to(Path(self.folder).expanduser().resolve())
-        ):
+        if source and source == getattr(self, "_passing", None):
             raise TypeError(
                 "This fine-tuned classifier's weights lie in a temporary folder, which ends with this process. Name a folder "
                 "(folder=) to pickle it."

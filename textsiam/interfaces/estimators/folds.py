@@ -10,7 +10,7 @@ from sklearn.model_selection import BaseCrossValidator
 
 from textsiam.data.pairs import Pairs
 from textsiam.data.splitting import folds
-from textsiam.interfaces.estimators.inputs import numbered, two_columns, usable_pairs
+from textsiam.interfaces.estimators.inputs import labels_of, numbered, two_columns, usable_pairs
 
 
 class PairKFold(BaseCrossValidator):
@@ -55,7 +55,7 @@ class PairKFold(BaseCrossValidator):
         """
         first, second = two_columns(X)
         usable, rows = usable_pairs(first, second)
-        labels = None if y is None else numbered(y, len(first))[rows]
+        labels = None if y is None else labels_of(y, len(first))[rows]
         pairs = Pairs(usable.first, usable.second, labels=labels)
         links = links_of(pairs, None if groups is None else numbered(groups, len(first))[rows])
         for train, test in folds(pairs, self.n_splits, seed=self.random_state, links=links):

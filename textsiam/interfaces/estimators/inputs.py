@@ -43,7 +43,7 @@ def two_columns(given: Any) -> tuple[Sequence[Any], Sequence[Any]]:
     UnreadableInput
         If there are more or fewer columns.
     """
-    if hasattr(given, "first") and hasattr(given, "second"):
+    if isinstance(given, Pairs):
         return as_list(given.first), as_list(given.second)
     columns = _columns(given)
     if len(columns) != 2:  # noqa: PLR2004  a pair
@@ -92,3 +92,11 @@ def numbered(values: Any, n: int) -> Int[np.ndarray, " n"]:
     if found.shape != (n,):
         raise UnreadableInput(f"Each pair has one label or group, but {n:,} pairs and shape {found.shape} came.")
     return np.unique(found, return_inverse=True)[1].astype(np.int64)
+
+
+def labels_of(values: Any, n: int) -> Int[np.ndarray, " n"]:
+    """Labels as 0 and 1: as they are, for one label alone may come, else by their order."""
+    found = np.asarray(values)
+    if found.shape == (n,) and found.dtype.kind in "biuf" and np.isin(found, (0, 1)).all():
+        return found.astype(np.int64)
+    return numbered(values, n)
