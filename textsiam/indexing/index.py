@@ -483,7 +483,8 @@ class Index:
         self._at.store.close()
 
     def __len__(self) -> int:
-        return self._at.read(lambda: len(self._at.store.ledger))
+        """How many texts there are; asked for after a change, it waits for its turn however long that takes."""
+        return self._at.store.read(lambda: len(self._at.store.ledger), endlessly=True)
 
     def __contains__(self, name: object) -> bool:
         return not fault_of_id(name) and bool(self._at.read(lambda: self._at.store.ledger.items("id", [str(name)])))

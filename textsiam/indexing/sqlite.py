@@ -5,6 +5,7 @@ commits how many count now; a reader looks that number up within its own transac
 never changed, so that no lock is needed to read them.
 """
 
+import math
 import os
 import secrets
 import sqlite3
@@ -14,20 +15,18 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from textsiam.data.files import check_folder, remove
 from textsiam.errors import BrokenIndex, IndexNotFound
 from textsiam.indexing.database import Busy, SqliteDatabase, sqlite_told
 from textsiam.indexing.ledger import Ledger
+from textsiam.indexing.store import Rows, Vectors
 from textsiam.indexing.turns import Turns
 from textsiam.indexing.vectors import VectorFile, checksums, flush_folder
 from textsiam.indexing.view import View
 from textsiam.matching.matches import Found
 
 Result = TypeVar("Result")
-Rows = Int[np.ndarray, " _"]
-Vectors = Float[np.ndarray, "n dim"]
 
 LEDGER = "index.sqlite"
 _BLOCK = 16_384
@@ -87,9 +86,9 @@ class SqliteStore:
             remove(temporary)
         return cls(folder)
 
-    def read(self, work: Callable[[], Result]) -> Result:
+    def read(self, work: Callable[[], Result], *, endlessly: bool = False) -> Result:
         """What `work` gives, all of it seen at one moment."""
-        with self._turns.turn() as left_s, sqlite_told(self.folder / LEDGER):
+        with self._turns.turn(math.inf if endlessly else None) as left_s, sqlite_told(self.folder / LEDGER):
             while True:
                 try:
                     with self._transaction("BEGIN", left_s):
