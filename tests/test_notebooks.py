@@ -1,4 +1,4 @@
-"""Every notebook runs from its first cell to its last, in a kernel of its own, with fewer steps than the outputs that it shows."""
+"""Every notebook runs from its first cell to its last, in its own kernel, with fewer steps than the outputs that it shows."""
 
 import os
 import subprocess
@@ -27,7 +27,11 @@ def test_there_are_notebooks():
 def test_it_runs(file, shared, tmp_path):
     environment = {**os.environ, "TEXTSIAM_NOTEBOOKS": "quick", "TEXTSIAM_SHARED": str(shared)}
     done = subprocess.run(
-        [sys.executable, "-c", RUN, str(file), str(tmp_path)], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", RUN, str(file), str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3_000:]
 

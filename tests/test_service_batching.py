@@ -2,17 +2,21 @@
 
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from textsiam import Index
 from textsiam.encoding.encoder import Encoder
 from textsiam.encoding.remembering import RememberingEncoder
 from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.answers import Answers, shared
+from textsiam.interfaces.service.app import create_app
 from textsiam.interfaces.service.batching import Batcher
 from textsiam.interfaces.service.limits import Limits, Refused
+from textsiam.interfaces.service.scale import scale_of
 from textsiam.scoring.rescoring import Rescorer
 
 LONG = "how do i pay the order " * 200
@@ -31,6 +35,14 @@ class Watched(Encoder):
         assert self.gate.wait(30)
         if any("poison" in text for text in texts):
             raise ValueError("a text of this batch cannot be encoded")
+        return super().embed(texts, prompt=prompt, progress=progress)
+
+
+class Slow(Watched):
+    """Takes longer than a deadline, whatever it is asked."""
+
+    def embed(self, texts, *, prompt=None, progress=None):
+        time.sleep(0.3)
         return super().embed(texts, prompt=prompt, progress=progress)
 
 
@@ -59,7 +71,7 @@ def batched(model):
         batcher = Batcher(encoder, bounds)
         made.append((batcher, encoder))
         together = shared(replace(model, encoder=encoder, rescorer=rescorer), batcher)
-        return Answers(together, None, bounds, batcher), encoder
+        return Answers(together, None, bounds, batcher, scale=scale_of(model)), encoder
 
     yield make
     for batcher, encoder in made:
@@ -181,6 +193,28 @@ def test_one_bad_request_spoils_no_batch(batched, model):
     assert answers.embeddings(bodies.EmbeddingsRequest(input="And now?")).data
 
 
+class Panic(BaseException):
+    """As those of Rust, no Exception."""
+
+
+@pytest.mark.parametrize("place", ["_taken", "_encode", "observe", "embed"])
+@pytest.mark.parametrize("fault", [MemoryError, Panic])
+def test_the_one_thread_outlives_whatever_happens(batched, monkeypatch, place, fault):
+    """Where a batch is chosen, cut, encoded or counted: who asked is told, and the next request is answered."""
+    answers, encoder = batched()
+
+    def failing(*_, **__):
+        raise fault("no more")
+
+    was_ready = place == "observe"
+    with monkeypatch.context() as patched:
+        patched.setattr(encoder if place == "embed" else answers.batcher, place, failing)
+        with nullcontext() if was_ready else pytest.raises((MemoryError, RuntimeError), match="no more"):
+            answers.model.encoder.embed(["How do I pay?", "Where is it?"])
+    assert answers.batcher.n_tokens == 0
+    assert answers.embeddings(bodies.EmbeddingsRequest(input="And now?")).data
+
+
 def test_nothing_is_tokenised_twice(batched):
     """Tokens used, and texts cut, come with the vectors; a text that repeats is counted as often as it was sent."""
     answers, encoder = batched()
@@ -206,3 +240,19 @@ def test_lengths_come_with_every_embedding(model, batched):
     for encoder in (model.encoder, remembering, remembering, batched(batch_tokens=16)[0].model.encoder):
         assert encoder.embed(texts).lengths.tolist() == expected
     assert model.encoder.embed([]).lengths.tolist() == []
+
+
+def test_a_short_deadline_holds_for_requests_and_not_for_the_start(model, tmp_path):
+    """The page's scale of another similarity, and an index's canary texts, take as long as they take."""
+    slow = replace(model, encoder=Slow(model.encoder), similarity="dot", threshold=None, reject_threshold=None)
+    with Index.create(tmp_path / "faq", slow, threshold=0.8):
+        pass
+    opened = []
+
+    def open_(together):
+        opened.append(Index.open(tmp_path / "faq", together))
+        return opened[-1]
+
+    create_app(slow, open_, limits=Limits(deadline_s=0.1))
+    with opened[0] as index, pytest.raises(Refused, match="waited for 0.1 seconds"):
+        index.model.encode(["How do I pay?"])

@@ -111,11 +111,11 @@ class Opened:
 
 def make_if_large(at: Opened) -> None:
     """Make what approximate search needs if the index has become so large; without it the search stays exact."""
-    if at.read(at.store.is_large):
-        try:
+    try:
+        if at.read(at.store.is_large):
             at.read(lambda: at.store.make_fast(float(at.told["threshold"]), RECALL))
-        except (MissingExtra, ValueError, OSError) as error:  # what was added is safe all the same
-            logger.warning("Search stays exact: %s", error)
+    except (MissingExtra, ValueError, OSError) as error:  # what was added is safe all the same
+        logger.warning("Search stays exact: %s", error)
 
 
 def encoder_key(told: dict[str, Any]) -> str:

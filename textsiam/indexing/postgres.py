@@ -4,6 +4,7 @@ Vectors lie in one of two tables. Which of them counts is written in a third, so
 committed number switches: readers keep what they saw when they began, and no table is ever locked against them.
 """
 
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -92,7 +93,7 @@ class PostgresStore:
             database.close()
         return cls(address)
 
-    def read(self, work: Callable[[], Result]) -> Result:
+    def read(self, work: Callable[[], Result], *, endlessly: bool = False) -> Result:
         """What `work` gives, all of it seen at one moment."""
 
         def once() -> Result:
@@ -100,7 +101,7 @@ class PostgresStore:
                 self._follow()
                 return work()
 
-        return self._persisting(once)
+        return self._persisting(once, endlessly=endlessly)
 
     def write(self, work: Callable[[], Result]) -> Result:
         """What `work` gives, its changes made for good or not at all; one writer at a time."""
@@ -218,10 +219,10 @@ class PostgresStore:
         if hasattr(self, "database"):
             self.database.close()
 
-    def _persisting(self, once: Callable[[], Result]) -> Result:
+    def _persisting(self, once: Callable[[], Result], *, endlessly: bool = False) -> Result:
         """What `once` gives, done again where the connection was lost, until `timeout_s` have passed since."""
         until, pause_s = 0.0, _PAUSE_S
-        with self._turns.turn(), told(self.address):
+        with self._turns.turn(math.inf if endlessly else None), told(self.address):
             while True:
                 try:
                     self.database.connect()

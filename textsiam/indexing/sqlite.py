@@ -5,6 +5,7 @@ commits how many count now; a reader looks that number up within its own transac
 never changed, so that no lock is needed to read them.
 """
 
+import math
 import os
 import secrets
 import sqlite3
@@ -14,20 +15,18 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from textsiam.data.files import check_folder, remove
 from textsiam.errors import BrokenIndex, IndexNotFound
 from textsiam.indexing.database import Busy, SqliteDatabase, sqlite_told
 from textsiam.indexing.ledger import Ledger
+from textsiam.indexing.store import Rows, Vectors
 from textsiam.indexing.turns import Turns
 from textsiam.indexing.vectors import VectorFile, checksums, flush_folder
 from textsiam.indexing.view import View
 from textsiam.matching.matches import Found
 
 Result = TypeVar("Result")
-Rows = Int[np.ndarray, " _"]
-Vectors = Float[np.ndarray, "n dim"]
 
 LEDGER = "index.sqlite"
 _BLOCK = 16_384
@@ -68,13 +67,13 @@ class SqliteStore:
     ) -> "SqliteStore":
         """A new index, empty, whole or not at all; `tell` writes what the ledger shall know."""
         folder = folder.absolute()
-        check_folder(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         there = f"There is an index at {folder} already. Open it, or name another folder."
         if (folder / LEDGER).exists():
             raise FileExistsError(there)
-        if any(".tmp" not in entry.name for entry in folder.iterdir()):  # what a killed process left does no harm
+        if folder.is_file() or (folder.is_dir() and any(".tmp" not in entry.name for entry in folder.iterdir())):
             raise FileExistsError(f"There is something at {folder} already. Move it away, or name another folder.")
+        check_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)  # what a killed process left in it does no harm
         temporary = folder / f".{secrets.token_hex(4)}.tmp"
         try:
             with sqlite_told(temporary), closing(SqliteDatabase(temporary, 10.0)) as database:
@@ -87,9 +86,9 @@ class SqliteStore:
             remove(temporary)
         return cls(folder)
 
-    def read(self, work: Callable[[], Result]) -> Result:
+    def read(self, work: Callable[[], Result], *, endlessly: bool = False) -> Result:
         """What `work` gives, all of it seen at one moment."""
-        with self._turns.turn() as left_s, sqlite_told(self.folder / LEDGER):
+        with self._turns.turn(math.inf if endlessly else None) as left_s, sqlite_told(self.folder / LEDGER):
             while True:
                 try:
                     with self._transaction("BEGIN", left_s):
@@ -217,8 +216,8 @@ class SqliteStore:
         while not self.write(self._compacted):
             pass  # a rebuild was under way, which was told first that it must begin anew
         # Where another process reads or writes, the next compaction can do it.
-        with self._turns.turn() as left_s, sqlite_told(self.folder / LEDGER), suppress(sqlite3.OperationalError):
-            self.database.wait_at_most(left_s)
+        with self._turns.turn(math.inf), sqlite_told(self.folder / LEDGER), suppress(sqlite3.OperationalError):
+            self.database.wait_at_most(self.timeout_s)
             self.database.execute("VACUUM")
             self.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -28,10 +28,11 @@ class Store(Protocol):
     ledger: Ledger
     unfit: str  # characters that no text or id may hold here
 
-    def read(self, work: Callable[[], Result]) -> Result:
+    def read(self, work: Callable[[], Result], *, endlessly: bool = False) -> Result:
         """What `work` gives, all of it seen at one moment, whatever others write meanwhile.
 
-        It may be called again, as by `write`.
+        It may be called again, as by `write`. Who asks `endlessly` waits for its turn however long that takes: for what follows a
+        commit, which must not be turned away.
         """
 
     def write(self, work: Callable[[], Result]) -> Result:

@@ -80,7 +80,8 @@ class Writing:
         if len(self.arrivals) >= N_AT_ONCE:
             make_if_large(self.at)
         left, met, scores = joined(found)
-        items, rows, n_right = self.at.read(self._look_up)
+        # Of the store itself, and endlessly: what was committed is told, whoever is at work or has rebuilt the index meanwhile.
+        items, rows, n_right = self.at.store.read(self._look_up, endlessly=True)
         there = rows[met] >= 0  # the others were removed since
         return answer(
             self.at.model,
