@@ -7,9 +7,9 @@ A bad row never ends a stream. Everything is read as strings by the csv module, 
 import codecs
 import csv
 import gzip
-import re
 import io
 import json
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence

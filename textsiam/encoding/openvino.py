@@ -151,7 +151,7 @@ class _Requests:
 def packed(ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> tuple[np.ndarray, ...]:
     """What `textsiam.encoding.graph.Graph.packed` takes, of a padded batch.
 
-    Texts and their places are filled up to a multiple, for OpenVINO makes ready, and keeps, every new shape: rows of zeros follow.
+    Texts and places are filled up to a multiple, for OpenVINO makes ready, and keeps, every new shape: rows of zeros follow.
     """
     texts, places = np.nonzero(mask)
     tokens = np.zeros((3, _filled(len(texts))), dtype=np.int32)

@@ -182,7 +182,7 @@ def _window(length: int, width: int | None, device: torch.device) -> Bool[Tensor
 
 
 def can_pack_on(transformer: nn.Module, device: torch.device) -> bool:
-    """Whether flash attention takes this transformer's heads on this GPU; it refuses what it cannot take only when it is called."""
+    """Whether flash attention takes this transformer on this GPU; what it cannot take it refuses only when it is called."""
     config: Any = transformer.config
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return (
