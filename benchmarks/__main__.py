@@ -17,7 +17,19 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-SCRIPTS = ("encode", "latency", "cold", "join", "train_speed", "road", "index", "nearest", "service", "pipelines", "distributed")
+SCRIPTS = (
+    "encode",
+    "latency",
+    "cold",
+    "join",
+    "train_speed",
+    "road",
+    "index",
+    "nearest",
+    "service",
+    "pipelines",
+    "distributed",
+)
 
 
 def main() -> None:
@@ -225,7 +237,10 @@ def _distributed() -> list[tuple[str, ...]]:
         told = f"{of['seconds']} s, of which join {join} s; {of['pairs']:,} pairs, {of['peak_mb']} MB"
         rows.append((f"two workers, {int(n):,}", "", "", told, commit))
     beside = figures["overhead"]["ray_over_plain"]
-    return [*rows, (f"two workers over the plain command, {figures['overhead']['n']:,}", "", "", f"{beside[0]} x", commit)]
+    return [
+        *rows,
+        (f"two workers over the plain command, {figures['overhead']['n']:,}", "", "", f"{beside[0]} x", commit),
+    ]
 
 
 def _gpu() -> list[tuple[str, ...]]:
@@ -236,7 +251,9 @@ def _gpu() -> list[tuple[str, ...]]:
     for kind, must in (("questions", "2 x"), ("texts_of_256_tokens", "")):
         ours = figures[kind]["systems"]["textsiam bf16 on GPU"]
         times, low, high = ours["times_peer"]
-        told = f"{times} x [{low}, {high}], {ours['texts_per_second']:,} texts/s, {ours['share_of_peak']:.0%} of the peak"
+        told = (
+            f"{times} x [{low}, {high}], {ours['texts_per_second']:,} texts/s, {ours['share_of_peak']:.0%} of the peak"
+        )
         rows.append((f"{figures['gpu']}, bf16, {kind.replace('_', ' ')}", must, "", told, commit))
     return rows
 

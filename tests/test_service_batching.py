@@ -7,12 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from textsiam import Index, Siamese
 from textsiam.encoding.encoder import Encoder
 from textsiam.encoding.remembering import RememberingEncoder
 from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.answers import Answers, shared
+from textsiam.interfaces.service.app import create_app
 from textsiam.interfaces.service.batching import Batcher
 from textsiam.interfaces.service.limits import Limits, Refused
+from textsiam.interfaces.service.scale import scale_of
 from textsiam.scoring.rescoring import Rescorer
 
 LONG = "how do i pay the order " * 200
@@ -31,6 +34,14 @@ class Watched(Encoder):
         assert self.gate.wait(30)
         if any("poison" in text for text in texts):
             raise ValueError("a text of this batch cannot be encoded")
+        return super().embed(texts, prompt=prompt, progress=progress)
+
+
+class Slow(Watched):
+    """Takes longer than a deadline, whatever it is asked."""
+
+    def embed(self, texts, *, prompt=None, progress=None):
+        time.sleep(0.3)
         return super().embed(texts, prompt=prompt, progress=progress)
 
 
@@ -59,7 +70,7 @@ def batched(model):
         batcher = Batcher(encoder, bounds)
         made.append((batcher, encoder))
         together = shared(replace(model, encoder=encoder, rescorer=rescorer), batcher)
-        return Answers(together, None, bounds, batcher), encoder
+        return Answers(together, None, bounds, batcher, scale=scale_of(model)), encoder
 
     yield make
     for batcher, encoder in made:
@@ -206,3 +217,19 @@ def test_lengths_come_with_every_embedding(model, batched):
     for encoder in (model.encoder, remembering, remembering, batched(batch_tokens=16)[0].model.encoder):
         assert encoder.embed(texts).lengths.tolist() == expected
     assert model.encoder.embed([]).lengths.tolist() == []
+
+
+def test_a_short_deadline_holds_for_requests_and_not_for_the_start(model, tmp_path):
+    """The page's scale of another similarity, and an index's canary texts, take as long as they take."""
+    slow = Siamese(Slow(model.encoder), "dot")
+    with Index.create(tmp_path / "faq", slow, threshold=0.8):
+        pass
+    opened = []
+
+    def open_(together):
+        opened.append(Index.open(tmp_path / "faq", together))
+        return opened[-1]
+
+    create_app(slow, open_, limits=Limits(deadline_s=0.1))
+    with opened[0] as index, pytest.raises(Refused, match="waited for 0.1 seconds"):
+        index.model.encode(["How do I pay?"])

@@ -19,7 +19,7 @@ from textsiam.interfaces.service.audits import AuditAnswers
 from textsiam.interfaces.service.batching import BatchedEncoder, Batcher
 from textsiam.interfaces.service.indexed import IndexAnswers
 from textsiam.interfaces.service.limits import Limits, Refused
-from textsiam.interfaces.service.scale import scale_of
+from textsiam.interfaces.service.scale import Scale
 from textsiam.interfaces.service.telling import faults_told, matches_told, number, places, threshold_told
 from textsiam.matching.duplicates import Progress, find_duplicates
 from textsiam.scoring.siamese import Siamese
@@ -48,14 +48,18 @@ class Answers:
         What one request may ask for.
     batcher
         What encodes.
+    scale
+        The model's.
     """
 
-    def __init__(self, model: Siamese, index: "Index | None", limits: Limits, batcher: Batcher) -> None:
+    def __init__(
+        self, model: Siamese, index: "Index | None", limits: Limits, batcher: Batcher, *, scale: Scale
+    ) -> None:
         self.model, self.limits, self.batcher = model, limits, batcher
         self.index, self.audits = IndexAnswers(index, limits), AuditAnswers(limits)
         self.name = name_of(model.encoder.folder.path)
         self.started = int(time.time())
-        self.scale = scale_of(model)
+        self.scale = scale
         self._joining = threading.BoundedSemaphore(_N_JOINS)
 
     def models(self) -> bodies.ModelsBody:

@@ -3,7 +3,9 @@
 import contextlib
 import json
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -24,6 +26,7 @@ from textsiam.interfaces.service.limits import Limits, Refused
 from textsiam.interfaces.service.logs import tell
 from textsiam.interfaces.service.metrics import Metrics
 from textsiam.interfaces.service.page import page
+from textsiam.interfaces.service.scale import scale_of
 from textsiam.interfaces.service.streaming import streamed
 from textsiam.scoring.siamese import Siamese
 
@@ -82,11 +85,12 @@ def create_app(
     hosts
         Names that it may be addressed by, beside this machine's own; None: any.
     """
-    limits, metrics = limits or Limits(), Metrics()
-    batcher = Batcher(model.encoder, limits, metrics.of_batch)
+    limits, metrics, scale = limits or Limits(), Metrics(), scale_of(model)
+    batcher = Batcher(model.encoder, replace(limits, deadline_s=threading.TIMEOUT_MAX), metrics.of_batch)
     together = shared(model, batcher)
     index = open_index(together) if open_index else None
-    answers = Answers(together, index, limits, batcher)
+    batcher.limits = limits  # only now: to open the index texts are encoded, which nobody waits for
+    answers = Answers(together, index, limits, batcher, scale=scale)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
