@@ -3,7 +3,10 @@
 import io
 import json
 import logging
+import sys
+import threading
 import time
+import warnings
 
 import pytest
 
@@ -15,11 +18,13 @@ WORD = "wombat"
 @pytest.fixture
 def lines():
     """What was logged, as values."""
-    names = ("textsiam", "textsiam.service", "uvicorn")
+    names = ("root", "textsiam", "textsiam.service", "uvicorn")
     before = {name: (it.handlers, it.level, it.propagate) for name in names if (it := logging.getLogger(name))}
+    hooks = warnings.showwarning, threading.excepthook, sys.unraisablehook
     stream = io.StringIO()
     log_to(stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    warnings.showwarning, threading.excepthook, sys.unraisablehook = hooks
     for name, (handlers, level, propagate) in before.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = handlers, propagate
@@ -59,6 +64,50 @@ def test_what_the_system_says_of_a_file_is_told(lines):
     """It names no text, and whoever keeps the service needs it."""
     tell(logging.getLogger("textsiam.service"), logging.ERROR, "failed", OSError(28, "No space left on device", WORD))
     assert lines()[0]["reason"] == "No space left on device"
+
+
+def test_what_others_say_is_told_by_place(lines):
+    """A library's log, warnings, and what ends a thread or comes while something is thrown away: none is printed as it is."""
+    try:
+        int(WORD)
+    except ValueError as error:
+        raised = error
+    logging.getLogger("asyncio").error("Task exception was never retrieved\nfuture: %r", raised, exc_info=raised)
+    logging.getLogger("asyncio").error(f"Exception in callback told({WORD!r})")  # noqa: G004  as asyncio does
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(f"{WORD} is unknown", UserWarning, stacklevel=1)
+    thread = threading.Thread(target=int, args=(WORD,), name="ends")
+    thread.start()
+    thread.join()
+
+    class Dropped:
+        def __del__(self):
+            int(WORD)
+
+    Dropped()
+    first, second, warned, ended, dropped = lines()
+    assert (first["logger"], first["level"], first["fault"]) == ("asyncio", "error", "ValueError")
+    assert second["place"].startswith("test_service_logs.py:")
+    assert (warned["fault"], warned["level"]) == ("UserWarning", "warning")
+    assert warned["place"].startswith("test_service_logs.py:")
+    assert (ended["thread"], ended["fault"]) == ("ends", "ValueError")
+    assert dropped["fault"] == "ValueError"
+    assert WORD not in json.dumps(lines())
+
+
+@pytest.mark.usefixtures("lines")
+def test_arguments_that_do_not_fit_are_no_plain_traceback(capsys):
+    """What was meant is told, and nothing is printed; an error that was logged as it is, or by name, is told by its kind."""
+    logger, stream = logging.getLogger("textsiam"), io.StringIO()
+    log_to(stream)  # once more, for pytest's own handlers would raise it
+    logger.warning("%d texts", WORD)
+    logger.warning("two: %s %s", *[WORD])
+    logger.warning(ValueError(WORD))
+    logger.warning("by name: %(error)s", {"error": ValueError(WORD)})
+    said = [json.loads(line)["message"] for line in stream.getvalue().splitlines()]
+    assert said == ["%d texts", "two: %s %s", "ValueError", "by name: ValueError"]
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_request_is_a_line(lines):
