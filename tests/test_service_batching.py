@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -189,6 +190,28 @@ def test_one_bad_request_spoils_no_batch(batched, model):
     for text in texts:
         vectors = np.array([one.embedding for one in results[text].data], dtype=np.float32)
         assert vectors == pytest.approx(model.encode([text, "Where is it?"]), abs=1e-5)
+    assert answers.embeddings(bodies.EmbeddingsRequest(input="And now?")).data
+
+
+class Panic(BaseException):
+    """As those of Rust, no Exception."""
+
+
+@pytest.mark.parametrize("place", ["_taken", "_encode", "observe", "embed"])
+@pytest.mark.parametrize("fault", [MemoryError, Panic])
+def test_the_one_thread_outlives_whatever_happens(batched, monkeypatch, place, fault):
+    """Where a batch is chosen, cut, encoded or counted: who asked is told, and the next request is answered."""
+    answers, encoder = batched()
+
+    def failing(*_, **__):
+        raise fault("no more")
+
+    was_ready = place == "observe"
+    with monkeypatch.context() as patched:
+        patched.setattr(encoder if place == "embed" else answers.batcher, place, failing)
+        with nullcontext() if was_ready else pytest.raises((MemoryError, RuntimeError), match="no more"):
+            answers.model.encoder.embed(["How do I pay?", "Where is it?"])
+    assert answers.batcher.n_tokens == 0
     assert answers.embeddings(bodies.EmbeddingsRequest(input="And now?")).data
 
 

@@ -4,6 +4,7 @@ Nobody waits for a batch to fill. A request of many texts is encoded piece by pi
 keep short ones waiting.
 """
 
+import logging
 import queue
 import threading
 import time
@@ -15,6 +16,9 @@ import numpy as np
 
 from textsiam.encoding.encoder import Encoded, Encoder, Progress
 from textsiam.interfaces.service.limits import Limits, Refused
+from textsiam.interfaces.service.logs import tell
+
+logger = logging.getLogger("textsiam.service")
 
 _CHARACTERS_A_TOKEN = 4  # of English; only for sharing work out
 _PACE = 10_000.0  # tokens a second, until it was measured
@@ -39,6 +43,9 @@ class _Waiting:
     def n_tokens(self) -> int:
         """Tokens not yet taken."""
         return sum(self.costs[self.start :])
+
+
+_Batch = list[tuple[_Waiting, int, int]]  # requests, and from which text on to which theirs are in it
 
 
 class Batcher:
@@ -147,18 +154,34 @@ class Batcher:
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                while not self._waiting and not self._is_closing:
-                    self._changed.wait()
-                if not self._waiting:
-                    return
-                batch, n_tokens = self._taken()
-            if batch:
-                self._encode(batch, n_tokens)
+            batch: _Batch = []
+            try:
+                with self._changed:
+                    while not self._waiting and not self._is_closing:
+                        self._changed.wait()
+                    if not self._waiting:
+                        return
+                    batch, n_tokens = self._taken()
+                if batch:
+                    self._encode(batch, n_tokens)
+            except BaseException as error:  # noqa: BLE001  this thread encodes for all, and outlives whatever happens
+                self._fail(batch, error)
+                tell(logger, logging.ERROR, "a batch was not encoded", error)
 
-    def _taken(self) -> tuple[list[tuple[_Waiting, int, int]], int]:
+    def _fail(self, batch: _Batch, error: BaseException) -> None:
+        """Hand the error to who asked for the batch; to all who wait if none had been taken yet."""
+        with self._changed:
+            asked = [waiting for waiting, _, _ in batch] or list(self._waiting)
+            if not batch:
+                self._waiting.clear()
+                self._n_tokens = 0
+        for waiting in asked:
+            waiting.is_given_up = True
+            waiting.parts.put(_raisable(error))
+
+    def _taken(self) -> tuple[_Batch, int]:
         """Which texts of which requests are next: some of each in turn, all under one prompt and of one encoder."""
-        batch: list[tuple[_Waiting, int, int]] = []
+        batch: _Batch = []
         took: deque[_Waiting] = deque()  # of these some were taken: the others come first next time
         others: deque[_Waiting] = deque()
         n_tokens, head = 0, self._waiting[0]
@@ -183,18 +206,17 @@ class Batcher:
         self._waiting = others + took
         return batch, n_tokens
 
-    def _encode(self, batch: list[tuple[_Waiting, int, int]], n_tokens: int) -> None:
+    def _encode(self, batch: _Batch, n_tokens: int) -> None:
         texts = [text for waiting, start, stop in batch for text in waiting.texts[start:stop]]
         started = time.perf_counter()
         try:
             encoded = batch[0][0].encoder.embed(texts, prompt=batch[0][0].prompt)
-        except Exception as error:  # noqa: BLE001  told to who asked
+        except BaseException as error:  # noqa: BLE001  told to who asked; a panic of Rust is no Exception
             if len(batch) > 1:  # only who caused it shall be told of it
                 for one in batch:
                     self._encode([one], sum(one[0].costs[one[1] : one[2]]))
                 return
-            batch[0][0].is_given_up = True
-            batch[0][0].parts.put(error)
+            self._fail(batch, error)
             return
         seconds = max(time.perf_counter() - started, 1e-6)
         self._pace += _FORGET * (n_tokens / seconds - self._pace)
@@ -203,6 +225,11 @@ class Batcher:
             waiting.parts.put((start, encoded[slice(first, first + stop - start)]))
             first += stop - start
         self.observe(len(texts), n_tokens, seconds)
+
+
+def _raisable(error: BaseException) -> Exception:
+    """An error that a thread's caller may catch."""
+    return error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
 
 
 class BatchedEncoder(Encoder):
