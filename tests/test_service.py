@@ -4,6 +4,7 @@ import base64
 import concurrent.futures
 import io
 import json
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -392,6 +393,24 @@ def test_requests_are_encoded_together(service):
         answers = list(pool.map(lambda text: told(service.client.post("/v1/embeddings", json={"input": text})), texts))
     assert np.array([one["data"][0]["embedding"] for one in answers]) == pytest.approx(np.array(alone), abs=1e-5)
     assert counted() - before < 48
+
+
+def test_who_goes_away_while_sending_is_no_fault(service):
+    """Stop pressed while a file is on its way: a line of the log, and no error."""
+    host, port = service.url.removeprefix("http://").split(":")
+    n = len(service.lines)
+    for path, kind in (("/v1/duplicates/file", "application/octet-stream"), ("/v1/pairs", "application/json")):
+        with socket.create_connection((host, int(port)), timeout=30) as client:
+            head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nContent-Length: 9000\r\n\r\n"
+            client.sendall(head.encode() + b"a" * 100)
+            time.sleep(0.2)
+        told_of = []
+        while path not in told_of:
+            time.sleep(0.05)
+            told_of = [json.loads(line)["path"] for line in service.lines[n:] if '"path"' in line]
+    told_ = [json.loads(line) for line in service.lines[n:]]
+    assert [line["status"] < 500 for line in told_ if "status" in line] == [True, True]
+    assert [line for line in told_ if line.get("level") == "error"] == []
 
 
 def test_overload_is_refused_and_passes(serving):

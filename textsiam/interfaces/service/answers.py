@@ -3,7 +3,8 @@
 import base64
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,10 @@ from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.audits import AuditAnswers
 from textsiam.interfaces.service.batching import BatchedEncoder, Batcher
 from textsiam.interfaces.service.indexed import IndexAnswers
-from textsiam.interfaces.service.limits import Limits, Refused
+from textsiam.interfaces.service.limits import Limits, Refused, asked_for
 from textsiam.interfaces.service.scale import Scale
 from textsiam.interfaces.service.telling import faults_told, matches_told, number, places, threshold_told
-from textsiam.matching.duplicates import Progress, find_duplicates
+from textsiam.matching.duplicates import Progress, check_threshold, find_duplicates
 from textsiam.scoring.siamese import Siamese
 from textsiam.scoring.similarity import SIMILARITIES
 from textsiam.scoring.thresholds import decisions
@@ -144,8 +145,11 @@ class Answers:
     def duplicates(self, asked: bodies.DuplicatesRequest, progress: Progress | None = None) -> bodies.DuplicatesBody:
         """Which texts mean the same."""
         self.limits.check(asked.texts, "texts", self.limits.duplicates)
+        if asked.threshold is not None:
+            with asked_for("threshold"):
+                check_threshold(asked.threshold, self.model.similarity)
         against = self.index.opened if asked.against_index else None
-        with self._joining:
+        with self._turn_to_join():
             found = self.limits.matched(
                 lambda: find_duplicates(
                     self.model,
@@ -166,6 +170,20 @@ class Answers:
             set_aside=faults_told(asked.texts),
             truncated=sorted(found.cut),
         )
+
+    @contextmanager
+    def _turn_to_join(self) -> Iterator[None]:
+        if not self._joining.acquire(timeout=self.limits.deadline_s):
+            raise Refused(
+                503,
+                f"{_N_JOINS} requests for duplicates are worked on, for more than {self.limits.deadline_s:g} seconds. "
+                "Try again later.",
+                retry_s=5,
+            )
+        try:
+            yield
+        finally:
+            self._joining.release()
 
     def _encoded(self, texts: Sequence[str]) -> Encoded:
         """All of them, with NaN and no tokens for those that are unusable."""

@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from textsiam import __version__
 from textsiam.errors import BrokenIndex, EncoderMismatch, IndexLocked, TextsiamError
@@ -290,6 +291,6 @@ def _add_errors(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, misshapen)
     app.add_exception_handler(TextsiamError, of_ours)
     app.add_exception_handler(IndexLocked, locked)
-    for fault in (BrokenIndex, EncoderMismatch, OSError, Exception):
+    app.add_exception_handler(ClientDisconnect, lambda *_: Response(status_code=499))  # for the log, as nginx writes it
+    for fault in (BrokenIndex, EncoderMismatch, OSError, ValueError, Exception):
         app.add_exception_handler(fault, broken)
-    app.add_exception_handler(ValueError, of_ours)

@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING
 
 from textsiam.interfaces.service import bodies
-from textsiam.interfaces.service.limits import Limits, Refused
+from textsiam.interfaces.service.limits import Limits, Refused, asked_for
 from textsiam.interfaces.service.telling import faults_told, matches_told
+from textsiam.matching.duplicates import check_threshold
 
 if TYPE_CHECKING:
     from textsiam.indexing.index import Index
@@ -61,6 +62,9 @@ class IndexAnswers:
         """Texts looked up in the index."""
         self.limits.check(asked.texts, "texts", self.limits.texts)
         index = self.opened
+        if asked.threshold is not None:
+            with asked_for("threshold"):
+                check_threshold(asked.threshold, index.settings["similarity"])
         found = self.limits.matched(
             lambda: index.search(asked.texts, k=asked.k, threshold=asked.threshold, max_matches=self.limits.pairs)
         )

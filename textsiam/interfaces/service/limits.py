@@ -1,6 +1,7 @@
 """How much the service takes on, and the refusals that say so."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +83,21 @@ class Limits:
             return work()
         except TooManyMatches:
             raise Refused(400, f"More than {self.pairs:,} pairs match. {remedy}") from None
+
+
+@contextmanager
+def asked_for(param: str) -> Iterator[None]:
+    """Whatever is no fitting value within was asked for by the request, in this field.
+
+    Raises
+    ------
+    Refused
+        400 for a ValueError; all others are faults of the service.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise Refused(400, str(error), param=param) from None
 
 
 class Refused(Exception):

@@ -15,7 +15,7 @@ from textsiam.data.readers import read_texts
 from textsiam.errors import TextsiamError
 from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.answers import Answers
-from textsiam.interfaces.service.limits import Refused
+from textsiam.interfaces.service.limits import Refused, asked_for
 from textsiam.interfaces.service.logs import tell
 
 logger = logging.getLogger("textsiam.service")
@@ -53,7 +53,7 @@ def streamed(answers: Answers, content: bytes, asked: Mapping[str, str]) -> Stre
             pass
         except Refused as refused:
             lines.put(refused.to_json())
-        except (TextsiamError, ValueError, OSError) as error:
+        except TextsiamError as error:
             lines.put(Refused(400, str(error)).to_json())
         except Exception as error:  # noqa: BLE001  told to who asked, and in the log
             lines.put(Refused(500, "Something went wrong that should not. The service's log says what.").to_json())
@@ -102,8 +102,10 @@ def _answer(answers: Answers, content: bytes, asked: Mapping[str, str], follow: 
             texts = read_texts(file, column=asked.get("column") or None)
         except TextsiamError as error:
             raise Refused(400, str(error).replace(str(file), name)) from None
-    threshold = float(asked.get("threshold") or answers.scale.proposed)
-    found = answers.duplicates(bodies.DuplicatesRequest(texts=list(texts), threshold=threshold), follow)
+    with asked_for("threshold"):
+        threshold = float(asked.get("threshold") or answers.scale.proposed)
+        request = bodies.DuplicatesRequest(texts=list(texts), threshold=threshold)
+    found = answers.duplicates(request, follow)
     model = answers.model
     return {
         "column": texts.mapping.get("text", ""),
