@@ -54,3 +54,14 @@ def test_what_was_committed_is_told_however_long_others_take(index, monkeypatch)
     assert index.update(["new"], [TEXTS[1]]).id_columns() == (["new"], ["1"])
     assert index.remove(["new"]) == 1
     assert len(index) == len(TEXTS)
+    index.compact()
+
+
+def test_a_file_in_the_way_is_something_that_exists(tmp_path, small):
+    """Not a folder that may not be written, and it stays as it was."""
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FileExistsError, match="something at"):
+        Index.create(tmp_path / "file", small, threshold=0.9)
+    assert (tmp_path / "file").read_text() == "mine"
+    with pytest.raises(NotADirectoryError):
+        Index.create(tmp_path / "file" / "index", small, threshold=0.9)

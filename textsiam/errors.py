@@ -60,7 +60,7 @@ class BrokenIndex(TextsiamError, ValueError):
 
 
 class IndexLocked(TextsiamError, TimeoutError):
-    """Another process wrote to an index for longer than the caller would wait."""
+    """Another process wrote to an index, or another thread used it, for longer than the caller would wait."""
 
 
 class NotCalibrated(TextsiamError, RuntimeError):

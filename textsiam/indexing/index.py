@@ -273,6 +273,11 @@ class Index:
         """Take texts out; how many there were. Unknown ids, and what can be no id, count for nothing.
 
         A removed keeper's place goes to the best of its members that matches no other keeper (`textsiam.indexing.grouping`).
+
+        Raises
+        ------
+        IndexLocked
+            If another process was writing, or another thread at work, for too long.
         """
         names = list(dict.fromkeys(str(name) for name in as_list(ids) if not fault_of_id(name)))
         store, rule = self._at.store, self._at.rule(MAX_MATCHES)
@@ -329,6 +334,8 @@ class Index:
             If more than `max_matches` pairs reach the threshold; nothing is ever cut off silently.
         BrokenIndex
             If vectors are missing.
+        IndexLocked
+            If another thread was at work for too long.
         """
         return search(
             self._at,
@@ -372,6 +379,11 @@ class Index:
 
         Rows are positions among the texts that are there, in order of arrival. Cluster numbers are never used twice, and change
         only as `textsiam.indexing.grouping` says.
+
+        Raises
+        ------
+        IndexLocked
+            If another thread was at work for too long.
         """
         items = list(self._at.read(lambda: list(self._at.store.ledger.all_items())))
         keepers = {item.cluster: place for place, item in enumerate(items) if item.score is None}
@@ -384,7 +396,13 @@ class Index:
         )
 
     def counts(self) -> dict[str, int]:
-        """``texts``, ``clusters`` of two texts or more, and the texts ``in_clusters``."""
+        """``texts``, ``clusters`` of two texts or more, and the texts ``in_clusters``.
+
+        Raises
+        ------
+        IndexLocked
+            If another thread was at work for too long.
+        """
 
         def count() -> dict[str, int]:
             n, n_members = self._at.store.ledger.in_clusters()

@@ -67,13 +67,13 @@ class SqliteStore:
     ) -> "SqliteStore":
         """A new index, empty, whole or not at all; `tell` writes what the ledger shall know."""
         folder = folder.absolute()
-        check_folder(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         there = f"There is an index at {folder} already. Open it, or name another folder."
         if (folder / LEDGER).exists():
             raise FileExistsError(there)
-        if any(".tmp" not in entry.name for entry in folder.iterdir()):  # what a killed process left does no harm
+        if folder.is_file() or (folder.is_dir() and any(".tmp" not in entry.name for entry in folder.iterdir())):
             raise FileExistsError(f"There is something at {folder} already. Move it away, or name another folder.")
+        check_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)  # what a killed process left in it does no harm
         temporary = folder / f".{secrets.token_hex(4)}.tmp"
         try:
             with sqlite_told(temporary), closing(SqliteDatabase(temporary, 10.0)) as database:
@@ -216,8 +216,8 @@ class SqliteStore:
         while not self.write(self._compacted):
             pass  # a rebuild was under way, which was told first that it must begin anew
         # Where another process reads or writes, the next compaction can do it.
-        with self._turns.turn() as left_s, sqlite_told(self.folder / LEDGER), suppress(sqlite3.OperationalError):
-            self.database.wait_at_most(left_s)
+        with self._turns.turn(math.inf), sqlite_told(self.folder / LEDGER), suppress(sqlite3.OperationalError):
+            self.database.wait_at_most(self.timeout_s)
             self.database.execute("VACUUM")
             self.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
