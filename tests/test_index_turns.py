@@ -1,5 +1,7 @@
 """Threads, processes and the turns they take at an index: what was committed is told, and a forked process is not held up."""
 
+import os
+import signal
 import threading
 import time
 
@@ -8,6 +10,7 @@ import pytest
 from textsiam import Index, Siamese
 from textsiam.encoding.encoder import Encoder
 from textsiam.indexing import writing
+from textsiam.indexing.turns import Turns
 
 TEXTS = ["how do i pay order", "how do i pay a refund", "password"]
 
@@ -65,3 +68,35 @@ def test_a_file_in_the_way_is_something_that_exists(tmp_path, small):
     assert (tmp_path / "file").read_text() == "mine"
     with pytest.raises(NotADirectoryError):
         Index.create(tmp_path / "file" / "index", small, threshold=0.9)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_process_waits_for_no_thread_that_it_has_not(index):
+    """Another thread was at work when it was forked: in the forked process nobody is, and it may close, too."""
+    is_at_work, may_end = threading.Event(), threading.Event()
+    thread = threading.Thread(target=index._at.store.read, args=(lambda: (is_at_work.set(), may_end.wait(30)),))
+    thread.start()
+    assert is_at_work.wait(30)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        told = 1
+        try:
+            told = 0 if len(index) == len(TEXTS) and index.remove(["0"]) == 1 else 2
+            index.close()
+        finally:
+            os._exit(told)
+    may_end.set()
+    thread.join(30)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(index) == len(TEXTS) - 1
+
+
+def test_who_forks_within_a_turn_ends_it():
+    """In the forked process the lock that was taken is no longer the lock."""
+    turns = Turns("faq.index", 1.0)
+    with turns.turn():
+        turns.begin_anew()
+    with turns.turn() as left_s:
+        assert left_s > 0

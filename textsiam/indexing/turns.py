@@ -1,7 +1,9 @@
 """The threads of a process take turns at an index. Who waits too long is told so, as of another process that writes."""
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -26,6 +28,11 @@ class Turns:
 
     def __init__(self, place: str, timeout_s: float) -> None:
         self.place, self.timeout_s = place, timeout_s
+        self.begin_anew()
+        _TURNS.add(self)
+
+    def begin_anew(self) -> None:
+        """Nobody is at work. For a process that was forked: the thread that was is not in it."""
         self.lock = threading.RLock()  # itself for who cannot be turned away
 
     def patiently(self, work: Callable[[], Result], busy: type[Exception]) -> Result:
@@ -72,11 +79,24 @@ class Turns:
         True
         """
         until = time.monotonic() + self.timeout_s if until is None else until
-        if not self.lock.acquire(timeout=min(max(until - time.monotonic(), 0.0), threading.TIMEOUT_MAX)):
+        lock = self.lock  # whoever forks meanwhile lets go of the one that was taken
+        if not lock.acquire(timeout=min(max(until - time.monotonic(), 0.0), threading.TIMEOUT_MAX)):
             raise IndexLocked(
                 f"Other threads have been using {self.place} for too long. Wait for them, or open with a longer timeout_s."
             )
         try:
             yield max(until - time.monotonic(), 0.0)
         finally:
-            self.lock.release()
+            lock.release()
+
+
+_TURNS: weakref.WeakSet[Turns] = weakref.WeakSet()
+
+
+def _begin_anew() -> None:
+    for turns in _TURNS:
+        turns.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
