@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from textsiam import Index
+from textsiam import Index, Siamese
 from textsiam.encoding.encoder import Encoder
 from textsiam.encoding.remembering import RememberingEncoder
 from textsiam.interfaces.service import bodies
@@ -244,7 +244,7 @@ def test_lengths_come_with_every_embedding(model, batched):
 
 def test_a_short_deadline_holds_for_requests_and_not_for_the_start(model, tmp_path):
     """The page's scale of another similarity, and an index's canary texts, take as long as they take."""
-    slow = replace(model, encoder=Slow(model.encoder), similarity="dot", threshold=None, reject_threshold=None)
+    slow = Siamese(Slow(model.encoder), "dot")
     with Index.create(tmp_path / "faq", slow, threshold=0.8):
         pass
     opened = []

@@ -72,10 +72,12 @@ def test_a_fault_of_a_request_stays_one(client, monkeypatch):
     for content, name in ((b"PAR1" + bytes(90), "a.parquet"), (b"{", "a.jsonl"), (b"\xff\xfe\x00", "a.txt")):
         assert last_line(client, content, name=name)["error"]["code"] == 400
     items = [{"id": "\ud800", "text": "How do I pay?"}, {"id": "a\0", "text": "\ud800"}]
-    answer = client.post("/v1/index/add", content=json.dumps({"items": items}))
+    told = {"content-type": "application/json"}
+    answer = client.post("/v1/index/add", content=json.dumps({"items": items}), headers=told)
     assert answer.status_code == 200, answer.text
     assert answer.json()["added"] == 0
-    assert client.post("/v1/index/remove", content=json.dumps({"ids": ["\ud800", "\0"]})).json()["removed"] == 0
+    answer = client.post("/v1/index/remove", content=json.dumps({"ids": ["\ud800", "\0"]}), headers=told)
+    assert answer.json()["removed"] == 0
     monkeypatch.setattr(Answers, "duplicates", failing(UnreadableInput("Give another.")))
     assert client.post("/v1/duplicates", json={"texts": ["How do I pay?"]}).status_code == 400
     assert last_line(client)["error"] == {**last_line(client)["error"], "code": 400, "message": "Give another."}

@@ -165,8 +165,8 @@ class Batcher:
                 if batch:
                     self._encode(batch, n_tokens)
             except BaseException as error:  # noqa: BLE001  this thread encodes for all, and outlives whatever happens
-                tell(logger, logging.ERROR, "a batch was not encoded", error)
                 self._fail(batch, error)
+                tell(logger, logging.ERROR, "a batch was not encoded", error)
 
     def _fail(self, batch: _Batch, error: BaseException) -> None:
         """Hand the error to who asked for the batch; to all who wait if none had been taken yet."""

@@ -61,10 +61,11 @@ def log_to(stream: Any = None) -> None:
     """From now on all that is logged, warned of or lost in a thread becomes lines of JSON, on standard error."""
     handler = _Lines(stream or sys.stderr)
     handler.setFormatter(JsonLines())
+    handler.addFilter(lambda record: record.levelno > logging.INFO or hasattr(record, "told"))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    warnings.showwarning = _warned
+    warnings.showwarning = _warned  # type: ignore[assignment]  # it is called by position
     threading.excepthook = _lost
     sys.unraisablehook = _unraisable
     for name, level in _LOGGERS.items():
@@ -75,8 +76,8 @@ def log_to(stream: Any = None) -> None:
 
 
 def _warned(_: Warning | str, category: type[Warning], filename: str, lineno: int, *__: Any) -> None:
-    told = {"fault": category.__name__, "place": _place(filename, lineno)}
-    tell(logging.getLogger("textsiam"), logging.WARNING, "a library warned", **told)
+    place = _place(filename, lineno)
+    tell(logging.getLogger("textsiam"), logging.WARNING, "a library warned", fault=category.__name__, place=place)
 
 
 def _lost(lost: threading.ExceptHookArgs) -> None:
