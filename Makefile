@@ -53,7 +53,7 @@ layers:
 
 # -P: the checkout's own folder stays off the path, so that the wheel is what is tested.
 unit:
-	TEXTSIAM_WHEEL=1 OMP_NUM_THREADS=1 $(BIN)/python -P -m pytest tests -n 2 --dist loadfile
+	TEXTSIAM_WHEEL=1 OMP_NUM_THREADS=1 $(BIN)/python -P -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder
 
 doctest:
 	OMP_NUM_THREADS=1 $(BIN)/python -P -m pytest --doctest-modules --pyargs textsiam -p no:cacheprovider -o testpaths= -q -n 2
