@@ -33,6 +33,17 @@ class Joining:
     max_memory_mb: int = 256
     max_matches: int = 20_000_000
 
+    def join(self, vectors: Vectors, others: Float[np.ndarray, "m dim"] | None) -> Matches:
+        """The pairs of one set of vectors, or of two, by the exact join of one machine."""
+        return threshold_join(
+            vectors,
+            others,
+            threshold=self.threshold,
+            similarity=self.similarity,
+            max_memory_mb=self.max_memory_mb,
+            max_matches=self.max_matches,
+        )
+
 
 @dataclass(frozen=True)
 class Block:
@@ -159,14 +170,7 @@ def join_blocks(work: Workspace, a: Block, b: Block | None, joining: Joining) ->
     if not reused:
         rows, vectors = a.load(work)
         other_rows, others = (rows, None) if b is None else b.load(work)
-        found = threshold_join(
-            vectors,
-            others,
-            threshold=joining.threshold,
-            similarity=joining.similarity,
-            max_memory_mb=joining.max_memory_mb,
-            max_matches=joining.max_matches,
-        )
+        found = joining.join(vectors, others)
         work.write(name, {"left": rows[found.left], "right": other_rows[found.right], "score": found.score})
     return Joined.of(work, name, n_compared, started, reused=reused)
 

@@ -16,7 +16,7 @@ from textsiam.distributing.blocks import Block, Joined, Joining
 from textsiam.distributing.parts import Part
 from textsiam.distributing.vectors import Encoded
 from textsiam.distributing.workspace import Workspace, key_of
-from textsiam.matching.exact import joined, threshold_join
+from textsiam.matching.exact import joined
 from textsiam.matching.matches import Found
 
 Vectors = Float[np.ndarray, "n dim"]
@@ -178,14 +178,7 @@ def measure_recall(
     """Compare the sample with a block, exactly: the pairs of each text of the sample, and those in the match table."""
     rows, vectors = sample.load(work)
     others, other_vectors = block.load(work)
-    found = threshold_join(
-        vectors,
-        other_vectors,
-        threshold=joining.threshold,
-        similarity=joining.similarity,
-        max_memory_mb=joining.max_memory_mb,
-        max_matches=joining.max_matches,
-    )
+    found = joining.join(vectors, other_vectors)
     a, b = rows[found.left], others[found.right]
     text, left, right = found.left[a != b], np.minimum(a, b)[a != b], np.maximum(a, b)[a != b]
     known = np.zeros(len(left), dtype=np.bool_)
@@ -224,14 +217,7 @@ def _met(vectors: Vectors, row: Rows, own: Rows, visitors: Rows, joining: Joinin
     found = []
     for others in (None, visitors):
         if len(own) and (others is None or len(others)):
-            pairs = threshold_join(
-                vectors[own],
-                None if others is None else vectors[others],
-                threshold=joining.threshold,
-                similarity=joining.similarity,
-                max_memory_mb=joining.max_memory_mb,
-                max_matches=joining.max_matches,
-            )
+            pairs = joining.join(vectors[own], None if others is None else vectors[others])
             a, b = row[own][pairs.left], row[own if others is None else others][pairs.right]
             found.append((np.minimum(a, b), np.maximum(a, b), pairs.score))
     return found
