@@ -13,15 +13,31 @@ N_TEXTS_A_CALL, N_CHARACTERS_A_CALL = 8_192, 2_000_000
 def batches_of(
     lengths: Int[np.ndarray, " n"], token_budget: int, padding_budget: int
 ) -> Iterator[Int[np.ndarray, " m"]]:
-    """Rows of each batch, longest first: neighbours in length, and no more padding among them than is allowed."""
+    """Rows of each batch, longest first: neighbours in length, and no more padding among them than is allowed.
+
+    All but the last hold a number of rows that comes again (`even`): every new shape costs a backend time and memory.
+    """
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
         longest = max(1, int(lengths[order[start]]))
         rows = order[start : start + max(1, token_budget // longest)]
         size = int(np.searchsorted(np.cumsum(longest - lengths[rows]), padding_budget, side="right"))
+        if start + size < len(order):
+            size = even(size)
         yield rows[:size]
         start += size
+
+
+def even(n: int) -> int:
+    """The next lower of 1, 2, 4 and the multiples of 8.
+
+    Examples
+    --------
+    >>> [even(n) for n in (1, 3, 7, 8, 30)]
+    [1, 2, 4, 8, 24]
+    """
+    return n - n % 8 if n >= 8 else 1 << (n.bit_length() - 1)  # noqa: PLR2004
 
 
 def calls_of(texts: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from textsiam.encoding.backends import Batch
+from textsiam.encoding.batches import even
 from textsiam.encoding.folder import ModelFolder
 from textsiam.encoding.graph import Graph, build_graph
 from textsiam.encoding.runtime import ov
@@ -26,6 +27,8 @@ MANY = 16
 # Tokens packed together at most: of more, comparing each with all would take longer than padding.
 N_PACKED = 256
 
+# Tokens of texts so short that every length comes again and again.
+SHORT = 32
 A_PAIR = 2  # texts of which not one more shall be computed
 
 
@@ -76,7 +79,8 @@ class OpenVinoTwin:
             return
         with self._lock:
             several = self._several
-        yield from self._pool.map(several, ((ids.astype(np.int32), mask.astype(np.float32)) for ids, mask in batches))
+        found = self._pool.map(several, (filled(ids, mask) for ids, mask in batches))
+        yield from (rows[: len(ids)] for rows, (ids, _) in zip(found, batches, strict=True))
 
     def release(self) -> None:
         """Give back the memory of what was compiled; the next call compiles it again."""
@@ -162,6 +166,18 @@ def packed(ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) 
     shown[:n, :length] = mask
     rows = np.maximum(np.cumsum(shown, dtype=np.int32).reshape(shown.shape) - 1, 0)
     return tokens[:1], tokens[1], tokens[2], rows, shown
+
+
+def filled(ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> tuple[np.ndarray, np.ndarray]:
+    """What `textsiam.encoding.graph.Graph.padded` takes: the batch, with empty rows up to a number that comes again.
+
+    Long texts, of which no two may have one length, are filled up likewise.
+    """
+    n, length = ids.shape
+    rows = n if even(n) == n else even(2 * n if n < 8 else n + 8)  # noqa: PLR2004
+    columns = length if length <= SHORT else -(-length // 4) * 4
+    more = ((0, rows - n), (0, columns - length))
+    return np.pad(ids.astype(np.int32), more), np.pad(mask.astype(np.float32), more)
 
 
 def _filled(n_tokens: int) -> int:
