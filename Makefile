@@ -7,13 +7,15 @@ BIN    := $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 SOURCES := $(shell find textsiam -type f -not -name '*.pyc') pyproject.toml constraints.txt README.md LICENSE
 
-.PHONY: demo test bench format lint types layers unit doctest bare clean
+.PHONY: demo test bench format lint types layers unit doctest bare lowest lowest-quick clean
 
 demo: $(VENV)/.package
 	$(BIN)/textsiam duplicates --sample
 
 test: $(VENV)/.package $(VENV)/.tools
-	@$(MAKE) --no-print-directory format lint types layers bare doctest unit
+# The lowest versions and the checks of the text need a core each.
+	@$(MAKE) --no-print-directory -j 2 lowest-quick format lint types layers bare
+	@$(MAKE) --no-print-directory doctest unit
 
 # All measurements of speed beside the peers, and the pipelines beside TF-IDF, in turn; hours. Nothing else should run.
 bench: $(VENV)/.package
@@ -63,6 +65,29 @@ bare:
 	rm -rf $(VENV)/bare && $(PYTHON) -m venv $(VENV)/bare
 	$(VENV)/bare/bin/python -m pip --disable-pip-version-check install --quiet --no-deps dist/*.whl
 	cd $(VENV) && bare/bin/python -c 'import textsiam; print("bare import of textsiam", textsiam.__version__)'
+
+# The lowest versions that pyproject.toml allows lie in a folder that hides the tested ones; torch and the tools stay as they are.
+# What old versions say of each other's age is no concern of ours.
+LOWEST = $(abspath $(VENV)/lowest)
+INTO_LOWEST = $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-compile --target $(LOWEST)
+WITH_LOWEST = TEXTSIAM_LOWEST=$(LOWEST) PYTHONPATH=$(LOWEST) OMP_NUM_THREADS=1 $(BIN)/python -P -m pytest -p no:cacheprovider \
+	-W ignore::DeprecationWarning -W ignore::FutureWarning -W "ignore:mtime may not be reliable:UserWarning"
+
+$(VENV)/.lowest: tests/lowest.txt | $(VENV)/.tools
+	rm -rf $(LOWEST) $(VENV)/.lowest-extras && $(INTO_LOWEST) -r $<
+	@touch $@
+
+$(VENV)/.lowest-extras: tests/lowest_extras.txt $(VENV)/.lowest
+	$(INTO_LOWEST) --upgrade -r $<
+	@touch $@
+
+lowest-quick: $(VENV)/.lowest
+	$(WITH_LOWEST) -q tests/test_lowest.py
+
+# By hand, when a bound is moved or a new function of a library is used: the extras too, and the tests of all that meets libraries.
+LOWEST_TESTS ?= lowest house readers encoding model_folder packing cli training estimators calibration evaluation report openvino approximate service
+lowest: $(VENV)/.lowest-extras
+	$(WITH_LOWEST) -n 2 --dist loadfile $(addprefix tests/test_,$(addsuffix .py,$(LOWEST_TESTS)))
 
 clean:
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
