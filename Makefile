@@ -4,8 +4,11 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP     = $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+PIP     = $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt
 SOURCES := $(shell find textsiam -type f -not -name '*.pyc') pyproject.toml constraints.txt README.md LICENSE
+
+# Bytecode is made of what is imported, once, instead of all that is installed: half the time of installing.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test bench format lint types layers unit doctest bare lowest lowest-quick clean
 

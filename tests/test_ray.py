@@ -18,9 +18,7 @@ from textsiam.samples import QUESTIONS
 pytest.importorskip("ray")
 
 THRESHOLD = "0.9"
-# All 78,969 questions take six minutes: by default, as in CI, the first of them alone are compared.
-N_QUESTIONS = None if os.environ.get("TEXTSIAM_LONG") else 12_000
-TOLERANCE = 0.0025  # of a bf16 score, for texts that are encoded in other batches
+TOLERANCE = 0.003  # of a bf16 score, beside fp32
 
 
 def start(*arguments, **options):
@@ -184,33 +182,32 @@ def test_what_cannot_be_done_is_said_before_a_cluster_is_begun(tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-def questions(shared, folder):
-    """Files of questions, each a shard."""
-    table = pq.read_table(shared / "qqp_questions.parquet").slice(0, N_QUESTIONS)
-    size = max(3_000, -(-len(table) // 8))
-    files = [folder / f"questions{start:06d}.parquet" for start in range(0, len(table), size)]
+@pytest.fixture(scope="module")
+def asked(shared, tmp_path_factory):
+    """All 78,969 real questions in sixteen files, and the options of every run on them."""
+    folder = tmp_path_factory.mktemp("questions")
+    table = pq.read_table(shared / "qqp_questions.parquet")
+    files = [folder / f"questions{start:06d}.parquet" for start in range(0, len(table), 5_000)]
     for place, file in enumerate(files):
-        pq.write_table(table.slice(place * size, size), file)
-    return files
+        pq.write_table(table.slice(place * 5_000, 5_000), file)
+    return [*files, "--column", "question", "--threshold", THRESHOLD]
+
+
+@pytest.fixture(scope="module")
+def alone(asked, tmp_path_factory):
+    """What one machine finds in fp32: its pairs, and the keeper of every row."""
+    folder = tmp_path_factory.mktemp("alone")
+    run("duplicates", *asked, "--dtype", "float32", "-o", folder / "p.csv", "--clusters", folder / "c.csv")
+    return scores(folder / "p.csv"), [row["keeper"] for row in table(folder / "c.csv")]
 
 
 @pytest.mark.shared
 @pytest.mark.slow
-def test_questions_after_a_killed_driver_and_a_killed_worker(shared, tmp_path):
-    """fp32, real questions: the same rows as on one machine, to the row."""
-    source = [*questions(shared, tmp_path), "--column", "question", "--threshold", THRESHOLD, "--dtype", "float32"]
+def test_questions_after_a_killed_driver_and_a_killed_worker(asked, alone, tmp_path):
+    """fp32, 78,969 real questions: the same rows as on one machine, to the row."""
     work = tmp_path / "work"
-    many = [
-        "duplicates",
-        *source,
-        "--ray",
-        "--work",
-        work,
-        "-o",
-        tmp_path / "many.csv",
-        "--clusters",
-        tmp_path / "c.csv",
-    ]
+    answers = ["-o", tmp_path / "p.csv", "--clusters", tmp_path / "c.csv"]
+    many = ["duplicates", *asked, "--dtype", "float32", "--ray", "--work", work, *answers]
 
     def n_done():
         return len(list(work.glob("vectors/*.arrow")))
@@ -228,22 +225,22 @@ def test_questions_after_a_killed_driver_and_a_killed_worker(shared, tmp_path):
     assert again.returncode == 0, errors
     told = json.loads(out)["summary"]
     assert told["lost"] == []
+    assert told["texts"] == 78_969
     assert told["stages"]["encode"]["computed"] < told["stages"]["encode"]["tasks"]
-    run("duplicates", *source, "-o", tmp_path / "one.csv", "--clusters", tmp_path / "d.csv")
-    assert scores(tmp_path / "many.csv").keys() == scores(tmp_path / "one.csv").keys()
-    assert [row["keeper"] for row in table(tmp_path / "c.csv")] == [row["keeper"] for row in table(tmp_path / "d.csv")]
+    assert scores(tmp_path / "p.csv").keys() == alone[0].keys()
+    assert [row["keeper"] for row in table(tmp_path / "c.csv")] == alone[1]
 
 
 @pytest.mark.shared
 @pytest.mark.slow
-def test_questions_in_bf16(shared, tmp_path):
-    """Other batches round otherwise: pairs that only one of the two finds lie within the tolerance of the threshold."""
-    source = [*questions(shared, tmp_path), "--column", "question", "--threshold", THRESHOLD, "--dtype", "bfloat16"]
-    run("duplicates", *source, "--ray", "-o", tmp_path / "many.csv")
-    run("duplicates", *source, "-o", tmp_path / "one.csv")
-    many, one = scores(tmp_path / "many.csv"), scores(tmp_path / "one.csv")
+def test_questions_in_bf16(asked, alone, tmp_path):
+    """Rounded otherwise, pairs that only bf16 or only fp32 finds lie within the tolerance of the threshold; few do."""
+    run("duplicates", *asked, "--dtype", "bfloat16", "--ray", "-o", tmp_path / "many.csv")
+    many, one = scores(tmp_path / "many.csv"), alone[0]
     differ = [score for pairs in (many, one) for pair, score in pairs.items() if pair not in many or pair not in one]
-    assert len(differ) < len(one) / 1_000
+    print(f"{len(differ)} of {len(one)} pairs differ")
+    assert len(one) > 0
+    assert len(differ) < len(one) / 100
     assert all(score < float(THRESHOLD) + TOLERANCE for score in differ)
 
 
