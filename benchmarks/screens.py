@@ -60,16 +60,16 @@ def printed(command: list[str]) -> list[str]:
             shown += part
     assert process.wait() == 0
     lines, row = [""], 0
-    for token in re.findall(r"\x1b\[\??\d*[A-Zlh]|\n|[^\n\x1b]+|\x1b\[[\d;]*m", shown.decode().replace("\r", "")):
-        if token == "\n":
+    for piece in re.findall(r"\x1b\[\??\d*[A-Zlh]|\n|[^\n\x1b]+|\x1b\[[\d;]*m", shown.decode().replace("\r", "")):
+        if piece == "\n":
             row += 1
             lines += [""] * (row == len(lines))
-        elif token.endswith("A"):
-            row -= int(token[2:-1] or 1)
-        elif token.endswith("K"):
+        elif piece.endswith("A"):
+            row -= int(piece[2:-1] or 1)
+        elif piece.endswith("K"):
             lines[row] = ""
-        elif not token.endswith(("l", "h")) or not token.startswith("\x1b"):
-            lines[row] += token
+        elif not piece.endswith(("l", "h")) or not piece.startswith("\x1b"):
+            lines[row] += piece
     return [line for line in lines if line.strip()]
 
 

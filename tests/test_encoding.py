@@ -65,6 +65,7 @@ def test_batches_hold_every_row_once_within_the_budget(lengths, budget, padding)
     batches = list(batches_of(lengths, budget, padding))
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
     assert all(len(rows) == 1 or len(rows) * lengths[rows].max() <= budget for rows in batches)
+    assert all(len(rows) in {1, 2, 4} or len(rows) % 8 == 0 for rows in batches[:-1])
 
 
 def test_distinct_texts_are_encoded_once(tiny, monkeypatch):

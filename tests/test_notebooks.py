@@ -19,7 +19,7 @@ NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadat
 
 
 def test_there_are_notebooks():
-    assert len(NOTEBOOKS) >= 4
+    assert len(NOTEBOOKS) >= 5
 
 
 @pytest.mark.slow

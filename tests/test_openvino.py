@@ -12,6 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 from tokenizers import Regex
 from tokenizers.normalizers import Replace
@@ -19,8 +21,18 @@ from tokenizers.normalizers import Replace
 from textsiam import Encoder, Siamese
 from textsiam.encoding.architectures import ARCHITECTURES
 from textsiam.encoding.backends import BACKENDS
+from textsiam.encoding.batches import batches_of
 from textsiam.encoding.graph import POOLINGS, build_graph
-from textsiam.encoding.openvino import MANY, N_PACKED, _quota, can_compute, computes_bf16, load_openvino, n_threads
+from textsiam.encoding.openvino import (
+    MANY,
+    N_PACKED,
+    _quota,
+    can_compute,
+    computes_bf16,
+    filled,
+    load_openvino,
+    n_threads,
+)
 from textsiam.encoding.pooling import POOLINGS as TORCH_POOLINGS
 from textsiam.encoding.saving import read_folder
 from textsiam.errors import BrokenModel, MissingExtra, UnsupportedModel
@@ -379,7 +391,7 @@ def test_many_batches_at_a_time_change_nothing(tiny_transformer, monkeypatch, th
     monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
     twin = load_openvino(read_folder(tiny_transformer("bert")), dtype="float32")
     assert twin.n_threads == min(threads, os.cpu_count())
-    batches = [batch(length=5 + seed, n=3 + seed % 4, seed=seed) for seed in range(3 * MANY)]
+    batches = [batch(length=5 + seed, n=3 + seed % 7, seed=seed) for seed in range(3 * MANY)]
     found = list(twin.embed_many(batches))
     for one, vectors in zip(batches, found, strict=True):
         np.testing.assert_allclose(vectors, twin.embed(*one), atol=1e-6)
@@ -389,6 +401,20 @@ def test_many_batches_at_a_time_change_nothing(tiny_transformer, monkeypatch, th
     for again, vectors in zip(twin.embed_many(batches), found, strict=True):
         np.testing.assert_array_equal(again, vectors)
     assert list(twin.embed_many([])) == []
+
+
+@given(calls=st.lists(st.lists(st.integers(3, 256), min_size=1, max_size=300), min_size=1, max_size=20))
+def test_batches_of_all_calls_have_few_shapes(calls):
+    """OpenVINO keeps kernels for each: numbers of rows come again, and long texts share their lengths."""
+    shapes = set()
+    for lengths in calls:
+        for rows in batches_of(np.array(lengths), 512, 32):
+            length = max(lengths[row] for row in rows)
+            ids, mask = filled(*np.ones((2, len(rows), length), dtype=np.int64))
+            assert mask.sum() == len(rows) * length
+            shapes.add(ids.shape)
+    assert all(n in {1, 2, 4} or n % 8 == 0 for n, _ in shapes)
+    assert all(length <= 32 or length % 4 == 0 for _, length in shapes)
 
 
 def test_several_threads_may_call(tiny_transformer, monkeypatch):
