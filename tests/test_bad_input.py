@@ -179,6 +179,11 @@ def test_binary_rubbish(run, tmp_path):
         ("t.jsonl", b"ARROW1\0\0", "--format arrow"),
         ("t.csv", b"\x1f\x8b\x08", "Let its name end in .gz"),
         ("t.txt", b"%PDF-1.7", "PDF"),
+        ("t.csv", b"\x89PNG\r\n\x1a\n", "images do. Give a file of rows"),
+        ("t.csv", b"\xff\xd8\xff\xe0", "images do. Give a file of rows"),
+        ("t.csv", b"\xfd7zXZ\x00", "xz does. Unpack it"),
+        ("t.csv", b"\x28\xb5\x2f\xfd", "zstd does. Unpack it"),
+        ("t.csv", b"SQLite format 3\x00", "Export a table as csv"),
     ],
 )
 def test_what_is_no_text(run, tmp_path, name, start, told):
@@ -208,6 +213,13 @@ def test_standard_input(run):
     [
         ([], "Give files"),
         (["t.csv", "--sample"], "not both"),
+        (
+            ["https://example.com/t.csv"],
+            "There is no file https://example.com/t.csv. Addresses are not fetched: download it",
+        ),
+        (["*.csv"], "There is no file *.csv. Names with wildcards are listed by the shell, without quotes"),
+        (["noending"], "noending has no ending that tells a format. It reads arrow"),
+        (["t.parquet"], "is corrupted or this is not a parquet file. Write it again"),
         (["t.csv", "./t.csv"], "./t.csv was given twice"),
         (["t.csv", "--against", "./t.csv"], "given twice"),
         (["t.json"], "one JSON object a line"),
@@ -230,6 +242,8 @@ def test_bad_usage(run, tmp_path, monkeypatch, arguments, told):
     monkeypatch.chdir(tmp_path)
     Path("t.csv").write_text("question\n" + "\n".join(GOOD))
     Path("t.json").write_text('[{"question": "a"}]')
+    Path("noending").write_text("pay")
+    Path("t.parquet").write_text("how do i pay")
     refused(run(*arguments, threshold=None if "--threshold" in arguments else "0.9"), told)
 
 
