@@ -412,7 +412,7 @@ def test_characters_that_the_model_does_not_know_are_told(run, model, tmp_path):
     result = run("encode", tmp_path / "t.txt", "-o", tmp_path / "v.parquet")
     assert "2 texts hold characters unknown to the model" in result.stderr
     result = run("score", "--pair", "🧾", "pay")
-    assert "1 texts hold characters unknown" in result.stderr
+    assert "1 text holds characters unknown" in result.stderr
 
 
 def test_a_lone_carriage_return_survives_a_csv_file(tmp_path):
