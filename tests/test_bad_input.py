@@ -220,7 +220,7 @@ def test_standard_input(run):
             "There is no file https://example.com/t.csv. Addresses are not fetched: download it",
         ),
         (["*.csv"], "There is no file *.csv. Names with wildcards are listed by the shell, without quotes"),
-        (["noending"], "noending has no ending that tells a format. It reads arrow"),
+        (["noending"], "noending has no ending that tells a format. Formats are arrow"),
         (["t.parquet"], "is corrupted or this is not a parquet file. Write it again"),
         (["t.csv", "./t.csv"], "./t.csv was given twice"),
         (["t.csv", "--against", "./t.csv"], "given twice"),

@@ -84,12 +84,10 @@ def _format_of(name: str, start: bytes, dialect: Dialect) -> str:
         raise UnreadableInput(f"{_shown(name)} is no text: it begins as {_MARKS[mark]}.")
     if chosen not in FORMATS:
         lines = " Write one JSON object a line, which is jsonl." if chosen == "json" else ""
-        what = (
-            f"has a format that textsiam does not read: {chosen!r}" if chosen else "has no ending that tells a format"
-        )
+        what = f"a format that textsiam does not read: {chosen!r}" if chosen else "no ending that tells a format"
         raise UnreadableInput(
-            f"{name} {what}. "
-            f"It reads {', '.join(sorted(FORMATS))}; name the format if the ending does not tell (--format, format=).{lines}"
+            f"{name} has {what}. Formats are {', '.join(sorted(FORMATS))}; "
+            f"name the format if the ending does not tell (--format, format=).{lines}"
         )
     return chosen
 
