@@ -1,5 +1,6 @@
 """Bad input at the command line: a clear error or a counted row, never a traceback, and the good rows survive."""
 
+import errno
 import json
 import os
 import resource
@@ -12,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from textsiam.interfaces.cli import app
+from textsiam.interfaces.tables import told_of
 
 GOOD = ["how do i pay", "where is my order", "how do i pay", "can i reset my password"]
 
@@ -179,6 +181,11 @@ def test_binary_rubbish(run, tmp_path):
         ("t.jsonl", b"ARROW1\0\0", "--format arrow"),
         ("t.csv", b"\x1f\x8b\x08", "Let its name end in .gz"),
         ("t.txt", b"%PDF-1.7", "PDF"),
+        ("t.csv", b"\x89PNG\r\n\x1a\n", "images do. Give a file of rows"),
+        ("t.csv", b"\xff\xd8\xff\xe0", "images do. Give a file of rows"),
+        ("t.csv", b"\xfd7zXZ\x00", "xz does. Unpack it"),
+        ("t.csv", b"\x28\xb5\x2f\xfd", "zstd does. Unpack it"),
+        ("t.csv", b"SQLite format 3\x00", "Export a table as csv"),
     ],
 )
 def test_what_is_no_text(run, tmp_path, name, start, told):
@@ -208,6 +215,13 @@ def test_standard_input(run):
     [
         ([], "Give files"),
         (["t.csv", "--sample"], "not both"),
+        (
+            ["https://example.com/t.csv"],
+            "There is no file https://example.com/t.csv. Addresses are not fetched: download it",
+        ),
+        (["*.csv"], "There is no file *.csv. Names with wildcards are listed by the shell, without quotes"),
+        (["noending"], "noending has no ending that tells a format. Formats are arrow"),
+        (["t.parquet"], "is corrupted or this is not a parquet file. Write it again"),
         (["t.csv", "./t.csv"], "./t.csv was given twice"),
         (["t.csv", "--against", "./t.csv"], "given twice"),
         (["t.json"], "one JSON object a line"),
@@ -230,6 +244,8 @@ def test_bad_usage(run, tmp_path, monkeypatch, arguments, told):
     monkeypatch.chdir(tmp_path)
     Path("t.csv").write_text("question\n" + "\n".join(GOOD))
     Path("t.json").write_text('[{"question": "a"}]')
+    Path("noending").write_text("pay")
+    Path("t.parquet").write_text("how do i pay")
     refused(run(*arguments, threshold=None if "--threshold" in arguments else "0.9"), told)
 
 
@@ -303,6 +319,44 @@ def test_no_space_is_said_with_its_remedy(run, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["t.txt"]
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            OSError(errno.ENOSPC, "full", "model/source", None, "out/target"),
+            "No space left to write out/target. Nothing",
+        ),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "out"), "No space left to write out. Nothing half-written"),
+        (
+            OSError(errno.EFBIG, "Error writing bytes to file"),
+            "The output would be larger than the file system, or ulimit",
+        ),
+        (
+            OSError(errno.EACCES, "Permission denied", "q.csv"),
+            "Permission denied: q.csv. Get the right to it, or choose",
+        ),
+        (OSError(errno.EIO, "Input/output error", "q.csv"), "Input/output error: q.csv"),
+    ],
+)
+def test_what_the_file_system_refuses(error, told):
+    """Of a copy the place that could not be written is named, not the source; a limit or a quota is no bare number."""
+    assert told_of(error).startswith(told)
+
+
+def test_what_standard_output_cannot_say(tmp_path, tiny_transformer):
+    """A table shows escapes; csv for a program is refused with the remedy, instead of an error of Python's."""
+    (tmp_path / "p.csv").write_text("first,second\nwhere 😡,where 😡\n", encoding="utf-8")
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1", "TEXTSIAM_MODEL": str(tiny_transformer("bert"))}
+    asked = [sys.executable, "-m", "textsiam", "score", str(tmp_path / "p.csv"), "--device", "cpu"]
+    shown = subprocess.run(asked, capture_output=True, env=environment, check=True)
+    assert b"where \\U0001f621" in shown.stdout
+    refused_ = subprocess.run([*asked, "-o", "-"], capture_output=True, env=environment, check=False)
+    assert refused_.returncode == 2
+    told = refused_.stderr.decode("latin-1")
+    assert "Standard output is latin-1 here, which has no" in told
+    assert "Write to a file, or set PYTHONIOENCODING=utf-8." in told
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_no_permission(run, tmp_path):
     """Said before the slow work."""
@@ -348,6 +402,7 @@ def test_where_nothing_can_be_written(tmp_path, tiny_transformer, monkeypatch):
             ["evaluate", model[1], "p.csv", "--report", f"{place}/x.html"],
             ["explain", "how", "do", "--html", f"{place}/x.html", *model],
             ["index", "create", f"{place}/index", "--threshold", "0.9", *model],
+            ["audit", "start", "p.csv", "-o", f"{place}/audit"],
         ):
             named = [str(tmp_path / word) if (tmp_path / word).is_file() else word for word in arguments]
             refused(CliRunner().invoke(app, named), told)

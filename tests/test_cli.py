@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -243,6 +244,43 @@ def test_an_interruption_at_the_very_start_is_one_like_any_other():
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (told.returncode, told.stderr) == (130, "")
+
+
+def test_a_second_interruption_is_as_quiet_as_the_first():
+    """While Python waits for threads and clears up, Ctrl-C shows no traceback: the process ends."""
+    code = (
+        "import os, signal, sys, threading, time; sys.modules['torch'] = None  # as after training\n"
+        "from textsiam.interfaces.cli import leave\n"
+        "threading.Thread(target=lambda: (time.sleep(0.5), os.kill(os.getpid(), signal.SIGINT), time.sleep(5))).start()\n"
+        "leave(130)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stderr) == (-signal.SIGINT, "")
+
+
+def test_an_interrupted_encoding_speaks_of_shards_where_there_are_some(tmp_path, monkeypatch):
+    """Before the first one is finished nothing was written, and no folder is promised that is not there."""
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("textsiam.encoding.shards.encode_to_parquet", interrupted)
+    asked = ["encode", str(QUESTIONS), "-o", str(tmp_path / "v.parquet")]
+    assert "interrupted. Nothing was written." in CliRunner().invoke(app, asked).stderr
+    (tmp_path / "v.parquet.parts").mkdir()
+    assert "interrupted. Nothing was written." in CliRunner().invoke(app, asked).stderr
+    (tmp_path / "v.parquet.parts" / "0.parquet").write_text("")
+    told = " ".join(CliRunner().invoke(app, asked).stderr.split())
+    assert "v.parquet.parts: run the same command again to go on." in told
+
+
+def test_one_is_no_plural_and_none_is_no_table(tmp_path):
+    """`score --pair` names no columns, for nobody gave any; where no pair is found no empty table is shown."""
+    told = shell('textsiam score --pair "How do I pay?" "How can I pay?"')
+    assert "scored 1 pair in" in told.stderr
+    assert "columns:" not in told.stderr
+    (tmp_path / "q.txt").write_text("How do I pay?\nWhere is my parcel?\n")
+    assert shell(f"textsiam duplicates {tmp_path / 'q.txt'}").stdout == ""
 
 
 @pytest.mark.parametrize("threshold", ["nan", "inf"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from textsiam import Encoder, Siamese, Texts, encode_to_parquet, find_duplicates, read_pairs, read_texts
+from textsiam import Encoder, Pairs, Siamese, Texts, encode_to_parquet, find_duplicates, read_pairs, read_texts
 from textsiam.encoding import shards
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces.cli import app
@@ -60,15 +61,78 @@ def test_a_single_string_is_no_list_of_characters(tiny):
         tiny.encode,
         lambda text: tiny.score(text, text),
         lambda text: find_duplicates(tiny, text, threshold=0.5),
+        Texts,
+        lambda text: Pairs(text, text),
     ):
         with pytest.raises(UnreadableInput, match="one string came: 'pay'. Put it in a list"):
             call("pay")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pd.DataFrame({"question": WORDS}),
+        pl.DataFrame({"question": WORDS}),
+        datasets.Dataset.from_dict({"question": WORDS}),
+    ],
+    ids=["pandas", "polars", "data set"],
+)
+def test_a_table_is_no_list_of_the_names_of_its_columns(tiny, table):
+    """A frame iterates over its columns' names, which would be encoded in place of its texts, without a word."""
+    told = f"A list of texts was expected, but a {type(table).__name__} came. Give one of its columns; read_texts"
+    for call in (
+        tiny.encode,
+        lambda table: tiny.score(table, WORDS),
+        lambda table: find_duplicates(tiny, table, threshold=0.5),
+        lambda table: find_duplicates(tiny, WORDS, against=table, threshold=0.5),
+    ):
+        with pytest.raises(UnreadableInput, match=re.escape(told)):
+            call(table)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("model.encode(None)", "UnreadableInput: A list of texts was expected, but a NoneType came. Give a list."),
+        (
+            "find_duplicates(model, 3, threshold=0.5)",
+            "UnreadableInput: A list of texts was expected, but a int came. Give",
+        ),
+        (
+            "import pyarrow; model.encode(pyarrow.table({'question': ['a']}))",
+            "UnreadableInput: A list of texts was expected, but a Table came. Give one of its columns; read_texts finds it.",
+        ),
+        ("find_duplicates(['a'], model)", "TypeError: A model comes first, but a list came. Load one: Siamese.load()."),
+        ("find_duplicates(None, ['a'])", "TypeError: A model comes first, but a NoneType came. Load one: Siamese"),
+        (
+            "find_duplicates(model, ['a'], threshold='0.8')",
+            "ValueError: A threshold is a finite score, but got '0.8'. Give a number.",
+        ),
+        ("read_texts(b'pay')", "UnreadableInput: textsiam cannot read a bytes. Give a path"),
+    ],
+)
+def test_what_has_another_type_is_told_what_came(call, told, tiny_transformer):
+    """As users meet it, whose calls no hook has checked before."""
+    names = "Siamese, find_duplicates, read_texts"
+    code = (
+        f"from textsiam import {names}; model = Siamese.load({str(tiny_transformer('bert'))!r}, device='cpu'); {call}"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert told in ended.stderr.splitlines()[-1]
 
 
 def test_arrays_of_ids_and_rows_are_taken():
     """NumPy columns have no truth value."""
     texts = Texts(["a", "b"], ids=np.array(["x", "y"]), rows=np.array([3, 4]))
     assert (list(texts.ids), list(texts.rows)) == (["x", "y"], [3, 4])
+
+
+def test_nothing_at_all_is_said_to_be_nothing():
+    """An empty list has no header, and no columns to choose from."""
+    with pytest.raises(UnreadableInput, match="the list has no usable text: it is empty"):
+        read_texts([])
+    with pytest.raises(UnreadableInput, match="the list has no usable pair: it is empty"):
+        read_pairs([])
 
 
 def test_a_split_is_never_ignored():
@@ -348,7 +412,7 @@ def test_characters_that_the_model_does_not_know_are_told(run, model, tmp_path):
     result = run("encode", tmp_path / "t.txt", "-o", tmp_path / "v.parquet")
     assert "2 texts hold characters unknown to the model" in result.stderr
     result = run("score", "--pair", "🧾", "pay")
-    assert "1 texts hold characters unknown" in result.stderr
+    assert "1 text holds characters unknown" in result.stderr
 
 
 def test_a_lone_carriage_return_survives_a_csv_file(tmp_path):

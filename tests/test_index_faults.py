@@ -15,6 +15,7 @@ from textsiam.encoding.encoder import Encoder
 from textsiam.errors import BrokenIndex, EncoderMismatch, IndexLocked, UnreadableInput
 from textsiam.indexing import nearby, rebuilding, writing
 from textsiam.indexing.approximate import Approximate
+from textsiam.indexing.database import sqlite_told
 from textsiam.indexing.scanning import Scan
 from textsiam.indexing.store import checked
 from textsiam.indexing.vectors import VectorFile
@@ -520,3 +521,18 @@ def test_a_lock_is_told(folder, models):
         other.execute("ROLLBACK")
     other.close()
     assert index.remove([0]) == 1
+
+
+def test_who_may_not_write_is_told_that_reading_takes_it(tmp_path):
+    """SQLite speaks of writing, where somebody only searched."""
+    told = "An index is read, too, by those alone who may write in its folder; SQLite says: attempt to write a readonly"
+    with pytest.raises(PermissionError, match=told), sqlite_told(tmp_path):
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+
+def test_an_index_left_open_is_silent_when_python_ends(folder, models, monkeypatch):
+    """By then the module `os` may be gone: no traceback after the last line of a user's script."""
+    store = made(folder, models[0])._at.store
+    with monkeypatch.context() as ending:
+        ending.setattr("textsiam.indexing.sqlite.os", None)
+        store.__del__()

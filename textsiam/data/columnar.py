@@ -18,7 +18,7 @@ def read_parquet(name: str, stream: io.BufferedReader, _: Dialect) -> Table:
         file = pq.ParquetFile(_arrow_file(name, stream))
     except (pa.ArrowException, OSError) as error:
         raise UnreadableInput(
-            f"{name} is no parquet file, or is damaged: {error}. Write it again, or name the format."
+            f"{name} is no parquet file, or is damaged: {str(error).rstrip('.')}. Write it again, or name the format."
         ) from None
     return Table(
         name,
@@ -42,7 +42,7 @@ def read_arrow(name: str, stream: io.BufferedReader, _: Dialect) -> Table:
             batches = iter(file)
     except (pa.ArrowException, OSError) as error:
         raise UnreadableInput(
-            f"{name} is no arrow file, or is damaged: {error}. Write it again, or name the format."
+            f"{name} is no arrow file, or is damaged: {str(error).rstrip('.')}. Write it again, or name the format."
         ) from None
     return Table(
         name,

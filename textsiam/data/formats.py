@@ -36,6 +36,11 @@ _MARKS = {
     b"ARROW1": "arrow files do. Name the format (--format arrow, format=)",
     b"\x1f\x8b": "gzip does. Let its name end in .gz, or unpack it",
     b"%PDF-": "PDF files do. Give a file of rows",
+    b"\x89PNG\r\n": "images do. Give a file of rows",
+    b"\xff\xd8\xff": "images do. Give a file of rows",
+    b"\xfd7zXZ\x00": "xz does. Unpack it",
+    b"\x28\xb5\x2f\xfd": "zstd does. Unpack it",
+    b"SQLite format 3\x00": "SQLite databases do. Export a table as csv",
 }
 _BINARY = {"parquet", "arrow", "feather"}
 _WORDS, _CONTROL = (b"PAR1", b"ARROW1"), re.compile(rb"[\x00-\x08\x0e-\x1f]")
@@ -55,7 +60,7 @@ def open_table(path: str | Path, dialect: Dialect) -> Table:
         If the file cannot be opened.
     """
     name = str(path)
-    stream = _open(Path(name)) if name != "-" else _standard_input()
+    stream = _open(name) if name != "-" else _standard_input()
     try:
         start = stream.peek(1)
         table = FORMATS[_format_of(name, start, dialect)](name, stream, dialect)
@@ -79,9 +84,10 @@ def _format_of(name: str, start: bytes, dialect: Dialect) -> str:
         raise UnreadableInput(f"{_shown(name)} is no text: it begins as {_MARKS[mark]}.")
     if chosen not in FORMATS:
         lines = " Write one JSON object a line, which is jsonl." if chosen == "json" else ""
+        what = f"a format that textsiam does not read: {chosen!r}" if chosen else "no ending that tells a format"
         raise UnreadableInput(
-            f"{name} has a format that textsiam does not read: {chosen or 'no ending'!r}. "
-            f"It reads {', '.join(sorted(FORMATS))}; name the format if the ending does not tell (--format, format=).{lines}"
+            f"{name} has {what}. Formats are {', '.join(sorted(FORMATS))}; "
+            f"name the format if the ending does not tell (--format, format=).{lines}"
         )
     return chosen
 
@@ -100,14 +106,24 @@ def _guessed(start: bytes) -> str:
     return next((found for mark, found in formats.items() if mark in header and known & {*header.split(mark)}), "txt")
 
 
-def _open(path: Path) -> io.BufferedReader:
+def _open(name: str) -> io.BufferedReader:
+    path = Path(name)
     if path.is_dir():
         inside = sorted(file.name for file in path.iterdir() if file.suffix.lstrip(".") in FORMATS)
         remedy = f"Give its files, such as {path / inside[0]}." if inside else "It holds no file that textsiam reads."
         raise UnreadableInput(f"{path} is a folder, not a file. {remedy}")
     if not path.exists():
-        raise FileNotFoundError(f"There is no file {path}. Check the name, or use - for standard input.")
+        raise FileNotFoundError(f"There is no file {name}. {_remedy_for(name)}.")
     return io.BufferedReader(gzip.GzipFile(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def _remedy_for(name: str) -> str:
+    """What to do about a file that is not there."""
+    if "://" in name:
+        return "Addresses are not fetched: download it, and give the file"
+    if any(mark in name for mark in "*?["):
+        return "Names with wildcards are listed by the shell, without quotes; in quotes they are for --ray"
+    return "Check the name, or use - for standard input"
 
 
 def _standard_input() -> io.BufferedReader:

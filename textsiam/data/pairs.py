@@ -51,6 +51,8 @@ class Pairs:
     mapping: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "first", as_list(self.first))
+        object.__setattr__(self, "second", as_list(self.second))
         object.__setattr__(self, "rows", self.rows if len(self.rows) else range(1, len(self.first) + 1))
         lengths = {
             len(column)

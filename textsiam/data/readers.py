@@ -244,7 +244,7 @@ def _all_set_aside(chunks: Sequence[Texts] | Sequence[Pairs] | Sequence[Triplets
 
 def nothing_usable(source: str, what: str, set_aside: SetAside) -> UnreadableInput:
     """The error that a source has no usable row at all, with the remedy for why."""
-    told = str(set_aside) if set_aside else "it has a header and no row"
+    told = str(set_aside) if set_aside else f"it {'is empty' if source == 'the list' else 'has a header and no row'}"
     wrongly_read = any(fault.reason.startswith("undecodable") for fault in set_aside)
     remedy = "Name its encoding, such as latin-1 (--encoding, encoding=)" if wrongly_read else "Give at least one"
     return UnreadableInput(f"{source} has no usable {what}: {told}. {remedy}.")

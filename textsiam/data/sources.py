@@ -46,7 +46,7 @@ def open_source(source: Any, split: str | None = None, dialect: Dialect | None =
     if hasattr(source, "columns") and hasattr(source, "__getitem__"):  # pandas, polars, pyarrow
         names = source.column_names if hasattr(source, "column_names") else list(source.columns)
         return _only(_of_columns("the data frame", {str(name): source[name] for name in names}), split)
-    if isinstance(source, Iterable):
+    if isinstance(source, Iterable) and not isinstance(source, (bytes, bytearray)):
         return _only(_of_rows(source), split)
     raise UnreadableInput(
         f"textsiam cannot read a {type(source).__name__}. "
@@ -171,6 +171,8 @@ def _of_rows(rows: Iterable[Any]) -> Table:
     if isinstance(rows, tuple) and len(rows) in {2, 3} and all(isinstance(column, list) for column in rows):
         return _of_columns("the lists", dict(zip(("first", "second", "label"), rows, strict=False)))
     held = list(rows)
+    if not held:
+        return _of_columns("the list", {"text": [], "first": [], "second": []})  # nothing, be it texts or pairs
     if any(isinstance(row, (tuple, list)) for row in held):
         labelled = any(isinstance(row, (tuple, list)) and len(row) > 2 for row in held)  # noqa: PLR2004
         return Table(

@@ -45,7 +45,7 @@ def as_list(values: Iterable[Any]) -> Sequence[Any]:
     Raises
     ------
     UnreadableInput
-        If it is a single string, whose characters nobody means.
+        If it is a single string, whose characters nobody means, a table, whose names nobody means, or no sequence.
 
     Examples
     --------
@@ -56,10 +56,12 @@ def as_list(values: Iterable[Any]) -> Sequence[Any]:
         raise UnreadableInput(f"A list of texts was expected, but one string came: {values[:40]!r}. Put it in a list.")
     if isinstance(values, (list, tuple, Texts)):
         return values
-    for method in ("to_pylist", "to_list", "tolist"):
-        if hasattr(values, method):
-            return list(getattr(values, method)())
-    return list(values)
+    is_table = hasattr(values, "columns") or hasattr(values, "column_names")
+    if is_table or not hasattr(values, "__iter__"):
+        remedy = "Give one of its columns; read_texts finds it" if is_table else "Give a list"
+        raise UnreadableInput(f"A list of texts was expected, but a {type(values).__name__} came. {remedy}.")
+    method = next((name for name in ("to_pylist", "to_list", "tolist") if hasattr(values, name)), None)
+    return list(getattr(values, method)() if method else values)
 
 
 def fault_of(value: object) -> str:
@@ -224,6 +226,7 @@ class Texts(Sequence[str]):
     renamed: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "texts", as_list(self.texts))
         object.__setattr__(self, "rows", self.rows if len(self.rows) else range(1, len(self.texts) + 1))
         object.__setattr__(self, "ids", self.ids if len(self.ids) else [str(row) for row in self.rows])
         if not len(self.texts) == len(self.ids) == len(self.rows):

@@ -76,7 +76,10 @@ def _named(source: str | Path) -> Path:
                 f"There is no model folder {source}. Give a folder, a Hub name such as owner/name, or nothing for the default."
             )
         return folder
-    return _from_hub(str(source))
+    try:
+        return _from_hub(str(source))
+    except ModelNotFound as error:
+        raise ModelNotFound(f"{error}. Check the name and the network, or give a folder.") from None
 
 
 def _holding_a_model(folder: Path) -> Path:
@@ -131,5 +134,5 @@ def _from_hub(name: str) -> Path:
             snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "README.md"])
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        why = str(error).splitlines()[0]
+        why = str(error).splitlines()[0].rstrip(".")
         raise ModelNotFound(f"There is no folder {name} here, and the Hub gave no such model: {why}") from None

@@ -83,7 +83,8 @@ def sqlite_told(file: Path) -> Iterator[None]:
         if "full" in told:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from None
         if "readonly" in told or "read-only" in told or "unable to open" in told:
-            raise PermissionError(errno.EACCES, f"SQLite says: {told}", str(file)) from None
+            told = f"An index is read, too, by those alone who may write in its folder; SQLite says: {told}"
+            raise PermissionError(errno.EACCES, told, str(file)) from None
         raise OSError(errno.EIO, f"SQLite says: {told}", str(file)) from None
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):

@@ -228,7 +228,7 @@ class SqliteStore:
             self.database.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "database") and self._process == os.getpid():
+        if os is not None and hasattr(self, "database") and self._process == os.getpid():  # None when Python ends
             self.database.close()
 
     def _compacted(self) -> bool:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from textsiam.data.files import check_folder
 from textsiam.interfaces import options
 from textsiam.interfaces.terminal import NO, answer_json, answering, load_model, print_table, say, say_set_aside, table
 
@@ -98,6 +99,7 @@ def start(
     with answering():
         if output.exists():
             raise FileExistsError(f"{output} exists. Name another folder for the audit, or remove it first.")
+        check_folder(output)
         if not output.resolve().parent.is_dir():
             raise FileNotFoundError(
                 f"The folder to hold the audit does not exist: {output.resolve().parent}. Create it."

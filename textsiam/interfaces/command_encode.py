@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from textsiam.interfaces.terminal import (
     answer_json,
     answering,
     check_sources,
+    counted,
     following,
     load_model,
     mapped,
@@ -69,8 +71,7 @@ def encode(
     from textsiam.errors import UnreadableInput
 
     cluster = OnCluster.of(ray=ray, address=ray_address, work=work, dry_run=dry_run)
-    kept = f"Finished shards are kept in {output}.parts: run the same command again to go on."
-    with answering(cluster.after_interrupt(output) if cluster else kept):
+    with answering(cluster.after_interrupt(output) if cluster else partial(_kept, output)):
         started = time.perf_counter()
         if output.suffix != ".parquet":
             raise UnreadableInput(f"Vectors are written as parquet, but the output is {output}. End it in .parquet.")
@@ -121,6 +122,13 @@ def _chunks(tables: "list[Table]", reading: dict[str, Any], *, strict: bool) -> 
                 yield replace(chunk, ids=[f"{table.name}:{name}" for name in chunk.ids]) if several else chunk
 
 
+def _kept(output: Path) -> str | None:
+    """What an interruption left, if anything."""
+    parts = output.with_name(f"{output.name}.parts")
+    is_any = parts.is_dir() and any(parts.iterdir())
+    return f"Finished shards are kept in {parts}: run the same command again to go on." if is_any else None
+
+
 def _tell(report: "EncodeReport", siamese: "Siamese", output: Path, seconds: float, *, as_json: bool) -> None:
     if as_json:
         told = {"texts": report.n_texts, "set_aside": set_aside_told(report.set_aside), "truncated": report.n_cut}
@@ -130,4 +138,5 @@ def _tell(report: "EncodeReport", siamese: "Siamese", output: Path, seconds: flo
         return
     say_lost(report.n_cut, report.n_unknown)
     reused = f" ({report.n_reused} of {report.n_shards} shards were there already)" if report.n_reused else ""
-    say(f"encoded {report.n_texts:,} texts in {seconds:.1f} s{reused} → {output}")
+    texts = counted(report.n_texts, "text", "texts")
+    say(f"encoded {texts} in {seconds:.1f} s{reused} → {output}")

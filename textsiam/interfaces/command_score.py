@@ -13,6 +13,7 @@ from textsiam.interfaces.terminal import (
     answer_json,
     answering,
     check_sources,
+    counted,
     following,
     load_model,
     mapped,
@@ -70,7 +71,7 @@ def score(
         parts = {
             name: read_pairs(source, labelled=False, strict=strict, **how) for name, (source, how) in sources.items()
         }
-        for part in parts.values():
+        for part in parts.values() if files else ():
             say(f"columns: {mapped(part.mapping)}")
         aside = sum((part.set_aside for part in parts.values()), SetAside())
         say_set_aside(aside, set_aside)
@@ -78,7 +79,7 @@ def score(
         columns, n_cut, n_unknown = _scored(siamese, parts, prompt)
         if output:
             write_columns(output, [columns])
-        summary = {"pairs": len(columns["row"]), "set_aside": set_aside_told(aside), "truncated": n_cut}
+        summary: dict[str, Any] = {"pairs": len(columns["row"]), "set_aside": set_aside_told(aside), "truncated": n_cut}
         summary |= {"with_unknown_characters": n_unknown}
         summary |= {"seconds": round(time.perf_counter() - started, 2), **model_told(siamese)}
         if as_json:
@@ -89,7 +90,8 @@ def score(
         say_lost(n_cut, n_unknown)
         say(f"accept at or above {siamese.threshold or 'no threshold: never certified'}")
         say(f"reject below {siamese.reject_threshold or 'no threshold: never certified'}")
-        say(f"scored {summary['pairs']:,} pairs in {summary['seconds']:.1f} s" + (f" → {output}" if output else ""))
+        told = f"scored {counted(summary['pairs'], 'pair', 'pairs')} in {summary['seconds']:.1f} s"
+        say(told + (f" → {output}" if output else ""))
 
 
 def _scored(siamese: "Siamese", parts: "dict[str, Pairs]", prompt: str | None) -> tuple[dict[str, Any], int, int]:

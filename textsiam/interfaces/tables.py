@@ -1,5 +1,6 @@
 """Columns out: csv, jsonl or parquet by the file's ending, csv or jsonl on standard output; whole or not at all."""
 
+import errno
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -63,3 +64,25 @@ def writing(target: Path) -> Iterator[Write]:
     with replacing(target) as temporary, WRITERS.get(target.suffix.lower(), WRITERS[".csv"])(temporary) as write:
         yield write
     WRITTEN.append(target)
+
+
+def written() -> str:
+    """What a command that stops half-way has left."""
+    there = [str(target) for target in WRITTEN if target.exists()]
+    return f"{' and '.join(there)} had been written, nothing else." if there else "Nothing was written."
+
+
+def told_of(error: OSError) -> str:
+    """What the file system refuses, in one line, with what to do."""
+    what = error.filename2 or error.filename  # of a copy the second, which could not be written
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        what = what or "the output"
+        return f"No space left to write {what}. Nothing half-written remains: free some space, or write elsewhere."
+    if error.errno == errno.EFBIG:
+        return (
+            f"{what or 'The output'} would be larger than the file system, or ulimit -f, lets a file be. "
+            "Nothing half-written remains: raise the limit, or write elsewhere."
+        )
+    told = f"{error.strerror}: {what}" if error.strerror and what else str(error)
+    needs_a_right = error.errno in {errno.EACCES, errno.EPERM}
+    return f"{told}. Get the right to it, or choose another place." if needs_a_right else told

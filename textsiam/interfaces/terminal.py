@@ -1,17 +1,17 @@
 """What people see: progress and notes on standard error, tables on standard output, errors without a traceback."""
 
-import errno
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from textsiam.interfaces.tables import WRITTEN, write_columns
+from textsiam.interfaces.tables import WRITTEN, told_of, write_columns, written
 
 if TYPE_CHECKING:
     from textsiam.data.texts import Fault, SetAside
@@ -67,9 +67,15 @@ def say_renamed(renamed: "Sequence[Fault]") -> None:
 def say_lost(n_cut: int, n_unknown: int) -> None:
     """What the encoder could not read of the texts."""
     if n_cut:
-        say(f"{n_cut:,} texts were longer than the model's maximum and were cut")
+        say(f"{counted(n_cut, 'text was', 'texts were')} longer than the model's maximum and cut")
     if n_unknown:
-        say(f"{n_unknown:,} texts hold characters unknown to the model, which it cannot tell from one another")
+        held = counted(n_unknown, "text holds", "texts hold")
+        say(f"{held} characters unknown to the model, which it cannot tell from one another")
+
+
+def counted(n: int, one: str, several: str) -> str:
+    """A number and what it counts: ``1 pair``, ``2 pairs``."""
+    return f"{n:,} {one if n == 1 else several}"
 
 
 def answer_json(summary: dict[str, Any], **tables: Any) -> None:
@@ -122,20 +128,30 @@ def model_told(siamese: "Siamese") -> dict[str, Any]:
 
 
 @contextmanager
-def answering(after_interrupt: str | None = None) -> Iterator[None]:
-    """Turn what users can cause into one clear line and an exit code; let everything else show its traceback."""
+def answering(after_interrupt: str | Callable[[], str | None] | None = None) -> Iterator[None]:
+    """Turn what users can cause into one clear line and an exit code; let everything else show its traceback.
+
+    `after_interrupt` says what an interruption left, or is asked for it; else the files that were finished are named.
+    """
     WRITTEN.clear()
     try:
         yield
     except KeyboardInterrupt:
-        say(f"\ntextsiam: interrupted. {after_interrupt or _written()}")
+        left = after_interrupt() if callable(after_interrupt) else after_interrupt
+        say(f"\ntextsiam: interrupted. {left or written()}")
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
         # The reader (head, less) has gone; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except OSError as error:
-        say(f"textsiam: {_told(error)}")
+        say(f"textsiam: {told_of(error)}")
+        raise typer.Exit(BAD_INPUT) from None
+    except UnicodeEncodeError as error:
+        say(
+            f"textsiam: Standard output is {error.encoding} here, which has no {error.object[error.start]!r}. "
+            "Write to a file, or set PYTHONIOENCODING=utf-8."
+        )
         raise typer.Exit(BAD_INPUT) from None
     except (ValueError, ImportError, RuntimeError, FloatingPointError) as error:
         from textsiam.errors import TextsiamError
@@ -144,18 +160,6 @@ def answering(after_interrupt: str | None = None) -> Iterator[None]:
             raise
         say(f"textsiam: {error}")
         raise typer.Exit(BAD_INPUT) from None
-
-
-def _written() -> str:
-    there = [str(target) for target in WRITTEN if target.exists()]
-    return f"{' and '.join(there)} had been written, nothing else." if there else "Nothing was written."
-
-
-def _told(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        what = error.filename or "the output"
-        return f"No space left to write {what}. Nothing half-written remains: free some space, or write elsewhere."
-    return f"{error.strerror}: {error.filename}" if error.strerror and error.filename else str(error)
 
 
 @contextmanager
@@ -187,7 +191,12 @@ def following() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def show_pairs(matches: "Matches", n_found: int, *, with_ids: bool = False) -> None:
-    """The pairs as a table, closest first; with decisions and the right rows' ids where they answer for an index."""
+    """The pairs as a table, closest first; with decisions and the right rows' ids where they answer for an index.
+
+    No pair, no table.
+    """
+    if not len(matches):
+        return
     texts = matches.text_columns()
     left, right = texts or matches.id_columns()
     has_probability = matches.probability is not None
@@ -272,7 +281,10 @@ def _short(text: object, n: int = 160) -> Any:
 
 
 def print_table(shown: Any) -> None:
-    """The table on standard output."""
+    """The table on standard output; what its encoding lacks is shown as an escape, for people read it and no program."""
     from rich.console import Console
+
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
     Console(width=None if sys.stdout.isatty() else 140).print(shown)

@@ -1,6 +1,7 @@
 """Duplicates among texts: encode the distinct ones, join them, and give every repeat its pairs back."""
 
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -233,8 +234,8 @@ def check_threshold(threshold: float, similarity: str) -> None:
     ValueError
         If it is not finite, or for cosine not in [-1, 1].
     """
-    if not np.isfinite(threshold):
-        raise ValueError(f"A threshold is a finite score, but got {threshold}. Give a number.")
+    if not isinstance(threshold, Real) or not np.isfinite(threshold):
+        raise ValueError(f"A threshold is a finite score, but got {threshold!r}. Give a number.")
     if similarity == "cosine" and not -1 <= threshold <= 1:
         raise ValueError(f"A cosine lies between -1 and 1, but the threshold is {threshold:g}. Give one in between.")
 
@@ -248,7 +249,11 @@ def threshold_of(model: Siamese, threshold: float | None) -> float:
         If there is neither.
     ValueError
         If it can be none (see `check_threshold`).
+    TypeError
+        If no model came, as where texts and model were swapped.
     """
+    if not hasattr(model, "threshold"):
+        raise TypeError(f"A model comes first, but a {type(model).__name__} came. Load one: Siamese.load().")
     if threshold is not None:
         check_threshold(threshold, model.similarity)
         return float(threshold)
