@@ -47,20 +47,20 @@ def duplicates(asked: DuplicatesOptions) -> None:
     `textsiam duplicates 'shards/*.parquet' --ray -o pairs.parquet` does the same past one machine: in tasks, each finished once;
     after an interruption or a crash the same command goes on.
     """
-    cluster = asked.cluster
-    cluster.check(approximate=asked.approximate)
-    with answering(cluster.after_interrupt(asked.output) if cluster else None):
-        if cluster:
-            cluster.refuse(
+    on_ray = asked.on_ray
+    on_ray.check(approximate=asked.approximate)
+    with answering(on_ray.after_interrupt(asked.output) if on_ray else None):
+        if on_ray:
+            on_ray.refuse(
                 sample=asked.sample,
                 against=bool(asked.against),
                 repeats_only=asked.repeats_only,
                 strict=asked.rows.strict,
             )
-            cluster.refuse(**{"linkage complete": asked.linkage != "keeper"})
-            asked = replace(asked, files=cluster.sources(asked.files))
+            on_ray.refuse(**{"linkage complete": asked.linkage != "keeper"})
+            asked = replace(asked, files=on_ray.sources(asked.files))
         _check(asked)
-        if cluster:
+        if on_ray:
             duplicates_on_ray(asked)
         else:
             _on_this_machine(asked)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces import options
-from textsiam.interfaces.cluster import OnCluster
-from textsiam.interfaces.distributed import Shards, encode_on_ray
+from textsiam.interfaces.distributed import Job, encode_on_ray
 from textsiam.interfaces.groups import Model, Rows, TextColumns, spread
+from textsiam.interfaces.on_ray import RayOptions
 from textsiam.interfaces.tables import check_outputs
 from textsiam.interfaces.terminal import (
     answer_json,
@@ -48,20 +48,20 @@ def encode(
     shard_rows: Annotated[int, typer.Option(min=1, help="Rows a shard: what an interruption can cost.")] = 8_192,
     rows: Rows,
     model: Model,
-    cluster: OnCluster,
+    on_ray: RayOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Encode texts to vectors in a parquet file, in bounded memory.
 
     After an interruption the same command goes on where it stopped: finished shards wait in OUTPUT.parts.
     """
-    cluster.check()
+    on_ray.check()
     kept = f"Finished shards are kept in {output}.parts: run the same command again to go on."
-    with answering(cluster.after_interrupt(output) if cluster else kept):
-        files = _checked(files, output, cluster, rows, as_json=as_json)
-        if cluster:
-            shards = Shards.of(files, rows.reading(columns), model, prompt, shard_rows)
-            encode_on_ray(cluster, shards, output=output, set_aside=rows.set_aside, as_json=as_json)
+    with answering(on_ray.after_interrupt(output) if on_ray else kept):
+        files = _checked(files, output, on_ray, rows, as_json=as_json)
+        if on_ray:
+            job = Job.of(files, rows.reading(columns), model, prompt, shard_rows)
+            encode_on_ray(on_ray, job, output=output, set_aside=rows.set_aside, as_json=as_json)
             return
         started = time.perf_counter()
         chunks = _chunks(_opened(files, columns, rows), columns, shard_rows, strict=rows.strict)
@@ -71,7 +71,7 @@ def encode(
         _tell(report, siamese, output, round(time.perf_counter() - started, 2), as_json=as_json)
 
 
-def _checked(files: list[str] | None, output: Path, cluster: OnCluster, rows: Rows, *, as_json: bool) -> list[str]:
+def _checked(files: list[str] | None, output: Path, on_ray: RayOptions, rows: Rows, *, as_json: bool) -> list[str]:
     """The files that are meant; refuses, before the slow work, what cannot be read or written."""
     from textsiam.errors import UnreadableInput
 
@@ -79,9 +79,9 @@ def _checked(files: list[str] | None, output: Path, cluster: OnCluster, rows: Ro
         raise UnreadableInput(f"Vectors are written as parquet, but the output is {output}. End it in .parquet.")
     if not files:
         raise typer.BadParameter("Give files, or - for standard input.")
-    if cluster:
-        cluster.refuse(strict=rows.strict)
-        files = cluster.sources(files)
+    if on_ray:
+        on_ray.refuse(strict=rows.strict)
+        files = on_ray.sources(files)
     check_sources(files)
     check_outputs(output, rows.set_aside, inputs=files, as_json=as_json)
     return files

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from textsiam.interfaces.cluster import OnCluster
 from textsiam.interfaces.distributed_terminal import following_stages, say_found, say_n_renamed, summary_of
 from textsiam.interfaces.groups import DuplicatesOptions, Model
+from textsiam.interfaces.on_ray import RayOptions
 from textsiam.interfaces.tables import write_columns
 from textsiam.interfaces.terminal import (
     answer_json,
@@ -35,7 +35,7 @@ INCOMPLETE = 1  # the exit code where something could not be worked on and the r
 
 
 @dataclass(frozen=True)
-class Shards:
+class Job:
     """A command's sources and how they are read, its model and how workers make it."""
 
     sources: list[str]
@@ -52,7 +52,7 @@ class Shards:
         model: Model,
         prompt: str | None,
         shard_rows: int | None = None,
-    ) -> "Shards":
+    ) -> "Job":
         """A local model's path is made absolute; what computes is for each worker to choose, unless it was named."""
         from textsiam.distributing.sizes import Sizes
         from textsiam.distributing.sources import Reading
@@ -69,17 +69,17 @@ class Shards:
 
 def duplicates_on_ray(asked: DuplicatesOptions) -> None:
     """Find, write and tell; exit code 1 if something was left out."""
-    cluster, output = asked.cluster, asked.output
-    shards = Shards.of(asked.files or [], asked.reading, asked.model, asked.prompt)
+    on_ray, output = asked.on_ray, asked.output
+    job = Job.of(asked.files or [], asked.reading, asked.model, asked.prompt)
     started = time.perf_counter()
     probing = _probing() if asked.approximate else None
-    if cluster.dry_run:
-        _tell_cost(cluster, shards, asked.threshold, probing, as_json=asked.as_json)
+    if on_ray.dry_run:
+        _tell_cost(on_ray, job, asked.threshold, probing, as_json=asked.as_json)
         return
     if output is None or str(output) == "-":
         raise typer.BadParameter("--ray writes every pair found to a file. Name it with --output.")
-    work = cluster.workspace(output)
-    found = _found(asked, shards, work, probing)
+    work = on_ray.workspace(output)
+    found = _found(asked, job, work, probing)
     write_columns(output, found.pair_blocks())
     if asked.clusters:
         write_columns(asked.clusters, found.cluster_blocks())
@@ -91,25 +91,23 @@ def duplicates_on_ray(asked: DuplicatesOptions) -> None:
     else:
         show_pairs(found.top, len(found))
         say_found(found, asked.threshold, seconds, output, asked.clusters)
-    _finish(cluster, work, [str(lost) for lost in found.lost])
+    _finish(on_ray, work, [str(lost) for lost in found.lost])
 
 
-def _found(
-    asked: DuplicatesOptions, shards: Shards, work: "Workspace", probing: "Probing | None"
-) -> "DistributedMatches":
+def _found(asked: DuplicatesOptions, job: Job, work: "Workspace", probing: "Probing | None") -> "DistributedMatches":
     from textsiam.distributing.finding import find_duplicates_in_shards
 
-    with asked.cluster.running() as runner:
-        _begin(shards, work, runner)
+    with asked.on_ray.running() as runner:
+        _begin(job, work, runner)
         with following_stages() as progress:
             return find_duplicates_in_shards(
-                shards.siamese,
-                shards.sources,
+                job.siamese,
+                job.sources,
                 work,
                 runner,
-                recipe=shards.recipe,
-                reading=shards.reading,
-                sizes=shards.sizes,
+                recipe=job.recipe,
+                reading=job.reading,
+                sizes=job.sizes,
                 threshold=asked.threshold,
                 approximate=probing,
                 max_memory_mb=asked.max_memory_mb,
@@ -119,29 +117,29 @@ def _found(
             )
 
 
-def encode_on_ray(cluster: OnCluster, shards: Shards, *, output: Path, set_aside: Path | None, as_json: bool) -> None:
+def encode_on_ray(on_ray: RayOptions, job: Job, *, output: Path, set_aside: Path | None, as_json: bool) -> None:
     """Encode, write and tell; exit code 1 if something was left out."""
     from textsiam.distributing.encoding import encode_in_shards
     from textsiam.encoding.shards import told_of, write_vectors
 
     started = time.perf_counter()
-    if cluster.dry_run:
-        _tell_cost(cluster, shards, None, None, as_json=as_json, joins=False)
+    if on_ray.dry_run:
+        _tell_cost(on_ray, job, None, None, as_json=as_json, joins=False)
         return
-    work, encoder = cluster.workspace(output), shards.siamese.encoder
-    with cluster.running() as runner:
-        _begin(shards, work, runner)
+    work, encoder = on_ray.workspace(output), job.siamese.encoder
+    with on_ray.running() as runner:
+        _begin(job, work, runner)
         with following_stages() as progress:
             found = encode_in_shards(
-                shards.sources,
+                job.sources,
                 work,
                 runner,
-                recipe=shards.recipe,
-                reading=shards.reading,
-                sizes=shards.sizes,
+                recipe=job.recipe,
+                reading=job.reading,
+                sizes=job.sizes,
                 progress=progress,
             )
-    write_vectors(output, told_of(encoder, encoder.prompt_text(shards.recipe.prompt)), encoder.dim, found.blocks())
+    write_vectors(output, told_of(encoder, encoder.prompt_text(job.recipe.prompt)), encoder.dim, found.blocks())
     n_cut, n_unknown = sum(of.n_cut for of in found.encoded), sum(of.n_unknown for of in found.encoded)
     seconds = round(time.perf_counter() - started, 2)
     say_set_aside(found.set_aside, set_aside)
@@ -150,32 +148,32 @@ def encode_on_ray(cluster: OnCluster, shards: Shards, *, output: Path, set_aside
         told = {"texts": found.n_texts, "distinct": found.n_distinct, "set_aside": set_aside_told(found.set_aside)}
         told |= {"truncated": n_cut, "with_unknown_characters": n_unknown, "lost": [str(of) for of in found.lost]}
         told |= {"stages": found.told, "seconds": seconds, "output": str(output)}
-        answer_json(told | model_told(shards.siamese))
+        answer_json(told | model_told(job.siamese))
     else:
         say_lost(n_cut, n_unknown)
         say(f"encoded {found.n_texts:,} texts, {found.n_distinct:,} distinct, in {seconds:.1f} s → {output}")
-    _finish(cluster, work, [str(lost) for lost in found.lost])
+    _finish(on_ray, work, [str(lost) for lost in found.lost])
 
 
-def _begin(shards: Shards, work: "Workspace", runner: "Runner") -> None:
+def _begin(job: Job, work: "Workspace", runner: "Runner") -> None:
     """Say what begins, and find out before the slow work whether workers see what this process writes."""
     from textsiam.distributing.runners import check_workspace
     from textsiam.distributing.sources import label_of
 
     check_workspace(work, runner)
-    say(f"{len(shards.sources):,} files, {runner.n_workers} workers, work in {label_of(work.root)}")
+    say(f"{len(job.sources):,} files, {runner.n_workers} workers, work in {label_of(work.root)}")
 
 
-def _finish(cluster: OnCluster, work: "Workspace", lost: list[str]) -> None:
+def _finish(on_ray: RayOptions, work: "Workspace", lost: list[str]) -> None:
     for line in lost:
         say(f"left out: {line}")
     if lost:
-        where = "The workspace" if cluster.work else f"{work.root}"
+        where = "The workspace" if on_ray.work else f"{work.root}"
         say(
             f"{len(lost):,} left out, the rest is finished. Mend them, and run the same command again: {where} is kept."
         )
         raise typer.Exit(INCOMPLETE)
-    if cluster.work is None:
+    if on_ray.work is None:
         work.remove()
 
 
@@ -186,8 +184,8 @@ def _probing() -> "Probing":
 
 
 def _tell_cost(
-    cluster: OnCluster,
-    shards: Shards,
+    on_ray: RayOptions,
+    job: Job,
     threshold: float | None,
     probing: "Probing | None",
     *,
@@ -198,17 +196,17 @@ def _tell_cost(
     from textsiam.distributing.cost import cost_of
     from textsiam.matching.duplicates import threshold_of
 
-    lowest = threshold_of(shards.siamese, threshold) if joins else 1.0
-    with cluster.running() as runner:
+    lowest = threshold_of(job.siamese, threshold) if joins else 1.0
+    with on_ray.running() as runner:
         n_workers = runner.n_workers
     cost = cost_of(
-        shards.siamese,
-        shards.sources,
-        shards.reading,
-        shards.sizes,
+        job.siamese,
+        job.sources,
+        job.reading,
+        job.sizes,
         threshold=lowest,
         n_workers=n_workers,
-        prompt=shards.recipe.prompt,
+        prompt=job.recipe.prompt,
         approximate=probing,
     )
     if as_json:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces import options
-from textsiam.interfaces.cluster import OnCluster
+from textsiam.interfaces.on_ray import RayOptions
 
 if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
@@ -174,7 +174,7 @@ class DuplicatesOptions:
     prompt: options.Prompt = None
     rows: Rows
     model: Model
-    cluster: OnCluster
+    on_ray: RayOptions
     approximate: options.Approximate = False
     as_json: options.AsJson = False
 

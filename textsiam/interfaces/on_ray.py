@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnCluster:
+class RayOptions:
     """What ``--ray`` and the options beside it say; true with ``--ray``."""
 
     ray: options.Ray = False
