@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from textsiam.errors import BrokenIndex
 from textsiam.indexing.products import times
-from textsiam.indexing.short_rows import MOST_FOR_AXES, ShortRows, Vectors, blocks_of, fp32, lengths, unit_rows
+from textsiam.indexing.short_rows import MOST_FOR_AXES, ShortRows, Vectors, fp32, in_blocks, lengths, unit_rows
 from textsiam.matching.exact import MAX_MATCHES, Allowed, joined, threshold_join, top_k_join
 from textsiam.matching.matches import Found
 from textsiam.matching.tiles import Room
@@ -160,7 +160,7 @@ class Scan:
         _multiply(block, short, tile)
         places = self._room.places(tile, _below(lowest - self.short.slack))
         if not self.short.is_whole and len(places.words) * 8 * _WORDS_IF_DENSE >= tile.size:
-            for place, part in blocks_of(rows[start : start + len(block)], _IN_CACHE):
+            for place, part in in_blocks(rows[start : start + len(block)], _IN_CACHE):
                 _cosines(part, unit, tile[place : place + len(part)])
             places = self._room.places(tile, _below(lowest - self.short.plain))
         row, query = zip(*places.blocks(2**20), strict=True) if len(places.words) else ((), ())

@@ -69,7 +69,7 @@ class ShortRows:
             self._choose(rows)
         start = len(self)
         if start < n:
-            self._grow(np.concatenate([self.of(part) for _, part in blocks_of(rows[start:])]))
+            self._grow(np.concatenate([self.of(part) for _, part in in_blocks(rows[start:])]))
 
     def of(self, rows: Vectors) -> Short:
         """The short ones of any rows, on the axes of these."""
@@ -180,6 +180,6 @@ def fp32(rows: Vectors) -> Float[np.ndarray, "_ _"]:
     return rows.astype(np.float32, copy=False)
 
 
-def blocks_of(rows: Vectors, n: int = _BLOCK) -> Iterator[tuple[int, Vectors]]:
+def in_blocks(rows: Vectors, n: int = _BLOCK) -> Iterator[tuple[int, Vectors]]:
     """The rows, `n` at a time, each time with the number of the first."""
     return ((start, rows[start : start + n]) for start in range(0, len(rows), n))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces import options
-from textsiam.interfaces.groups import Computing, Dialect, Model, TextColumns, spread
+from textsiam.interfaces.groups import ComputeOptions, DialectOptions, ModelOptions, TextOptions, spread
 from textsiam.interfaces.terminal import NO, answer_json, answering, print_table, say, say_set_aside, table
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _say_needed(made: "Plan") -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling:
+class SamplingOptions:
     """How many pairs are drawn, and from where."""
 
     n: Annotated[int, typer.Option("-n", min=1, help="How many pairs to label; see `audit plan`.")] = 300
@@ -91,11 +91,11 @@ def start(
         str | None, typer.Option(help="The file that was searched. Not needed if the pairs have text_a and text_b.")
     ] = None,
     against: Annotated[str | None, typer.Option(help="The file it was compared with, if it was.")] = None,
-    sampling: Sampling,
+    sampling: SamplingOptions,
     threshold: Annotated[float | None, typer.Option(help="The join's threshold. Default: its lowest score.")] = None,
     seed: options.Seed = 0,
-    columns: TextColumns,
-    dialect: Dialect,
+    columns: TextOptions,
+    dialect: DialectOptions,
     model: options.Model = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -111,7 +111,7 @@ def start(
         _check_new(output)
         found, aside = read_matches(matches, texts, against, vars(columns) | vars(dialect))
         say_set_aside(aside, None)
-        siamese = Computing().load(model) if model else None
+        siamese = ComputeOptions().load(model) if model else None
         started = start_audit(found, threshold=threshold, model=siamese, seed=seed, **sampling.asked())
         started.save(output)
         design = started.design
@@ -227,7 +227,7 @@ def finish(
     precision: Precision = 0.95,
     confidence: Confidence = 0.95,
     output: options.ModelOutput = None,
-    model: Model,
+    model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Certify a threshold for the join that the sample was drawn from, or find that none is proven.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces import options
-from textsiam.interfaces.groups import LabelledColumns, Model, Rows, spread
+from textsiam.interfaces.groups import LabelledOptions, ModelOptions, RowOptions, spread
 from textsiam.interfaces.labelled import check_model_output, read_scored
 from textsiam.interfaces.tables import check_outputs
 from textsiam.interfaces.terminal import answer_json, answering, model_told, print_table, say, table
@@ -22,10 +22,10 @@ def calibrate(
     method: Annotated[
         str, typer.Option(help="isotonic, sigmoid, temperature, or auto: the best on held-out components.")
     ] = "auto",
-    columns: LabelledColumns,
+    columns: LabelledOptions,
     seed: options.Seed = 0,
-    rows: Rows,
-    model: Model,
+    rows: RowOptions,
+    model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Give a model's scores probabilities, learnt from labelled pairs that it was not trained on.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces import options
-from textsiam.interfaces.groups import LabelledColumns, Model, Rows, spread
+from textsiam.interfaces.groups import LabelledOptions, ModelOptions, RowOptions, spread
 from textsiam.interfaces.labelled import check_model_output, read_scored
 from textsiam.interfaces.tables import check_outputs
 from textsiam.interfaces.terminal import NO, answer_json, answering, model_told, print_table, say, table
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Promise:
+class PromiseOptions:
     """What accepting and rejecting shall keep."""
 
     precision: Annotated[
@@ -39,16 +39,16 @@ def certify(
     pairs: options.LabelledPairs,
     *,
     output: options.ModelOutput = None,
-    promise: Promise,
-    columns: LabelledColumns,
+    promise: PromiseOptions,
+    columns: LabelledOptions,
     seed: Annotated[
         int,
         typer.Option(
             help="Of the draw of one pair a component. Fix it beforehand: the best of several proves nothing."
         ),
     ] = 0,
-    rows: Rows,
-    model: Model,
+    rows: RowOptions,
+    model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Choose the thresholds to accept and to reject at, with a guarantee, or find that none exists.

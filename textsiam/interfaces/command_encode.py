@@ -12,7 +12,7 @@ import typer
 
 from textsiam.interfaces import options
 from textsiam.interfaces.distributed import Job, encode_on_ray
-from textsiam.interfaces.groups import Model, Rows, TextColumns, spread
+from textsiam.interfaces.groups import ModelOptions, RowOptions, TextOptions, spread
 from textsiam.interfaces.on_ray import RayOptions
 from textsiam.interfaces.tables import check_outputs
 from textsiam.interfaces.terminal import (
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
 def encode(
     files: options.Files = None,
     *,
-    columns: TextColumns,
+    columns: TextOptions,
     output: Annotated[Path, typer.Option("--output", "-o", help="The .parquet file to write: id, embedding.")] = Path(
         "vectors.parquet"
     ),
     prompt: options.Prompt = None,
     shard_rows: Annotated[int, typer.Option(min=1, help="Rows a shard: what an interruption can cost.")] = 8_192,
-    rows: Rows,
-    model: Model,
+    rows: RowOptions,
+    model: ModelOptions,
     on_ray: RayOptions,
     as_json: options.AsJson = False,
 ) -> None:
@@ -71,7 +71,9 @@ def encode(
         _tell(report, siamese, output, round(time.perf_counter() - started, 2), as_json=as_json)
 
 
-def _checked(files: list[str] | None, output: Path, on_ray: RayOptions, rows: Rows, *, as_json: bool) -> list[str]:
+def _checked(
+    files: list[str] | None, output: Path, on_ray: RayOptions, rows: RowOptions, *, as_json: bool
+) -> list[str]:
     """The files that are meant; refuses, before the slow work, what cannot be read or written."""
     from textsiam.errors import UnreadableInput
 
@@ -87,7 +89,7 @@ def _checked(files: list[str] | None, output: Path, on_ray: RayOptions, rows: Ro
     return files
 
 
-def _opened(files: list[str], columns: TextColumns, rows: Rows) -> "list[Table]":
+def _opened(files: list[str], columns: TextOptions, rows: RowOptions) -> "list[Table]":
     from textsiam.data.sources import open_source
     from textsiam.data.tables import Dialect
 
@@ -102,7 +104,7 @@ def _encoded(siamese: "Siamese", chunks: Iterator["Texts"], output: Path, prompt
         return encode_to_parquet(siamese.encoder, chunks, output, prompt=prompt, progress=follow)
 
 
-def _chunks(tables: "list[Table]", columns: TextColumns, n_rows: int, *, strict: bool) -> Iterator["Texts"]:
+def _chunks(tables: "list[Table]", columns: TextOptions, n_rows: int, *, strict: bool) -> Iterator["Texts"]:
     from textsiam.data.streams import stream_texts
     from textsiam.data.texts import SetAside
 

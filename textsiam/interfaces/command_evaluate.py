@@ -9,7 +9,7 @@ import typer
 from textsiam.data.files import check_writable
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces import options
-from textsiam.interfaces.groups import Computing, GradedColumns, Rows, spread
+from textsiam.interfaces.groups import ComputeOptions, GradedOptions, RowOptions, spread
 from textsiam.interfaces.tables import check_outputs
 from textsiam.interfaces.terminal import (
     answer_json,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Files:
+class FileOptions:
     """Where the evaluation goes, beside the terminal."""
 
     report: Annotated[
@@ -65,7 +65,7 @@ class Files:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measuring:
+class MeasuringOptions:
     """How sure the numbers are made, and how many pairs are explained."""
 
     draws: Annotated[int, typer.Option(min=1, help="Bootstrap draws behind the intervals.")] = 1_000
@@ -91,11 +91,11 @@ def evaluate(
     baseline: Annotated[
         str | None, typer.Option(help="Another model folder or Hub name, to compare with on the same rows.")
     ] = None,
-    files: Files,
-    columns: GradedColumns,
-    measuring: Measuring,
-    rows: Rows,
-    computing: Computing,
+    files: FileOptions,
+    columns: GradedOptions,
+    measuring: MeasuringOptions,
+    rows: RowOptions,
+    computing: ComputeOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Measure a model on labelled or graded pairs it has not seen, at its own thresholds, with 95 % intervals.

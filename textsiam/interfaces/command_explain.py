@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces import options
-from textsiam.interfaces.groups import Model, PairColumns, Rows, spread
+from textsiam.interfaces.groups import ModelOptions, PairOptions, RowOptions, spread
 from textsiam.interfaces.terminal import (
     answer_json,
     answering,
@@ -37,14 +37,14 @@ def explain(
     pairs: Annotated[
         str | None, typer.Option(help="A file or data set of pairs instead of two texts; - is standard input.")
     ] = None,
-    columns: PairColumns,
+    columns: PairOptions,
     top: Annotated[int, typer.Option(min=1, help="How many pairs of the file to explain, from its start.")] = 20,
     html: Annotated[
         Path | None, typer.Option("--html", help="Write the explanations as one page that opens offline.")
     ] = None,
     prompt: options.Prompt = None,
-    rows: Rows,
-    model: Model,
+    rows: RowOptions,
+    model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Say why a pair has its score: what each word adds, and the numbers, negations and names that only one text has.

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces import options
-from textsiam.interfaces.groups import Model, Rows, spread
+from textsiam.interfaces.groups import ModelOptions, RowOptions, spread
 from textsiam.interfaces.index_terminal import (
-    Answer,
-    IndexColumns,
+    AnswerOptions,
+    IndexTextOptions,
     Place,
     Threshold,
     Timeout,
@@ -56,7 +56,7 @@ def create(
         str, typer.Option("--stored-as", help="float32, or float16 for half the space, rounded.")
     ] = "float32",
     prompt: options.Prompt = None,
-    model: Model,
+    model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Make an empty index. `textsiam index add` does it too, with defaults.
@@ -78,13 +78,13 @@ def create(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Writing:
+class WritingOptions:
     """How texts are put in, and where what they match goes."""
 
-    answer: Answer
+    answer: AnswerOptions
     timeout: Timeout = 60.0
-    rows: Rows
-    model: Model
+    rows: RowOptions
+    model: ModelOptions
     as_json: options.AsJson = False
 
 
@@ -94,9 +94,9 @@ def add(
     place: Place,
     files: options.Files = None,
     *,
-    columns: IndexColumns,
+    columns: IndexTextOptions,
     threshold: Threshold = None,
-    writing: Writing,
+    writing: WritingOptions,
 ) -> None:
     """Put texts into the index and show which of them match one that was there before.
 
@@ -108,7 +108,7 @@ def add(
 
 @index.command()
 @spread
-def update(place: Place, files: options.Files = None, *, columns: IndexColumns, writing: Writing) -> None:
+def update(place: Place, files: options.Files = None, *, columns: IndexTextOptions, writing: WritingOptions) -> None:
     """Give ids that are in the index another text, and show what the new texts match.
 
     `textsiam index update faq.index corrected.csv --id-column id`
@@ -146,8 +146,8 @@ def _write(
     verb: str,
     place: str,
     files: list[str] | None,
-    columns: IndexColumns,
-    writing: Writing,
+    columns: IndexTextOptions,
+    writing: WritingOptions,
     threshold: float | None = None,
 ) -> None:
     """Add, or update."""
@@ -169,7 +169,7 @@ def _write(
                 say(
                     f"ids are {given.numbered[0]}:ROW: if its rows are others than before, rename it or give --id-column"
                 )
-            tell(there, found, told, started, answer, aside=rows.set_aside, as_json=writing.as_json)
+            tell(there, found, told, started, answer, set_aside=rows.set_aside, as_json=writing.as_json)
 
 
 def _written(there: "Index", verb: str, given: Given, **how: Any) -> "Matches":

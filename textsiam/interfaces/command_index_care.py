@@ -8,7 +8,7 @@ import typer
 
 from textsiam.interfaces import options
 from textsiam.interfaces.command_index_search import index
-from textsiam.interfaces.groups import Computing, Model, spread
+from textsiam.interfaces.groups import ComputeOptions, ModelOptions, spread
 from textsiam.interfaces.index_terminal import Place, Timeout
 from textsiam.interfaces.tables import check_outputs, write_columns
 from textsiam.interfaces.terminal import NO, answer_json, answering, following, say, show_clusters
@@ -133,7 +133,7 @@ def verify(
             told = opened.verify(repair=False, progress=lambda n, total: progress("verify", n, total))
             precision = opened.settings["precision"]
         if not told and not told.ledger and not no_repair:
-            computing = Computing(backend=backend, device=device, dtype=precision)
+            computing = ComputeOptions(backend=backend, device=device, dtype=precision)
             siamese = computing.load(model) if len(told.damaged) > len(told.lost) else None
             with Index.open(place, siamese, timeout_s=timeout) as opened:
                 told = opened.verify()
@@ -158,7 +158,7 @@ def rebuild(
         typer.Option(callback=options.finite, help="Lowest score of a match from now on. Default: the model's own."),
     ] = None,
     timeout: Timeout = 60.0,
-    model: Model,
+    model: ModelOptions,
 ) -> None:
     """Make all vectors anew with another model, from the texts that the index keeps. Until the end the old ones answer.
 

@@ -8,8 +8,8 @@ import typer
 
 from textsiam.interfaces import options
 from textsiam.interfaces.command_index import index
-from textsiam.interfaces.groups import Model, Rows, TextColumns, spread
-from textsiam.interfaces.index_terminal import Answer, Place, Threshold, Timeout, opened, tell
+from textsiam.interfaces.groups import ModelOptions, RowOptions, TextOptions, spread
+from textsiam.interfaces.index_terminal import AnswerOptions, Place, Threshold, Timeout, opened, tell
 from textsiam.interfaces.tables import check_outputs
 from textsiam.interfaces.terminal import NO, answering, following, mapped, say, say_renamed
 
@@ -29,11 +29,11 @@ def search(
     k: Annotated[int | None, typer.Option("-k", min=1, help="The k closest, whatever their score.")] = None,
     threshold: Threshold = None,
     exact: Annotated[bool, typer.Option("--exact", help="Search exactly even where the index is very large.")] = False,
-    answer: Answer,
+    answer: AnswerOptions,
     timeout: Timeout = 60.0,
-    columns: TextColumns,
-    rows: Rows,
-    model: Model,
+    columns: TextOptions,
+    rows: RowOptions,
+    model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Is this text a duplicate of one in the index? Exit code 0: yes, one reaches the threshold; 1: none does.
@@ -62,7 +62,7 @@ def search(
             if file:
                 found = replace(found, set_aside=asked.set_aside)
             told = {"texts": len(asked), "with_a_match": n_matched, "recall": found.recall}
-            tell(there, found, told, started, answer, aside=rows.set_aside, as_json=as_json)
+            tell(there, found, told, started, answer, set_aside=rows.set_aside, as_json=as_json)
         if not n_matched:
             raise typer.Exit(NO)
 

@@ -8,7 +8,7 @@ import typer
 
 from textsiam.data.writers import rows_of
 from textsiam.interfaces import options
-from textsiam.interfaces.groups import Model, PairColumns, Rows, spread
+from textsiam.interfaces.groups import ModelOptions, PairOptions, RowOptions, spread
 from textsiam.interfaces.tables import check_outputs, write_columns
 from textsiam.interfaces.terminal import (
     answer_json,
@@ -36,12 +36,12 @@ def score(
     files: options.Files = None,
     *,
     pair: Annotated[tuple[str, str] | None, typer.Option("--pair", help="Two texts to compare, not files.")] = None,
-    columns: PairColumns,
+    columns: PairOptions,
     output: options.Output = None,
     top: options.Top = 20,
     prompt: options.Prompt = None,
-    rows: Rows,
-    model: Model,
+    rows: RowOptions,
+    model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Score pairs of texts: similarity, probability of meaning the same, and decision.

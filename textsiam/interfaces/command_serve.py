@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from textsiam.interfaces.groups import Computing, spread
+from textsiam.interfaces.groups import ComputeOptions, spread
 from textsiam.interfaces.terminal import answering, say
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Door:
+class DoorOptions:
     """Where the service is reached, and by whom."""
 
     host: Annotated[str, typer.Option(help="Address to listen at. Others than this machine's own ask for a token.")] = (
@@ -119,9 +119,9 @@ def serve(
     index: Annotated[
         str | None, typer.Option(help="An index to search and add to: a folder, or postgresql://….")
     ] = None,
-    door: Door,
+    door: DoorOptions,
     limits: LimitOptions,
-    computing: Computing,
+    computing: ComputeOptions,
 ) -> None:
     """Serve a model over HTTP: embeddings as OpenAI's clients ask for them, pairs, duplicates, an index, a page at /.
 

@@ -11,7 +11,7 @@ from textsiam.data.files import check_folder, remove, replacing
 from textsiam.data.writers import WRITERS
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces import options
-from textsiam.interfaces.groups import GradedColumns, Rows, spread
+from textsiam.interfaces.groups import GradedOptions, RowOptions, spread
 from textsiam.interfaces.tables import check_outputs, write_columns
 from textsiam.interfaces.terminal import answer_json, answering, mapped, say, say_set_aside, set_aside_told
 
@@ -26,7 +26,7 @@ def split(
     source: Annotated[str, typer.Argument(help="Pairs or triplets: csv, tsv, jsonl, parquet, a data set; - is stdin.")],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the parts; it must not hold them yet.")],
-    columns: GradedColumns,
+    columns: GradedOptions,
     shares: Annotated[
         tuple[float, float, float], typer.Option(help="Shares of the rows for train, calibration and test.")
     ] = SHARES,
@@ -34,7 +34,7 @@ def split(
     seed: options.Seed = 0,
     link_score: options.LinkScore = None,
     ending: Annotated[str, typer.Option("--as", help="Format of the parts: csv, jsonl or parquet.")] = "csv",
-    rows: Rows,
+    rows: RowOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Split labelled pairs into train, calibration and test without leaks.

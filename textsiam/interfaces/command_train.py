@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces import options
-from textsiam.interfaces.groups import Computing, GradedColumns, Rows, spread
+from textsiam.interfaces.groups import ComputeOptions, GradedOptions, RowOptions, spread
 from textsiam.interfaces.tables import check_outputs
 from textsiam.interfaces.terminal import (
     answer_json,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixing:
+class MixingOptions:
     """By which losses the files are learnt, and how often."""
 
     loss: Annotated[
@@ -58,7 +58,7 @@ class Mixing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOut:
+class HeldOutOptions:
     """By which pairs the best checkpoint is chosen."""
 
     validation: Annotated[
@@ -116,7 +116,7 @@ class RecipeOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class RunOptions:
     """How the run goes, beside its hyper-parameters."""
 
     teacher: Annotated[str | None, typer.Option(help="Model folder or name whose embeddings distillation matches.")] = (
@@ -138,12 +138,12 @@ def train(
     files: options.Files,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the fine-tuned model.")],
-    mixing: Mixing,
-    held: HeldOut,
-    columns: GradedColumns,
+    mixing: MixingOptions,
+    held: HeldOutOptions,
+    columns: GradedOptions,
     recipe: RecipeOptions,
-    run: Run,
-    rows: Rows,
+    run: RunOptions,
+    rows: RowOptions,
     model: options.Model = None,
     device: options.Device = None,
     as_json: options.AsJson = False,
@@ -168,7 +168,7 @@ def train(
         parts, judged, aside = _read(sources, held, rows.reading(columns))
         say_set_aside(aside, rows.set_aside)
         tuned = fine_tune(
-            Computing(device=device, dtype="float32").load(model),
+            ComputeOptions(device=device, dtype="float32").load(model),
             mixing.of(parts),
             validation=False if held.no_validation else judged,
             output=output,
@@ -181,7 +181,7 @@ def train(
             answer_json({"model": str(output), "set_aside": set_aside_told(aside), "training": told})
 
 
-def _read(sources: list[str], held: HeldOut, reading: dict[str, Any]) -> "tuple[dict[str, Any], Any, SetAside]":
+def _read(sources: list[str], held: HeldOutOptions, reading: dict[str, Any]) -> "tuple[dict[str, Any], Any, SetAside]":
     """What is to be learnt from each source, what is held out, and all that was set aside."""
     from textsiam.data.readers import read_examples
     from textsiam.data.texts import SetAside

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from textsiam.interfaces.distributed_terminal import following_stages, say_found, say_n_renamed, summary_of
-from textsiam.interfaces.groups import DuplicatesOptions, Model
+from textsiam.interfaces.groups import DuplicatesOptions, ModelOptions
 from textsiam.interfaces.on_ray import RayOptions
 from textsiam.interfaces.tables import write_columns
 from textsiam.interfaces.terminal import (
@@ -49,7 +49,7 @@ class Job:
         cls,
         files: list[str],
         reading: dict[str, Any],
-        model: Model,
+        model: ModelOptions,
         prompt: str | None,
         shard_rows: int | None = None,
     ) -> "Job":

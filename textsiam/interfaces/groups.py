@@ -1,4 +1,4 @@
-"""Options that come together, each group one noun: a command takes the noun, and whoever types sees the options.
+"""Options that come together, each group one noun (`…Options`): a command takes the noun, whoever types sees the options.
 
 typer reads a command's signature. `spread` gives it one in which a parameter that is a group stands for all of the group's
 options, in their order; what was typed comes to the command as the group. A group may hold groups.
@@ -54,7 +54,7 @@ def _gathered(kind: Any, name: str, given: Mapping[str, Any]) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextColumns:
+class TextOptions:
     """Where the texts of a source stand."""
 
     column: options.Column = None
@@ -63,7 +63,7 @@ class TextColumns:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairColumns:
+class PairOptions:
     """Where the pairs of a source stand."""
 
     first: options.First = None
@@ -72,7 +72,7 @@ class PairColumns:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledColumns:
+class LabelledOptions:
     """Where the labelled pairs of a source stand."""
 
     first: options.First = None
@@ -82,7 +82,7 @@ class LabelledColumns:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradedColumns:
+class GradedOptions:
     """Where the pairs of a source stand, labelled or graded."""
 
     first: options.First = None
@@ -93,7 +93,7 @@ class GradedColumns:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dialect:
+class DialectOptions:
     """How a file is written, where its name and content do not tell."""
 
     format: options.Format = None
@@ -102,12 +102,12 @@ class Dialect:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
+class RowOptions:
     """How rows are read, and what becomes of those that cannot be used."""
 
     set_aside: options.SetAsideFile = None
     strict: options.Strict = False
-    dialect: Dialect
+    dialect: DialectOptions
 
     def reading(self, columns: Any) -> dict[str, Any]:
         """What `read_texts`, `read_pairs` and their like are asked, with one of the groups of columns."""
@@ -116,7 +116,7 @@ class Rows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Computing:
+class ComputeOptions:
     """What computes."""
 
     backend: options.BackendName = "auto"
@@ -131,11 +131,11 @@ class Computing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class ModelOptions:
     """Which model, and what computes."""
 
     model: options.Model = None
-    computing: Computing
+    computing: ComputeOptions
 
     def load(self, dtype: str | None = None) -> "Siamese":
         """The model; in this dtype where none was asked for."""
@@ -147,7 +147,7 @@ class DuplicatesOptions:
     """All that ``textsiam duplicates`` is told."""
 
     files: options.Files = None
-    columns: TextColumns
+    columns: TextOptions
     against: Annotated[str | None, typer.Option(help="Compare with this file's texts, not among themselves.")] = None
     threshold: Annotated[
         float | None,
@@ -172,8 +172,8 @@ class DuplicatesOptions:
     max_matches: options.MaxMatches = 20_000_000
     max_memory_mb: Annotated[int, typer.Option(min=1, help="Working memory of the comparison.")] = 256
     prompt: options.Prompt = None
-    rows: Rows
-    model: Model
+    rows: RowOptions
+    model: ModelOptions
     on_ray: RayOptions
     approximate: options.Approximate = False
     as_json: options.AsJson = False

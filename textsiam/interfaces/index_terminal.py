@@ -9,7 +9,7 @@ import typer
 
 from textsiam.data.writers import rows_of
 from textsiam.interfaces import options
-from textsiam.interfaces.groups import Model
+from textsiam.interfaces.groups import ModelOptions
 from textsiam.interfaces.tables import write_columns
 from textsiam.interfaces.terminal import (
     answer_json,
@@ -40,7 +40,7 @@ IdColumn = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexColumns:
+class IndexTextOptions:
     """Where the texts of a source stand, with ids that stay theirs."""
 
     column: options.Column = None
@@ -49,7 +49,7 @@ class IndexColumns:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class AnswerOptions:
     """Where matches go, and how many there may be."""
 
     output: options.Output = None
@@ -57,7 +57,9 @@ class Answer:
     max_matches: options.MaxMatches = 20_000_000
 
 
-def opened(place: str, model: Model, threshold: float | None, timeout: float, *, must_exist: bool = False) -> "Index":
+def opened(
+    place: str, model: ModelOptions, threshold: float | None, timeout: float, *, must_exist: bool = False
+) -> "Index":
     """The index with its model, in the precision that it was made with; a new one if there is none and there may be."""
     from textsiam.errors import IndexNotFound
     from textsiam.indexing.index import Index
@@ -94,16 +96,16 @@ def tell(
     found: "Matches",
     told: dict[str, Any],
     started: float,
-    answer: Answer,
+    answer: AnswerOptions,
     *,
     as_json: bool,
-    aside: Path | None = None,
+    set_aside: Path | None = None,
 ) -> None:
     """The matches, and what was done."""
     output = answer.output
     if output:
         write_columns(output, found.blocks())
-    say_set_aside(found.set_aside, aside)
+    say_set_aside(found.set_aside, set_aside)
     told |= {"set_aside": set_aside_told(found.set_aside), "pairs": len(found), "threshold": index.threshold}
     told["seconds"] = round(time.perf_counter() - started, 2)
     if as_json:

@@ -1,13 +1,14 @@
 """Duplicates among texts: encode the distinct ones, join them, and give every repeat its pairs back."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 
 from textsiam.data.texts import Texts, as_list, first_repeat, normalise
-from textsiam.encoding.encoder import Encoded
+from textsiam.encoding.encoder import Encoded, Progress
 from textsiam.errors import NotCalibrated, TooManyMatches
 from textsiam.matching.exact import MAX_MATCHES, SEARCHERS
 from textsiam.matching.matches import Matches
@@ -15,7 +16,7 @@ from textsiam.matching.repeats import RowPairs, Side, Sides, crossed, merged, re
 from textsiam.scoring.siamese import Siamese
 from textsiam.scoring.thresholds import decisions
 
-Progress = Callable[[str, int, int], None]  # (stage, done, total); the stages are "encode" and "join"
+StageProgress = Callable[[str, int, int], None]  # (stage, done, total), called now and then
 
 
 @runtime_checkable
@@ -46,7 +47,7 @@ def find_duplicates(
     searcher: str | Callable[..., Matches] = "exact",
     max_memory_mb: int = 256,
     max_matches: int = MAX_MATCHES,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Matches:
     """Every pair of texts whose score reaches the threshold, and no other.
 
@@ -68,7 +69,7 @@ def find_duplicates(
     max_memory_mb, max_matches
         As for `threshold_join`.
     progress
-        Called with (stage, done, total) now and then.
+        Called with (stage, done, total) now and then; the stages are ``encode`` and ``join``.
 
     Returns
     -------
@@ -98,7 +99,7 @@ def find_duplicates(
     if isinstance(against, Searched):
         _refuse_with_index(prompt, searcher)
         asked: dict[str, Any] = {"threshold": threshold, "ids": ids, "max_matches": max_matches}
-        return against.matches_of(model, as_list(texts), progress=_stage(progress, "encode"), **asked)
+        return against.matches_of(model, as_list(texts), progress=stage_of(progress, "encode"), **asked)
     threshold = threshold_of(model, threshold)
     texts, against = as_list(texts), None if against is None else as_list(against)
     left_ids = ids_of(texts, ids)
@@ -106,7 +107,7 @@ def find_duplicates(
     if against is None:
         _refuse_many_repeats(sides.left, max_matches)
     encoded, others = _encoded(model, sides, prompt, progress)
-    limits = {"max_memory_mb": max_memory_mb, "max_matches": max_matches, "progress": _stage(progress, "join")}
+    limits = {"max_memory_mb": max_memory_mb, "max_matches": max_matches, "progress": stage_of(progress, "join")}
     search = SEARCHERS[searcher] if isinstance(searcher, str) else searcher
     found = _joined(model, encoded, others, threshold, search, limits)
     if model.rescorer:
@@ -179,10 +180,10 @@ def _refuse_many_repeats(side: Side, max_matches: int) -> None:
 
 
 def _encoded(
-    model: Siamese, sides: Sides, prompt: str | None, progress: Progress | None
+    model: Siamese, sides: Sides, prompt: str | None, progress: StageProgress | None
 ) -> tuple[Encoded, Encoded | None]:
     """The distinct texts of the left side, and of the right if there is one, encoded together."""
-    encoded = model.encoder.embed(sides.unique, prompt=prompt, progress=_stage(progress, "encode"))
+    encoded = model.encoder.embed(sides.unique, prompt=prompt, progress=stage_of(progress, "encode"))
     n = len(sides.left.unique)
     return encoded[:n], None if sides.right is None else encoded[n:]
 
@@ -241,8 +242,9 @@ def _rescored(model: Siamese, found: Matches, sides: Sides, threshold: float, pr
     return Matches(found.left[keep], found.right[keep], score[keep], found.n_left, found.n_right)
 
 
-def _stage(progress: Progress | None, name: str) -> Callable[[int, int], None]:
-    return lambda n_done, n: progress(name, n_done, n) if progress else None
+def stage_of(progress: StageProgress | None, name: str) -> Progress:
+    """What one stage calls with (done, total)."""
+    return partial(progress, name) if progress else lambda *_: None
 
 
 def check_threshold(threshold: float, similarity: str) -> None:
