@@ -23,7 +23,17 @@ Command = Callable[..., None]
 
 
 def spread(command: Command) -> Command:
-    """The command as typer reads it."""
+    """The command as typer reads it.
+
+    Examples
+    --------
+    >>> def count(files: options.Files, *, rows: RowOptions) -> None:
+    ...     print(files, rows.strict, rows.dialect.encoding)
+    >>> list(inspect.signature(spread(count)).parameters)
+    ['files', 'set_aside', 'strict', 'format', 'delimiter', 'encoding']
+    >>> spread(count)(files=["a.csv"], set_aside=None, strict=True, format=None, delimiter=None, encoding="utf-8")
+    ['a.csv'] True utf-8
+    """
     own = inspect.signature(command).parameters.values()
 
     @functools.wraps(command)
