@@ -49,6 +49,30 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture
+def in_threads():
+    """Call a function with 0, 1, … at once, each in a thread of its own; what one of them raises is raised here."""
+
+    def call(work, n):
+        faults = []
+
+        def caught(number):
+            try:
+                work(number)
+            except BaseException as error:  # noqa: BLE001  whatever it is
+                faults.append(error)
+
+        threads = [threading.Thread(target=caught, args=(number,)) for number in range(n)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if faults:
+            raise faults[0]
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def model():
     """The embedded default in fp32."""

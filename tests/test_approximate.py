@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -261,18 +260,14 @@ def test_halves_and_doubles_are_rows_as_well(rows):
         assert {(i, i) for i in range(200)} <= found(near, rows[:200].astype(dtype), 0.99)
 
 
-def test_threads_may_ask_at_once(near, rows):
+def test_threads_may_ask_at_once(near, rows, in_threads):
     """Answers do not mix."""
     expected, wrong = [found(near, rows[i : i + 1]) for i in range(200)], []
 
     def ask(start):
         wrong.extend(i for i in range(start, 200, 4) if found(near, rows[i : i + 1]) != expected[i])
 
-    threads = [threading.Thread(target=ask, args=(start,)) for start in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(ask, 4)
     assert not wrong
 
 

@@ -34,7 +34,6 @@ from textsiam.samples import PAIRS
 
 FP32 = dict(device="cpu", dtype="float32")
 TEXTS = ["How do I pay?", "Can I pay by card?", "Where is my parcel?", "My parcel is late"]
-TOPICS = ["pay", "pay", "parcel", "parcel"]
 MADE = (SentenceEncoder, PairScorer, PairClassifier)
 
 

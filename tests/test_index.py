@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 
 import numpy as np
@@ -397,24 +396,15 @@ def test_a_second_writer_waits_or_is_told(index, tmp_path, model):
     assert "n" in index
 
 
-def test_threads_share_an_index(index):
+def test_threads_share_an_index(index, in_threads):
     """Several threads add and search through one object."""
-    faults = []
 
     def work(number):
-        try:
-            for n in range(5):
-                index.add([f"{number}-{n}"], [f"Question {number} about thing {n}?"])
-                assert len(index.search([QUESTIONS["q1"]])) >= 3
-        except Exception as error:  # noqa: BLE001  shown by the assertion
-            faults.append(error)
+        for n in range(5):
+            index.add([f"{number}-{n}"], [f"Question {number} about thing {n}?"])
+            assert len(index.search([QUESTIONS["q1"]])) >= 3
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not faults
+    in_threads(work, 4)
     assert len(index) == 25
     assert index.verify(repair=False)
 

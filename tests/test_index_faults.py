@@ -16,7 +16,7 @@ from textsiam.errors import BrokenIndex, EncoderMismatch, IndexLocked, Unreadabl
 from textsiam.indexing import nearby, rebuilding, writing
 from textsiam.indexing.approximate import Approximate
 from textsiam.indexing.database import sqlite_told
-from textsiam.indexing.scanning import Scan
+from textsiam.indexing.short_rows import ShortRows
 from textsiam.indexing.store import checked
 from textsiam.indexing.vectors import VectorFile
 
@@ -245,14 +245,14 @@ def test_caches_of_another_history_are_thrown_away(tmp_path, tiny_transformer, m
     shutil.copytree(folder, tmp_path / "copy")
     index = Index.open(folder)
     index.add([f"once{n}" for n in range(100)], embeddings=once)
-    index._at.store.view._scan.save(folder / "short-000001")
+    index._at.store.view._scan.short.save(folder / "short-000001")
     Approximate.build(np.concatenate([rows, once]), 0.9).save(folder / "near-000001")
     index.close()
     for name in ("index.sqlite", "vectors-000001"):
         shutil.copy(tmp_path / "copy" / name, folder / name)
     index = Index.open(folder)
     with monkeypatch.context() as patched:
-        patched.setattr(Scan, "save", lambda *_: None)  # whoever added them could not
+        patched.setattr(ShortRows, "save", lambda *_: None)  # whoever added them could not
         index.add([f"instead{n}" for n in range(100)], embeddings=instead)
     index.close()
     for k in (None, 1):

@@ -500,24 +500,15 @@ def test_a_question_within_a_question_is_refused(index):
     assert len(index) == 5
 
 
-def test_threads_and_forks_share_an_index(index):
+def test_threads_and_forks_share_an_index(index, in_threads):
     """Threads take turns; a forked process uses a connection of its own."""
-    faults = []
 
     def work(number):
-        try:
-            for n in range(3):
-                index.add([f"t{number}-{n}"], [f"Question {number} {n}?"])
-                index.search([QUESTIONS["q2"]])
-        except BaseException as error:  # noqa: BLE001  whatever it is
-            faults.append(error)
+        for n in range(3):
+            index.add([f"t{number}-{n}"], [f"Question {number} {n}?"])
+            index.search([QUESTIONS["q2"]])
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not faults
+    in_threads(work, 3)
     child = os.fork()
     if not child:
         code = 1

@@ -59,9 +59,9 @@ def test_a_query_with_heads_finds_what_the_join_finds(rows, threshold, tmp_path,
     """Rows that were saved have heads; those that came later have none."""
     monkeypatch.setattr("textsiam.indexing.heads.FROM", 1_000)
     scan = Scan("cosine", rows.shape[1])
-    scan.follow(rows[:8_500])
-    scan.save(tmp_path / "short")
-    scan.follow(rows)
+    scan.short.follow(rows[:8_500])
+    scan.short.save(tmp_path / "short")
+    scan.short.follow(rows)
     alive = np.ones(len(rows), dtype=np.bool_)
     asked = []
     monkeypatch.setattr(Heads, "reaching", _counting(Heads.reaching, asked))

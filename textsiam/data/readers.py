@@ -16,7 +16,7 @@ from textsiam.data.pairs import Pairs
 from textsiam.data.sources import open_source
 from textsiam.data.streams import stream_pairs, stream_texts, stream_triplets
 from textsiam.data.tables import Dialect, Table
-from textsiam.data.texts import SetAside, Texts, as_list
+from textsiam.data.texts import Fault, SetAside, Texts, as_list
 from textsiam.data.triplets import Triplets
 from textsiam.errors import UnreadableInput
 
@@ -70,15 +70,10 @@ def read_texts(
     """
     with closing(open_source(source, split, Dialect(format, delimiter, encoding))) as table:
         chunks = list(stream_texts(table, column=column, id_column=id_column))
-    set_aside = _all_set_aside(chunks)
     renamed = tuple(chain.from_iterable(chunk.renamed for chunk in chunks))
-    if strict:
-        (set_aside + SetAside(renamed)).refuse()
-    texts = list(chain.from_iterable(chunk.texts for chunk in chunks))
-    if not texts:
-        raise nothing_usable(table.name, "text", set_aside)
+    set_aside = _set_aside(chunks, table.name, "text", strict=strict, renamed=renamed)
     return Texts(
-        texts,
+        list(chain.from_iterable(chunk.texts for chunk in chunks)),
         ids=list(chain.from_iterable(chunk.ids for chunk in chunks)),
         rows=list(chain.from_iterable(chunk.rows for chunk in chunks)),
         set_aside=set_aside,
@@ -135,11 +130,7 @@ def read_pairs(
         columns = find_pair_columns(table.name, table.columns, first=first, second=second, label=label, score=score)
         columns = columns if labelled else columns._replace(label=None, score=None)
         chunks = list(stream_pairs(table, columns))
-    set_aside = _all_set_aside(chunks)
-    if strict:
-        set_aside.refuse()
-    if not any(map(len, chunks)):
-        raise nothing_usable(table.name, "pair", set_aside)
+    set_aside = _set_aside(chunks, table.name, "pair", strict=strict)
     labels, scores = ([getattr(chunk, name) for chunk in chunks] for name in ("labels", "scores"))
     return Pairs(
         first=list(chain.from_iterable(chunk.first for chunk in chunks)),
@@ -200,11 +191,7 @@ def read_triplets(
                 f"It has: {', '.join(table.columns)}."
             )
         chunks = list(stream_triplets(table, [pair.first, pair.second, *others]))
-    set_aside = _all_set_aside(chunks)
-    if strict:
-        set_aside.refuse()
-    if not any(map(len, chunks)):
-        raise nothing_usable(table.name, "triplet", set_aside)
+    set_aside = _set_aside(chunks, table.name, "triplet", strict=strict)
     columns = [list(chain.from_iterable(parts)) for parts in zip(*(chunk.columns for chunk in chunks), strict=True)]
     rows = list(chain.from_iterable(chunk.rows for chunk in chunks))
     return Triplets(columns[0], columns[1], columns[2:], rows, set_aside, chunks[0].mapping)
@@ -238,8 +225,21 @@ def _other_negatives(table: Table, first: str | None, second: str | None) -> lis
     return [column for column in negative_columns(table.columns) if column not in {first, second}]
 
 
-def _all_set_aside(chunks: Sequence[Texts] | Sequence[Pairs] | Sequence[Triplets]) -> SetAside:
-    return SetAside(tuple(chain.from_iterable(chunk.set_aside for chunk in chunks)))
+def _set_aside(
+    chunks: Sequence[Texts] | Sequence[Pairs] | Sequence[Triplets],
+    name: str,
+    what: str,
+    *,
+    strict: bool,
+    renamed: tuple[Fault, ...] = (),
+) -> SetAside:
+    """All rows set aside; refuses them where none may be, and a source that has no other."""
+    set_aside = SetAside(tuple(chain.from_iterable(chunk.set_aside for chunk in chunks)))
+    if strict:
+        (set_aside + SetAside(renamed)).refuse()
+    if not any(map(len, chunks)):
+        raise nothing_usable(name, what, set_aside)
+    return set_aside
 
 
 def nothing_usable(source: str, what: str, set_aside: SetAside) -> UnreadableInput:

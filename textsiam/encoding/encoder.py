@@ -65,6 +65,12 @@ class Encoder:
         If the folder's files cannot be used.
     ValueError
         If there is no such backend, device or dtype.
+
+    Examples
+    --------
+    >>> encoder = Encoder(read_folder(find_model()))
+    >>> encoder.dim, encoder.encode(["How do I pay?"]).shape
+    (384, (1, 384))
     """
 
     def __reduce__(self) -> tuple[Any, ...]:

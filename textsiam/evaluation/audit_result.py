@@ -170,14 +170,7 @@ def judge(audit: "Audit", precision: float, confidence: float) -> AuditResult:
     lowest = float(design.low[-1])
     whole = precision_at(design, decided, lowest)
     recall = NOTHING if proof.value is None else recall_at(design, decided, proof.value)
-    counts: dict[str, int] = {
-        "n_matches": design.n_matches,
-        "n_drawn": len(design),
-        "n_labels": int((labels >= OTHER).sum()),
-        "n_wrong": int((labels == OTHER).sum()),
-        "n_unresolved": int((labels == UNRESOLVED).sum()),
-        "n_unlabelled": int((labels == NOT_GIVEN).sum()),
-    }
+    counts = _counts(design, labels)
     evidence = {
         "on": f"audit of {design.n_matches:,} matches",
         **counts,
@@ -201,6 +194,17 @@ def judge(audit: "Audit", precision: float, confidence: float) -> AuditResult:
         agreement=tuple(audit.agreements()),
         training=audit.training_pairs(),
     )
+
+
+def _counts(design: Design, labels: Int[np.ndarray, " n"]) -> dict[str, int]:
+    return {
+        "n_matches": design.n_matches,
+        "n_drawn": len(design),
+        "n_labels": int((labels >= OTHER).sum()),
+        "n_wrong": int((labels == OTHER).sum()),
+        "n_unresolved": int((labels == UNRESOLVED).sum()),
+        "n_unlabelled": int((labels == NOT_GIVEN).sum()),
+    }
 
 
 def _band(design: Design, labels: Int[np.ndarray, " cells"], stratum: int) -> Band:

@@ -1,9 +1,8 @@
 """How good a model is on pairs it has not seen, how sure that is, where it fails, and which labels are suspect."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +16,13 @@ from textsiam.evaluation.resampling import interval
 from textsiam.evaluation.slices import Slice, measure_slices
 from textsiam.evaluation.suspects import Suspect, find_suspects
 from textsiam.evaluation.worst import WorstPair, find_worst
+from textsiam.matching.duplicates import StageProgress, stage_of
 from textsiam.scoring.certificates import plain
 from textsiam.scoring.intervals import Interval
 from textsiam.scoring.reliability import told_reliability
 
 if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
-
-# (stage, done, total); the stages are "encode", "baseline", "resample", "slices" and "explain".
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -143,7 +140,7 @@ def evaluate(
     seed: int = 0,
     n_draws: int = 1_000,
     n_worst: int = 20,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Evaluation:
     """How good the model is on labelled or graded pairs, with 95 % intervals over components that share texts.
 
@@ -166,7 +163,8 @@ def evaluate(
     n_worst
         How many of the closest negatives, and of the farthest positives, to explain; 0 explains nothing.
     progress
-        Called with (stage, done, total) now and then.
+        Called with (stage, done, total) now and then; the stages are ``encode``, ``baseline``, ``resample``, ``slices`` and
+        ``explain``.
 
     Raises
     ------
@@ -187,20 +185,20 @@ def evaluate(
     """
     if n_draws < 1 or n_worst < 0:
         raise ValueError(f"n_draws is at least 1 and n_worst at least 0, but got {n_draws} and {n_worst}.")
-    scored = score_in_order(model, pairs, on=on, progress=_stage(progress, "encode"))
+    scored = score_in_order(model, pairs, on=on, progress=stage_of(progress, "encode"))
     other = scored
     if baseline is not None:
-        scored, other = score_alike(baseline, scored, progress=_stage(progress, "baseline"))
+        scored, other = score_alike(baseline, scored, progress=stage_of(progress, "baseline"))
     how: dict[str, Any] = dict(n_draws=n_draws, seed=seed)
-    own = measure(model, scored, progress=_stage(progress, "resample"), **how)
-    base = None if baseline is None else measure(baseline, other, progress=_stage(progress, "resample"), **how)
-    slices = measure_slices(model, scored, progress=_stage(progress, "slices"), **how)
+    own = measure(model, scored, progress=stage_of(progress, "resample"), **how)
+    base = None if baseline is None else measure(baseline, other, progress=stage_of(progress, "resample"), **how)
+    slices = measure_slices(model, scored, progress=stage_of(progress, "slices"), **how)
     return Evaluation(
         model=own,
         baseline=base,
         differences={} if base is None else _differences(own, base),
         slices=tuple(slices),
-        worst=tuple(find_worst(model, scored, n_worst, progress=_stage(progress, "explain"))),
+        worst=tuple(find_worst(model, scored, n_worst, progress=stage_of(progress, "explain"))),
         suspects=tuple(find_suspects(scored, model)),
         measured_on=_measured_on(own, base, how),
         notes=notes_on(own, base),
@@ -260,7 +258,3 @@ def _told(figure: Interval) -> str:
 def _cells(figure: Interval, sign: str = "") -> tuple[str, str]:
     value, low, high = (f"{one:{sign}.4f}" if np.isfinite(one) else "not defined" for one in figure)
     return value, f"[{low}, {high}]" if np.isfinite(figure.low) else "no bounds"
-
-
-def _stage(progress: Progress | None, name: str) -> Callable[[int, int], None]:
-    return partial(progress, name) if progress else lambda *_: None

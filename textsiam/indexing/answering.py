@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Int
 
 from textsiam.indexing.ledger import Item
+from textsiam.matching.duplicates import judged
 from textsiam.matching.matches import Found, Matches
 from textsiam.matching.repeats import Side
 from textsiam.scoring.siamese import Siamese
-from textsiam.scoring.thresholds import decisions
 
 Rows = Int[np.ndarray, " _"]
 
@@ -49,10 +49,9 @@ def answer(
         scores,
         n_left,
         n_right,
-        probability=model.calibrated(scores) if model and model.calibrator else None,
-        decision=decisions(scores, model.threshold, model.reject_threshold) if model and model.threshold else None,
         right_ids=Sparse(n_right, {item.row: item.id for item in known}),
         right_texts=Sparse(n_right, texts) if texts or not known else None,
+        **(judged(model, scores) if model else {}),
         **more,
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from textsiam.data.texts import as_list
+from textsiam.encoding.encoder import Progress
 from textsiam.errors import BrokenIndex
 from textsiam.indexing.arriving import Arrivals, fault_of_id
 from textsiam.indexing.changing import change
@@ -25,7 +26,7 @@ from textsiam.indexing.searching import search
 from textsiam.indexing.soundness import Soundness, verify
 from textsiam.indexing.store import Place, Store, checked, create_store, open_store, shown
 from textsiam.indexing.vectors import DTYPES
-from textsiam.indexing.writing import Progress, Writing
+from textsiam.indexing.writing import Writing
 from textsiam.matching.clustering import Clusters
 from textsiam.matching.duplicates import threshold_of
 from textsiam.matching.exact import MAX_MATCHES

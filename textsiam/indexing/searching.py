@@ -38,10 +38,7 @@ def search(
     """The matches of texts, or of vectors, in an index (see `Index.search`)."""
     if (texts is None) == (embeddings is None):
         raise UnreadableInput("A search takes texts or their embeddings, and one of them only. Give one.")
-    if k is not None and k < 1:
-        raise ValueError(f"k is at least 1, but got {k}. Ask for one neighbour or more.")
-    if searcher not in SEARCHERS:
-        raise ValueError(f"There is no searcher {searcher!r}. Use one of {', '.join(SEARCHERS)}.")
+    _check(k, searcher)
     lowest = _lowest(at, threshold, k)
     asked = _asked(at, texts, embeddings, ids, model, progress)
     vectors = asked.vectors
@@ -63,9 +60,7 @@ def search(
             "Index.approximate(), or search exactly."
         )
     if asked.side is not None:
-        n_found = int((np.bincount(found[0], minlength=len(asked.side.unique)) * asked.side.sizes).sum())
-        refuse_too_many(n_found, max_matches)
-        found = repeated(found, asked.side)
+        found = _for_all_rows(found, asked.side, max_matches)
     return answer(model or at.model, found, items, asked.n, n_right, recall=recall, **asked.columns)
 
 
@@ -99,6 +94,19 @@ def _asked(
         unknown=side.rows_where(encoded.unknown),
     )
     return _Asked(encoded.embeddings, side, len(values), columns)
+
+
+def _check(k: int | None, searcher: str) -> None:
+    if k is not None and k < 1:
+        raise ValueError(f"k is at least 1, but got {k}. Ask for one neighbour or more.")
+    if searcher not in SEARCHERS:
+        raise ValueError(f"There is no searcher {searcher!r}. Use one of {', '.join(SEARCHERS)}.")
+
+
+def _for_all_rows(found: Found, side: Side, max_matches: int) -> Found:
+    """What was found for distinct texts, for each row that holds them."""
+    refuse_too_many(int((np.bincount(found[0], minlength=len(side.unique)) * side.sizes).sum()), max_matches)
+    return repeated(found, side)
 
 
 def _lowest(at: Opened, threshold: float | None, k: int | None) -> float:

@@ -76,12 +76,13 @@ class View:
     def rows(self) -> Shaped[np.ndarray, "n dim"]:
         """All rows, mapped, with their short ones at hand."""
         rows = self.file.rows(self.n_rows)
-        if not len(self._scan) and self._scan.load(self._short, len(rows)):
-            n = len(self._scan)
+        short = self._scan.short
+        if not len(short) and short.load(self._short, len(rows)):
+            n = len(short)
             some = np.random.default_rng().choice(n, min(_N_COMPARED, n), replace=False)
-            if not self._scan.agrees(rows, np.union1d(some, np.arange(max(0, n - _N_COMPARED), n))):
+            if not short.agrees(rows, np.union1d(some, np.arange(max(0, n - _N_COMPARED), n))):
                 self._scan = Scan(self.similarity, self.dim)
-        self._scan.follow(rows)
+        self._scan.short.follow(rows)
         return rows
 
     def find(self, queries: Vectors, threshold: float, max_matches: int) -> Found:
@@ -117,18 +118,20 @@ class View:
     def check_caches(self) -> None:
         """Throw short rows and approximate structures away that belong to other vectors."""
         self.nearby.check(self.number, self.file.rows(min(self.n_rows, self.file.n_whole)))
-        if self._scan.load(self._short, self.n_rows):
-            n = min(len(self._scan), self.file.n_whole)
+        short = self._scan.short
+        if short.load(self._short, self.n_rows):
+            n = min(len(short), self.file.n_whole)
             blocks = (np.arange(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK))
-            if not all(self._scan.agrees(self.file.rows(n), block) for block in blocks):
+            if not all(short.agrees(self.file.rows(n), block) for block in blocks):
                 self._scan = Scan(self.similarity, self.dim)
                 remove(self._short)
 
     def tidy(self) -> None:
         """Keep short rows for the next process, and delete files that count no more. What cannot be done now can be later."""
         with suppress(OSError, ValueError):
-            if self._scan.n_unsaved >= max(_N_UNSAVED, len(self._scan) // 5):
-                self._scan.save(self._short)
+            short = self._scan.short
+            if short.n_unsaved >= max(_N_UNSAVED, len(short) // 5):
+                short.save(self._short)
             for pattern in ("vectors-*", "short-*", "near-*", "slow-*"):
                 for file in self.folder.glob(pattern):
                     if int(file.name.partition("-")[2]) < self.number:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from textsiam.encoding.encoder import Encoded
+from textsiam.encoding.encoder import Encoded, Progress
 from textsiam.errors import TooManyMatches
 from textsiam.indexing.answering import answer
 from textsiam.indexing.arriving import Arrivals
@@ -19,7 +19,6 @@ from textsiam.matching.matches import Found, Matches
 Rows = Int[np.ndarray, " _"]
 # Which of some arrivals go in, given the items that have their ids, and which items they replace.
 Pick = Callable[[Sequence[int], Sequence[Item]], tuple[list[int], list[Item]]]
-Progress = Callable[[int, int], None]
 
 # Texts that are encoded, compared and committed together: what an interruption can cost. Vectors that are given cost less.
 N_AT_ONCE = 8_192

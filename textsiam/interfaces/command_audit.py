@@ -1,5 +1,6 @@
 """``textsiam audit``: a join's own pairs, sampled and labelled by people, certify a threshold for that join."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,7 +8,8 @@ import typer
 
 from textsiam.data.files import check_folder
 from textsiam.interfaces import options
-from textsiam.interfaces.terminal import NO, answer_json, answering, load_model, print_table, say, say_set_aside, table
+from textsiam.interfaces.groups import ComputeOptions, DialectOptions, ModelOptions, TextOptions, spread
+from textsiam.interfaces.terminal import NO, answer_json, answering, print_table, say, say_set_aside, table
 
 if TYPE_CHECKING:
     from textsiam.evaluation.audit import Audit
@@ -59,32 +61,42 @@ def _say_needed(made: "Plan") -> None:
     say("labels are those at or above one cut: a sample spread over a whole join needs more, as some lie below")
 
 
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """How many pairs are drawn, and from where."""
+
+    n: Annotated[int, typer.Option("-n", min=1, help="How many pairs to label; see `audit plan`.")] = 300
+    strata: Annotated[int, typer.Option(min=1, help="Strata of scores that labels are spread over.")] = 10
+    allocation: Annotated[
+        str, typer.Option(help="Labels a stratum: equal, proportional to its pairs, or root, to their square root.")
+    ] = "root"
+    informative: Annotated[
+        int, typer.Option(min=0, help="So many more pairs that the model is least sure of, to train on.")
+    ] = 0
+
+    def asked(self) -> dict[str, Any]:
+        """As `start_audit` takes it."""
+        told = dict(n=self.n, n_strata=self.strata)
+        return told | dict(allocation=self.allocation, n_informative=self.informative)
+
+
 @audit.command()
+@spread
 def start(
     matches: Annotated[
         str, typer.Argument(help="The pairs file that `textsiam duplicates -o` wrote: csv, jsonl, parquet.")
     ],
+    *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the audit; it must not exist yet.")],
     texts: Annotated[
         str | None, typer.Option(help="The file that was searched. Not needed if the pairs have text_a and text_b.")
     ] = None,
     against: Annotated[str | None, typer.Option(help="The file it was compared with, if it was.")] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many pairs to label; see `audit plan`.")] = 300,
-    strata: Annotated[int, typer.Option(min=1, help="Strata of scores that labels are spread over.")] = 10,
-    allocation: Annotated[
-        str, typer.Option(help="Labels a stratum: equal, proportional to its pairs, or root, to their square root.")
-    ] = "root",
-    informative: Annotated[
-        int, typer.Option(min=0, help="So many more pairs that the model is least sure of, to train on.")
-    ] = 0,
+    sampling: SamplingOptions,
     threshold: Annotated[float | None, typer.Option(help="The join's threshold. Default: its lowest score.")] = None,
     seed: options.Seed = 0,
-    column: options.Column = None,
-    id_column: options.IdColumn = None,
-    split: options.SplitName = None,
-    format: options.Format = None,  # noqa: A002  the option is --format
-    delimiter: options.Delimiter = None,
-    encoding: options.Encoding = "utf-8",
+    columns: TextOptions,
+    dialect: DialectOptions,
     model: options.Model = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -97,30 +109,29 @@ def start(
     from textsiam.evaluation.joined import read_matches
 
     with answering():
-        if output.exists():
-            raise FileExistsError(f"{output} exists. Name another folder for the audit, or remove it first.")
-        check_folder(output)
-        if not output.resolve().parent.is_dir():
-            raise FileNotFoundError(
-                f"The folder to hold the audit does not exist: {output.resolve().parent}. Create it."
-            )
-        reading = dict(column=column, id_column=id_column, split=split)
-        reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
-        found, aside = read_matches(matches, texts, against, reading)
+        _check_new(output)
+        found, aside = read_matches(matches, texts, against, vars(columns) | vars(dialect))
         say_set_aside(aside, None)
-        siamese = load_model(model, "auto", None, None) if model else None
-        how: dict[str, Any] = dict(n=n, n_strata=strata, allocation=allocation, n_informative=informative, seed=seed)
-        started = start_audit(found, threshold=threshold, model=siamese, **how)
+        siamese = ComputeOptions().load(model) if model else None
+        started = start_audit(found, threshold=threshold, model=siamese, seed=seed, **sampling.asked())
         started.save(output)
         design = started.design
         told = {"matches": len(found), "drawn": len(design), "strata": design.n_strata, "folder": str(output)}
         told |= {"informative": len(started.pairs) - len(design), "threshold": started.join["threshold"], "seed": seed}
         if as_json:
             answer_json(told)
-        if len(design) < n:
-            say(f"the join found {len(found):,} pairs, fewer than {n:,}: all of them are to be labelled")
+        if len(design) < sampling.n:
+            say(f"the join found {len(found):,} pairs, fewer than {sampling.n:,}: all of them are to be labelled")
         say(f"{len(design):,} of {len(found):,} pairs drawn from {design.n_strata} strata of scores, seed {seed}")
         say(f"→ {output}: label them with `textsiam audit label {output} --labeller NAME`")
+
+
+def _check_new(folder: Path) -> None:
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists. Name another folder for the audit, or remove it first.")
+    check_folder(folder)
+    if not folder.resolve().parent.is_dir():
+        raise FileNotFoundError(f"The folder to hold the audit does not exist: {folder.resolve().parent}. Create it.")
 
 
 @audit.command()
@@ -211,15 +222,14 @@ def _also(n: int, n_informative: int) -> str:
 
 
 @audit.command()
+@spread
 def finish(
     folder: Folder,
+    *,
     precision: Precision = 0.95,
     confidence: Confidence = 0.95,
     output: options.ModelOutput = None,
-    model: options.Model = None,
-    backend: options.BackendName = "auto",
-    device: options.Device = None,
-    dtype: options.Dtype = None,
+    model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Certify a threshold for the join that the sample was drawn from, or find that none is proven.
@@ -234,12 +244,12 @@ def finish(
 
     with answering():
         check_model_output(output)
-        if model and not output:
+        if model.model and not output:
             raise typer.BadParameter("A model was named, but no folder to write it to. Add -o FOLDER.")
         opened = Audit.open(folder)
         result = opened.finish(precision, confidence)
         if output:
-            opened.certify(load_model(model, backend, device, dtype), precision, confidence).save(output)
+            opened.certify(model.load(), precision, confidence).save(output)
         written = _write_training(folder, result)
         if as_json:
             files = {"output": output and str(output), "training_file": written and str(written)}

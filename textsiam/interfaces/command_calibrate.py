@@ -5,34 +5,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces import options
+from textsiam.interfaces.groups import LabelledOptions, ModelOptions, RowOptions, spread
 from textsiam.interfaces.labelled import check_model_output, read_scored
 from textsiam.interfaces.tables import check_outputs
-from textsiam.interfaces.terminal import answer_json, answering, load_model, model_told, print_table, say, table
+from textsiam.interfaces.terminal import answer_json, answering, model_told, print_table, say, table
 
 if TYPE_CHECKING:
     from textsiam.scoring.calibration import Calibrator
 
 
+@spread
 def calibrate(
     pairs: options.LabelledPairs,
+    *,
     output: options.ModelOutput = None,
     method: Annotated[
         str, typer.Option(help="isotonic, sigmoid, temperature, or auto: the best on held-out components.")
     ] = "auto",
-    first: options.First = None,
-    second: options.Second = None,
-    label: options.Label = None,
-    split: options.SplitName = None,
+    columns: LabelledOptions,
     seed: options.Seed = 0,
-    set_aside: options.SetAsideFile = None,
-    strict: options.Strict = False,
-    format: options.Format = None,  # noqa: A002  the option is --format
-    delimiter: options.Delimiter = None,
-    encoding: options.Encoding = "utf-8",
-    model: options.Model = None,
-    backend: options.BackendName = "auto",
-    device: options.Device = None,
-    dtype: options.Dtype = None,
+    rows: RowOptions,
+    model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Give a model's scores probabilities, learnt from labelled pairs that it was not trained on.
@@ -46,12 +39,10 @@ def calibrate(
 
     with answering():
         check_method(method, seed)
-        check_outputs(set_aside, inputs=[pairs], as_json=as_json)
+        check_outputs(rows.set_aside, inputs=[pairs], as_json=as_json)
         check_model_output(output)
-        reading = dict(first=first, second=second, label=label, split=split, strict=strict)
-        reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
-        siamese = load_model(model, backend, device, dtype)
-        scored = read_scored(siamese, pairs, reading, set_aside)
+        siamese = model.load()
+        scored = read_scored(siamese, pairs, rows.reading(columns), rows.set_aside)
         calibrated = siamese.calibrate(scored, method=method, seed=seed)
         if output:
             calibrated.save(output)

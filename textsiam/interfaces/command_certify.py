@@ -1,53 +1,54 @@
 """``textsiam certify``: labelled pairs in; thresholds with a guarantee out, or the finding that none exists."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from textsiam.interfaces import options
+from textsiam.interfaces.groups import LabelledOptions, ModelOptions, RowOptions, spread
 from textsiam.interfaces.labelled import check_model_output, read_scored
 from textsiam.interfaces.tables import check_outputs
-from textsiam.interfaces.terminal import NO, answer_json, answering, load_model, model_told, print_table, say, table
+from textsiam.interfaces.terminal import NO, answer_json, answering, model_told, print_table, say, table
 
 if TYPE_CHECKING:
     from textsiam.scoring.choosing import Chosen
 
 
-def certify(
-    pairs: options.LabelledPairs,
-    output: options.ModelOutput = None,
+@dataclass(frozen=True, kw_only=True)
+class PromiseOptions:
+    """What accepting and rejecting shall keep."""
+
     precision: Annotated[
         float | None, typer.Option(help="At least so many of the accepted pairs are duplicates. Default: 0.95.")
-    ] = None,
-    recall: Annotated[
-        float | None, typer.Option(help="Instead: at least so many of the duplicates are accepted.")
-    ] = None,
+    ] = None
+    recall: Annotated[float | None, typer.Option(help="Instead: at least so many of the duplicates are accepted.")] = (
+        None
+    )
     false_match_rate: Annotated[
         float | None, typer.Option(help="Instead: at most so many of the other pairs are accepted.")
-    ] = None,
+    ] = None
     reject_precision: Annotated[
         float, typer.Option(help="At least so many of the rejected pairs are no duplicates; 0 rejects nothing.")
-    ] = 0.95,
-    confidence: Annotated[float, typer.Option(help="Probability that a threshold keeps its promise.")] = 0.95,
-    first: options.First = None,
-    second: options.Second = None,
-    label: options.Label = None,
-    split: options.SplitName = None,
+    ] = 0.95
+    confidence: Annotated[float, typer.Option(help="Probability that a threshold keeps its promise.")] = 0.95
+
+
+@spread
+def certify(
+    pairs: options.LabelledPairs,
+    *,
+    output: options.ModelOutput = None,
+    promise: PromiseOptions,
+    columns: LabelledOptions,
     seed: Annotated[
         int,
         typer.Option(
             help="Of the draw of one pair a component. Fix it beforehand: the best of several proves nothing."
         ),
     ] = 0,
-    set_aside: options.SetAsideFile = None,
-    strict: options.Strict = False,
-    format: options.Format = None,  # noqa: A002  the option is --format
-    delimiter: options.Delimiter = None,
-    encoding: options.Encoding = "utf-8",
-    model: options.Model = None,
-    backend: options.BackendName = "auto",
-    device: options.Device = None,
-    dtype: options.Dtype = None,
+    rows: RowOptions,
+    model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Choose the thresholds to accept and to reject at, with a guarantee, or find that none exists.
@@ -60,33 +61,34 @@ def certify(
     from textsiam.scoring.choosing import LEVELS, at_levels, check_targets, choose
 
     with answering():
-        asked: dict[str, Any] = dict(precision=precision, recall=recall, false_match_rate=false_match_rate)
-        how: dict[str, Any] = dict(reject_precision=reject_precision, confidence=confidence, seed=seed)
-        guarantee, level = check_targets(**asked, **how)
-        check_outputs(set_aside, inputs=[pairs], as_json=as_json)
+        asked: dict[str, Any] = vars(promise) | {"seed": seed}
+        guarantee, level = check_targets(**asked)
+        check_outputs(rows.set_aside, inputs=[pairs], as_json=as_json)
         check_model_output(output)
-        reading = dict(first=first, second=second, label=label, split=split, strict=strict)
-        reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
-        siamese = load_model(model, backend, device, dtype)
-        scored = read_scored(siamese, pairs, reading, set_aside)
-        chosen = choose(scored, **asked, **how)
+        siamese = model.load()
+        scored = read_scored(siamese, pairs, rows.reading(columns), rows.set_aside)
+        chosen = choose(scored, **asked)
+        how: dict[str, Any] = {name: asked[name] for name in ("reject_precision", "confidence", "seed")}
         levels = at_levels(scored, sorted({*LEVELS, level}), **how) if guarantee == "precision" else []
         if output:
-            siamese.certify(scored, **asked, **how).save(output)
+            siamese.certify(scored, **asked).save(output)
         if as_json:
-            told = {
-                "threshold": chosen.accept.to_json(),
-                "reject_threshold": chosen.reject and chosen.reject.to_json(),
-                "review": chosen.review,
-                "by_precision": levels,
-                "output": output and str(output),
-            }
-            answer_json(model_told(siamese) | told)
+            answer_json(model_told(siamese) | _told(chosen, levels) | {"output": output and str(output)})
         else:
             _show(chosen, levels)
             say(f"→ {output}" if output else "nothing was written: name a folder for the model with -o")
         if chosen.accept.value is None:
             raise typer.Exit(NO)
+
+
+def _told(chosen: "Chosen", levels: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a JSON answer says of the thresholds."""
+    return {
+        "threshold": chosen.accept.to_json(),
+        "reject_threshold": chosen.reject and chosen.reject.to_json(),
+        "review": chosen.review,
+        "by_precision": levels,
+    }
 
 
 def _show(chosen: "Chosen", levels: list[dict[str, Any]]) -> None:

@@ -1,14 +1,15 @@
 """``textsiam duplicates``: texts in, duplicate pairs and clusters out."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from textsiam.data.writers import rows_of
-from textsiam.interfaces import options
-from textsiam.interfaces.distributed import Asked, OnCluster, duplicates_on_ray
+from textsiam.interfaces.distributed import duplicates_on_ray
+from textsiam.interfaces.groups import DuplicatesOptions, spread
 from textsiam.interfaces.tables import check_outputs, write_columns
 from textsiam.interfaces.terminal import (
     answer_json,
@@ -16,7 +17,6 @@ from textsiam.interfaces.terminal import (
     check_linkage,
     check_sources,
     following,
-    load_model,
     mapped,
     model_told,
     say,
@@ -35,53 +35,8 @@ if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
 
 
-def duplicates(
-    files: options.Files = None,
-    column: options.Column = None,
-    id_column: options.IdColumn = None,
-    split: options.SplitName = None,
-    against: Annotated[str | None, typer.Option(help="Compare with this file's texts, not among themselves.")] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            callback=options.finite, help="Lowest score of a pair. Default: the model's own accept threshold."
-        ),
-    ] = None,
-    output: options.Output = None,
-    clusters: Annotated[
-        Path | None, typer.Option(help="Write every row's cluster, its keeper and the score to it to this file.")
-    ] = None,
-    linkage: Annotated[
-        str, typer.Option(help="keeper: every row matches its keeper; complete: every two rows of a cluster match.")
-    ] = "keeper",
-    repeats_only: Annotated[
-        bool, typer.Option("--repeats-only", help="Only texts equal after normalisation; needs no model.")
-    ] = False,
-    sample: Annotated[
-        bool, typer.Option("--sample", help="Use the hand-written sample questions that come with textsiam.")
-    ] = False,
-    top: options.Top = 20,
-    max_matches: Annotated[
-        int, typer.Option(min=1, help="Most pairs to find; more is an error, never a silent cut.")
-    ] = 20_000_000,
-    max_memory_mb: Annotated[int, typer.Option(min=1, help="Working memory of the comparison.")] = 256,
-    prompt: options.Prompt = None,
-    set_aside: options.SetAsideFile = None,
-    strict: options.Strict = False,
-    format: options.Format = None,  # noqa: A002  the option is --format
-    delimiter: options.Delimiter = None,
-    encoding: options.Encoding = "utf-8",
-    model: options.Model = None,
-    backend: options.BackendName = "auto",
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    ray: options.Ray = False,
-    ray_address: options.RayAddress = None,
-    work: options.Work = None,
-    approximate: options.Approximate = False,
-    dry_run: options.DryRun = False,
-    as_json: options.AsJson = False,
-) -> None:
+@spread
+def duplicates(asked: DuplicatesOptions) -> None:
     """Find the duplicates among texts, or between two sets.
 
     `textsiam duplicates questions.csv` needs no option: it finds the column, encodes each distinct text once, compares
@@ -92,68 +47,63 @@ def duplicates(
     `textsiam duplicates 'shards/*.parquet' --ray -o pairs.parquet` does the same past one machine: in tasks, each finished once;
     after an interruption or a crash the same command goes on.
     """
-    cluster = OnCluster.of(ray=ray, address=ray_address, work=work, dry_run=dry_run, approximate=approximate)
-    with answering(cluster.after_interrupt(output) if cluster else None):
-        started = time.perf_counter()
-        if cluster:
-            cluster.refuse(sample=sample, against=bool(against), repeats_only=repeats_only, strict=strict)
-            cluster.refuse(**{"linkage complete": linkage != "keeper"})
-            files = cluster.sources(files)
-        _check_usage(files, sample=sample, within_one_set=bool(clusters) or repeats_only, against=against)
-        sources = [*(files or []), *([against] if against else [])]
-        check_outputs(output, clusters, set_aside, inputs=sources, as_json=as_json)
-        check_linkage(linkage)
-        reading = dict(column=column, id_column=id_column, split=split, strict=strict)
-        reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
-        if cluster:
-            loaded = load_model(model, backend, device, dtype)
-            asked = Asked.of(files or [], reading, loaded, model, backend=backend, device=device, prompt=prompt)
-            duplicates_on_ray(
-                cluster,
-                asked,
-                threshold=threshold,
-                max_matches=max_matches,
-                max_memory_mb=max_memory_mb,
-                output=output,
-                clusters=clusters,
-                set_aside=set_aside,
-                top=top,
-                as_json=as_json,
+    on_ray = asked.on_ray
+    on_ray.check(approximate=asked.approximate)
+    with answering(on_ray.after_interrupt(asked.output) if on_ray else None):
+        if on_ray:
+            on_ray.refuse(
+                sample=asked.sample,
+                against=bool(asked.against),
+                repeats_only=asked.repeats_only,
+                strict=asked.rows.strict,
             )
-            return
-        texts = _read(files, reading)
-        others = _read([against], reading) if against else None
-        _say_reading(texts, others, set_aside)
-        siamese = None if repeats_only else load_model(model, backend, device, dtype)
-        limits: dict[str, Any] = dict(max_matches=max_matches, max_memory_mb=max_memory_mb, prompt=prompt)
-        matches = _find(siamese, texts, others, threshold, limits)
-        if output:
-            write_columns(output, matches.blocks())
-        groups = matches.clusters(linkage) if others is None else None
-        if clusters and groups is not None:
-            write_columns(clusters, [groups.columns()])
-        summary = _summary(siamese, texts, others, matches, threshold)
-        summary["clusters"] = None if groups is None else len(groups)
-        summary["dropped"] = None if groups is None else groups.n_dropped
-        summary["seconds"] = round(time.perf_counter() - started, 2)
-        if as_json:
-            answer_json(summary, **_tables(None if output else matches, None if clusters else groups))
-            return
-        if output is None:
-            show_pairs(matches.top(top), len(matches))
-        if groups is not None and clusters is None and str(output) != "-":
-            show_clusters(groups, top)
-        _say_summary(summary, output, clusters)
+            on_ray.refuse(**{"linkage complete": asked.linkage != "keeper"})
+            asked = replace(asked, files=on_ray.sources(asked.files))
+        _check(asked)
+        if on_ray:
+            duplicates_on_ray(asked)
+        else:
+            _on_this_machine(asked)
 
 
-def _check_usage(files: list[str] | None, *, sample: bool, within_one_set: bool, against: str | None) -> None:
-    if bool(files) == sample:
+def _check(asked: DuplicatesOptions) -> None:
+    """Refuse, before the slow work, what contradicts itself or cannot be written."""
+    if bool(asked.files) == asked.sample:
         raise typer.BadParameter(
-            "Give files or --sample, not both." if files else "Give files, - for standard input, or --sample."
+            "Give files or --sample, not both." if asked.files else "Give files, - for standard input, or --sample."
         )
-    if against and within_one_set:
+    if asked.against and (asked.clusters or asked.repeats_only):
         raise typer.BadParameter("--clusters and --repeats-only work within one set: leave out --against.")
-    check_sources([*(files or []), *([against] if against else [])])
+    check_sources(asked.sources)
+    check_outputs(asked.output, asked.clusters, asked.rows.set_aside, inputs=asked.sources, as_json=asked.as_json)
+    check_linkage(asked.linkage)
+
+
+def _on_this_machine(asked: DuplicatesOptions) -> None:
+    """Read, find, write and tell."""
+    started = time.perf_counter()
+    texts = _read(asked.files, asked.reading)
+    others = _read([asked.against], asked.reading) if asked.against else None
+    _say_reading(texts, others, asked.rows.set_aside)
+    siamese = None if asked.repeats_only else asked.model.load()
+    matches = _find(siamese, texts, others, asked)
+    if asked.output:
+        write_columns(asked.output, matches.blocks())
+    groups = matches.clusters(asked.linkage) if others is None else None
+    if asked.clusters and groups is not None:
+        write_columns(asked.clusters, [groups.columns()])
+    summary = _summary(siamese, texts, others, matches, asked.threshold)
+    summary["clusters"] = None if groups is None else len(groups)
+    summary["dropped"] = None if groups is None else groups.n_dropped
+    summary["seconds"] = round(time.perf_counter() - started, 2)
+    if asked.as_json:
+        answer_json(summary, **_tables(None if asked.output else matches, None if asked.clusters else groups))
+        return
+    if asked.output is None:
+        show_pairs(matches.top(asked.top), len(matches))
+    if groups is not None and asked.clusters is None and str(asked.output) != "-":
+        show_clusters(groups, asked.top)
+    _say_summary(summary, asked.output, asked.clusters)
 
 
 def _read(files: list[str] | None, reading: dict[str, Any]) -> "Texts":
@@ -164,19 +114,22 @@ def _read(files: list[str] | None, reading: dict[str, Any]) -> "Texts":
     return join_texts({source: read_texts(source, **reading) for source in files or [str(QUESTIONS)]})
 
 
-def _find(
-    siamese: "Siamese | None",
-    texts: "Texts",
-    others: "Texts | None",
-    threshold: float | None,
-    limits: dict[str, Any],
-) -> "Matches":
+def _find(siamese: "Siamese | None", texts: "Texts", others: "Texts | None", asked: DuplicatesOptions) -> "Matches":
     from textsiam.matching.duplicates import find_duplicates, find_repeats
 
     if siamese is None:
-        return find_repeats(texts, max_matches=limits["max_matches"])
+        return find_repeats(texts, max_matches=asked.max_matches)
     with following() as progress:
-        return find_duplicates(siamese, texts, against=others, threshold=threshold, progress=progress, **limits)
+        return find_duplicates(
+            siamese,
+            texts,
+            against=others,
+            threshold=asked.threshold,
+            prompt=asked.prompt,
+            max_matches=asked.max_matches,
+            max_memory_mb=asked.max_memory_mb,
+            progress=progress,
+        )
 
 
 def _summary(

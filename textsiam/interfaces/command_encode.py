@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces import options
-from textsiam.interfaces.distributed import Asked, OnCluster, encode_on_ray
+from textsiam.interfaces.distributed import Job, encode_on_ray
+from textsiam.interfaces.groups import ModelOptions, RowOptions, TextOptions, spread
+from textsiam.interfaces.on_ray import RayOptions
 from textsiam.interfaces.tables import check_outputs
 from textsiam.interfaces.terminal import (
     answer_json,
@@ -19,7 +21,6 @@ from textsiam.interfaces.terminal import (
     check_sources,
     counted,
     following,
-    load_model,
     mapped,
     model_told,
     say,
@@ -36,80 +37,78 @@ if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
 
 
+@spread
 def encode(
     files: options.Files = None,
-    column: options.Column = None,
-    id_column: options.IdColumn = None,
-    split: options.SplitName = None,
+    *,
+    columns: TextOptions,
     output: Annotated[Path, typer.Option("--output", "-o", help="The .parquet file to write: id, embedding.")] = Path(
         "vectors.parquet"
     ),
     prompt: options.Prompt = None,
     shard_rows: Annotated[int, typer.Option(min=1, help="Rows a shard: what an interruption can cost.")] = 8_192,
-    set_aside: options.SetAsideFile = None,
-    strict: options.Strict = False,
-    format: options.Format = None,  # noqa: A002  the option is --format
-    delimiter: options.Delimiter = None,
-    encoding: options.Encoding = "utf-8",
-    model: options.Model = None,
-    backend: options.BackendName = "auto",
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    ray: options.Ray = False,
-    ray_address: options.RayAddress = None,
-    work: options.Work = None,
-    dry_run: options.DryRun = False,
+    rows: RowOptions,
+    model: ModelOptions,
+    on_ray: RayOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Encode texts to vectors in a parquet file, in bounded memory.
 
     After an interruption the same command goes on where it stopped: finished shards wait in OUTPUT.parts.
     """
-    from textsiam.data.sources import open_source
-    from textsiam.data.tables import Dialect
-    from textsiam.encoding.shards import encode_to_parquet
-    from textsiam.errors import UnreadableInput
-
-    cluster = OnCluster.of(ray=ray, address=ray_address, work=work, dry_run=dry_run)
-    with answering(cluster.after_interrupt(output) if cluster else partial(_kept, output)):
-        started = time.perf_counter()
-        if output.suffix != ".parquet":
-            raise UnreadableInput(f"Vectors are written as parquet, but the output is {output}. End it in .parquet.")
-        if not files:
-            raise typer.BadParameter("Give files, or - for standard input.")
-        if cluster:
-            cluster.refuse(strict=strict)
-            files = cluster.sources(files)
-        check_sources(files)
-        check_outputs(output, set_aside, inputs=files, as_json=as_json)
-        if cluster:
-            siamese = load_model(model, backend, device, dtype)
-            options_of = dict(column=column, id_column=id_column, split=split, format=format, delimiter=delimiter)
-            options_of |= dict(encoding=encoding)
-            asked = Asked.of(
-                files, options_of, siamese, model, backend=backend, device=device, prompt=prompt, shard_rows=shard_rows
-            )
-            encode_on_ray(cluster, asked, output=output, set_aside=set_aside, as_json=as_json)
+    on_ray.check()
+    with answering(on_ray.after_interrupt(output) if on_ray else partial(_kept, output)):
+        files = _checked(files, output, on_ray, rows, as_json=as_json)
+        if on_ray:
+            job = Job.of(files, rows.reading(columns), model, prompt, shard_rows)
+            encode_on_ray(on_ray, job, output=output, set_aside=rows.set_aside, as_json=as_json)
             return
-        tables = [open_source(source, split, Dialect(format, delimiter, encoding)) for source in files]
-        reading = dict(column=column, id_column=id_column, n_rows=shard_rows)
-        siamese = load_model(model, backend, device, dtype)
-        with following() as progress:
-            report = encode_to_parquet(
-                siamese.encoder,
-                _chunks(tables, reading, strict=strict),
-                output,
-                prompt=prompt,
-                progress=lambda done, total: progress("encode", done, total),
-            )
-        say_set_aside(report.set_aside, set_aside)
+        started = time.perf_counter()
+        chunks = _chunks(_opened(files, columns, rows), columns, shard_rows, strict=rows.strict)
+        siamese = model.load()
+        report = _encoded(siamese, chunks, output, prompt)
+        say_set_aside(report.set_aside, rows.set_aside)
         _tell(report, siamese, output, round(time.perf_counter() - started, 2), as_json=as_json)
 
 
-def _chunks(tables: "list[Table]", reading: dict[str, Any], *, strict: bool) -> Iterator["Texts"]:
+def _checked(
+    files: list[str] | None, output: Path, on_ray: RayOptions, rows: RowOptions, *, as_json: bool
+) -> list[str]:
+    """The files that are meant; refuses, before the slow work, what cannot be read or written."""
+    from textsiam.errors import UnreadableInput
+
+    if output.suffix != ".parquet":
+        raise UnreadableInput(f"Vectors are written as parquet, but the output is {output}. End it in .parquet.")
+    if not files:
+        raise typer.BadParameter("Give files, or - for standard input.")
+    if on_ray:
+        on_ray.refuse(strict=rows.strict)
+        files = on_ray.sources(files)
+    check_sources(files)
+    check_outputs(output, rows.set_aside, inputs=files, as_json=as_json)
+    return files
+
+
+def _opened(files: list[str], columns: TextOptions, rows: RowOptions) -> "list[Table]":
+    from textsiam.data.sources import open_source
+    from textsiam.data.tables import Dialect
+
+    return [open_source(source, columns.split, Dialect(**vars(rows.dialect))) for source in files]
+
+
+def _encoded(siamese: "Siamese", chunks: Iterator["Texts"], output: Path, prompt: str | None) -> "EncodeReport":
+    from textsiam.encoding.shards import encode_to_parquet
+
+    with following() as progress:
+        follow = partial(progress, "encode")
+        return encode_to_parquet(siamese.encoder, chunks, output, prompt=prompt, progress=follow)
+
+
+def _chunks(tables: "list[Table]", columns: TextOptions, n_rows: int, *, strict: bool) -> Iterator["Texts"]:
     from textsiam.data.streams import stream_texts
     from textsiam.data.texts import SetAside
 
+    reading: dict[str, Any] = dict(column=columns.column, id_column=columns.id_column, n_rows=n_rows)
     for table in tables:
         with closing(table):
             for place, chunk in enumerate(stream_texts(table, **reading)):

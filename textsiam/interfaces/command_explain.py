@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces import options
+from textsiam.interfaces.groups import ModelOptions, PairOptions, RowOptions, spread
 from textsiam.interfaces.terminal import (
     answer_json,
     answering,
     following,
-    load_model,
     mapped,
     model_told,
     say,
     say_set_aside,
+    say_thresholds,
     set_aside_told,
 )
 
@@ -28,29 +29,22 @@ if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
 
 
+@spread
 def explain(
     first_text: Annotated[str | None, typer.Argument(help="A text.")] = None,
     second_text: Annotated[str | None, typer.Argument(help="The text to compare it with.")] = None,
+    *,
     pairs: Annotated[
         str | None, typer.Option(help="A file or data set of pairs instead of two texts; - is standard input.")
     ] = None,
-    first: options.First = None,
-    second: options.Second = None,
-    split: options.SplitName = None,
+    columns: PairOptions,
     top: Annotated[int, typer.Option(min=1, help="How many pairs of the file to explain, from its start.")] = 20,
     html: Annotated[
         Path | None, typer.Option("--html", help="Write the explanations as one page that opens offline.")
     ] = None,
     prompt: options.Prompt = None,
-    set_aside: options.SetAsideFile = None,
-    strict: options.Strict = False,
-    format: options.Format = None,  # noqa: A002  the option is --format
-    delimiter: options.Delimiter = None,
-    encoding: options.Encoding = "utf-8",
-    model: options.Model = None,
-    backend: options.BackendName = "auto",
-    device: options.Device = None,
-    dtype: options.Dtype = None,
+    rows: RowOptions,
+    model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Say why a pair has its score: what each word adds, and the numbers, negations and names that only one text has.
@@ -64,11 +58,9 @@ def explain(
         texts = [text for text in (first_text, second_text) if text is not None]
         if len(texts) != (0 if pairs else 2):
             raise typer.BadParameter("Give either two texts or --pairs FILE.")
-        _check(html, set_aside, pairs, as_json=as_json)
-        reading = dict(first=first, second=second, split=split, strict=strict)
-        reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
-        read = _read(pairs, reading, set_aside) if pairs else _pair(*texts)
-        siamese = load_model(model, backend, device, dtype)
+        _check(html, rows.set_aside, pairs, as_json=as_json)
+        read = _read(pairs, rows.reading(columns), rows.set_aside) if pairs else _pair(*texts)
+        siamese = model.load()
         told = _explained(siamese, read, top, prompt)
         if html:
             _write_page(html, told)
@@ -77,8 +69,7 @@ def explain(
             return
         if not html:
             _show(told)
-        say(f"accept at or above {siamese.threshold or 'no threshold: never certified'}")
-        say(f"reject below {siamese.reject_threshold or 'no threshold: never certified'}")
+        say_thresholds(siamese)
         more = f" of {len(read):,}; --top changes it" if len(told) < len(read) else ""
         say(f"explained {len(told):,} {'pairs' if len(told) > 1 else 'pair'}{more}" + (f" → {html}" if html else ""))
 

@@ -1,17 +1,16 @@
 """``textsiam index``: texts kept for years, and what each new one matches among them: created, added to, changed."""
 
 import time
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from textsiam.interfaces import options
+from textsiam.interfaces.groups import ModelOptions, RowOptions, spread
 from textsiam.interfaces.index_terminal import (
-    How,
-    IdColumn,
-    MaxMatches,
+    AnswerOptions,
+    IndexTextOptions,
     Place,
     Threshold,
     Timeout,
@@ -27,7 +26,6 @@ from textsiam.interfaces.terminal import (
     answering,
     check_sources,
     following,
-    load_model,
     model_told,
     say,
 )
@@ -46,8 +44,10 @@ KEPT = "What was written stays: run the same command again to go on."
 
 
 @index.command()
+@spread
 def create(
     place: Place,
+    *,
     threshold: Threshold = None,
     no_texts: Annotated[
         bool, typer.Option("--no-texts", help="Keep vectors and ids only: no rebuild, and lost vectors stay lost.")
@@ -56,10 +56,7 @@ def create(
         str, typer.Option("--stored-as", help="float32, or float16 for half the space, rounded.")
     ] = "float32",
     prompt: options.Prompt = None,
-    model: options.Model = None,
-    backend: options.BackendName = "auto",
-    device: options.Device = None,
-    dtype: options.Dtype = None,
+    model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Make an empty index. `textsiam index add` does it too, with defaults.
@@ -70,7 +67,7 @@ def create(
     from textsiam.indexing.store import shown
 
     with answering():
-        siamese = load_model(model, backend, device, dtype)
+        siamese = model.load()
         made = Index.create(
             place, siamese, threshold=threshold, keep_texts=not no_texts, prompt=prompt, stored_as=stored_as
         )
@@ -80,94 +77,43 @@ def create(
             say(f"made {shown(place)}: {threshold_told(made, threshold)}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class WritingOptions:
+    """How texts are put in, and where what they match goes."""
+
+    answer: AnswerOptions
+    timeout: Timeout = 60.0
+    rows: RowOptions
+    model: ModelOptions
+    as_json: options.AsJson = False
+
+
 @index.command()
+@spread
 def add(
     place: Place,
     files: options.Files = None,
-    column: options.Column = None,
-    id_column: IdColumn = None,
-    split: options.SplitName = None,
+    *,
+    columns: IndexTextOptions,
     threshold: Threshold = None,
-    output: options.Output = None,
-    top: options.Top = 20,
-    max_matches: MaxMatches = 20_000_000,
-    timeout: Timeout = 60.0,
-    set_aside: options.SetAsideFile = None,
-    strict: options.Strict = False,
-    format: options.Format = None,  # noqa: A002  the option is --format
-    delimiter: options.Delimiter = None,
-    encoding: options.Encoding = "utf-8",
-    model: options.Model = None,
-    backend: options.BackendName = "auto",
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    as_json: options.AsJson = False,
+    writing: WritingOptions,
 ) -> None:
     """Put texts into the index and show which of them match one that was there before.
 
     `textsiam index add faq.index questions.csv` makes the index if there is none. Texts need ids that stay theirs: without an id
     column they are FILE:ROW. What is there already with the same text is left as it is, so the same command can be run again.
     """
-    reading = dict(column=column, id_column=id_column, split=split, strict=strict)
-    reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
-    _write(
-        "add",
-        place,
-        files,
-        reading,
-        (model, backend, device, dtype),
-        threshold=threshold,
-        timeout=timeout,
-        max_matches=max_matches,
-        output=output,
-        aside=set_aside,
-        top=top,
-        as_json=as_json,
-    )
+    _write("add", place, files, columns, writing, threshold)
 
 
 @index.command()
-def update(
-    place: Place,
-    files: options.Files = None,
-    column: options.Column = None,
-    id_column: IdColumn = None,
-    split: options.SplitName = None,
-    output: options.Output = None,
-    top: options.Top = 20,
-    max_matches: MaxMatches = 20_000_000,
-    timeout: Timeout = 60.0,
-    set_aside: options.SetAsideFile = None,
-    strict: options.Strict = False,
-    format: options.Format = None,  # noqa: A002  the option is --format
-    delimiter: options.Delimiter = None,
-    encoding: options.Encoding = "utf-8",
-    model: options.Model = None,
-    backend: options.BackendName = "auto",
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    as_json: options.AsJson = False,
-) -> None:
+@spread
+def update(place: Place, files: options.Files = None, *, columns: IndexTextOptions, writing: WritingOptions) -> None:
     """Give ids that are in the index another text, and show what the new texts match.
 
     `textsiam index update faq.index corrected.csv --id-column id`
     """
-    reading = dict(column=column, id_column=id_column, split=split, strict=strict)
-    reading |= dict(format=format, delimiter=delimiter, encoding=encoding)
-    _write(
-        "update",
-        place,
-        files,
-        reading,
-        (model, backend, device, dtype),
-        threshold=None,
-        timeout=timeout,
-        max_matches=max_matches,
-        output=output,
-        aside=set_aside,
-        top=top,
-        as_json=as_json,
-    )
+    _write("update", place, files, columns, writing)
 
 
 @index.command()
@@ -200,26 +146,21 @@ def _write(
     verb: str,
     place: str,
     files: list[str] | None,
-    reading: dict[str, Any],
-    how: How,
-    *,
-    threshold: float | None,
-    timeout: float,
-    max_matches: int,
-    output: Path | None,
-    aside: Path | None,
-    **shown: Any,
+    columns: IndexTextOptions,
+    writing: WritingOptions,
+    threshold: float | None = None,
 ) -> None:
     """Add, or update."""
+    answer, rows = writing.answer, writing.rows
     with answering(KEPT):
         started = time.perf_counter()
         if not files:
             raise typer.BadParameter("Give files, or - for standard input.")
         check_sources(files)
-        check_outputs(output, aside, inputs=files, as_json=shown["as_json"])
-        given = read_given(files, reading)
-        with opened(place, how, threshold, timeout, must_exist=verb == "update") as there:
-            found = _written(there, verb, given, strict=reading["strict"], max_matches=max_matches)
+        check_outputs(answer.output, rows.set_aside, inputs=files, as_json=writing.as_json)
+        given = read_given(files, rows.reading(columns))
+        with opened(place, writing.model, threshold, writing.timeout, must_exist=verb == "update") as there:
+            found = _written(there, verb, given, strict=rows.strict, max_matches=answer.max_matches)
             n, n_usable = found.added or 0, len(given.ids) - len(found.set_aside)
             found = replace(found, set_aside=given.set_aside + given.traced(found.set_aside))
             counts = {"added": n, "there_already": n_usable - n} if verb == "add" else {"updated": n}
@@ -228,7 +169,7 @@ def _write(
                 say(
                     f"ids are {given.numbered[0]}:ROW: if its rows are others than before, rename it or give --id-column"
                 )
-            tell(there, found, told, started, output=output, aside=aside, **shown)
+            tell(there, found, told, started, answer, set_aside=rows.set_aside, as_json=writing.as_json)
 
 
 def _written(there: "Index", verb: str, given: Given, **how: Any) -> "Matches":

@@ -8,9 +8,10 @@ import typer
 
 from textsiam.interfaces import options
 from textsiam.interfaces.command_index_search import index
+from textsiam.interfaces.groups import ComputeOptions, ModelOptions, spread
 from textsiam.interfaces.index_terminal import Place, Timeout
 from textsiam.interfaces.tables import check_outputs, write_columns
-from textsiam.interfaces.terminal import NO, answer_json, answering, following, load_model, say, show_clusters
+from textsiam.interfaces.terminal import NO, answer_json, answering, following, say, show_clusters
 
 if TYPE_CHECKING:
     from textsiam.matching.clustering import Clusters
@@ -132,7 +133,8 @@ def verify(
             told = opened.verify(repair=False, progress=lambda n, total: progress("verify", n, total))
             precision = opened.settings["precision"]
         if not told and not told.ledger and not no_repair:
-            siamese = load_model(model, backend, device, precision) if len(told.damaged) > len(told.lost) else None
+            computing = ComputeOptions(backend=backend, device=device, dtype=precision)
+            siamese = computing.load(model) if len(told.damaged) > len(told.lost) else None
             with Index.open(place, siamese, timeout_s=timeout) as opened:
                 told = opened.verify()
         if as_json:
@@ -147,17 +149,16 @@ def verify(
 
 
 @index.command()
+@spread
 def rebuild(
     place: Place,
+    *,
     threshold: Annotated[
         float | None,
         typer.Option(callback=options.finite, help="Lowest score of a match from now on. Default: the model's own."),
     ] = None,
     timeout: Timeout = 60.0,
-    model: options.Model = None,
-    backend: options.BackendName = "auto",
-    device: options.Device = None,
-    dtype: options.Dtype = None,
+    model: ModelOptions,
 ) -> None:
     """Make all vectors anew with another model, from the texts that the index keeps. Until the end the old ones answer.
 
@@ -171,7 +172,7 @@ def rebuild(
     with answering("The index is as it was; run the same command again to go on."), following() as progress:
         with Index.open(place, timeout_s=timeout) as before:
             settings = before.settings
-        siamese = load_model(model, backend, device, dtype or settings["precision"])
+        siamese = model.load(settings["precision"])
         if (will_be := threshold_of(siamese, threshold)) != settings["threshold"]:
             say(f"the threshold was {settings['threshold']:g} and will be {will_be:g}")
         started: list[int] = []

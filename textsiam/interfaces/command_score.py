@@ -8,6 +8,7 @@ import typer
 
 from textsiam.data.writers import rows_of
 from textsiam.interfaces import options
+from textsiam.interfaces.groups import ModelOptions, PairOptions, RowOptions, spread
 from textsiam.interfaces.tables import check_outputs, write_columns
 from textsiam.interfaces.terminal import (
     answer_json,
@@ -15,39 +16,33 @@ from textsiam.interfaces.terminal import (
     check_sources,
     counted,
     following,
-    load_model,
     mapped,
     model_told,
     say,
     say_lost,
     say_set_aside,
+    say_thresholds,
     set_aside_told,
     show_scores,
 )
 
 if TYPE_CHECKING:
     from textsiam.data.pairs import Pairs
+    from textsiam.data.texts import SetAside
     from textsiam.scoring.siamese import Siamese
 
 
+@spread
 def score(
     files: options.Files = None,
+    *,
     pair: Annotated[tuple[str, str] | None, typer.Option("--pair", help="Two texts to compare, not files.")] = None,
-    first: options.First = None,
-    second: options.Second = None,
-    split: options.SplitName = None,
+    columns: PairOptions,
     output: options.Output = None,
     top: options.Top = 20,
     prompt: options.Prompt = None,
-    set_aside: options.SetAsideFile = None,
-    strict: options.Strict = False,
-    format: options.Format = None,  # noqa: A002  the option is --format
-    delimiter: options.Delimiter = None,
-    encoding: options.Encoding = "utf-8",
-    model: options.Model = None,
-    backend: options.BackendName = "auto",
-    device: options.Device = None,
-    dtype: options.Dtype = None,
+    rows: RowOptions,
+    model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Score pairs of texts: similarity, probability of meaning the same, and decision.
@@ -56,42 +51,46 @@ def score(
 
     `textsiam score --pair "How do I pay?" "How can I pay?"` compares two texts.
     """
-    from textsiam.data.readers import read_pairs
-    from textsiam.data.texts import SetAside
-
     with answering():
         started = time.perf_counter()
         if bool(files) == bool(pair):
             raise typer.BadParameter("Give either files of pairs or --pair FIRST SECOND.")
         check_sources(files or [])
-        check_outputs(output, set_aside, inputs=files or [], as_json=as_json)
-        reading = dict(first=first, second=second, split=split, format=format, delimiter=delimiter, encoding=encoding)
-        sources: dict[str, tuple[Any, dict[str, Any]]] = {name: (name, reading) for name in files or []}
-        sources = sources or {"pair": ([pair], {})}
-        parts = {
-            name: read_pairs(source, labelled=False, strict=strict, **how) for name, (source, how) in sources.items()
-        }
-        for part in parts.values() if files else ():
-            say(f"columns: {mapped(part.mapping)}")
-        aside = sum((part.set_aside for part in parts.values()), SetAside())
-        say_set_aside(aside, set_aside)
-        siamese = load_model(model, backend, device, dtype)
-        columns, n_cut, n_unknown = _scored(siamese, parts, prompt)
+        check_outputs(output, rows.set_aside, inputs=files or [], as_json=as_json)
+        parts, aside = _read(files, pair, rows.reading(columns))
+        say_set_aside(aside, rows.set_aside)
+        siamese = model.load()
+        scored, n_cut, n_unknown = _scored(siamese, parts, prompt)
         if output:
-            write_columns(output, [columns])
-        summary: dict[str, Any] = {"pairs": len(columns["row"]), "set_aside": set_aside_told(aside), "truncated": n_cut}
+            write_columns(output, [scored])
+        summary = {"pairs": len(scored["row"]), "set_aside": set_aside_told(aside), "truncated": n_cut}
         summary |= {"with_unknown_characters": n_unknown}
         summary |= {"seconds": round(time.perf_counter() - started, 2), **model_told(siamese)}
         if as_json:
-            answer_json(summary, **({} if output else {"pairs": list(rows_of(columns))}))
+            answer_json(summary, **({} if output else {"pairs": list(rows_of(scored))}))
             return
         if output is None:
-            show_scores(columns, top)
+            show_scores(scored, top)
         say_lost(n_cut, n_unknown)
-        say(f"accept at or above {siamese.threshold or 'no threshold: never certified'}")
-        say(f"reject below {siamese.reject_threshold or 'no threshold: never certified'}")
+        say_thresholds(siamese)
         told = f"scored {counted(summary['pairs'], 'pair', 'pairs')} in {summary['seconds']:.1f} s"
         say(told + (f" → {output}" if output else ""))
+
+
+def _read(
+    files: list[str] | None, pair: tuple[str, str] | None, reading: dict[str, Any]
+) -> "tuple[dict[str, Pairs], SetAside]":
+    """The pairs of each source, and all that was set aside."""
+    from textsiam.data.readers import read_pairs
+    from textsiam.data.texts import SetAside
+
+    if pair:
+        one = read_pairs([pair], labelled=False, strict=reading["strict"])
+        return {"pair": one}, one.set_aside
+    parts = {name: read_pairs(name, labelled=False, **reading) for name in files or []}
+    for part in parts.values():
+        say(f"columns: {mapped(part.mapping)}")
+    return parts, sum((part.set_aside for part in parts.values()), SetAside())
 
 
 def _scored(siamese: "Siamese", parts: "dict[str, Pairs]", prompt: str | None) -> tuple[dict[str, Any], int, int]:

@@ -11,6 +11,7 @@ from textsiam.data.files import check_folder, remove, replacing
 from textsiam.data.writers import WRITERS
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces import options
+from textsiam.interfaces.groups import GradedOptions, RowOptions, spread
 from textsiam.interfaces.tables import check_outputs, write_columns
 from textsiam.interfaces.terminal import answer_json, answering, mapped, say, say_set_aside, set_aside_told
 
@@ -20,14 +21,12 @@ if TYPE_CHECKING:
 SHARES = (0.8, 0.1, 0.1)  # those of `textsiam.split`, whose import would slow --help down
 
 
+@spread
 def split(
     source: Annotated[str, typer.Argument(help="Pairs or triplets: csv, tsv, jsonl, parquet, a data set; - is stdin.")],
+    *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the parts; it must not hold them yet.")],
-    first: options.First = None,
-    second: options.Second = None,
-    label: options.Label = None,
-    score: options.Score = None,
-    split: options.SplitName = None,
+    columns: GradedOptions,
     shares: Annotated[
         tuple[float, float, float], typer.Option(help="Shares of the rows for train, calibration and test.")
     ] = SHARES,
@@ -35,11 +34,7 @@ def split(
     seed: options.Seed = 0,
     link_score: options.LinkScore = None,
     ending: Annotated[str, typer.Option("--as", help="Format of the parts: csv, jsonl or parquet.")] = "csv",
-    set_aside: options.SetAsideFile = None,
-    strict: options.Strict = False,
-    format: options.Format = None,  # noqa: A002  the option is --format
-    delimiter: options.Delimiter = None,
-    encoding: options.Encoding = "utf-8",
+    rows: RowOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Split labelled pairs into train, calibration and test without leaks.
@@ -54,14 +49,10 @@ def split(
     with answering():
         targets = _targets(output, folds, ending)
         _check(source, output, targets, folds, shares)
-        check_outputs(set_aside, inputs=[source, *map(str, targets.values())], as_json=as_json)
-        reading = dict(split=split, strict=strict, format=format, delimiter=delimiter, encoding=encoding)
-        columns = dict(first=first, second=second, label=label, score=score)
-        pairs = read_examples(
-            source, **columns, **{name: value for name, value in reading.items() if value is not None}
-        )
+        check_outputs(rows.set_aside, inputs=[source, *map(str, targets.values())], as_json=as_json)
+        pairs = read_examples(source, **rows.reading(columns))
         say(f"columns: {mapped(pairs.mapping)}")
-        say_set_aside(pairs.set_aside, set_aside)
+        say_set_aside(pairs.set_aside, rows.set_aside)
         how: dict[str, Any] = dict(seed=seed, link_score=link_score)
         parts, told, line = _in_folds(pairs, folds, how) if folds else _in_three(pairs, shares, how)
         say(line)

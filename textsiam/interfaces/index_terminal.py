@@ -1,6 +1,7 @@
 """What the commands of an index share: their options, how they open it, what they say."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,10 +9,10 @@ import typer
 
 from textsiam.data.writers import rows_of
 from textsiam.interfaces import options
+from textsiam.interfaces.groups import ModelOptions
 from textsiam.interfaces.tables import write_columns
 from textsiam.interfaces.terminal import (
     answer_json,
-    load_model,
     model_told,
     say,
     say_lost,
@@ -33,27 +34,44 @@ Threshold = Annotated[
     ),
 ]
 Timeout = Annotated[float, typer.Option(min=0, help="Seconds to wait while another process writes.")]
-MaxMatches = Annotated[int, typer.Option(min=1, help="Most pairs to find; more is an error, never a silent cut.")]
 IdColumn = Annotated[
     str | None, typer.Option(help="Column of ids. Default: id, else FILE-NAME:ROW; for standard input hashes of texts.")
 ]
-How = tuple[str | None, str, str | None, str | None]  # the options --model, --backend, --device, --dtype
 
 
-def opened(place: str, how: How, threshold: float | None, timeout: float, *, must_exist: bool = False) -> "Index":
+@dataclass(frozen=True, kw_only=True)
+class IndexTextOptions:
+    """Where the texts of a source stand, with ids that stay theirs."""
+
+    column: options.Column = None
+    id_column: IdColumn = None
+    split: options.SplitName = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions:
+    """Where matches go, and how many there may be."""
+
+    output: options.Output = None
+    top: options.Top = 20
+    max_matches: options.MaxMatches = 20_000_000
+
+
+def opened(
+    place: str, model: ModelOptions, threshold: float | None, timeout: float, *, must_exist: bool = False
+) -> "Index":
     """The index with its model, in the precision that it was made with; a new one if there is none and there may be."""
     from textsiam.errors import IndexNotFound
     from textsiam.indexing.index import Index
     from textsiam.indexing.store import shown
 
-    model, backend, device, dtype = how
     try:
         with Index.open(place, timeout_s=timeout) as there:
             settings = there.settings
     except IndexNotFound:
         if must_exist:
             raise
-        siamese = load_model(model, backend, device, dtype)
+        siamese = model.load()
         made = Index.create(place, siamese, threshold=threshold)
         say(f"there was no index at {shown(place)}: made one, {threshold_told(made, threshold)}")
         return made
@@ -61,7 +79,7 @@ def opened(place: str, how: How, threshold: float | None, timeout: float, *, mus
         raise typer.BadParameter(
             f"The index at {shown(place)} has the threshold {settings['threshold']:g}, for good. Leave --threshold out."
         )
-    siamese = load_model(model, backend, device, dtype or settings["precision"])
+    siamese = model.load(settings["precision"])
     return Index.open(place, siamese, timeout_s=timeout)
 
 
@@ -78,16 +96,16 @@ def tell(
     found: "Matches",
     told: dict[str, Any],
     started: float,
+    answer: AnswerOptions,
     *,
-    output: Path | None,
-    top: int,
     as_json: bool,
-    aside: Path | None = None,
+    set_aside: Path | None = None,
 ) -> None:
     """The matches, and what was done."""
+    output = answer.output
     if output:
         write_columns(output, found.blocks())
-    say_set_aside(found.set_aside, aside)
+    say_set_aside(found.set_aside, set_aside)
     told |= {"set_aside": set_aside_told(found.set_aside), "pairs": len(found), "threshold": index.threshold}
     told["seconds"] = round(time.perf_counter() - started, 2)
     if as_json:
@@ -96,7 +114,7 @@ def tell(
         answer_json(told | (model_told(siamese) if siamese else {}), **pairs)
         return
     if output is None and len(found):
-        show_pairs(found.top(top), len(found), with_ids=True)
+        show_pairs(found.top(answer.top), len(found), with_ids=True)
     say_lost(len(found.cut), len(found.unknown))
     if found.recall is not None:
         say(f"the search was approximate: it finds {found.recall:.1%} of the matches where that was measured")

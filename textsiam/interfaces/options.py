@@ -83,6 +83,7 @@ Output = Annotated[
     typer.Option("--output", "-o", help="Write the answer to this .csv, .jsonl or .parquet; - is csv on stdout."),
 ]
 Top = Annotated[int, typer.Option(min=0, help="How many rows of an answer to show.")]
+MaxMatches = Annotated[int, typer.Option(min=1, help="Most pairs to find; more is an error, never a silent cut.")]
 Prompt = Annotated[str | None, typer.Option(help="One of the model's prompts by name, or a text to put before each.")]
 First = Annotated[
     str | None, typer.Option(help="Column of first texts. Default: sentence1, question1, text_a, anchor, …")

@@ -78,6 +78,12 @@ def counted(n: int, one: str, several: str) -> str:
     return f"{n:,} {one if n == 1 else several}"
 
 
+def say_thresholds(siamese: "Siamese") -> None:
+    """Where the model accepts and rejects."""
+    say(f"accept at or above {siamese.threshold or 'no threshold: never certified'}")
+    say(f"reject below {siamese.reject_threshold or 'no threshold: never certified'}")
+
+
 def answer_json(summary: dict[str, Any], **tables: Any) -> None:
     """One JSON object on standard output: the summary, then each table that was not written to a file."""
     typer.echo(json.dumps({"summary": summary} | tables, ensure_ascii=False))
@@ -108,13 +114,6 @@ def check_linkage(linkage: str) -> None:
 def set_aside_told(aside: "SetAside") -> dict[str, Any]:
     """What a JSON answer says of the rows set aside."""
     return {"rows": len(aside), "reasons": aside.counts()}
-
-
-def load_model(model: str | None, backend: str, device: str | None, dtype: str | None) -> "Siamese":
-    """The model that the options name."""
-    from textsiam.scoring.siamese import Siamese
-
-    return Siamese.load(model, backend=backend, device=device, dtype=dtype)
 
 
 def model_told(siamese: "Siamese") -> dict[str, Any]:

@@ -1,21 +1,23 @@
 """Duplicates among texts: encode the distinct ones, join them, and give every repeat its pairs back."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float
 
 from textsiam.data.texts import Texts, as_list, first_repeat, normalise
-from textsiam.encoding.encoder import Encoded
+from textsiam.encoding.encoder import Encoded, Progress
 from textsiam.errors import NotCalibrated, TooManyMatches
 from textsiam.matching.exact import MAX_MATCHES, SEARCHERS
 from textsiam.matching.matches import Matches
-from textsiam.matching.repeats import Side, crossed, merged, refuse_too_many, repeats_of
+from textsiam.matching.repeats import RowPairs, Side, Sides, crossed, merged, refuse_too_many, repeats_of
 from textsiam.scoring.siamese import Siamese
 from textsiam.scoring.thresholds import decisions
 
-Progress = Callable[[str, int, int], None]  # (stage, done, total); the stages are "encode" and "join"
+StageProgress = Callable[[str, int, int], None]  # (stage, done, total), called now and then
 
 
 @runtime_checkable
@@ -46,7 +48,7 @@ def find_duplicates(
     searcher: str | Callable[..., Matches] = "exact",
     max_memory_mb: int = 256,
     max_matches: int = MAX_MATCHES,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Matches:
     """Every pair of texts whose score reaches the threshold, and no other.
 
@@ -68,7 +70,7 @@ def find_duplicates(
     max_memory_mb, max_matches
         As for `threshold_join`.
     progress
-        Called with (stage, done, total) now and then.
+        Called with (stage, done, total) now and then; the stages are ``encode`` and ``join``.
 
     Returns
     -------
@@ -96,50 +98,31 @@ def find_duplicates(
     if isinstance(searcher, str) and searcher not in SEARCHERS:
         raise ValueError(f"There is no searcher {searcher!r}. Use one of {', '.join(SEARCHERS)}, or a function.")
     if isinstance(against, Searched):
-        if prompt is not None or searcher != "exact":
-            raise ValueError(
-                "An index has a prompt and a search of its own. Leave prompt and searcher out, or compare with texts."
-            )
-        follow = _stage(progress, "encode")
-        return against.matches_of(
-            model, as_list(texts), threshold=threshold, ids=ids, max_matches=max_matches, progress=follow
-        )
+        _refuse_with_index(prompt, searcher)
+        asked: dict[str, Any] = {"threshold": threshold, "ids": ids, "max_matches": max_matches}
+        return against.matches_of(model, as_list(texts), progress=stage_of(progress, "encode"), **asked)
     threshold = threshold_of(model, threshold)
     texts, against = as_list(texts), None if against is None else as_list(against)
     left_ids = ids_of(texts, ids)
-    left = Side.of(texts, "texts")
-    right = None if against is None else Side.of(against, "against")
-    if right is None:
-        refuse_too_many(int((left.sizes * (left.sizes - 1) // 2).sum()), max_matches)
-    encoded, others = _encoded(model, left, right, prompt, progress)
-    limits = {"max_memory_mb": max_memory_mb, "max_matches": max_matches, "progress": _stage(progress, "join")}
+    sides = Sides.of(texts, against)
+    if against is None:
+        _refuse_many_repeats(sides.left, max_matches)
+    encoded, others = _encoded(model, sides, prompt, progress)
+    limits = {"max_memory_mb": max_memory_mb, "max_matches": max_matches, "progress": stage_of(progress, "join")}
     search = SEARCHERS[searcher] if isinstance(searcher, str) else searcher
     found = _joined(model, encoded, others, threshold, search, limits)
     if model.rescorer:
-        found = _rescored(model, found, left, right, threshold, prompt)
-    pairs = crossed(found, left, right or left, max_matches)
-    if right is None:
-        repeated = np.flatnonzero(left.sizes > 1)
-        own = model.compare(encoded.embeddings, encoded.embeddings, repeated, repeated)
-        reach = own >= np.float32(threshold)
-        pairs = merged(pairs, repeats_of(left, repeated[reach], own[reach]))
-        refuse_too_many(len(pairs.score), max_matches)
+        found = _rescored(model, found, sides, threshold, prompt)
+    pairs = _of_all_rows(model, found, sides, encoded, threshold, max_matches)
     return Matches(
-        pairs.left,
-        pairs.right,
-        pairs.score,
+        *pairs,
         n_left=len(texts),
         n_right=None if against is None else len(against),
-        probability=None if model.calibrator is None else model.calibrated(pairs.score),
-        decision=None if model.threshold is None else decisions(pairs.score, model.threshold, model.reject_threshold),
         left_ids=left_ids,
         right_ids=None if against is None else ids_of(against, None),
         left_texts=texts,
         right_texts=against,
-        cut=left.rows_where(encoded.cut),
-        right_cut=[] if others is None or right is None else right.rows_where(others.cut),
-        unknown=left.rows_where(encoded.unknown),
-        right_unknown=[] if others is None or right is None else right.rows_where(others.unknown),
+        **judged(model, pairs.score) | _lost(sides, encoded, others),
     )
 
 
@@ -172,19 +155,62 @@ def find_repeats(
     texts = as_list(texts)
     left_ids = ids_of(texts, ids)
     side = Side.of(texts, "texts", normalise if normalised else None)
-    refuse_too_many(int((side.sizes * (side.sizes - 1) // 2).sum()), max_matches)
+    _refuse_many_repeats(side, max_matches)
     pairs = repeats_of(side, np.arange(len(side.unique)), np.ones(len(side.unique), dtype=np.float32))
     return Matches(*pairs, n_left=len(texts), left_ids=left_ids, left_texts=texts)
 
 
+def judged(model: Siamese, scores: Float[np.ndarray, " n"]) -> dict[str, Any]:
+    """What a model says of scores, by the names of `Matches`: probabilities if calibrated, decisions if it has a threshold."""
+    return {
+        "probability": None if model.calibrator is None else model.calibrated(scores),
+        "decision": None if model.threshold is None else decisions(scores, model.threshold, model.reject_threshold),
+    }
+
+
+def _refuse_with_index(prompt: str | None, searcher: str | Callable[..., Matches]) -> None:
+    if prompt is not None or searcher != "exact":
+        raise ValueError(
+            "An index has a prompt and a search of its own. Leave prompt and searcher out, or compare with texts."
+        )
+
+
+def _refuse_many_repeats(side: Side, max_matches: int) -> None:
+    """Refuse, before anything is encoded, more pairs of equal texts than allowed."""
+    refuse_too_many(int((side.sizes * (side.sizes - 1) // 2).sum()), max_matches)
+
+
 def _encoded(
-    model: Siamese, left: Side, right: Side | None, prompt: str | None, progress: Progress | None
+    model: Siamese, sides: Sides, prompt: str | None, progress: StageProgress | None
 ) -> tuple[Encoded, Encoded | None]:
     """The distinct texts of the left side, and of the right if there is one, encoded together."""
-    unique = left.unique if right is None else [*left.unique, *right.unique]
-    encoded = model.encoder.embed(unique, prompt=prompt, progress=_stage(progress, "encode"))
-    n = len(left.unique)
-    return encoded[:n], None if right is None else encoded[n:]
+    encoded = model.encoder.embed(sides.unique, prompt=prompt, progress=stage_of(progress, "encode"))
+    n = len(sides.left.unique)
+    return encoded[:n], None if sides.right is None else encoded[n:]
+
+
+def _of_all_rows(
+    model: Siamese, found: Matches, sides: Sides, encoded: Encoded, threshold: float, max_matches: int
+) -> RowPairs:
+    """The matches of all rows that hold the texts found, and within one set of those that hold the same text."""
+    pairs = crossed(found, sides.left, sides.right or sides.left, max_matches)
+    if sides.right is not None:
+        return pairs
+    repeated = np.flatnonzero(sides.left.sizes > 1)
+    own = model.compare(encoded.embeddings, encoded.embeddings, repeated, repeated)
+    reach = own >= np.float32(threshold)
+    pairs = merged(pairs, repeats_of(sides.left, repeated[reach], own[reach]))
+    refuse_too_many(len(pairs.score), max_matches)
+    return pairs
+
+
+def _lost(sides: Sides, encoded: Encoded, others: Encoded | None) -> dict[str, Any]:
+    """Which rows were cut or hold unknown characters, by the names of `Matches`."""
+    told = {"cut": sides.left.rows_where(encoded.cut), "unknown": sides.left.rows_where(encoded.unknown)}
+    if sides.right is None or others is None:
+        return told
+    right = sides.right
+    return told | {"right_cut": right.rows_where(others.cut), "right_unknown": right.rows_where(others.unknown)}
 
 
 def _joined(
@@ -207,23 +233,19 @@ def _joined(
         raise TooManyMatches(f"Too many pairs come near {threshold:g} to be scored again. {error}") from None
 
 
-def _rescored(
-    model: Siamese, found: Matches, left: Side, right: Side | None, threshold: float, prompt: str | None
-) -> Matches:
+def _rescored(model: Siamese, found: Matches, sides: Sides, threshold: float, prompt: str | None) -> Matches:
     """Those matches of distinct texts that still reach the threshold when what is near it is scored again."""
     assert model.rescorer is not None  # noqa: S101  the caller asked
-    texts = left.unique if right is None else [*left.unique, *right.unique]
-    others = found.right if right is None else found.right + len(left.unique)
-    thresholds = (model.threshold, model.reject_threshold)
-    score = model.rescorer(
-        model.compare, texts, found.left, others, found.score, thresholds=thresholds, own=threshold, prompt=prompt
-    )
+    others = found.right if sides.right is None else found.right + len(sides.left.unique)
+    how: dict[str, Any] = {"thresholds": (model.threshold, model.reject_threshold), "own": threshold, "prompt": prompt}
+    score = model.rescorer(model.compare, sides.unique, found.left, others, found.score, **how)
     keep = score >= np.float32(threshold)
     return Matches(found.left[keep], found.right[keep], score[keep], found.n_left, found.n_right)
 
 
-def _stage(progress: Progress | None, name: str) -> Callable[[int, int], None]:
-    return lambda n_done, n: progress(name, n_done, n) if progress else None
+def stage_of(progress: StageProgress | None, name: str) -> Progress:
+    """What one stage calls with (done, total)."""
+    return partial(progress, name) if progress else lambda *_: None
 
 
 def check_threshold(threshold: float, similarity: str) -> None:

@@ -54,6 +54,23 @@ class Side:
         return [int(place) for place in self.places[flags[self.rows]]]
 
 
+class Sides(NamedTuple):
+    """What is compared: one set of texts with itself, or with another."""
+
+    left: Side
+    right: Side | None
+
+    @classmethod
+    def of(cls, texts: Sequence[object], against: Sequence[object] | None) -> "Sides":
+        """The sides of what the caller gave."""
+        return cls(Side.of(texts, "texts"), None if against is None else Side.of(against, "against"))
+
+    @property
+    def unique(self) -> list[str]:
+        """The distinct texts of the left side, then those of the right."""
+        return self.left.unique if self.right is None else [*self.left.unique, *self.right.unique]
+
+
 class RowPairs(NamedTuple):
     """Pairs of rows with scores, left before right, in order."""
 

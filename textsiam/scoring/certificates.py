@@ -84,11 +84,6 @@ class Certificate:
         """Of the cuts tested the one with the highest lower bound, found by looking: a hint, no certificate."""
         return max(self.cuts, key=lambda cut: lower_bound(cut.n_right, cut.n, self.confidence), default=None)
 
-    @property
-    def cuts_passed(self) -> tuple[Cut, ...]:
-        """The cuts that passed, each of them certified."""
-        return tuple(cut for cut in self.cuts if cut.passed)
-
     def to_json(self) -> dict[str, Any]:
         """Plain values, for a threshold's evidence."""
         nearest = self.nearest

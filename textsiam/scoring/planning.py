@@ -57,21 +57,6 @@ def lower_bound(n_right: int, n: int, confidence: float = 0.95) -> float:
     return float(betaincinv(n_right, n - n_right + 1, 1 - confidence)) if n_right else 0.0
 
 
-def errors_allowed(n: int, level: float, confidence: float = 0.95) -> int:
-    """How many of n labels may be wrong for a certificate; -1 if even none may.
-
-    Examples
-    --------
-    >>> errors_allowed(59, 0.95), errors_allowed(58, 0.95), errors_allowed(200, 0.95)
-    (0, -1, 4)
-    """
-    check_levels(level, confidence)
-    allowed = -1
-    while allowed < n and passes(n - allowed - 1, n, level, confidence):
-        allowed += 1
-    return allowed
-
-
 def labels_needed(level: float, share: float, confidence: float = 0.95, power: float = POWER) -> int | None:
     """The fewest labels with which a true `share` is certified as at least `level` with probability `power`.
 

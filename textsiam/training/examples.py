@@ -34,6 +34,9 @@ class Source(NamedTuple):
     share: float | None
 
 
+Held = Sequence[tuple[str, Examples]]  # what is held out, by name
+
+
 class Parted(NamedTuple):
     """The tasks to learn from, the held-out ones to choose the best checkpoint by, and what was done, as plain values."""
 
@@ -122,22 +125,7 @@ def part(
         If no row is left to learn from, or given validation data cannot judge (one label alone).
     """
     tables = [_as_kind(source.examples) for source in sources]
-    held: list[tuple[str, Examples]] = []
-    learned: list[Any] = tables
-    if validation is None and sum(map(len, tables)) >= MIN_ROWS_TO_CARVE:
-        parts = carve(tables, VALIDATION_SHARE, seed=seed, link_score=link_score)
-        held = [(source.name, own) for source, (_, own) in zip(sources, parts, strict=True) if _can_be_judged(own)]
-        # A part that can judge nothing is given back, and so is one without which nothing is left to learn.
-        held = held if sum(len(rest) for rest, _ in parts) > sum(len(own) for _, own in parts) else []
-        learned = [rest for rest, _ in parts] if held else tables
-    elif validation is not None and validation is not False:
-        members = validation if _is_mixture(validation) else {"validation": validation}
-        held = [(str(name), _as_kind(_read(str(name), data))) for name, data in members.items()]
-        if dull := [name for name, table in held if not _can_be_judged(table)]:
-            raise ValueError(
-                f"{', '.join(dull)} cannot judge a model: it has one row, or all its labels or scores are equal. Give both kinds."
-            )
-        learned = without(tables, [examples for _, examples in held], link_score=link_score)
+    learned, held = _held_out(sources, tables, validation, seed, link_score)
     if empty := [source.name for source, table in zip(sources, learned, strict=True) if not len(table)]:
         raise ValueError(
             f"Of {', '.join(empty)} no row is left to learn from: each shares a text, or a chain of positives, with the "
@@ -145,22 +133,10 @@ def part(
         )
     # Over the whole tables: parts of graded ones alone could have other scores from which they are linked.
     graph = link([*tables, *(table for _, table in held if validation is not None)], link_score=link_score)
-    n_held = sum(len(table) for _, table in held)
-    told: dict[str, Any] = {
-        "carved": validation is None and bool(held),
-        "train_rows": sum(map(len, learned)),
-        "validation_rows": n_held,
-        "rows_left_out": sum(map(len, tables)) - sum(map(len, learned)) - (n_held if validation is None else 0),
-        "rows_set_aside": sum(len(source.examples.set_aside) for source in sources),
-        "link_score": graph.link_score,
-    }
+    told = _told(sources, learned, held, graph.link_score, is_carved=validation is None and bool(held))
     _check_kinds(sources, learned, are_mined=mine is not None)
     if mine is not None:
-        if all(_kind(table) != "positives" for table in learned):
-            raise ValueError(
-                "Hard negatives are mined for positives alone, but there are none. Leave hard_negatives out."
-            )
-        learned = [_mined(source.name, table, mine) for source, table in zip(sources, learned, strict=True)]
+        learned = _with_negatives(sources, learned, mine)
         told["rows_without_hard_negatives"] = told["train_rows"] - sum(map(len, learned))
         told["train_rows"] = sum(map(len, learned))
     tasks = [
@@ -169,6 +145,52 @@ def part(
     ]
     checks = [judged_rows(_task(name, table, None, None, graph.components_of(table))) for name, table in held]
     return Parted(tasks, checks, told)
+
+
+def _held_out(
+    sources: Sequence[Source], tables: Sequence[Examples], validation: Any, seed: int, link_score: float | None
+) -> tuple[Sequence[Any], Held]:
+    """What of each table is left to learn from, and what is held out, as `part` says."""
+    if validation is None and sum(map(len, tables)) >= MIN_ROWS_TO_CARVE:
+        parts = carve(tables, VALIDATION_SHARE, seed=seed, link_score=link_score)
+        held = [(source.name, own) for source, (_, own) in zip(sources, parts, strict=True) if _can_be_judged(own)]
+        # A part that can judge nothing is given back, and so is one without which nothing is left to learn.
+        held = held if sum(len(rest) for rest, _ in parts) > sum(len(own) for _, own in parts) else []
+        return [rest for rest, _ in parts] if held else tables, held
+    if validation is None or validation is False:
+        return tables, []
+    members = validation if _is_mixture(validation) else {"validation": validation}
+    held = [(str(name), _as_kind(_read(str(name), data))) for name, data in members.items()]
+    if dull := [name for name, table in held if not _can_be_judged(table)]:
+        raise ValueError(
+            f"{', '.join(dull)} cannot judge a model: it has one row, or all its labels or scores are equal. Give both kinds."
+        )
+    return without(tables, [examples for _, examples in held], link_score=link_score), held
+
+
+def _told(
+    sources: Sequence[Source], learned: Sequence[Examples], held: Held, link_score: float | None, *, is_carved: bool
+) -> dict[str, Any]:
+    """What was parted, for the record."""
+    n_rows, n_learned = sum(len(source.examples) for source in sources), sum(map(len, learned))
+    n_held = sum(len(table) for _, table in held)
+    return {
+        "carved": is_carved,
+        "train_rows": n_learned,
+        "validation_rows": n_held,
+        "rows_left_out": n_rows - n_learned - (n_held if is_carved else 0),
+        "rows_set_aside": sum(len(source.examples.set_aside) for source in sources),
+        "link_score": link_score,
+    }
+
+
+def _with_negatives(
+    sources: Sequence[Source], learned: Sequence[Examples], mine: Callable[[Pairs], Triplets]
+) -> list[Examples]:
+    """What is learnt from, positives as triplets."""
+    if all(_kind(table) != "positives" for table in learned):
+        raise ValueError("Hard negatives are mined for positives alone, but there are none. Leave hard_negatives out.")
+    return [_mined(source.name, table, mine) for source, table in zip(sources, learned, strict=True)]
 
 
 def taught(parted: Parted, teacher: Encoder | None, dim: int) -> Parted:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +16,7 @@ from transformers import TrainerCallback, TrainingArguments
 
 from textsiam.data.files import remove
 from textsiam.data.hashes import TextHashes
-from textsiam.data.pairs import Pairs
 from textsiam.data.splitting import check_seed
-from textsiam.data.triplets import Triplets
 from textsiam.encoding.encoder import Encoder
 from textsiam.encoding.folder import ModelFolder
 from textsiam.encoding.pytorch import DTYPES, Twin
@@ -131,21 +130,10 @@ def train(
     recipe = (recipe or Recipe()).changed(**changes)
     check_seed(seed)
     _check_accelerate()
-    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if output is None and n_processes > 1:
-        raise ValueError(
-            f"{n_processes} processes train together, but no output was named. Name one folder for all (output=)."
-        )
-    place = Path(output).expanduser() if output else _temporary() / "model"
-    check_model_target(place)
+    place = _place(output)
     _check_arguments({} if arguments is None else arguments)
-    start = model if isinstance(model, Siamese) else Siamese.load(model)
-    if place.resolve() == start.encoder.folder.path.resolve():
-        raise FileExistsError(f"{place} is the model to start from, which stays as it is. Name another output.")
-
-    def mine(table: Pairs) -> Triplets:
-        return mine_negatives(start, table, n=recipe.hard_negatives, link_score=link_score)
-
+    start = _start(model, place)
+    mine = partial(mine_negatives, start, n=recipe.hard_negatives, link_score=link_score)
     parted = part(sources_of(pairs, loss), validation, seed, link_score, mine if recipe.hard_negatives else None)
     if recipe.patience and not parted.validation:
         logger.warning("patience has no effect: nothing is held out to judge by")
@@ -162,6 +150,26 @@ def train(
     texts = TextHashes.of(text for task in (*parted.train, *parted.validation) for text in task.inputs)
     tuned = Tuned(twin, training, texts | (start.training_texts or TextHashes()))
     return _finished(start, tuned, place, checkpoints, is_writer=run.trainer.args.should_save)
+
+
+def _place(output: str | Path | None) -> Path:
+    """The folder for the result, which can be written."""
+    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if output is None and n_processes > 1:
+        raise ValueError(
+            f"{n_processes} processes train together, but no output was named. Name one folder for all (output=)."
+        )
+    place = Path(output).expanduser() if output else _temporary() / "model"
+    check_model_target(place)
+    return place
+
+
+def _start(model: Siamese | str | Path | None, place: Path) -> Siamese:
+    """The model to start from, which the result does not replace."""
+    start = model if isinstance(model, Siamese) else Siamese.load(model)
+    if place.resolve() == start.encoder.folder.path.resolve():
+        raise FileExistsError(f"{place} is the model to start from, which stays as it is. Name another output.")
+    return start
 
 
 class Tuned(NamedTuple):

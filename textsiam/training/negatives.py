@@ -1,6 +1,6 @@
 """Hard negatives: texts that the current encoder takes for close to the anchor, though nobody says that they mean the same."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,23 +70,18 @@ def mine_negatives(
     pairs = pairs if isinstance(pairs, Pairs) else read_pairs(pairs)
     texts, _ = distinct([*pairs.first, *pairs.second, *candidates])
     places = {text: place for place, text in enumerate(texts)}
-    loners = Pairs(list(candidates), list(candidates)) if len(candidates) else None
-    graph = link([pairs, *([loners] if loners else [])], link_score=link_score)
-    component = np.empty(len(texts), dtype=np.int64)
-    for table, columns in zip((pairs, loners), graph.columns, strict=False):
-        for side, column in enumerate((table.first, table.second) if table else ()):
-            component[[places[text] for text in column]] = columns[:, side]
+    component, kinds = _components(pairs, candidates, places, link_score)
     first, second = (
         np.array([places[text] for text in column], dtype=np.int64) for column in (pairs.first, pairs.second)
     )
-    positive = np.flatnonzero(kinds_of(pairs, graph.link_score) == 1)
+    positive = np.flatnonzero(kinds == 1)
     vectors = model.encoder.embed(texts).embeddings
     # So many more than wanted that an anchor of the largest component still sees texts of others.
     largest = int(np.unique(component, return_counts=True)[1].max(initial=0))
     close = _closest(model, vectors, np.unique(first[positive]), min(len(texts), N_CANDIDATES * n + largest))
     own = model.compare(vectors, vectors, first[positive], second[positive])
     labelled: dict[int, list[int]] = {}
-    for negative in np.flatnonzero(kinds_of(pairs, graph.link_score) == 0) if pairs.labels is not None else ():
+    for negative in np.flatnonzero(kinds == 0) if pairs.labels is not None else ():
         labelled.setdefault(int(first[negative]), []).append(int(second[negative]))
     kept, negatives = [], []
     for row, score in zip(map(int, positive), map(float, own), strict=True):
@@ -100,6 +95,19 @@ def mine_negatives(
             negatives.append([texts[place] for place in found])
     taken = pairs.take(kept)
     return Triplets(taken.first, taken.second, _columns(negatives, n), taken.rows, mapping=pairs.mapping)
+
+
+def _components(
+    pairs: Pairs, candidates: Sequence[str], places: Mapping[str, int], link_score: float | None
+) -> tuple[Int[np.ndarray, " texts"], Int[np.ndarray, " n"]]:
+    """The positive component of each text, by its place, and whether each pair means the same (1) or not (0)."""
+    loners = Pairs(list(candidates), list(candidates)) if len(candidates) else None
+    graph = link([pairs, *([loners] if loners else [])], link_score=link_score)
+    component = np.empty(len(places), dtype=np.int64)
+    for table, columns in zip((pairs, loners), graph.columns, strict=False):
+        for side, column in enumerate((table.first, table.second) if table else ()):
+            component[[places[text] for text in column]] = columns[:, side]
+    return component, kinds_of(pairs, graph.link_score)
 
 
 def _closest(

@@ -51,6 +51,18 @@ class TwinTrainer(Trainer):
     ------
     ValueError
         If a task's loss cannot use its data.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from textsiam.training.losses import Contrastive
+    >>> from textsiam.training.tasks import Task
+    >>> points = [torch.tensor([1.0, 0.1]), torch.tensor([0.9, 0.2]), torch.tensor([-0.1, 1.0]), torch.tensor([0.8, 0.3])]
+    >>> task = Task("points", points, np.array([[0, 1], [2, 3]]), Contrastive(), labels=np.array([1, 0]))
+    >>> how = TrainingArguments(tempfile.mkdtemp(), max_steps=1, disable_tqdm=True, report_to="none", save_strategy="no")
+    >>> TwinTrainer(nn.Linear(2, 2), [task], how).train().global_step
+    1
     """
 
     loss_is_scaled_for_ga = False  # a mean over the batch: the Trainer divides it by the accumulated batches

@@ -22,7 +22,7 @@ from textsiam.interfaces.service.indexed import IndexAnswers
 from textsiam.interfaces.service.limits import Limits, Refused, asked_for
 from textsiam.interfaces.service.scale import Scale
 from textsiam.interfaces.service.telling import faults_told, matches_told, number, places, threshold_told
-from textsiam.matching.duplicates import Progress, check_threshold, find_duplicates
+from textsiam.matching.duplicates import StageProgress, check_threshold, find_duplicates
 from textsiam.scoring.siamese import Siamese
 from textsiam.scoring.similarity import SIMILARITIES
 from textsiam.scoring.thresholds import decisions
@@ -142,7 +142,9 @@ class Answers:
             truncated=places(cut),
         )
 
-    def duplicates(self, asked: bodies.DuplicatesRequest, progress: Progress | None = None) -> bodies.DuplicatesBody:
+    def duplicates(
+        self, asked: bodies.DuplicatesRequest, progress: StageProgress | None = None
+    ) -> bodies.DuplicatesBody:
         """Which texts mean the same."""
         self.limits.check(asked.texts, "texts", self.limits.duplicates)
         if asked.threshold is not None:
