@@ -170,9 +170,8 @@ def judged(model: Siamese, scores: Float[np.ndarray, " n"]) -> dict[str, Any]:
 
 def _refuse_with_index(prompt: str | None, searcher: str | Callable[..., Matches]) -> None:
     if prompt is not None or searcher != "exact":
-        raise ValueError(
-            "An index has a prompt and a search of its own. Leave prompt and searcher out, or compare with texts."
-        )
+        told = "An index has a prompt and a search of its own. Leave prompt and searcher out, or compare with texts."
+        raise ValueError(told)
 
 
 def _refuse_many_repeats(side: Side, max_matches: int) -> None:

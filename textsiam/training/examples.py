@@ -1,9 +1,8 @@
 """What callers hand to `train`, as tasks: read, parted into train and validation without leaks, linked, and taught."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from textsiam.data.triplets import Triplets
 from textsiam.encoding.encoder import Encoder
 from textsiam.training.embedded import KINDS, Loss
 from textsiam.training.losses import LOSSES, Distillation
+from textsiam.training.mixtures import is_member, is_mixture
 from textsiam.training.tasks import SUITABLE, Task, check_kind
 from textsiam.training.validation import judged_rows
 
@@ -53,11 +53,11 @@ def sources_of(pairs: Any, loss: str | Loss | None) -> list[Source]:
     ValueError
         If a loss is unknown, or is none.
     """
-    if not _is_mixture(pairs):
+    if not is_mixture(pairs):
         return [Source("pairs", _read("pairs", pairs), loss_of(loss), None)]
     found = []
     for name, member in pairs.items():
-        parts: Sequence[Any] = member if _is_member(member) else (member,)
+        parts: Sequence[Any] = member if is_member(member) else (member,)
         own = parts[1] if len(parts) > 1 else None
         share = parts[2] if len(parts) > 2 else None  # noqa: PLR2004
         if share is not None and (isinstance(share, bool) or not isinstance(share, int | float)):
@@ -159,7 +159,7 @@ def _held_out(
         return [rest for rest, _ in parts] if held else tables, held
     if validation is None or validation is False:
         return tables, []
-    members = validation if _is_mixture(validation) else {"validation": validation}
+    members = validation if is_mixture(validation) else {"validation": validation}
     held = [(str(name), _as_kind(_read(str(name), data))) for name, data in members.items()]
     if dull := [name for name, table in held if not _can_be_judged(table)]:
         raise ValueError(
@@ -290,26 +290,3 @@ def _can_be_judged(table: Examples) -> bool:
         return len(table) > 0
     truth = table.labels if table.labels is not None else table.scores
     return len(table) > 1 and (truth is None or len(np.unique(np.asarray(truth))) > 1)
-
-
-def _is_mixture(pairs: Any) -> bool:
-    """A mapping of data sets, and neither one of columns nor the splits of one data set."""
-    if not isinstance(pairs, Mapping) or not pairs or type(pairs).__name__ in ("DatasetDict", "IterableDatasetDict"):
-        return False
-    return all(_is_data(member[0] if _is_member(member) else member) for member in pairs.values())
-
-
-def _is_member(member: object) -> bool:
-    """(data, loss) or (data, loss, share); as a list too, where its first is no text, for then it would be a column."""
-    if not isinstance(member, tuple | list) or not 1 <= len(member) <= 3 or not _is_data(member[0]):  # noqa: PLR2004
-        return False
-    return isinstance(member, tuple) or not isinstance(member[0], str)
-
-
-def _is_data(member: Any) -> bool:
-    """A data set, not a column of one: a table, a path, a mapping, or a list of rows."""
-    if isinstance(member, Pairs | Triplets | str | Path | Mapping) or hasattr(member, "column_names"):
-        return True
-    if hasattr(member, "columns"):  # a data frame; a Series has none
-        return True
-    return isinstance(member, list) and bool(member) and all(isinstance(row, tuple | list) for row in member)
