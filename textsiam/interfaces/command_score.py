@@ -73,7 +73,7 @@ def score(
             show_scores(scored, top)
         say_lost(n_cut, n_unknown)
         say_thresholds(siamese)
-        told = f"scored {counted(summary['pairs'], 'pair', 'pairs')} in {summary['seconds']:.1f} s"
+        told = f"scored {counted(len(scored['row']), 'pair', 'pairs')} in {summary['seconds']:.1f} s"
         say(told + (f" → {output}" if output else ""))
 
 
