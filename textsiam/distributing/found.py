@@ -13,9 +13,9 @@ from textsiam.distributing.parts import Best, Names, Part
 from textsiam.distributing.sources import Shard
 from textsiam.distributing.tasks import Lost
 from textsiam.distributing.workspace import Workspace
+from textsiam.matching.duplicates import judged
 from textsiam.matching.matches import Matches
 from textsiam.scoring.siamese import Siamese
-from textsiam.scoring.thresholds import decisions
 
 NO_ROWS = np.empty(0, np.int64)
 
@@ -92,7 +92,7 @@ class DistributedMatches:
             yield from keepers.columns_of(self.work, of, names)
 
     def _pairs(self, names: Names, some: dict[str, Any]) -> dict[str, Any]:
-        probability, decision = judged(self.model, some["score"])
+        probability, decision = judged(self.model, some["score"]).values()
         nothing = [None] * len(some["score"])
         return {
             "id_a": names.of(some["left"]),
@@ -103,14 +103,6 @@ class DistributedMatches:
         }
 
 
-def judged(model: Siamese, score: Any) -> tuple[Any, Any]:
-    """The probability and the decision of each score; None where the model has no calibration or no threshold."""
-    return (
-        None if model.calibrator is None else model.calibrated(score),
-        None if model.threshold is None else decisions(score, model.threshold, model.reject_threshold),
-    )
-
-
 def closest(model: Siamese, best: Sequence[Best], names: Names, top: int) -> Matches:
     """The closest pairs of all parts as `Matches`: their rows are places among the rows that they hold."""
     left = np.concatenate([NO_ROWS, *(of.left for of in best)])
@@ -119,16 +111,13 @@ def closest(model: Siamese, best: Sequence[Best], names: Names, top: int) -> Mat
     order = np.lexsort((right, left, -score))[:top]
     held, places = np.unique(np.stack([left[order], right[order]]), return_inverse=True)
     places = places.reshape(2, -1)
-    probability, decision = judged(model, score[order])
     texts = names.of(held, "text")
     return Matches(
         places[0],
         places[1],
         score[order],
         len(held),
-        None,
-        probability,
-        decision,
         left_ids=names.of(held),
         left_texts=texts,
+        **judged(model, score[order]),
     )
