@@ -83,7 +83,9 @@ def test_latin_1_bytes(run, tmp_path):
     assert answered(run(tmp_path / "t.csv", "--encoding", "latin-1"))["summary"]["texts"] == 5
 
 
-@pytest.mark.parametrize("ending", ["csv", "jsonl", "txt"])
+@pytest.mark.parametrize(
+    "ending", ["csv", pytest.param("jsonl", marks=pytest.mark.long), pytest.param("txt", marks=pytest.mark.long)]
+)
 def test_a_row_of_ten_megabytes(run, tmp_path, ending):
     """Read, cut by the model, counted as cut; its neighbours are found."""
     texts = [*GOOD, "pay " * 2_500_000]
@@ -297,7 +299,7 @@ def test_disk_full_on_output(tmp_path, tiny_transformer, ending):
         [*map(str, command)], capture_output=True, text=True, preexec_fn=limit, env=environment, check=False
     )
     assert done.returncode == 2, done.stderr
-    assert "File too large" in done.stderr
+    assert "larger than the file system, or ulimit -f, lets a file be" in done.stderr
     assert "Traceback" not in done.stderr
     assert output.read_text() == "precious"
     assert sorted(path.name for path in tmp_path.iterdir()) == [output.name, "t.txt"]

@@ -161,7 +161,10 @@ def flat(rng, n, size, level):
     return scores, (own < level - 0.005).astype(int), components
 
 
-@pytest.mark.parametrize(("size", "n"), [(1, 60), (1, 200), (1, 800), (10, 800), (10, 2_000)])
+@pytest.mark.parametrize(
+    ("size", "n"),
+    [(1, 60), (1, 800), (10, 800), *(pytest.param(*of, marks=pytest.mark.long) for of in ((1, 200), (10, 2_000)))],
+)
 @pytest.mark.parametrize("level", [0.8, 0.95])
 def test_false_certificates_keep_to_the_risk(size, n, level):
     """400 draws from a population in which every certificate is false; all draws of 2,000 and more: benchmarks.

@@ -165,7 +165,7 @@ def test_malicious_files_do_no_harm(page, tmp_path):
     page.locator("#status", has_text="50 MB").wait_for()
 
 
-@pytest.mark.parametrize("similarity", ["dot", "euclidean", "manhattan"])
+@pytest.mark.parametrize("similarity", ["dot", "euclidean", pytest.param("manhattan", marks=pytest.mark.long)])
 def test_it_knows_the_scale_of_the_model(browser, serving, model, tmp_path, similarity):
     """Which scores can be asked for, where the slider ends and what is certified are the model's own, not cosine's."""
     of = replace(model, similarity=similarity, calibrator=None, threshold=None, reject_threshold=None)

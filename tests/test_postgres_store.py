@@ -179,9 +179,9 @@ def similar(a, b):
     [
         ("cosine", "float32"),
         ("cosine", "float16"),
-        ("dot", "float32"),
+        pytest.param("dot", "float32", marks=pytest.mark.long),
         ("euclidean", "float16"),
-        ("manhattan", "float32"),
+        pytest.param("manhattan", "float32", marks=pytest.mark.long),
     ],
 )
 def test_it_answers_as_the_folder_does(tmp_path, address, tiny, similarity, stored_as):

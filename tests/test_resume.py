@@ -81,7 +81,15 @@ def uninterrupted(tiny_transformer, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["step 2", "step 7", "file 0", "file 4", "file 5", "end"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "step 2",
+        "file 4",
+        "end",
+        *(pytest.param(moment, marks=pytest.mark.long) for moment in ("step 7", "file 0", "file 5")),
+    ],
+)
 def test_a_killed_run_goes_on_to_the_same_weights(uninterrupted, tmp_path, moment):
     """kill -9 between checkpoints, in the middle of the first one, in later ones, and after the last step: bit-equal."""
     folder, whole = uninterrupted
@@ -143,7 +151,14 @@ def test_other_settings_do_not_go_on_from_these_checkpoints(uninterrupted, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", ["multiple_negatives_ranking", "online_contrastive", "cosent"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "multiple_negatives_ranking",
+        pytest.param("online_contrastive", marks=pytest.mark.long),
+        pytest.param("cosent", marks=pytest.mark.long),
+    ],
+)
 def test_two_processes_make_the_update_of_one_with_twice_the_batch(tiny_transformer, tmp_path, loss):
     """torchrun over gloo: in-batch negatives, hard pairs and rankings reach across processes, with their gradients.
 
