@@ -21,7 +21,7 @@ pytest.importorskip("ray")
 THRESHOLD = "0.9"
 # All 78,969 where the processor is fast, which having bf16 tells, or where asked; else the first of them.
 N_QUESTIONS = 78_969 if computes_bf16() or os.environ.get("TEXTSIAM_LONG") else 12_000
-TOLERANCE = 0.003  # of a bf16 score, beside fp32
+TOLERANCE = 0.0025  # of a bf16 score, for texts that are encoded in other batches
 
 
 def start(*arguments, **options):
@@ -238,14 +238,14 @@ def test_questions_after_a_killed_driver_and_a_killed_worker(asked, alone, tmp_p
 @pytest.mark.shared
 @pytest.mark.slow
 @pytest.mark.skipif(not computes_bf16(), reason="this processor does not compute bf16")
-def test_questions_in_bf16(asked, alone, tmp_path):
-    """Rounded otherwise, pairs that only bf16 or only fp32 finds lie within the tolerance of the threshold; few do."""
+def test_questions_in_bf16(asked, tmp_path):
+    """Other batches round otherwise: pairs that only one of the two finds lie within the tolerance of the threshold."""
     run("duplicates", *asked, "--dtype", "bfloat16", "--ray", "-o", tmp_path / "many.csv")
-    many, one = scores(tmp_path / "many.csv"), alone[0]
+    run("duplicates", *asked, "--dtype", "bfloat16", "-o", tmp_path / "one.csv")
+    many, one = scores(tmp_path / "many.csv"), scores(tmp_path / "one.csv")
     differ = [score for pairs in (many, one) for pair, score in pairs.items() if pair not in many or pair not in one]
     print(f"{len(differ)} of {len(one)} pairs differ")
-    assert len(one) > 0
-    assert len(differ) < len(one) / 100
+    assert len(differ) < len(one) / 1_000
     assert all(score < float(THRESHOLD) + TOLERANCE for score in differ)
 
 
