@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt
 SOURCES := $(shell find textsiam -type f -not -name '*.pyc') pyproject.toml constraints.txt README.md LICENSE
 
-# Bytecode is made of what is imported, once, instead of all that is installed: half the time of installing.
+# Bytecode is made of what is imported, once, instead of all that is installed, which took most of installing.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test bench format lint types layers unit doctest bare lowest lowest-quick clean
