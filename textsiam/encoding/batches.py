@@ -15,7 +15,7 @@ def batches_of(
 ) -> Iterator[Int[np.ndarray, " m"]]:
     """Rows of each batch, longest first: neighbours in length, and no more padding among them than is allowed.
 
-    All but the last hold a number of rows that comes again (`even`): every new shape costs a backend time and memory.
+    All but the last hold a number of rows that comes again (`rounded_down`): every new shape costs a backend time and memory.
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
@@ -24,20 +24,31 @@ def batches_of(
         rows = order[start : start + max(1, token_budget // longest)]
         size = int(np.searchsorted(np.cumsum(longest - lengths[rows]), padding_budget, side="right"))
         if start + size < len(order):
-            size = even(size)
+            size = rounded_down(size)
         yield rows[:size]
         start += size
 
 
-def even(n: int) -> int:
-    """The next lower of 1, 2, 4 and the multiples of 8.
+def rounded_down(n: int) -> int:
+    """The largest of 1, 2, 4 and the multiples of 8 that is no larger.
 
     Examples
     --------
-    >>> [even(n) for n in (1, 3, 7, 8, 30)]
+    >>> [rounded_down(n) for n in (1, 3, 7, 8, 30)]
     [1, 2, 4, 8, 24]
     """
     return n - n % 8 if n >= 8 else 1 << (n.bit_length() - 1)  # noqa: PLR2004
+
+
+def rounded_up(n: int) -> int:
+    """The smallest of 1, 2, 4 and the multiples of 8 that is no smaller.
+
+    Examples
+    --------
+    >>> [rounded_up(n) for n in (1, 3, 7, 8, 30)]
+    [1, 4, 8, 8, 32]
+    """
+    return -(-n // 8) * 8 if n > 4 else 1 << (n - 1).bit_length()  # noqa: PLR2004
 
 
 def calls_of(texts: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from textsiam.encoding.backends import Batch
-from textsiam.encoding.batches import even
+from textsiam.encoding.batches import rounded_up
 from textsiam.encoding.folder import ModelFolder
 from textsiam.encoding.graph import Graph, build_graph
 from textsiam.encoding.runtime import ov
@@ -174,9 +174,8 @@ def filled(ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) 
     Long texts, of which no two may have one length, are filled up likewise.
     """
     n, length = ids.shape
-    rows = n if even(n) == n else even(2 * n if n < 8 else n + 8)  # noqa: PLR2004
     columns = length if length <= SHORT else -(-length // 4) * 4
-    more = ((0, rows - n), (0, columns - length))
+    more = ((0, rounded_up(n) - n), (0, columns - length))
     return np.pad(ids.astype(np.int32), more), np.pad(mask.astype(np.float32), more)
 
 
