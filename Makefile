@@ -10,7 +10,7 @@ SOURCES := $(shell find textsiam -type f -not -name '*.pyc') pyproject.toml cons
 # Bytecode is made of what is imported, once, instead of all that is installed, which took most of installing.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test bench format lint types layers unit doctest bare lowest lowest-quick clean
+.PHONY: demo test bench format lint types layers unit doctest bare coverage lowest lowest-quick clean
 
 demo: $(VENV)/.package
 	$(BIN)/textsiam duplicates --sample
@@ -57,8 +57,17 @@ layers:
 	$(BIN)/lint-imports --no-cache | tail -n 5
 
 # -P: the checkout's own folder stays off the path, so that the wheel is what is tested.
+# A cluster's two workers take a core each: its tests come alone.
+UNIT = TEXTSIAM_WHEEL=1 OMP_NUM_THREADS=1 $(BIN)/python -P -m pytest
 unit:
-	TEXTSIAM_WHEEL=1 OMP_NUM_THREADS=1 $(BIN)/python -P -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder
+	$(UNIT) tests -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/test_ray.py
+	$(UNIT) tests/test_ray.py
+
+# By hand: which branches no test takes, in whatever process it starts.
+coverage: $(VENV)/.tools
+	rm -rf $(VENV)/coverage && mkdir $(VENV)/coverage
+	OMP_NUM_THREADS=1 $(BIN)/python -P -m coverage run -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder -q
+	$(BIN)/coverage combine -q && $(BIN)/coverage report
 
 doctest:
 	OMP_NUM_THREADS=1 $(BIN)/python -P -m pytest --doctest-modules --pyargs textsiam -p no:cacheprovider -o testpaths= -q -n 2

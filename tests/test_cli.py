@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -256,6 +258,24 @@ def test_a_second_interruption_is_as_quiet_as_the_first():
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (told.returncode, told.stderr) == (-signal.SIGINT, "")
+
+
+def test_a_terminal_shows_that_a_source_is_being_read():
+    """As long as it comes, and nothing of it where nobody watches."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "textsiam", "duplicates", "-", "--repeats-only"]
+    try:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=theirs) as child:
+            shown = b""
+            while b"reading standard input" not in shown:
+                shown += os.read(ours, 1_000)
+            child.communicate(b"How do I pay?\nhow do I pay?\n", timeout=60)
+            assert child.returncode == 0
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    silent = subprocess.run(command, input=b"How do I pay?\nWhere?\n", capture_output=True, check=True)
+    assert b"reading" not in silent.stderr
 
 
 def test_an_interrupted_encoding_speaks_of_shards_where_there_are_some(tmp_path, monkeypatch):

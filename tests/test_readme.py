@@ -76,7 +76,7 @@ def test_commands_run(lines, tmp_path):
     for name in ("questions.csv", "known.csv"):
         (tmp_path / name).write_bytes(QUESTIONS.read_bytes())
     (tmp_path / "parts").mkdir()
-    for name in ("pairs.csv", "parts/train.csv", "parts/calibration.csv", "parts/test.csv"):
+    for name in ("pairs.csv", "labelled.csv", "parts/train.csv", "parts/calibration.csv", "parts/test.csv"):
         (tmp_path / name).write_bytes(PAIRS.read_bytes())
     if any(line.endswith("-o parts") for line in lines):
         (tmp_path / "parts").rename(tmp_path / "other")

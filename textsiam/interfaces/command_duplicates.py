@@ -26,6 +26,7 @@ from textsiam.interfaces.terminal import (
     set_aside_told,
     show_clusters,
     show_pairs,
+    while_reading,
 )
 
 if TYPE_CHECKING:
@@ -111,7 +112,9 @@ def _read(files: list[str] | None, reading: dict[str, Any]) -> "Texts":
     from textsiam.data.texts import join_texts
     from textsiam.samples import QUESTIONS
 
-    return join_texts({source: read_texts(source, **reading) for source in files or [str(QUESTIONS)]})
+    sources = files or [str(QUESTIONS)]
+    with while_reading(*sources):
+        return join_texts({source: read_texts(source, **reading) for source in sources})
 
 
 def _find(siamese: "Siamese | None", texts: "Texts", others: "Texts | None", asked: DuplicatesOptions) -> "Matches":

@@ -11,7 +11,7 @@ from textsiam.interfaces.command_index import index
 from textsiam.interfaces.groups import ModelOptions, RowOptions, TextOptions, spread
 from textsiam.interfaces.index_terminal import AnswerOptions, Place, Threshold, Timeout, opened, tell
 from textsiam.interfaces.tables import check_outputs
-from textsiam.interfaces.terminal import NO, answering, following, mapped, say, say_renamed
+from textsiam.interfaces.terminal import NO, answering, following, mapped, name_of, say, say_renamed, while_reading
 
 if TYPE_CHECKING:
     from textsiam.data.texts import Texts
@@ -70,8 +70,9 @@ def search(
 def _read(file: str, reading: dict[str, Any]) -> "Texts":
     from textsiam.data.readers import read_texts
 
-    asked = read_texts(file, **reading)
-    say(f"{'standard input' if file == '-' else file}: {mapped(asked.mapping)}")
+    with while_reading(file):
+        asked = read_texts(file, **reading)
+    say(f"{name_of(file)}: {mapped(asked.mapping)}")
     say_renamed(asked.renamed)
     return asked
 

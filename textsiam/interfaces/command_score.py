@@ -24,6 +24,7 @@ from textsiam.interfaces.terminal import (
     say_thresholds,
     set_aside_told,
     show_scores,
+    while_reading,
 )
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def _read(
     if pair:
         one = read_pairs([pair], labelled=False, strict=reading["strict"])
         return {"pair": one}, one.set_aside
-    parts = {name: read_pairs(name, labelled=False, **reading) for name in files or []}
+    with while_reading(*files or []):
+        parts = {name: read_pairs(name, labelled=False, **reading) for name in files or []}
     for part in parts.values():
         say(f"columns: {mapped(part.mapping)}")
     return parts, sum((part.set_aside for part in parts.values()), SetAside())

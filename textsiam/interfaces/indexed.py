@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
-from textsiam.interfaces.terminal import mapped, say
+from textsiam.interfaces.terminal import mapped, name_of, say, while_reading
 
 if TYPE_CHECKING:
     from textsiam.data.tables import Record, Table
@@ -81,7 +81,8 @@ def _read(
         id_name = find_column(table.columns, ID_COLUMNS)
         if id_column:
             id_name = named_column(table.name, table.columns, id_column)
-        texts = read_texts(_with_ids(table, id_name), column=column, id_column=id_column, strict=strict)
+        with while_reading(source):
+            texts = read_texts(_with_ids(table, id_name), column=column, id_column=id_column, strict=strict)
     name, rows = Path(table.name).name, list(texts.rows)
     own, numbered = texts.mapping["id"], []
     if id_name and id_name != texts.mapping["text"]:
@@ -93,7 +94,7 @@ def _read(
         ids, own = [_hash(text) for text in texts], "the text's hash (--id-column names a column)"
     else:
         ids, own, numbered = [f"{name}:{row}" for row in rows], f"{name}:ROW (--id-column names a column)", [name]
-    say(f"{'standard input' if source == '-' else source}: {mapped({**texts.mapping, 'id': own})}")
+    say(f"{name_of(source)}: {mapped({**texts.mapping, 'id': own})}")
     return Given(ids, list(texts), [(table.name, row) for row in rows], texts.set_aside, numbered)
 
 

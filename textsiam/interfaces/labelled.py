@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textsiam.interfaces.terminal import following, mapped, say, say_set_aside
+from textsiam.interfaces.terminal import following, mapped, say, say_set_aside, while_reading
 
 if TYPE_CHECKING:
     from textsiam.scoring.scored import ScoredPairs
@@ -22,7 +22,8 @@ def read_scored(siamese: "Siamese", source: str, reading: dict[str, Any], set_as
     from textsiam.data.readers import read_pairs
     from textsiam.scoring.scored import score_pairs
 
-    pairs = read_pairs(source, **reading)
+    with while_reading(source):
+        pairs = read_pairs(source, **reading)
     say(f"columns: {mapped(pairs.mapping)}")
     say_set_aside(pairs.set_aside, set_aside)
     on = "standard input" if source == "-" else source.rstrip("/").rpartition("/")[2]

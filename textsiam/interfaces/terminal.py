@@ -162,6 +162,24 @@ def answering(after_interrupt: str | Callable[[], str | None] | None = None) -> 
 
 
 @contextmanager
+def while_reading(*sources: str) -> Iterator[None]:
+    """Show that sources are being read, for large ones take their time; nothing of it remains, and it takes a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    with Console(stderr=True).status(escape(f"reading {', '.join(map(name_of, sources))}")):
+        yield
+
+
+def name_of(source: str) -> str:
+    """What people call a source."""
+    return "standard input" if source == "-" else source
+
+
+@contextmanager
 def following() -> Iterator[Callable[[str, int, int], None]]:
     """A function that shows how far each stage is, what it does a second and what is left; silent where nobody watches."""
     from rich.console import Console
