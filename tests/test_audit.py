@@ -559,6 +559,11 @@ def test_a_key_is_enough_at_a_terminal_and_interrupting_keeps_what_was_given(run
     wait_for_labels(3)
 
 
+def test_nothing_given_is_nothing_to_undo(run):
+    run(*START, "-n", 5)
+    assert "nothing to undo" in run("label", "audit", stdin="u\nq\n").output
+
+
 def test_two_labellers_may_work_at_once(run):
     """Each answer is put into the folder as it then is."""
     run(*START, "-n", 5)

@@ -294,6 +294,19 @@ def test_an_interrupted_encoding_speaks_of_shards_where_there_are_some(tmp_path,
     assert "v.parquet.parts: run the same command again to go on." in told
 
 
+def test_calibration_is_told_as_json():
+    """The curve, the model it is of, and that it was written nowhere."""
+    told = json.loads(run("calibrate", PAIRS, "--json").stdout)["summary"]
+    assert told["output"] is None
+    assert told["calibrator"]["scores"] == sorted(told["calibrator"]["scores"])
+    assert told["similarity"] == "cosine"
+
+
+def test_a_text_that_is_cut_is_told(tmp_path):
+    (tmp_path / "q.csv").write_text("question\n" + "how do I pay " * 200 + "\nWhere is my order?\n")
+    assert "1 text was longer than the model's maximum and cut" in run("duplicates", tmp_path / "q.csv").output
+
+
 def test_one_is_no_plural_and_none_is_no_table(tmp_path):
     """`score --pair` names no columns, for nobody gave any; where no pair is found no empty table is shown."""
     told = shell('textsiam score --pair "How do I pay?" "How can I pay?"')

@@ -254,3 +254,10 @@ def test_a_dry_run_counts():
     assert (cost.n_texts, cost.n_tasks["encode"], cost.is_exact) == (330, 1, False)
     assert cost.join_flop == 330 * 329 * 384
     assert any("FLOP" in line for line in cost.lines())
+
+
+def test_a_dry_run_is_told_as_json_and_begins_nothing(tmp_path):
+    out, _ = run("duplicates", QUESTIONS, "--ray", "--dry-run", "-o", tmp_path / "p.csv", "--json")
+    told = json.loads(out)["summary"]
+    assert (told["n_texts"], told["join_flop"]) == (330, 330 * 329 * 384)
+    assert list(tmp_path.iterdir()) == []
