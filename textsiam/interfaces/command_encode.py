@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -64,9 +64,10 @@ def encode(
             encode_on_ray(on_ray, job, output=output, set_aside=rows.set_aside, as_json=as_json)
             return
         started = time.perf_counter()
-        chunks = _chunks(_opened(files, columns, rows), columns, shard_rows, strict=rows.strict)
-        siamese = model.load()
-        report = _encoded(siamese, chunks, output, prompt)
+        with ExitStack() as opened:
+            tables = [opened.enter_context(closing(_opened(file, columns, rows))) for file in files]
+            siamese = model.load()
+            report = _encoded(siamese, _chunks(tables, columns, shard_rows, strict=rows.strict), output, prompt)
         say_set_aside(report.set_aside, rows.set_aside)
         _tell(report, siamese, output, round(time.perf_counter() - started, 2), as_json=as_json)
 
@@ -89,11 +90,11 @@ def _checked(
     return files
 
 
-def _opened(files: list[str], columns: TextOptions, rows: RowOptions) -> "list[Table]":
+def _opened(file: str, columns: TextOptions, rows: RowOptions) -> "Table":
     from textsiam.data.sources import open_source
     from textsiam.data.tables import Dialect
 
-    return [open_source(source, columns.split, Dialect(**vars(rows.dialect))) for source in files]
+    return open_source(file, columns.split, Dialect(**vars(rows.dialect)))
 
 
 def _encoded(siamese: "Siamese", chunks: Iterator["Texts"], output: Path, prompt: str | None) -> "EncodeReport":

@@ -182,6 +182,9 @@ def name_of(source: str) -> str:
 @contextmanager
 def following() -> Iterator[Callable[[str, int, int], None]]:
     """A function that shows how far each stage is, what it does a second and what is left; silent where nobody watches."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -193,7 +196,6 @@ def following() -> Iterator[Callable[[str, int, int], None]]:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
-        disable=not sys.stderr.isatty(),
     )
     stages: dict[str, TaskID] = {}
     with shown:
