@@ -56,17 +56,17 @@ types:
 layers:
 	$(BIN)/lint-imports --no-cache | tail -n 5
 
-# -P: the checkout's own folder stays off the path, so that the wheel is what is tested.
+# PYTHONSAFEPATH: the checkout's own folder stays off the path, also of processes that tests start, so that the wheel is what is tested.
 # A cluster's two workers take a core each: its tests come alone.
-UNIT = TEXTSIAM_WHEEL=1 OMP_NUM_THREADS=1 $(BIN)/python -P -m pytest
+UNIT = PYTHONSAFEPATH=1 TEXTSIAM_WHEEL=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 unit:
 	$(UNIT) tests -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/test_ray.py
 	$(UNIT) tests/test_ray.py
 
-# By hand: which branches no test takes, in whatever process it starts.
+# By hand: which branches no test takes, also in processes that it starts, but for those that are killed. On a full disk counting fails.
 coverage: $(VENV)/.tools
 	rm -rf $(VENV)/coverage && mkdir $(VENV)/coverage
-	-OMP_NUM_THREADS=1 $(BIN)/python -P -m coverage run -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder -q --deselect tests/test_bad_input.py::test_disk_full_on_output
+	-PYTHONSAFEPATH=1 OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder -q --deselect tests/test_bad_input.py::test_disk_full_on_output
 	$(BIN)/coverage combine -q && $(BIN)/coverage report
 
 doctest:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -261,20 +262,29 @@ def test_a_second_interruption_is_as_quiet_as_the_first():
 
 
 def test_a_terminal_shows_that_a_source_is_being_read():
-    """As long as it comes, and nothing of it where nobody watches."""
+    """As long as it comes; then it is wiped away, and where nobody watches nothing is shown."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "textsiam", "duplicates", "-", "--repeats-only"]
+    terminal = {**os.environ, "TERM": "xterm"}
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=theirs, env=terminal)
+    os.close(theirs)
+    shown = b""
     try:
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=theirs) as child:
-            shown = b""
-            while b"reading standard input" not in shown:
-                shown += os.read(ours, 1_000)
-            child.communicate(b"How do I pay?\nhow do I pay?\n", timeout=60)
-            assert child.returncode == 0
+        while b"reading standard input" not in shown:
+            assert select.select([ours], [], [], 60)[0], shown
+            shown += os.read(ours, 1_000)
+        child.communicate(b"How do I pay?\nhow do I pay?\n", timeout=60)
+        assert child.returncode == 0
+        while select.select([ours], [], [], 1)[0]:
+            shown += os.read(ours, 1_000)
+    except OSError:  # all of it was read, and the other end is closed
+        pass
     finally:
+        child.kill()
+        child.wait()
         os.close(ours)
-        os.close(theirs)
-    silent = subprocess.run(command, input=b"How do I pay?\nWhere?\n", capture_output=True, check=True)
+    assert b"\x1b[2K" in shown.rpartition(b"reading standard input")[2]  # the line is erased
+    silent = subprocess.run(command, input=b"How do I pay?\nWhere?\n", capture_output=True, check=True, timeout=60)
     assert b"reading" not in silent.stderr
 
 

@@ -36,10 +36,9 @@ def twins(folder):
 def test_packed_equals_padded(tiny_transformer, architecture):
     """Oracle: transformers' own padded forward, to 1e-5, for every architecture that packs, whatever the order of rows."""
     packed, padded = twins(tiny_transformer(architecture))
-    assert packed.packs or (architecture, transformers.__version__) == (
-        "modernbert",
-        "5.0.0",
-    )  # which takes no other attention
+    if not packed.packs and (architecture, transformers.__version__) == ("modernbert", "5.0.0"):
+        pytest.skip("this transformers gives ModernBERT no other attention")
+    assert packed.packs
     with torch.inference_mode():
         torch.testing.assert_close(packed(*batch()), padded(*batch()), atol=1e-5, rtol=0)
 

@@ -214,7 +214,7 @@ def test_questions_after_a_killed_driver_and_a_killed_worker(asked, tmp_path):
     os.killpg(driver.pid, signal.SIGKILL)
     driver.communicate()
     kept = n_done()
-    assert until(lambda: not workers(), driver=None)  # they end with their driver
+    assert until(lambda: not workers(), driver=None, seconds=60)  # they end with their driver
     again = start(*many, "--json", stdout=subprocess.PIPE)
     assert until(lambda: n_done() > kept and workers(), again)
     os.kill(workers()[0], signal.SIGKILL)

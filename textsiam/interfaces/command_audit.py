@@ -9,7 +9,16 @@ import typer
 from textsiam.data.files import check_folder
 from textsiam.interfaces import options
 from textsiam.interfaces.groups import ComputeOptions, DialectOptions, ModelOptions, TextOptions, spread
-from textsiam.interfaces.terminal import NO, answer_json, answering, print_table, say, say_set_aside, table
+from textsiam.interfaces.terminal import (
+    NO,
+    answer_json,
+    answering,
+    print_table,
+    say,
+    say_set_aside,
+    table,
+    while_reading,
+)
 
 if TYPE_CHECKING:
     from textsiam.evaluation.audit import Audit
@@ -110,7 +119,8 @@ def start(
 
     with answering():
         _check_new(output)
-        found, aside = read_matches(matches, texts, against, vars(columns) | vars(dialect))
+        with while_reading(matches):
+            found, aside = read_matches(matches, texts, against, vars(columns) | vars(dialect))
         say_set_aside(aside, None)
         siamese = ComputeOptions().load(model) if model else None
         started = start_audit(found, threshold=threshold, model=siamese, seed=seed, **sampling.asked())

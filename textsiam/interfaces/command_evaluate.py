@@ -19,6 +19,7 @@ from textsiam.interfaces.terminal import (
     model_told,
     say,
     say_set_aside,
+    while_reading,
 )
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ def _source(sources: list[str], model: str | None) -> tuple[str, str | None]:
 def _read(source: str, set_aside: Path | None, reading: dict[str, Any]) -> Any:
     from textsiam.data.readers import read_pairs
 
-    pairs = read_pairs(source, **reading)
+    with while_reading(source):
+        pairs = read_pairs(source, **reading)
     say(f"columns: {mapped(pairs.mapping)}")
     say_set_aside(pairs.set_aside, set_aside)
     return pairs

@@ -20,6 +20,7 @@ from textsiam.interfaces.terminal import (
     say_set_aside,
     say_thresholds,
     set_aside_told,
+    while_reading,
 )
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def _pair(first: str, second: str) -> "Pairs":
 def _read(source: str, reading: dict[str, Any], set_aside: Path | None) -> "Pairs":
     from textsiam.data.readers import read_pairs
 
-    read = read_pairs(source, labelled=False, **reading)
+    with while_reading(source):
+        read = read_pairs(source, labelled=False, **reading)
     say(f"columns: {mapped(read.mapping)}")
     say_set_aside(read.set_aside, set_aside)
     return read

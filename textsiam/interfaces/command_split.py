@@ -13,7 +13,15 @@ from textsiam.errors import UnreadableInput
 from textsiam.interfaces import options
 from textsiam.interfaces.groups import GradedOptions, RowOptions, spread
 from textsiam.interfaces.tables import check_outputs, write_columns
-from textsiam.interfaces.terminal import answer_json, answering, mapped, say, say_set_aside, set_aside_told
+from textsiam.interfaces.terminal import (
+    answer_json,
+    answering,
+    mapped,
+    say,
+    say_set_aside,
+    set_aside_told,
+    while_reading,
+)
 
 if TYPE_CHECKING:
     from textsiam.data.linking import Examples
@@ -50,7 +58,8 @@ def split(
         targets = _targets(output, folds, ending)
         _check(source, output, targets, folds, shares)
         check_outputs(rows.set_aside, inputs=[source, *map(str, targets.values())], as_json=as_json)
-        pairs = read_examples(source, **rows.reading(columns))
+        with while_reading(source):
+            pairs = read_examples(source, **rows.reading(columns))
         say(f"columns: {mapped(pairs.mapping)}")
         say_set_aside(pairs.set_aside, rows.set_aside)
         how: dict[str, Any] = dict(seed=seed, link_score=link_score)

@@ -21,6 +21,7 @@ from textsiam.interfaces.terminal import (
     say,
     say_set_aside,
     set_aside_told,
+    while_reading,
 )
 
 if TYPE_CHECKING:
@@ -186,7 +187,8 @@ def _read(sources: list[str], held: HeldOutOptions, reading: dict[str, Any]) -> 
     from textsiam.data.readers import read_examples
     from textsiam.data.texts import SetAside
 
-    parts = {name: read_examples(name, **reading) for name in sources}
+    with while_reading(*sources):
+        parts = {name: read_examples(name, **reading) for name in sources}
     for name, part in parts.items():
         say(f"{name}: {len(part):,} rows, columns: {mapped(part.mapping)}")
     judged = read_examples(held.validation, **reading | {"split": held.validation_split}) if held.validation else None

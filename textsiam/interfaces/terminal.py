@@ -163,14 +163,19 @@ def answering(after_interrupt: str | Callable[[], str | None] | None = None) -> 
 
 @contextmanager
 def while_reading(*sources: str) -> Iterator[None]:
-    """Show that sources are being read, for large ones take their time; nothing of it remains, and it takes a terminal."""
-    if not sys.stderr.isatty():
+    """Show that files are being read, for large ones take their time; nothing of it remains, and it takes a terminal.
+
+    Not where somebody types the rows, nor where `datasets` reads, which shows its own progress.
+    """
+    is_typed = "-" in sources and sys.stdin.isatty()
+    if not sys.stderr.isatty() or is_typed or not all(one == "-" or Path(one).is_file() for one in sources):
         yield
         return
     from rich.console import Console
     from rich.markup import escape
 
-    with Console(stderr=True).status(escape(f"reading {', '.join(map(name_of, sources))}")):
+    what = name_of(sources[0]) if len(sources) == 1 else f"{len(sources):,} files"
+    with Console(stderr=True).status(escape(f"reading {what}")):
         yield
 
 
