@@ -9,16 +9,8 @@ import typer
 from textsiam.data.files import check_folder
 from textsiam.interfaces import options
 from textsiam.interfaces.groups import ComputeOptions, DialectOptions, ModelOptions, TextOptions, spread
-from textsiam.interfaces.terminal import (
-    NO,
-    answer_json,
-    answering,
-    print_table,
-    say,
-    say_set_aside,
-    table,
-    while_reading,
-)
+from textsiam.interfaces.progress import while_reading
+from textsiam.interfaces.terminal import NO, answer_json, answering, print_table, say, say_set_aside, table
 
 if TYPE_CHECKING:
     from textsiam.evaluation.audit import Audit

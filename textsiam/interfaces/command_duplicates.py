@@ -10,13 +10,13 @@ import typer
 from textsiam.data.writers import rows_of
 from textsiam.interfaces.distributed import duplicates_on_ray
 from textsiam.interfaces.groups import DuplicatesOptions, spread
+from textsiam.interfaces.progress import following, while_reading
 from textsiam.interfaces.tables import check_outputs, write_columns
 from textsiam.interfaces.terminal import (
     answer_json,
     answering,
     check_linkage,
     check_sources,
-    following,
     mapped,
     model_told,
     say,
@@ -26,7 +26,6 @@ from textsiam.interfaces.terminal import (
     set_aside_told,
     show_clusters,
     show_pairs,
-    while_reading,
 )
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from textsiam.interfaces import options
 from textsiam.interfaces.distributed import Job, encode_on_ray
 from textsiam.interfaces.groups import ModelOptions, RowOptions, TextOptions, spread
 from textsiam.interfaces.on_ray import RayOptions
+from textsiam.interfaces.progress import following
 from textsiam.interfaces.tables import check_outputs
 from textsiam.interfaces.terminal import (
     answer_json,
     answering,
     check_sources,
     counted,
-    following,
     mapped,
     model_told,
     say,

@@ -10,17 +10,9 @@ from textsiam.data.files import check_writable
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces import options
 from textsiam.interfaces.groups import ComputeOptions, GradedOptions, RowOptions, spread
+from textsiam.interfaces.progress import following, while_reading
 from textsiam.interfaces.tables import check_outputs
-from textsiam.interfaces.terminal import (
-    answer_json,
-    answering,
-    following,
-    mapped,
-    model_told,
-    say,
-    say_set_aside,
-    while_reading,
-)
+from textsiam.interfaces.terminal import answer_json, answering, mapped, model_told, say, say_set_aside
 
 if TYPE_CHECKING:
     from textsiam.evaluation.evaluation import Evaluation

@@ -10,17 +10,16 @@ import typer
 
 from textsiam.interfaces import options
 from textsiam.interfaces.groups import ModelOptions, PairOptions, RowOptions, spread
+from textsiam.interfaces.progress import following, while_reading
 from textsiam.interfaces.terminal import (
     answer_json,
     answering,
-    following,
     mapped,
     model_told,
     say,
     say_set_aside,
     say_thresholds,
     set_aside_told,
-    while_reading,
 )
 
 if TYPE_CHECKING:

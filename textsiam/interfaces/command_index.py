@@ -19,16 +19,9 @@ from textsiam.interfaces.index_terminal import (
     threshold_told,
 )
 from textsiam.interfaces.indexed import Given, read_given
+from textsiam.interfaces.progress import following
 from textsiam.interfaces.tables import check_outputs
-from textsiam.interfaces.terminal import (
-    NO,
-    answer_json,
-    answering,
-    check_sources,
-    following,
-    model_told,
-    say,
-)
+from textsiam.interfaces.terminal import NO, answer_json, answering, check_sources, model_told, say
 
 if TYPE_CHECKING:
     from textsiam.indexing.index import Index

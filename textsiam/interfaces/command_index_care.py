@@ -10,8 +10,9 @@ from textsiam.interfaces import options
 from textsiam.interfaces.command_index_search import index
 from textsiam.interfaces.groups import ComputeOptions, ModelOptions, spread
 from textsiam.interfaces.index_terminal import Place, Timeout
+from textsiam.interfaces.progress import following
 from textsiam.interfaces.tables import check_outputs, write_columns
-from textsiam.interfaces.terminal import NO, answer_json, answering, following, say, show_clusters
+from textsiam.interfaces.terminal import NO, answer_json, answering, say, show_clusters
 
 if TYPE_CHECKING:
     from textsiam.matching.clustering import Clusters

@@ -10,8 +10,9 @@ from textsiam.interfaces import options
 from textsiam.interfaces.command_index import index
 from textsiam.interfaces.groups import ModelOptions, RowOptions, TextOptions, spread
 from textsiam.interfaces.index_terminal import AnswerOptions, Place, Threshold, Timeout, opened, tell
+from textsiam.interfaces.progress import following, name_of, while_reading
 from textsiam.interfaces.tables import check_outputs
-from textsiam.interfaces.terminal import NO, answering, following, mapped, name_of, say, say_renamed, while_reading
+from textsiam.interfaces.terminal import NO, answering, mapped, say, say_renamed
 
 if TYPE_CHECKING:
     from textsiam.data.texts import Texts

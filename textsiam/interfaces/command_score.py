@@ -9,13 +9,13 @@ import typer
 from textsiam.data.writers import rows_of
 from textsiam.interfaces import options
 from textsiam.interfaces.groups import ModelOptions, PairOptions, RowOptions, spread
+from textsiam.interfaces.progress import following, while_reading
 from textsiam.interfaces.tables import check_outputs, write_columns
 from textsiam.interfaces.terminal import (
     answer_json,
     answering,
     check_sources,
     counted,
-    following,
     mapped,
     model_told,
     say,
@@ -24,7 +24,6 @@ from textsiam.interfaces.terminal import (
     say_thresholds,
     set_aside_told,
     show_scores,
-    while_reading,
 )
 
 if TYPE_CHECKING:

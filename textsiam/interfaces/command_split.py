@@ -12,16 +12,9 @@ from textsiam.data.writers import WRITERS
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces import options
 from textsiam.interfaces.groups import GradedOptions, RowOptions, spread
+from textsiam.interfaces.progress import while_reading
 from textsiam.interfaces.tables import check_outputs, write_columns
-from textsiam.interfaces.terminal import (
-    answer_json,
-    answering,
-    mapped,
-    say,
-    say_set_aside,
-    set_aside_told,
-    while_reading,
-)
+from textsiam.interfaces.terminal import answer_json, answering, mapped, say, say_set_aside, set_aside_told
 
 if TYPE_CHECKING:
     from textsiam.data.linking import Examples

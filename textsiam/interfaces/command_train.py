@@ -12,6 +12,7 @@ import typer
 
 from textsiam.interfaces import options
 from textsiam.interfaces.groups import ComputeOptions, GradedOptions, RowOptions, spread
+from textsiam.interfaces.progress import while_reading
 from textsiam.interfaces.tables import check_outputs
 from textsiam.interfaces.terminal import (
     answer_json,
@@ -21,7 +22,6 @@ from textsiam.interfaces.terminal import (
     say,
     say_set_aside,
     set_aside_told,
-    while_reading,
 )
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textsiam.interfaces.terminal import following, mapped, model_told, say, say_lost, set_aside_told
+from textsiam.interfaces.progress import following
+from textsiam.interfaces.terminal import mapped, model_told, say, say_lost, set_aside_told
 
 if TYPE_CHECKING:
     from textsiam.data.texts import SetAside

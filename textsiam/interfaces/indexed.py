@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
-from textsiam.interfaces.terminal import mapped, name_of, say, while_reading
+from textsiam.interfaces.progress import name_of, while_reading
+from textsiam.interfaces.terminal import mapped, say
 
 if TYPE_CHECKING:
     from textsiam.data.tables import Record, Table

@@ -4,7 +4,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textsiam.interfaces.terminal import following, mapped, say, say_set_aside, while_reading
+from textsiam.interfaces.progress import following, while_reading
+from textsiam.interfaces.terminal import mapped, say, say_set_aside
 
 if TYPE_CHECKING:
     from textsiam.scoring.scored import ScoredPairs

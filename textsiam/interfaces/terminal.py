@@ -1,4 +1,4 @@
-"""What people see: progress and notes on standard error, tables on standard output, errors without a traceback."""
+"""What people see: notes on standard error, tables on standard output, errors without a traceback."""
 
 import json
 import os
@@ -159,59 +159,6 @@ def answering(after_interrupt: str | Callable[[], str | None] | None = None) -> 
             raise
         say(f"textsiam: {error}")
         raise typer.Exit(BAD_INPUT) from None
-
-
-@contextmanager
-def while_reading(*sources: str) -> Iterator[None]:
-    """Show that files are being read, for large ones take their time; nothing of it remains, and it takes a terminal.
-
-    Not where somebody types the rows, nor where `datasets` reads, which shows its own progress.
-    """
-    is_typed = "-" in sources and sys.stdin.isatty()
-    if not sys.stderr.isatty() or is_typed or not all(one == "-" or Path(one).is_file() for one in sources):
-        yield
-        return
-    from rich.console import Console
-    from rich.markup import escape
-
-    what = name_of(sources[0]) if len(sources) == 1 else f"{len(sources):,} files"
-    with Console(stderr=True).status(escape(f"reading {what}")):
-        yield
-
-
-def name_of(source: str) -> str:
-    """What people call a source."""
-    return "standard input" if source == "-" else source
-
-
-@contextmanager
-def following() -> Iterator[Callable[[str, int, int], None]]:
-    """A function that shows how far each stage is, what it does a second and what is left; silent where nobody watches."""
-    if not sys.stderr.isatty():
-        yield lambda *_: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    shown = Progress(
-        TextColumn("{task.description:8}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    stages: dict[str, TaskID] = {}
-    with shown:
-
-        def follow(stage: str, done: int, total: int) -> None:
-            if stage not in stages:
-                stages[stage] = shown.add_task(stage, total=total or None, rate="")
-            task = shown.tasks[stages[stage]]
-            shown.update(stages[stage], completed=done, rate=f"{task.speed:,.0f}/s" if task.speed else "")
-
-        yield follow
 
 
 def show_pairs(matches: "Matches", n_found: int, *, with_ids: bool = False) -> None:
