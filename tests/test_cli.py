@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -275,10 +276,9 @@ def test_a_terminal_shows_that_a_source_is_being_read():
             shown += os.read(ours, 1_000)
         child.communicate(b"How do I pay?\nhow do I pay?\n", timeout=60)
         assert child.returncode == 0
-        while select.select([ours], [], [], 1)[0]:
-            shown += os.read(ours, 1_000)
-    except OSError:  # all of it was read, and the other end is closed
-        pass
+        with suppress(OSError):  # the end, for the other side is closed
+            while select.select([ours], [], [], 1)[0]:
+                shown += os.read(ours, 1_000)
     finally:
         child.kill()
         child.wait()

@@ -409,7 +409,11 @@ def test_who_goes_away_while_sending_is_no_fault(service):
             time.sleep(0.05)
             told_of = [json.loads(line)["path"] for line in service.lines[n:] if '"path"' in line]
     told_ = [json.loads(line) for line in service.lines[n:]]
-    assert [line["status"] < 500 for line in told_ if "status" in line] == [True, True]
+    statuses = [
+        line["status"] for line in told_ if "status" in line
+    ]  # one that an earlier test asked for may come late
+    assert len(statuses) >= 2
+    assert max(statuses) < 500
     assert [line for line in told_ if line.get("level") == "error"] == []
 
 

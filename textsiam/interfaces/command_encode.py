@@ -111,15 +111,14 @@ def _chunks(tables: "list[Table]", columns: TextOptions, n_rows: int, *, strict:
 
     reading: dict[str, Any] = dict(column=columns.column, id_column=columns.id_column, n_rows=n_rows)
     for table in tables:
-        with closing(table):
-            for place, chunk in enumerate(stream_texts(table, **reading)):
-                if place == 0:
-                    say(f"{table.name}: {mapped(chunk.mapping)}")
-                if strict:
-                    (chunk.set_aside + SetAside(chunk.renamed)).refuse()
-                say_renamed(chunk.renamed)
-                several = len(tables) > 1
-                yield replace(chunk, ids=[f"{table.name}:{name}" for name in chunk.ids]) if several else chunk
+        for place, chunk in enumerate(stream_texts(table, **reading)):
+            if place == 0:
+                say(f"{table.name}: {mapped(chunk.mapping)}")
+            if strict:
+                (chunk.set_aside + SetAside(chunk.renamed)).refuse()
+            say_renamed(chunk.renamed)
+            several = len(tables) > 1
+            yield replace(chunk, ids=[f"{table.name}:{name}" for name in chunk.ids]) if several else chunk
 
 
 def _kept(output: Path) -> str | None:
