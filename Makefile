@@ -60,13 +60,13 @@ layers:
 # A cluster's two workers take a core each: its tests come alone.
 UNIT = PYTHONSAFEPATH=1 TEXTSIAM_WHEEL=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 unit:
-	$(UNIT) tests -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/test_ray.py
-	$(UNIT) tests/test_ray.py
+	$(UNIT) tests -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/distributing/test_ray.py
+	$(UNIT) tests/distributing/test_ray.py
 
 # By hand: which branches no test takes, also in processes that it starts, but for those that are killed. On a full disk counting fails.
 coverage: $(VENV)/.tools
 	rm -rf $(VENV)/coverage && mkdir $(VENV)/coverage
-	-PYTHONSAFEPATH=1 OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder -q --deselect tests/test_bad_input.py::test_disk_full_on_output
+	-PYTHONSAFEPATH=1 OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder -q --deselect tests/interfaces/test_bad_input.py::test_disk_full_on_output
 	$(BIN)/coverage combine -q && $(BIN)/coverage report
 
 doctest:
@@ -97,9 +97,11 @@ lowest-quick: $(VENV)/.lowest
 	$(WITH_LOWEST) -q tests/test_lowest.py
 
 # By hand, when a bound is moved or a new function of a library is used: the extras too, and the tests of all that meets libraries.
-LOWEST_TESTS ?= lowest house readers encoding model_folder packing cli training estimators calibration evaluation report openvino approximate service
+LOWEST_TESTS ?= test_lowest test_house data/test_readers encoding/test_encoder encoding/test_model_folder encoding/test_packing interfaces/test_cli \
+	training/test_fine_tuning interfaces/test_estimators scoring/test_calibration evaluation/test_evaluation evaluation/test_report \
+	encoding/test_openvino indexing/test_approximate interfaces/test_service
 lowest: $(VENV)/.lowest-extras
-	$(WITH_LOWEST) -n 2 --dist loadfile $(addprefix tests/test_,$(addsuffix .py,$(LOWEST_TESTS)))
+	$(WITH_LOWEST) -n 2 --dist loadfile $(addprefix tests/,$(addsuffix .py,$(LOWEST_TESTS)))
 
 clean:
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

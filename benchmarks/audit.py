@@ -21,11 +21,11 @@ from audit_simulation import Truth
 from record import SHARED, record
 
 from textsiam import Matches, Siamese, find_duplicates, read_pairs, read_texts
-from textsiam.evaluation.audit import Audit, start_audit
-from textsiam.evaluation.estimating import precision_at, recall_at
-from textsiam.evaluation.proving import prove
-from textsiam.evaluation.sampling import ALLOCATIONS, draw_sample
-from textsiam.scoring.intervals import binomial_interval
+from textsiam.auditing.audit import Audit, start_audit
+from textsiam.auditing.estimates import precision_at, recall_at
+from textsiam.auditing.proof import prove
+from textsiam.auditing.sampling import ALLOCATIONS, draw_sample
+from textsiam.scoring.evidence.intervals import binomial_interval
 
 THRESHOLD, LEVELS, N, SEED = 0.8, (0.5, 0.6, 0.7, 0.8, 0.9), 300, 0
 

@@ -17,10 +17,10 @@ import time
 import numpy as np
 from record import record
 
-from textsiam.evaluation.estimating import precision_at, recall_at
-from textsiam.evaluation.proving import prove
-from textsiam.evaluation.sampling import ALLOCATIONS, draw_sample
-from textsiam.scoring.intervals import binomial_interval
+from textsiam.auditing.estimates import precision_at, recall_at
+from textsiam.auditing.proof import prove
+from textsiam.auditing.sampling import ALLOCATIONS, draw_sample
+from textsiam.scoring.evidence.intervals import binomial_interval
 
 N, LEVELS, CONFIDENCE, SEED, DEFAULT = 6_000, (0.80, 0.95), 0.95, 0, "root"
 

@@ -16,8 +16,8 @@ from encoders import cached_scores, labelled
 from record import record
 
 from textsiam.data.linking import dependence, link
-from textsiam.scoring.calibrating import fit_calibrator
-from textsiam.scoring.reliability import brier_score, calibration_error, reliability_curve, told_reliability
+from textsiam.scoring.evidence.calibration_fit import fit_calibrator
+from textsiam.scoring.evidence.reliability import brier_score, calibration_error, reliability_curve, told_reliability
 
 SEED, SETS, ENCODERS = 0, ("qqp_pairs", "twitter_url"), ("default", "l3", "mpnet")
 

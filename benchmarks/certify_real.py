@@ -15,8 +15,8 @@ from encoders import cached_scores, labelled
 from record import record
 
 from textsiam.data.linking import dependence, link
-from textsiam.scoring.certification import certify_scores, draw
-from textsiam.scoring.intervals import binomial_interval
+from textsiam.scoring.evidence.certification import certify_scores, draw
+from textsiam.scoring.evidence.intervals import binomial_interval
 
 LEVELS, SEED = (0.60, 0.70, 0.80, 0.85, 0.90, 0.95, 0.98), 0
 SETS = {

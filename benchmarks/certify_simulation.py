@@ -17,8 +17,8 @@ import warnings
 import numpy as np
 from record import record
 
-from textsiam.scoring.certification import certify_scores, draw
-from textsiam.scoring.intervals import binomial_interval
+from textsiam.scoring.evidence.certification import certify_scores, draw
+from textsiam.scoring.evidence.intervals import binomial_interval
 
 SIZES, LEVELS, CONFIDENCE, SEED = (60, 200, 800), (0.80, 0.95), 0.95, 0
 STRUCTURES = ("independent", "ten a component", "size by score", "size by label")

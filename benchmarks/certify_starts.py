@@ -2,7 +2,7 @@
 
 Of each set one pair a component is drawn; of these so many are taken at random as labels, 200 times. ``quarter``: one sequence
 from a quarter of the draws (at most what a share halfway to 1 needs); ``strict``: one from the fewest draws that can pass;
-``both``: the two share the risk; ``ours``: `textsiam.scoring.planning.starts`. Scores come from the cache that
+``both``: the two share the risk; ``ours``: `textsiam.scoring.evidence.planning.starts`. Scores come from the cache that
 ``benchmarks/encoders.py`` fills.
 
     python benchmarks/certify_starts.py CACHE
@@ -17,8 +17,8 @@ from encoders import cached_scores, labelled
 from record import record
 
 from textsiam.data.linking import dependence, link
-from textsiam.scoring.certification import STEP, draw
-from textsiam.scoring.planning import fewest_draws, labels_needed, labels_without_error, passes, starts
+from textsiam.scoring.evidence.certification import STEP, draw
+from textsiam.scoring.evidence.planning import fewest_draws, labels_needed, labels_without_error, passes, starts
 
 SETS, SIZES = ("qqp_pairs", "mrpc", "twitter_url", "paws_wiki"), (200, 800, 2_000, 7_000)
 LEVELS, N_DRAWS, SEED = (0.80, 0.90, 0.95), 200, 0

@@ -18,7 +18,7 @@ from record import record
 N_ROUNDS = 11
 PAIR = ["How do I pay?", "How can I pay?"]
 PEER = (
-    "from sentence_transformers import SentenceTransformer; from textsiam.encoding.embedded import embedded_model;"
+    "from sentence_transformers import SentenceTransformer; from textsiam.encoding.model_folder.finding import embedded_model;"
     "m = SentenceTransformer(str(embedded_model()), device='cpu');"
     f"print(m.similarity(*m.encode({PAIR!r})))"
 )

@@ -15,12 +15,12 @@ import numpy as np
 from record import ROOT, SHARED, record
 
 from textsiam import Siamese, Threshold, admit, read_pairs
-from textsiam.encoding.embedded import embedded_model
-from textsiam.scoring.certification import draw
-from textsiam.scoring.choosing import Chosen, choose
-from textsiam.scoring.intervals import binomial_interval
-from textsiam.scoring.reliability import brier_score, calibration_error
-from textsiam.scoring.scored import ScoredPairs, score_pairs
+from textsiam.encoding.model_folder.finding import embedded_model
+from textsiam.scoring.evidence.certification import draw
+from textsiam.scoring.evidence.choosing import Chosen, choose
+from textsiam.scoring.evidence.intervals import binomial_interval
+from textsiam.scoring.evidence.reliability import brier_score, calibration_error
+from textsiam.scoring.evidence.scored_pairs import ScoredPairs, score_pairs
 from textsiam.scoring.thresholds import REVIEW, decisions
 
 SEED, CONFIDENCE, LEVELS, REJECT = 0, 0.95, (0.95, 0.90, 0.85, 0.80), 0.95

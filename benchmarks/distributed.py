@@ -89,11 +89,11 @@ def run(
     files: list[str], n_workers: int, work: str, threshold: float = THRESHOLD, *, approximate: bool = False
 ) -> dict:
     from textsiam import Siamese
-    from textsiam.distributing.cells import Probing
-    from textsiam.distributing.finding import find_duplicates_in_shards
+    from textsiam.distributing.approximate_join import Probing
+    from textsiam.distributing.distributed_duplicates import find_duplicates_in_shards
+    from textsiam.distributing.encoders import Recipe
     from textsiam.distributing.runners import OnRay
-    from textsiam.distributing.sources import Reading
-    from textsiam.distributing.vectors import Recipe
+    from textsiam.distributing.shard_sources import Reading
     from textsiam.distributing.workspace import Workspace
 
     model = Siamese.load(dtype="bfloat16")

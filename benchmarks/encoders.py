@@ -14,7 +14,7 @@ import numpy as np
 from record import SHARED
 
 from textsiam import Pairs, Siamese, read_pairs
-from textsiam.encoding.embedded import embedded_model
+from textsiam.encoding.model_folder.finding import embedded_model
 
 SETS = ("qqp_pairs", "mrpc", "paws_wiki", "twitter_url")
 

@@ -20,8 +20,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from textsiam.data.linking import dependence, link
-from textsiam.scoring.calibrating import fit_calibrator
-from textsiam.scoring.differences import DIFFERENCES, differences, overlap
+from textsiam.scoring.evidence.calibration_fit import fit_calibrator
+from textsiam.scoring.explaining.differences import DIFFERENCES, differences, overlap
 
 SETS, SEED, N_SPLITS = ("qqp_pairs", "twitter_url", "mrpc", "paws_wiki"), 0, 5
 

@@ -30,10 +30,10 @@ from record import SHARED, record
 
 from textsiam import Pairs, Siamese, read_pairs, split, train
 from textsiam.data.linking import dependence, link
-from textsiam.encoding.embedded import embedded_model
-from textsiam.encoding.pytorch import computes_bf16
+from textsiam.encoding.model_folder.finding import embedded_model
+from textsiam.encoding.pytorch.twin import computes_bf16
 from textsiam.evaluation.metrics import average_precision, best_f1, spearman
-from textsiam.scoring.intervals import bootstrap
+from textsiam.scoring.evidence.intervals import bootstrap
 
 BATCH = 64
 N_ROWS = {"twitter_url": 4_000}  # of a set that would take too long whole, beside seven others on two cores

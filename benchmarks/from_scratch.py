@@ -11,7 +11,7 @@ import argparse
 from record import SHARED, record
 
 from textsiam import Siamese, read_pairs, train
-from textsiam.encoding.embedded import embedded_model
+from textsiam.encoding.model_folder.finding import embedded_model
 
 
 def main() -> None:

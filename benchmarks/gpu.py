@@ -19,8 +19,8 @@ from scipy.stats import spearmanr
 from workers import Worker
 
 from textsiam import read_pairs, read_texts
-from textsiam.encoding.batches import batches_of
 from textsiam.encoding.encoder import Encoder
+from textsiam.encoding.tokenizing import batches_of
 
 SEED, N_QUESTIONS, N_LONG = 0, 20_000, 4_096
 ACCEPT, REJECT = 0.9454, 0.7037  # the default's

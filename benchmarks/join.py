@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from record import SHARED, record
 
-from textsiam.encoding.stamps import cache_folder
+from textsiam.encoding.model_folder.stamps import cache_folder
 
 SEED, THRESHOLD, K, ROUNDS = 0, 0.8, 10, 3
 FILES = ("qqp_questions", "stsb", "twitter_url", "mrpc", "paws_wiki", "sick", "flickr8k", "banking77", "covid_faq")
@@ -106,7 +106,7 @@ def neighbours(scores, right):
 
 def product(vectors):
     """A thousand products of 1,024 × 384 int8 matrices, two at a time as in the join: the machine's peak."""
-    from textsiam.matching import kernel
+    from textsiam.matching.join import kernel
 
     numbers = np.ones((1_024, 384), dtype=np.int8)
     outs = [np.empty((1_024, 1_024), dtype=np.int32) for _ in range(kernel.n_threads())]

@@ -22,7 +22,7 @@ import numpy as np
 from join import taken
 from record import record
 
-from textsiam.encoding.stamps import cache_folder
+from textsiam.encoding.model_folder.stamps import cache_folder
 
 SEED, N_QUERIES, N_TIMED, BLOCK, RECALL = 0, 1_000, 300, 20_000, 0.99
 THRESHOLDS = (0.8, 0.9454)
@@ -35,7 +35,7 @@ class Scan:
     settings = (1,)
 
     def __init__(self, vectors):
-        from textsiam.matching.screens import principal_axes
+        from textsiam.matching.join.screens import principal_axes
 
         sample = vectors[np.random.default_rng(SEED).choice(len(vectors), 4_096, replace=False)]
         self.axes = principal_axes(sample)[:, :63]
@@ -68,7 +68,7 @@ class Cells:
         sample = vectors[np.random.default_rng(SEED).choice(n, min(n, 40 * n_cells), replace=False)]
         self.axes = None
         if leading:
-            from textsiam.matching.screens import principal_axes
+            from textsiam.matching.join.screens import principal_axes
 
             self.axes = principal_axes(sample[:8_192])[:, : leading - 1]
         self.index.cp.min_points_per_centroid = 1

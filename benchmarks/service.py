@@ -61,7 +61,7 @@ class Server:
 
 
 def started():
-    from textsiam.encoding.embedded import embedded_model
+    from textsiam.encoding.model_folder.finding import embedded_model
 
     ours = [sys.executable, "-m", "textsiam", "serve", "--port", "8765"]
     theirs = [sys.executable, "-c", THEIRS, str(embedded_model()), "8766"]

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from textsiam.encoding.embedded import embedded_model, find_model
 from textsiam.encoding.encoder import Encoder
-from textsiam.encoding.saving import read_folder
+from textsiam.encoding.model_folder.finding import embedded_model, find_model
+from textsiam.encoding.model_folder.layout import read_folder
 
 Encode = Callable[[list[str]], np.ndarray]
 
@@ -95,7 +95,7 @@ def padded_twin() -> tuple[Any, Any]:
     import torch
     from transformers import AutoModel
 
-    from textsiam.encoding.pytorch import Twin
+    from textsiam.encoding.pytorch.twin import Twin
 
     twin = Twin(AutoModel.from_pretrained(embedded_model(), attn_implementation="sdpa")).eval()
     ids = torch.randint(1000, 2000, (2, 8))

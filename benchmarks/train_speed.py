@@ -123,7 +123,7 @@ def timed(setting: Setting, begin_after: int = 2):
 
 def ours(setting: Setting, **settings) -> dict:
     from textsiam import Pairs, Siamese, train
-    from textsiam.encoding.embedded import find_model
+    from textsiam.encoding.model_folder.finding import find_model
 
     watch = timed(setting)
     recipe = dict(max_steps=setting.steps, batch_size=setting.batch, validation=False, keep=0.0) | settings
@@ -141,7 +141,7 @@ def peer(setting: Setting, **settings) -> dict:
     )
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-    from textsiam.encoding.embedded import find_model
+    from textsiam.encoding.model_folder.finding import find_model
 
     watch, (first, second) = timed(setting), columns(setting)
     model = SentenceTransformer(str(find_model()), device=setting.device)

@@ -68,17 +68,17 @@ MODULES = {
 TABLES = {
     ("textsiam.data.formats", "FORMATS"): "arrow csv feather jsonl ndjson parquet tsv txt",
     ("textsiam.data.writers", "WRITERS"): ".csv .jsonl .parquet",
-    ("textsiam.encoding.architectures", "ARCHITECTURES"): "bert distilbert mpnet roberta xlm-roberta",
+    ("textsiam.encoding.openvino.architectures", "ARCHITECTURES"): "bert distilbert mpnet roberta xlm-roberta",
     ("textsiam.encoding.backends", "BACKENDS"): "openvino pytorch",
-    ("textsiam.encoding.pooling", "POOLINGS"): "cls max mean",
+    ("textsiam.encoding.pytorch.twin", "POOLINGS"): "cls max mean",
     (
         "textsiam.evaluation.metrics",
         "METRICS",
     ): "average_precision best_f1 pearson precision_at_recall roc_auc spearman",
-    ("textsiam.indexing.searching", "SEARCHERS"): "approximate auto exact",
-    ("textsiam.matching.clustering", "LINKAGES"): "complete keeper",
-    ("textsiam.matching.exact", "SEARCHERS"): "exact",
-    ("textsiam.scoring.features", "FEATURES"): "characters entities length negation numbers overlap",
+    ("textsiam.indexing.search.searching", "SEARCHERS"): "approximate auto exact",
+    ("textsiam.matching.matches", "LINKAGES"): "complete keeper",
+    ("textsiam.matching.join.exact", "SEARCHERS"): "exact",
+    ("textsiam.scoring.explaining.features", "FEATURES"): "characters entities length negation numbers overlap",
     ("textsiam.scoring.similarity", "SIMILARITIES"): "cosine dot euclidean manhattan",
     (
         "textsiam.training.losses",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from textsiam import Siamese, find_duplicates, read_pairs, read_texts
-from textsiam.encoding.embedded import embedded_model
+from textsiam.encoding.model_folder.finding import embedded_model
 
 pytestmark = pytest.mark.shared
 

@@ -15,26 +15,26 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _STATIONS = {
-    "Audit": "textsiam.evaluation.audit",
+    "Audit": "textsiam.auditing.audit",
     "Calibrator": "textsiam.scoring.calibration",
-    "Clusters": "textsiam.matching.clustering",
+    "Clusters": "textsiam.matching.matches",
     "Encoder": "textsiam.encoding.encoder",
     "Evaluation": "textsiam.evaluation.evaluation",
-    "Explanation": "textsiam.scoring.explanation",
+    "Explanation": "textsiam.scoring.explaining.explanation",
     "Index": "textsiam.indexing.index",
     "LOSSES": "textsiam.training.losses",
     "Matches": "textsiam.matching.matches",
     "Pairs": "textsiam.data.pairs",
-    "ScoredPairs": "textsiam.scoring.scored",
+    "ScoredPairs": "textsiam.scoring.evidence.scored_pairs",
     "SetAside": "textsiam.data.texts",
     "Siamese": "textsiam.scoring.siamese",
     "Split": "textsiam.data.splitting",
     "Texts": "textsiam.data.texts",
     "Threshold": "textsiam.scoring.thresholds",
-    "Triplets": "textsiam.data.triplets",
-    "admit": "textsiam.scoring.agreement",
-    "certify_decisions": "textsiam.scoring.verifying",
-    "cluster": "textsiam.matching.clustering",
+    "Triplets": "textsiam.data.pairs",
+    "admit": "textsiam.scoring.precision.agreement",
+    "certify_decisions": "textsiam.scoring.evidence.verifying",
+    "cluster": "textsiam.matching.matches",
     "encode_to_parquet": "textsiam.encoding.shards",
     "evaluate": "textsiam.evaluation.evaluation",
     "find_duplicates": "textsiam.matching.duplicates",
@@ -44,36 +44,34 @@ _STATIONS = {
     "read_pairs": "textsiam.data.readers",
     "read_texts": "textsiam.data.readers",
     "read_triplets": "textsiam.data.readers",
-    "score_pairs": "textsiam.scoring.scored",
+    "score_pairs": "textsiam.scoring.evidence.scored_pairs",
     "split": "textsiam.data.splitting",
-    "start_audit": "textsiam.evaluation.audit",
-    "threshold_join": "textsiam.matching.exact",
-    "top_k_join": "textsiam.matching.exact",
+    "start_audit": "textsiam.auditing.audit",
+    "threshold_join": "textsiam.matching.join.exact",
+    "top_k_join": "textsiam.matching.join.exact",
     "train": "textsiam.training.fine_tuning",
 }
 
 if TYPE_CHECKING:
-    from textsiam.data.pairs import Pairs
+    from textsiam.auditing.audit import Audit, start_audit
+    from textsiam.data.pairs import Pairs, Triplets
     from textsiam.data.readers import read_pairs, read_texts, read_triplets
     from textsiam.data.splitting import Split, folds, split
     from textsiam.data.texts import SetAside, Texts
-    from textsiam.data.triplets import Triplets
     from textsiam.encoding.encoder import Encoder
     from textsiam.encoding.shards import encode_to_parquet
-    from textsiam.evaluation.audit import Audit, start_audit
     from textsiam.evaluation.evaluation import Evaluation, evaluate
     from textsiam.indexing.index import Index
-    from textsiam.matching.clustering import Clusters, cluster
     from textsiam.matching.duplicates import find_duplicates, find_repeats
-    from textsiam.matching.exact import threshold_join, top_k_join
-    from textsiam.matching.matches import Matches
-    from textsiam.scoring.agreement import admit
+    from textsiam.matching.join.exact import threshold_join, top_k_join
+    from textsiam.matching.matches import Clusters, Matches, cluster
     from textsiam.scoring.calibration import Calibrator
-    from textsiam.scoring.explanation import Explanation
-    from textsiam.scoring.scored import ScoredPairs, score_pairs
+    from textsiam.scoring.evidence.scored_pairs import ScoredPairs, score_pairs
+    from textsiam.scoring.evidence.verifying import certify_decisions
+    from textsiam.scoring.explaining.explanation import Explanation
+    from textsiam.scoring.precision.agreement import admit
     from textsiam.scoring.siamese import Siamese
     from textsiam.scoring.thresholds import Threshold
-    from textsiam.scoring.verifying import certify_decisions
     from textsiam.training.fine_tuning import train
     from textsiam.training.losses import LOSSES
     from textsiam.training.negatives import mine_negatives

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from textsiam.data.pairs import Pairs
+from textsiam.data.pairs import Pairs, Triplets
 from textsiam.data.texts import distinct, normalise
-from textsiam.data.triplets import Triplets
 
 Places = Int[np.ndarray, " _"]  # rows of a table of pairs, of any number
 Links = Iterable[tuple[str, str]]

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from textsiam.data.columns import find_pair_columns, named_column, negative_columns
-from textsiam.data.pairs import Pairs
+from textsiam.data.pairs import Pairs, Triplets
 from textsiam.data.sources import open_source
 from textsiam.data.streams import stream_pairs, stream_texts, stream_triplets
 from textsiam.data.tables import Dialect, Table
 from textsiam.data.texts import Fault, SetAside, Texts, as_list
-from textsiam.data.triplets import Triplets
 from textsiam.errors import UnreadableInput
 
 

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from textsiam.data.columns import ID_COLUMNS, PairColumns, find_column, named_column, text_column
-from textsiam.data.pairs import Pairs, fault_of_pair
+from textsiam.data.pairs import Pairs, Triplets, fault_of_pair
 from textsiam.data.tables import Record, Table
 from textsiam.data.texts import Fault, SetAside, Texts, fault_of
-from textsiam.data.triplets import Triplets
 
 N_ROWS_A_CHUNK = 65_536
 

@@ -7,21 +7,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from textsiam.distributing.repeats import Repeats
-from textsiam.distributing.vectors import Encoded
+from textsiam.arrays import Rows, Scores, Vectors
+from textsiam.distributing.encoders import Encoded
+from textsiam.distributing.shard_repeats import Repeats
 from textsiam.distributing.workspace import Workspace, key_of
-from textsiam.matching.exact import threshold_join
+from textsiam.matching.join.exact import threshold_join
 from textsiam.matching.matches import Matches
 from textsiam.matching.repeats import RowPairs, crossed, merged, repeats_of
 from textsiam.scoring.similarity import SIMILARITIES
 
 _N_ROWS = 8_192  # made ready at a time
-
-Vectors = Float[np.ndarray, "n dim"]
-Rows = Int[np.ndarray, " _"]
-Scores = Float[np.ndarray, " _"]
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,11 @@ import pyarrow.parquet as pq
 from textsiam.data.sources import open_source
 from textsiam.data.streams import stream_texts
 from textsiam.data.tables import Dialect
-from textsiam.distributing.cells import Probing
-from textsiam.distributing.sizes import Sizes
-from textsiam.distributing.sources import Reading, here
+from textsiam.distributing.approximate_join import Probing
+from textsiam.distributing.shard_sources import Reading, Sizes, here
 from textsiam.distributing.workspace import file_system
-from textsiam.encoding.folder import read_object
-from textsiam.matching.exact import threshold_join
+from textsiam.encoding.model_folder.folder import read_object
+from textsiam.matching.join.exact import threshold_join
 from textsiam.scoring.siamese import Siamese
 
 _N_FILES, _N_TEXTS, _N_VECTORS = 5, 512, 16_384  # of the sample

@@ -6,9 +6,8 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import Any
 
-from textsiam.distributing import keepers
-from textsiam.distributing.blocks import Block, Joined, Joining, block_pairs, blocks_of, bounds_of, expand, join_blocks
-from textsiam.distributing.cells import (
+from textsiam.distributing import match_clusters
+from textsiam.distributing.approximate_join import (
     Probing,
     Recall,
     assign,
@@ -18,13 +17,22 @@ from textsiam.distributing.cells import (
     join_cells,
     measure_recall,
 )
-from textsiam.distributing.parts import Best, Part, gather, ranges_of
-from textsiam.distributing.repeats import N_TEXTS_A_BUCKET, find_repeats_of
+from textsiam.distributing.blocks import Block, Joined, Joining, block_pairs, blocks_of, bounds_of, expand, join_blocks
+from textsiam.distributing.encoders import Encoded, Recipe
+from textsiam.distributing.match_table import Best, Part, gather, ranges_of
 from textsiam.distributing.runners import Runner
-from textsiam.distributing.sizes import Sizes
-from textsiam.distributing.sources import Reading, Shard, label_of, place_of, read_source, set_aside_of, shards_of
+from textsiam.distributing.shard_repeats import N_TEXTS_A_BUCKET, find_repeats_of
+from textsiam.distributing.shard_sources import (
+    Reading,
+    Shard,
+    Sizes,
+    label_of,
+    place_of,
+    read_source,
+    set_aside_of,
+    shards_of,
+)
 from textsiam.distributing.tasks import FATAL, Failure, Lost
-from textsiam.distributing.vectors import Encoded, Recipe
 from textsiam.distributing.workspace import Workspace, key_of
 from textsiam.errors import TaskFailed, TextsiamError, TooManyMatches, UnreadableInput
 from textsiam.matching.repeats import refuse_too_many
@@ -195,14 +203,14 @@ class Stages:
         found = self._all("recall", tasks)
         return Recall.of(sum(of[0] for of in found), sum(of[1] for of in found), probing.seed)
 
-    def settle(self, shards: list[Shard], parts: Sequence[Part]) -> list[keepers.Settled]:
+    def settle(self, shards: list[Shard], parts: Sequence[Part]) -> list[match_clusters.Settled]:
         """The clusters by row."""
         shared = self.runner.share(shards)
-        (bits,) = self._all("keepers", [(keepers.find_keepers, (self.work, list(parts), shared))])
-        offers = self._all("offers", [(keepers.offer, (self.work, part, bits)) for part in parts])
+        (bits,) = self._all("keepers", [(match_clusters.find_keepers, (self.work, list(parts), shared))])
+        offers = self._all("offers", [(match_clusters.offer, (self.work, part, bits)) for part in parts])
         told = self.runner.share(offers)
         tasks: list[Task] = [
-            (keepers.settle, (self.work, rows, told, bits)) for rows in ranges_of(shards, self.sizes.part)
+            (match_clusters.settle, (self.work, rows, told, bits)) for rows in ranges_of(shards, self.sizes.part)
         ]
         return self._all("clusters", tasks)
 

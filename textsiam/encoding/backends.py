@@ -10,12 +10,11 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-from textsiam.encoding.folder import ModelFolder
+from textsiam.encoding.model_folder.folder import ModelFolder
+from textsiam.encoding.tokenizing import Batch
 from textsiam.errors import MissingExtra, UnsupportedModel
 
 logger = logging.getLogger("textsiam")
-
-Batch = tuple[Int[np.ndarray, "_ _"], Int[np.ndarray, "_ _"]]  # padded ids, and a mask: 1 where a token is
 
 
 @runtime_checkable
@@ -48,13 +47,13 @@ class Backend(Protocol):
 def _openvino(folder: ModelFolder, device: str | None, dtype: str | None) -> Backend:
     if not find_spec("openvino"):
         raise MissingExtra("The openvino backend needs OpenVINO. Install it: pip install 'textsiam[fast]'.")
-    from textsiam.encoding.openvino import load_openvino
+    from textsiam.encoding.openvino.backend import load_openvino
 
     return load_openvino(folder, device, dtype)
 
 
 def _pytorch(folder: ModelFolder, device: str | None, dtype: str | None) -> Backend:
-    from textsiam.encoding.pytorch import load_twin
+    from textsiam.encoding.pytorch.twin import load_twin
 
     return load_twin(folder, device, dtype)
 
@@ -71,7 +70,7 @@ def best(folder: ModelFolder, device: str | None, dtype: str | None) -> Backend:
     if str(dtype).removeprefix("torch.") == "int8":  # nothing else computes it
         return _openvino(folder, device, dtype)
     if find_spec("openvino") and (device is not None or not has_gpu()):
-        from textsiam.encoding.openvino import can_compute, is_cpu
+        from textsiam.encoding.openvino.backend import can_compute, is_cpu
 
         if is_cpu(device) and can_compute(dtype):
             try:

@@ -16,7 +16,7 @@ import numpy as np
 
 from textsiam.errors import MissingExtra
 from textsiam.evaluation.measures import Measured
-from textsiam.scoring.intervals import Interval
+from textsiam.scoring.evidence.intervals import Interval
 
 if TYPE_CHECKING:
     from textsiam.evaluation.evaluation import Evaluation

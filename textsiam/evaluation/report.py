@@ -15,7 +15,7 @@ from textsiam.errors import MissingExtra
 from textsiam.evaluation.figures import INSTALL, draw
 from textsiam.evaluation.measures import MEASURES
 from textsiam.evaluation.slices import SLICES
-from textsiam.scoring.intervals import Interval
+from textsiam.scoring.evidence.intervals import Interval
 
 if TYPE_CHECKING:
     from textsiam.evaluation.evaluation import Evaluation

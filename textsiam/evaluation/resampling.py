@@ -1,6 +1,7 @@
 """Intervals for many figures from one set of draws: the bootstrap over components, with draws as weights of rows.
 
-What `textsiam.scoring.intervals.bootstrap` computes for one figure, seed for seed; here every figure, and those of a second
+What `textsiam.scoring.evidence.intervals.bootstrap` computes for one figure, seed for seed; here every figure, and those of
+a second
 model, see the same draws, so that their difference is paired.
 """
 
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from textsiam.encoding.encoder import Progress
-from textsiam.scoring.intervals import MIN_COMPONENTS, Interval, binomial_interval
+from textsiam.scoring.evidence.intervals import MIN_COMPONENTS, Interval, binomial_interval
 
 # How often each row counts → a number.
 Figure = Callable[[Float[np.ndarray, " n"]], float]

@@ -16,10 +16,10 @@ from textsiam.encoding.encoder import Progress
 from textsiam.evaluation.measures import shares_of
 from textsiam.evaluation.metrics import METRICS, THRESHOLD_METRICS
 from textsiam.evaluation.resampling import Figure, interval, resample
-from textsiam.scoring.certificates import plain
-from textsiam.scoring.differences import difference, overlap
-from textsiam.scoring.intervals import Interval
-from textsiam.scoring.scored import ScoredPairs
+from textsiam.scoring.evidence.certificates import plain
+from textsiam.scoring.evidence.intervals import Interval
+from textsiam.scoring.evidence.scored_pairs import ScoredPairs
+from textsiam.scoring.explaining.differences import difference, overlap
 
 if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
@@ -115,7 +115,7 @@ def measure_slices(
     --------
     >>> from textsiam import Siamese
     >>> from textsiam.samples import PAIRS
-    >>> from textsiam.scoring.scored import score_pairs
+    >>> from textsiam.scoring.evidence.scored_pairs import score_pairs
     >>> model = Siamese.load()
     >>> slices = measure_slices(model, score_pairs(model, PAIRS), n_draws=20)
     >>> [one.name for one in slices] == list(SLICES), slices[0].n > 0

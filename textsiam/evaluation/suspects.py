@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from textsiam.data.linking import graph_of, link
 from textsiam.data.pairs import Pairs
-from textsiam.scoring.scored import ScoredPairs
+from textsiam.scoring.evidence.scored_pairs import ScoredPairs
 
 if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese

@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Int
 
 from textsiam.encoding.encoder import Progress
-from textsiam.scoring.scored import ScoredPairs
+from textsiam.scoring.evidence.scored_pairs import ScoredPairs
 
 if TYPE_CHECKING:
-    from textsiam.scoring.explanation import Explanation
+    from textsiam.scoring.explaining.explanation import Explanation
     from textsiam.scoring.siamese import Siamese
 
 
@@ -44,7 +44,7 @@ def find_worst(
     --------
     >>> from textsiam import Siamese
     >>> from textsiam.samples import PAIRS
-    >>> from textsiam.scoring.scored import score_pairs
+    >>> from textsiam.scoring.evidence.scored_pairs import score_pairs
     >>> model = Siamese.load()
     >>> [(pair.truth, pair.score > 0.9) for pair in find_worst(model, score_pairs(model, PAIRS), n=1)]
     [(0.0, True), (1.0, False)]
@@ -53,7 +53,7 @@ def find_worst(
     places = [*high.tolist(), *low.tolist()]
     if not places:
         return []
-    from textsiam.scoring.explanation import explain
+    from textsiam.scoring.explaining.explanation import explain
 
     pairs = scored.pairs
     truth = np.asarray(pairs.scores if pairs.labels is None else pairs.labels, dtype=np.float64)

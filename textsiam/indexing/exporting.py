@@ -11,7 +11,8 @@ from jaxtyping import Float
 from textsiam.data.files import check_writable, replacing
 from textsiam.data.writers import WRITERS, Columns, Write
 from textsiam.errors import UnreadableInput
-from textsiam.indexing.opened import Opened, rows_of
+from textsiam.indexing.open_index import Opened
+from textsiam.indexing.storage.ledger import rows_of
 
 COLUMNS = ("id", "text", "cluster", "keeper", "score_to_keeper")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from textsiam.encoding.embedded import name_of
+from textsiam.encoding.model_folder.finding import name_of
 from textsiam.errors import EncoderMismatch, UnsupportedModel
 from textsiam.scoring.canaries import canaries_of, check_canaries
 from textsiam.scoring.siamese import Siamese

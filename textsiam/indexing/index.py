@@ -1,7 +1,7 @@
 """The index: texts kept for years, each new one compared with all before it, by processes that may be killed.
 
 An index has one encoder, one threshold and one set of clusters. What it answers is what one batch run over all its texts would
-have answered, given the same vectors. It is kept in a folder, or in a PostgreSQL database (`textsiam.indexing.store`).
+have answered, given the same vectors. It is kept in a folder, or in a PostgreSQL database (`textsiam.indexing.storage.store`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,30 +10,28 @@ from types import TracebackType
 from typing import Any, final
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Shaped
 
 from textsiam.data.texts import as_list
 from textsiam.encoding.encoder import Progress
 from textsiam.errors import BrokenIndex
-from textsiam.indexing.arriving import Arrivals, fault_of_id
-from textsiam.indexing.changing import change
+from textsiam.indexing.changes.adding import Writing
+from textsiam.indexing.changes.arrivals import Arrivals, fault_of_id
+from textsiam.indexing.changes.change import change
+from textsiam.indexing.changes.rebuilding import rebuild
+from textsiam.indexing.changes.repair import Soundness, verify
 from textsiam.indexing.exporting import COLUMNS, blocks, export
 from textsiam.indexing.identity import SCHEMA, check_encoder, told_of
-from textsiam.indexing.ledger import Item, Ledger, Merge
-from textsiam.indexing.opened import Opened, made_key, make_if_large, rows_of
-from textsiam.indexing.rebuilding import rebuild
-from textsiam.indexing.searching import search
-from textsiam.indexing.soundness import Soundness, verify
-from textsiam.indexing.store import Place, Store, checked, create_store, open_store, shown
-from textsiam.indexing.vectors import DTYPES
-from textsiam.indexing.writing import Writing
-from textsiam.matching.clustering import Clusters
+from textsiam.indexing.open_index import Opened, made_key, make_if_large
+from textsiam.indexing.search.searching import search
+from textsiam.indexing.storage.ledger import Item, Ledger, Merge, rows_of
+from textsiam.indexing.storage.places import create_store, open_store
+from textsiam.indexing.storage.store import Place, Store, checked, shown
+from textsiam.indexing.storage.vector_file import DTYPES
 from textsiam.matching.duplicates import threshold_of
-from textsiam.matching.exact import MAX_MATCHES
-from textsiam.matching.matches import Matches
+from textsiam.matching.join.exact import MAX_MATCHES
+from textsiam.matching.matches import Clusters, Matches
 from textsiam.scoring.siamese import Siamese
-
-Rows = Int[np.ndarray, " _"]
 
 
 @final
@@ -273,7 +271,8 @@ class Index:
     def remove(self, ids: Iterable[object]) -> int:
         """Take texts out; how many there were. Unknown ids, and what can be no id, count for nothing.
 
-        A removed keeper's place goes to the best of its members that matches no other keeper (`textsiam.indexing.grouping`).
+        A removed keeper's place goes to the best of its members that matches no other keeper
+        (`textsiam.indexing.changes.clusters`).
 
         Raises
         ------
@@ -318,7 +317,8 @@ class Index:
         ids
             One a text, for the answer.
         searcher
-            ``exact``; ``approximate``, with what `approximate` made; ``auto``: exact below `textsiam.indexing.nearby.FROM` texts,
+            ``exact``; ``approximate``, with what `approximate` made; ``auto``: exact below
+            `textsiam.indexing.search.approximate.APPROXIMATE_FROM` texts,
             beyond that approximate if it was made. With `k` always exact.
         max_matches
             The most matches to return.
@@ -379,7 +379,7 @@ class Index:
         """Every text's cluster, its keeper and its score to it.
 
         Rows are positions among the texts that are there, in order of arrival. Cluster numbers are never used twice, and change
-        only as `textsiam.indexing.grouping` says.
+        only as `textsiam.indexing.changes.clusters` says.
 
         Raises
         ------

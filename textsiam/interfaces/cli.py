@@ -12,19 +12,19 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from textsiam.interfaces.command_audit import audit
-from textsiam.interfaces.command_calibrate import calibrate
-from textsiam.interfaces.command_certify import certify
-from textsiam.interfaces.command_duplicates import duplicates
-from textsiam.interfaces.command_encode import encode
-from textsiam.interfaces.command_evaluate import evaluate
-from textsiam.interfaces.command_explain import explain
-from textsiam.interfaces.command_index_care import index
-from textsiam.interfaces.command_score import score
-from textsiam.interfaces.command_serve import serve
-from textsiam.interfaces.command_split import split
-from textsiam.interfaces.command_train import train
-from textsiam.interfaces.terminal import BAD_INPUT, say
+from textsiam.interfaces.commands.audit import audit
+from textsiam.interfaces.commands.calibrate import calibrate
+from textsiam.interfaces.commands.certify import certify
+from textsiam.interfaces.commands.duplicates import duplicates
+from textsiam.interfaces.commands.encode import encode
+from textsiam.interfaces.commands.evaluate import evaluate
+from textsiam.interfaces.commands.explain import explain
+from textsiam.interfaces.commands.index_care import index
+from textsiam.interfaces.commands.score import score
+from textsiam.interfaces.commands.serve import serve
+from textsiam.interfaces.commands.split import split
+from textsiam.interfaces.commands.train import train
+from textsiam.interfaces.shell.terminal import BAD_INPUT, say
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 app.command()(duplicates)

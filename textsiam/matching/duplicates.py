@@ -11,7 +11,7 @@ from jaxtyping import Float
 from textsiam.data.texts import Texts, as_list, first_repeat, normalise
 from textsiam.encoding.encoder import Encoded, Progress
 from textsiam.errors import NotCalibrated, TooManyMatches
-from textsiam.matching.exact import MAX_MATCHES, SEARCHERS
+from textsiam.matching.join.exact import MAX_MATCHES, SEARCHERS
 from textsiam.matching.matches import Matches
 from textsiam.matching.repeats import RowPairs, Side, Sides, crossed, merged, refuse_too_many, repeats_of
 from textsiam.scoring.siamese import Siamese

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 
+from textsiam.arrays import Rows
 from textsiam.data.texts import Texts, distinct, fault_of
 from textsiam.errors import TooManyMatches
 from textsiam.matching.matches import Matches
 
 logger = logging.getLogger("textsiam")
-
-Rows = Int[np.ndarray, " _"]  # row numbers, of any length
 
 
 @dataclass(frozen=True)

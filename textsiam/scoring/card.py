@@ -1,6 +1,12 @@
-"""The model card: README.md of a saved folder, in the form that the Hub reads."""
+"""The model card: README.md of a saved folder, in the form that the Hub reads.
 
-from collections.abc import Iterable, Mapping, Sequence
+To the Hugging Face Hub, by huggingface_hub's own calls; loading by a Hub name is
+`textsiam.encoding.model_folder.finding.find_model`.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from textsiam.scoring.thresholds import Threshold
@@ -168,3 +174,22 @@ def _sparkline(curve: Sequence[Sequence[float]]) -> str:
     low, high = min(losses), max(losses)
     bars = "".join(_BARS[int((loss - low) / (high - low) * (len(_BARS) - 1)) if high > low else 0] for loss in losses)
     return f"{losses[0]:.4f} (step {curve[0][0]:,}) {bars} {losses[-1]:.4f} (step {curve[-1][0]:,})"
+
+
+def push(save: Callable[[Path], None], name: str, *, private: bool = False, token: str | None = None) -> str:
+    """Upload the folder that `save` writes as the model ``owner/model``; its address.
+
+    Raises
+    ------
+    OSError
+        What the Hub or the network says (huggingface_hub's errors are OSErrors).
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token)
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / name.rpartition("/")[2]
+        save(target)
+        address = api.create_repo(name, private=private, exist_ok=True)
+        api.upload_folder(repo_id=address.repo_id, folder_path=target, commit_message="Model saved by textsiam")
+    return str(address)

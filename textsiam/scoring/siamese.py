@@ -12,21 +12,21 @@ from jaxtyping import Bool, Float, Int
 from textsiam.data.hashes import TextHashes
 from textsiam.data.pairs import Pairs
 from textsiam.data.texts import as_list
-from textsiam.encoding.embedded import find_model
 from textsiam.encoding.encoder import Encoder, Progress
-from textsiam.encoding.saving import read_folder, write_folder
+from textsiam.encoding.model_folder.finding import find_model
+from textsiam.encoding.model_folder.layout import read_folder, write_folder
 from textsiam.errors import NotCalibrated
 from textsiam.scoring.calibration import Calibrator
 from textsiam.scoring.canaries import check_canaries
 from textsiam.scoring.card import model_card
-from textsiam.scoring.carried import carried_by, check_carried, read_carried, say_other_precision
+from textsiam.scoring.record import carried_by, check_carried, read_carried, say_other_precision
 from textsiam.scoring.similarity import SIMILARITIES
 from textsiam.scoring.thresholds import Threshold, decisions
 
 if TYPE_CHECKING:
-    from textsiam.scoring.explanation import Explanation
-    from textsiam.scoring.rescoring import Rescorer
-    from textsiam.scoring.verifying import Verifier
+    from textsiam.scoring.explaining.explanation import Explanation
+    from textsiam.scoring.precision.rescoring import Rescorer
+    from textsiam.scoring.thresholds import Verifier
 
 logger = logging.getLogger("textsiam")
 
@@ -99,7 +99,7 @@ class Siamese:
         dtype
             ``float32``, ``bfloat16``, ``float16`` or ``int8`` (on CPUs, by OpenVINO). Default: bf16 where the machine computes it
             natively, else fp32. int8 is used for deciding only where it was measured to decide like the class that was certified
-            (`textsiam.scoring.agreement.admit`); pairs near a threshold are then scored again in
+            (`textsiam.scoring.precision.agreement.admit`); pairs near a threshold are then scored again in
             that class.
 
         Raises
@@ -122,7 +122,7 @@ class Siamese:
             check_canaries(encoder, canaries)
         say_other_precision(model)
         if encoder.precision == "int8":
-            from textsiam.scoring.agreement import admitted
+            from textsiam.scoring.precision.agreement import admitted
 
             return admitted(model)
         return model
@@ -255,7 +255,7 @@ class Siamese:
         Parameters
         ----------
         verifier
-            Decides the pairs left for review (see `textsiam.scoring.verifying.Verifier`): a function from two lists of texts
+            Decides the pairs left for review (see `textsiam.scoring.thresholds.Verifier`): a function from two lists of texts
             to True (accept), False (reject) or None (still review) for each pair.
 
         Raises
@@ -278,7 +278,7 @@ class Siamese:
         decided = decisions(self.score(first, second), self.threshold, self.reject_threshold)
         if verifier is None:
             return decided
-        from textsiam.scoring.verifying import verified
+        from textsiam.scoring.thresholds import verified
 
         return verified(decided, first, second, verifier)
 
@@ -316,8 +316,8 @@ class Siamese:
         >>> model.calibrator.evidence["method"] in {"isotonic", "sigmoid", "temperature"}
         True
         """
-        from textsiam.scoring.calibrating import check_method, fit_calibrator
-        from textsiam.scoring.scored import scored_by
+        from textsiam.scoring.evidence.calibration_fit import check_method, fit_calibrator
+        from textsiam.scoring.evidence.scored_pairs import scored_by
 
         check_method(method, seed)
         scored = scored_by(self, pairs, on=on)
@@ -362,7 +362,7 @@ class Siamese:
         model
             With ``.threshold`` and ``.reject_threshold``: each with ``value`` (None: none exists), ``guarantee`` and
             ``evidence`` (labels used, share found and recall with intervals, what is left for review, how many more labels
-            would help). This model stays as it is. The method: `textsiam.scoring.certification`.
+            would help). This model stays as it is. The method: `textsiam.scoring.evidence.certification`.
 
         Raises
         ------
@@ -380,8 +380,8 @@ class Siamese:
         >>> print(model.threshold.guarantee)
         precision ≥ 0.80 with 95 % confidence
         """
-        from textsiam.scoring.choosing import check_targets, choose
-        from textsiam.scoring.scored import scored_by
+        from textsiam.scoring.evidence.choosing import check_targets, choose
+        from textsiam.scoring.evidence.scored_pairs import scored_by
 
         check_targets(precision, recall, false_match_rate, reject_precision, confidence, seed)
         chosen = choose(
@@ -398,7 +398,7 @@ class Siamese:
     def explain(self, first: Any, second: Any) -> "list[Explanation]":
         """Why each pair has its score: what each word adds to it, and the numbers, negations and names that differ.
 
-        See `textsiam.scoring.explanation.explain`; two strings count as one pair.
+        See `textsiam.scoring.explaining.explanation.explain`; two strings count as one pair.
 
         Examples
         --------
@@ -406,7 +406,7 @@ class Siamese:
         >>> bool(told.differences)
         True
         """
-        from textsiam.scoring.explanation import explain
+        from textsiam.scoring.explaining.explanation import explain
 
         told: list[Explanation] = explain(self, first, second)
         return told
@@ -470,6 +470,6 @@ class Siamese:
         >>> Siamese.load().push_to_hub("me/my-model")  # doctest: +SKIP
         'https://huggingface.co/me/my-model'
         """
-        from textsiam.scoring.hub import push
+        from textsiam.scoring.card import push
 
         return push(lambda target: self._save(target, name), name, private=private, token=token)

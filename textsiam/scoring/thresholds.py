@@ -1,11 +1,17 @@
 """A threshold with the guarantee and the evidence under which it was chosen, and the decision that two of them make."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
+
+from textsiam.data.texts import fault_of, is_missing
+
+if TYPE_CHECKING:
+    pass
+
 
 ACCEPT, REVIEW, REJECT = "accept", "review", "reject"
 
@@ -100,3 +106,56 @@ def decisions(scores: Float[np.ndarray, " n"], accept: Threshold, reject: Thresh
         decided[rounded < np.float32(reject.value)] = REJECT
     decided[rounded >= np.float32(accept.value)] = ACCEPT
     return decided
+
+
+# (first texts, second texts) → True (the same), False (not) or None (cannot tell) for each pair: a rule, a cross-encoder
+# with a cut, an LLM, a form that a person fills in.
+Verifier = Callable[[list[str], list[str]], Any]
+
+
+def verified(decided: np.ndarray, first: Sequence[object], second: Sequence[object], verifier: Verifier) -> np.ndarray:
+    """The decisions, with those left for review put to the verifier; it sees no pair with an unusable text.
+
+    Raises
+    ------
+    ValueError
+        If it does not answer True, False or None (or NaN) once for each pair.
+
+    Examples
+    --------
+    >>> rule = lambda first, second: [a.lower() == b.lower() for a, b in zip(first, second)]
+    >>> verified(np.array(["review", "accept"]), ["Pay?", "x"], ["pay?", "y"], rule)
+    array(['accept', 'accept'], dtype='<U6')
+    """
+    places = [
+        place
+        for place in np.flatnonzero(decided == REVIEW).tolist()
+        if not fault_of(first[place]) and not fault_of(second[place])
+    ]
+    if not places:
+        return decided
+    given = verifier([str(first[place]) for place in places], [str(second[place]) for place in places])
+    try:
+        answers = list(given)
+    except TypeError:
+        raise ValueError(
+            f"A verifier answers once for each pair, but a single {type(given).__name__} came. Return a list."
+        ) from None
+    if len(answers) != len(places):
+        raise ValueError(
+            f"The verifier got {len(places):,} pairs and gave {len(answers):,} answers. It answers once for each pair."
+        )
+    decided = decided.astype("<U6")
+    decided[places] = [_decision(answer) for answer in answers]
+    return decided
+
+
+def _decision(answer: Any) -> str:
+    if is_missing(answer):
+        return REVIEW
+    if isinstance(answer, bool | np.bool_) or (isinstance(answer, int | float | np.number) and answer in (0, 1)):
+        return ACCEPT if answer else REJECT
+    raise ValueError(
+        f"A verifier answers True (the same), False (not) or None (cannot tell), but {answer!r} came. "
+        "Compare a score with a cut of your choice."
+    )

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Int
 from torch.utils.data import Sampler
 
-from textsiam.training.ranking import MultipleNegativesRanking
-from textsiam.training.tasks import Task
+from textsiam.training.losses import MultipleNegativesRanking
+from textsiam.training.training_tasks import Task
 
 MIN_RANKED = 2  # a row alone ranks against nothing
 ROUNDING = 1e-6  # of shares that sum to 1

@@ -1,24 +1,50 @@
-"""What callers hand to `train`, as tasks: read, parted into train and validation without leaks, linked, and taught."""
+"""What callers hand to `train`, as tasks: read, parted into train and validation without leaks, linked, and taught.
+
+Whether what `train` was handed is one data set or several: a mapping of data sets looks much like a mapping of columns.
+"""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
 from textsiam.data.linking import Examples, link
-from textsiam.data.pairs import Pairs
+from textsiam.data.pairs import Pairs, Triplets
 from textsiam.data.readers import read_examples
 from textsiam.data.splitting import carve, without
-from textsiam.data.triplets import Triplets
 from textsiam.encoding.encoder import Encoder
-from textsiam.training.embedded import KINDS, Loss
+from textsiam.training.embedded_batch import KINDS, Loss
 from textsiam.training.losses import LOSSES, Distillation
-from textsiam.training.mixtures import is_member, is_mixture
-from textsiam.training.tasks import SUITABLE, Task, check_kind
+from textsiam.training.training_tasks import SUITABLE, Task, check_kind
 from textsiam.training.validation import judged_rows
+
+
+def is_mixture(pairs: Any) -> bool:
+    """A mapping of data sets, and neither one of columns nor the splits of one data set."""
+    if not isinstance(pairs, Mapping) or not pairs or type(pairs).__name__ in ("DatasetDict", "IterableDatasetDict"):
+        return False
+    return all(_is_data(member[0] if is_member(member) else member) for member in pairs.values())
+
+
+def is_member(member: object) -> bool:
+    """(data, loss) or (data, loss, share); as a list too, where its first is no text, for then it would be a column."""
+    if not isinstance(member, tuple | list) or not 1 <= len(member) <= 3 or not _is_data(member[0]):  # noqa: PLR2004
+        return False
+    return isinstance(member, tuple) or not isinstance(member[0], str)
+
+
+def _is_data(member: Any) -> bool:
+    """A data set, not a column of one: a table, a path, a mapping, or a list of rows."""
+    if isinstance(member, Pairs | Triplets | str | Path | Mapping) or hasattr(member, "column_names"):
+        return True
+    if hasattr(member, "columns"):  # a data frame; a Series has none
+        return True
+    return isinstance(member, list) and bool(member) and all(isinstance(row, tuple | list) for row in member)
+
 
 logger = logging.getLogger("textsiam")
 
@@ -93,7 +119,7 @@ def loss_of(loss: str | Loss | None) -> Loss | None:
     if found is not None and not (callable(found) and isinstance(kinds, tuple) and kinds and set(kinds) <= set(KINDS)):
         raise ValueError(
             f"A loss is a name from LOSSES, or a callable with a tuple `kinds` of {', '.join(KINDS)}, but got {loss!r}. "
-            "See textsiam.training.embedded.Loss."
+            "See textsiam.training.embedded_batch.Loss."
         )
     return found
 

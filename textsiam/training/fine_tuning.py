@@ -18,14 +18,14 @@ from textsiam.data.files import remove
 from textsiam.data.hashes import TextHashes
 from textsiam.data.splitting import check_seed
 from textsiam.encoding.encoder import Encoder
-from textsiam.encoding.folder import ModelFolder
-from textsiam.encoding.pytorch import DTYPES, Twin
-from textsiam.encoding.saving import check_model_target
-from textsiam.encoding.weights import write_transformer
+from textsiam.encoding.model_folder.folder import ModelFolder
+from textsiam.encoding.model_folder.layout import check_model_target
+from textsiam.encoding.pytorch.twin import DTYPES, Twin
+from textsiam.encoding.pytorch.weights import write_transformer
 from textsiam.errors import MissingExtra
 from textsiam.scoring.siamese import Siamese
 from textsiam.training.checkpoints import RUN, claim, wait
-from textsiam.training.embedded import Loss
+from textsiam.training.embedded_batch import Loss
 from textsiam.training.examples import part, sources_of, taught
 from textsiam.training.negatives import mine_negatives
 from textsiam.training.recipe import Recipe

@@ -7,11 +7,10 @@ import numpy as np
 from jaxtyping import Int
 
 from textsiam.data.linking import kinds_of, link
-from textsiam.data.pairs import Pairs
+from textsiam.data.pairs import Pairs, Triplets
 from textsiam.data.readers import read_pairs
 from textsiam.data.texts import distinct
-from textsiam.data.triplets import Triplets
-from textsiam.matching.exact import top_k_join
+from textsiam.matching.join.exact import top_k_join
 from textsiam.scoring.siamese import Siamese
 
 # Candidates looked at for each negative wanted, beside those of the anchor's own component: some are too close.

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 
-from textsiam.encoding.embedded import name_of
-from textsiam.encoding.pytorch import Twin, computes_bf16, load_twin
-from textsiam.encoding.weights import quiet, randomise, read_transformer
+from textsiam.encoding.model_folder.finding import name_of
+from textsiam.encoding.pytorch.twin import Twin, computes_bf16, load_twin
+from textsiam.encoding.pytorch.weights import quiet, randomise, read_transformer
 from textsiam.scoring.siamese import Siamese
 from textsiam.training.batches import Batches
 from textsiam.training.checkpoints import (
@@ -31,12 +31,12 @@ from textsiam.training.checkpoints import (
     state_of,
     wait,
 )
-from textsiam.training.embedded import Fittable
+from textsiam.training.embedded_batch import Fittable
 from textsiam.training.examples import Parted
 from textsiam.training.recipe import Recipe
-from textsiam.training.tasks import Task
 from textsiam.training.towers import TextTower, add_lora, freeze_unused, merge_lora, set_dropout, text_preparer
 from textsiam.training.trainer import TwinTrainer
+from textsiam.training.training_tasks import Task
 from textsiam.training.validation import Judged, compare, judge
 
 logger = logging.getLogger("textsiam")

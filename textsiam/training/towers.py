@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from textsiam.encoding.encoder import Encoder
-from textsiam.encoding.pytorch import Twin
+from textsiam.encoding.pytorch.twin import Twin
 from textsiam.errors import MissingExtra
 
 Group = tuple[Int[Tensor, "_ _"], Int[Tensor, "_ _"]]  # ids and mask of texts of nearly equal lengths

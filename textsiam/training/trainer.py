@@ -15,11 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from textsiam.training.batches import Batches, Collator, Key
+from textsiam.training.callbacks import REMEDY, Guard, Interruption, Progress, RowsRead
 from textsiam.training.checkpoints import Marker
-from textsiam.training.embedded import EmbeddedBatch
-from textsiam.training.guards import REMEDY, Guard, Interruption, RowsRead
-from textsiam.training.progress import Progress
-from textsiam.training.tasks import Task
+from textsiam.training.embedded_batch import EmbeddedBatch
+from textsiam.training.training_tasks import Task
 from textsiam.training.validation import judge
 
 N_INPUTS_A_PASS = 256
@@ -57,7 +56,7 @@ class TwinTrainer(Trainer):
     >>> import tempfile
     >>> import numpy as np
     >>> from textsiam.training.losses import Contrastive
-    >>> from textsiam.training.tasks import Task
+    >>> from textsiam.training.training_tasks import Task
     >>> points = [torch.tensor([1.0, 0.1]), torch.tensor([0.9, 0.2]), torch.tensor([-0.1, 1.0]), torch.tensor([0.8, 0.3])]
     >>> task = Task("points", points, np.array([[0, 1], [2, 3]]), Contrastive(), labels=np.array([1, 0]))
     >>> how = TrainingArguments(tempfile.mkdtemp(), max_steps=1, disable_tqdm=True, report_to="none", save_strategy="no")

@@ -9,9 +9,9 @@ from jaxtyping import Float, Shaped
 
 from textsiam.data.linking import dependence
 from textsiam.evaluation.metrics import average_precision, reciprocal_ranks, spearman
-from textsiam.scoring.intervals import Interval, bootstrap
+from textsiam.scoring.evidence.intervals import Interval, bootstrap
 from textsiam.scoring.similarity import SIMILARITIES
-from textsiam.training.tasks import Task
+from textsiam.training.training_tasks import Task
 
 # Rows of positives ranked against each other: the matrix of scores stays small, and the figure comparable.
 N_RANKED = 1_000

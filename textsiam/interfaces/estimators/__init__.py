@@ -5,9 +5,9 @@ that several folds or grid points ask for are encoded once. Pickled estimators h
 these are read again from their folder.
 """
 
-from textsiam.interfaces.estimators.classifier import PairClassifier
-from textsiam.interfaces.estimators.encoder import SentenceEncoder
 from textsiam.interfaces.estimators.folds import PairKFold
-from textsiam.interfaces.estimators.scorer import PairScorer
+from textsiam.interfaces.estimators.pair_classifier import PairClassifier
+from textsiam.interfaces.estimators.pair_scorer import PairScorer
+from textsiam.interfaces.estimators.sentence_encoder import SentenceEncoder
 
 __all__ = ["PairClassifier", "PairKFold", "PairScorer", "SentenceEncoder"]

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Shaped
 from sklearn.base import BaseEstimator
 
-from textsiam.encoding.embedded import find_model
-from textsiam.encoding.remembering import RememberingEncoder
+from textsiam.encoding.encoder import RememberingEncoder
+from textsiam.encoding.model_folder.finding import find_model
 from textsiam.errors import EncoderMismatch, ModelNotFound
 from textsiam.interfaces.estimators.inputs import names_of
 from textsiam.scoring.siamese import Siamese

@@ -13,20 +13,20 @@ from jaxtyping import Float
 
 from textsiam.data.pairs import Pairs
 from textsiam.data.texts import fault_of
-from textsiam.encoding.embedded import name_of
 from textsiam.encoding.encoder import Encoded
+from textsiam.encoding.model_folder.finding import name_of
 from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.audits import AuditAnswers
 from textsiam.interfaces.service.batching import BatchedEncoder, Batcher
-from textsiam.interfaces.service.indexed import IndexAnswers
+from textsiam.interfaces.service.bodies import faults_told, matches_told, number, places, threshold_told
+from textsiam.interfaces.service.index_answers import IndexAnswers
 from textsiam.interfaces.service.limits import Limits, Refused, asked_for
-from textsiam.interfaces.service.scale import Scale
-from textsiam.interfaces.service.telling import faults_told, matches_told, number, places, threshold_told
+from textsiam.interfaces.service.page import Scale
 from textsiam.matching.duplicates import StageProgress, check_threshold, find_duplicates
+from textsiam.scoring.explaining.erasure import spans_of
 from textsiam.scoring.siamese import Siamese
 from textsiam.scoring.similarity import SIMILARITIES
 from textsiam.scoring.thresholds import decisions
-from textsiam.scoring.words import spans_of
 
 if TYPE_CHECKING:
     from textsiam.indexing.index import Index

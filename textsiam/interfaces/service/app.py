@@ -22,12 +22,11 @@ from textsiam.interfaces.service.answers import Answers, shared
 from textsiam.interfaces.service.audits import AuditAnswers
 from textsiam.interfaces.service.batching import Batcher
 from textsiam.interfaces.service.guard import Guard
-from textsiam.interfaces.service.indexed import IndexAnswers
+from textsiam.interfaces.service.index_answers import IndexAnswers
 from textsiam.interfaces.service.limits import Limits, Refused
 from textsiam.interfaces.service.logs import tell
-from textsiam.interfaces.service.metrics import Metrics
-from textsiam.interfaces.service.page import page
-from textsiam.interfaces.service.scale import scale_of
+from textsiam.interfaces.service.page import page, scale_of
+from textsiam.interfaces.service.prometheus_metrics import Metrics
 from textsiam.interfaces.service.streaming import streamed
 from textsiam.scoring.siamese import Siamese
 

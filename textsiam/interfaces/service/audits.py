@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from textsiam.interfaces.service import bodies
+from textsiam.interfaces.service.bodies import number
 from textsiam.interfaces.service.limits import Limits, Refused
-from textsiam.interfaces.service.telling import number
 from textsiam.matching.matches import Matches
 
 if TYPE_CHECKING:
-    from textsiam.evaluation.audit import Audit
+    from textsiam.auditing.audit import Audit
 
 
 class AuditAnswers:
@@ -49,7 +49,7 @@ class AuditAnswers:
         )
 
     def _audit(self, asked: bodies.AuditRequest) -> "Audit":
-        from textsiam.evaluation.audit import start_audit
+        from textsiam.auditing.audit import start_audit
 
         n = len(asked.scores)
         if n > self.limits.pairs:

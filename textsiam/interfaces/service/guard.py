@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from textsiam.interfaces.service.limits import Limits, Refused
 from textsiam.interfaces.service.logs import tell
-from textsiam.interfaces.service.metrics import Metrics
+from textsiam.interfaces.service.prometheus_metrics import Metrics
 
 logger = logging.getLogger("textsiam.service")
 

@@ -1,13 +1,83 @@
-"""The page, and the policy under which a browser shows it: nothing from elsewhere, no script but its own."""
+"""The page, and the policy under which a browser shows it: nothing from elsewhere, no script but its own.
+
+From which scores on the page looks for duplicates: the usual cosines, or what is as strict on the sample questions.
+"""
 
 import base64
 import hashlib
 import json
+import math
 import re
 from importlib.resources import files
+from typing import NamedTuple
 
+import numpy as np
+
+from textsiam.data.readers import read_texts
 from textsiam.interfaces.service.limits import Limits
-from textsiam.interfaces.service.scale import Scale
+from textsiam.samples import QUESTIONS
+from textsiam.scoring.siamese import Siamese
+from textsiam.scoring.similarity import SIMILARITIES
+
+_COSINES = (0.6, 0.7, 0.8, 0.9)
+_PLACE = 1  # of the one that is proposed
+
+
+class Scale(NamedTuple):
+    """The scores of one model.
+
+    Parameters
+    ----------
+    similarity
+        What they are.
+    lowest
+        Scores to look from on, rising.
+    proposed
+        One of them.
+    highest
+        The score of equal texts, as far as it is known; a product may be larger.
+    digits
+        Decimals by which two scores should be told apart.
+    """
+
+    similarity: str
+    lowest: tuple[float, ...]
+    proposed: float
+    highest: float
+    digits: int
+
+
+def scale_of(model: Siamese) -> Scale:
+    """The scale of the model's similarity. Where it is not cosine a few hundred sample questions are encoded once.
+
+    What the model accepts lies on it: if that is below the usual scores, it is looked from there on.
+
+    Examples
+    --------
+    >>> scale_of(Siamese.load())
+    Scale(similarity='cosine', lowest=(0.6, 0.7, 0.8, 0.9), proposed=0.7, highest=1.0, digits=3)
+    """
+    lowest, highest = _sampled(model) if model.similarity != "cosine" else (_COSINES, 1.0)
+    digits = max(0, -round(math.log10(max(highest - lowest[0], 1e-6) / 1_000)))
+    rounded = sorted({round(score, digits) for score in lowest})
+    proposed = rounded[min(_PLACE, len(rounded) - 1)]
+    accept = model.threshold.value if model.threshold else None
+    if accept is not None and accept < proposed:
+        proposed = math.floor(accept * 10**digits) / 10**digits
+        rounded = sorted({*rounded, proposed})
+    return Scale(model.similarity, tuple(rounded), proposed, round(highest, digits) + 0.0, digits)  # no -0.0
+
+
+def _sampled(model: Siamese) -> tuple[tuple[float, ...], float]:
+    """The scores that as many sample pairs reach as reach the usual cosines, and that of equal texts."""
+    vectors = model.encoder.embed(list(read_texts(QUESTIONS))).embeddings.astype(np.float64)
+    pairs = np.triu_indices(len(vectors), 1)
+    cosines = np.sort(SIMILARITIES["cosine"].matrix(vectors, vectors)[pairs])
+    scores = np.sort(SIMILARITIES[model.similarity].matrix(vectors, vectors)[pairs])
+    lowest = scores[np.searchsorted(cosines, _COSINES).clip(max=len(scores) - 1)]
+    equal = SIMILARITIES[model.similarity].paired(vectors, vectors)
+    return tuple(lowest.tolist()), max(float(equal.max()), float(scores[-1]))
+
 
 _SETTINGS = "{settings}"
 

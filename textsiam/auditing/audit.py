@@ -1,0 +1,299 @@
+"""An audit: a random sample of a join's own output, labelled by people, that certifies a threshold for that join.
+
+Labels from curated pairs say nothing of a mined join, whose odds are its own. Here the population is what the join found;
+its matches may share texts, for chance is in the sample alone. Of what the join did not find an audit knows nothing.
+
+Pairs picked because they are informative are labelled if asked for, to train on: they never enter a certificate or estimate.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int
+
+from textsiam.auditing.labelling import (
+    NOT_GIVEN,
+    UNRESOLVED,
+    Agreement,
+    Labels,
+    agreements,
+    check_labeller,
+    consensus,
+    label_of,
+)
+from textsiam.auditing.sampling import AUDIT, N_LABELS, N_STRATA, TRAINING, Design, Sampled, draw_sample
+from textsiam.data.pairs import Pairs
+from textsiam.errors import EncoderMismatch, UnreadableInput
+from textsiam.matching.matches import Matches
+
+if TYPE_CHECKING:
+    from textsiam.auditing.result import AuditResult
+    from textsiam.scoring.siamese import Siamese
+
+TOLERANCE = 0.02  # bf16 on a GPU against fp32 moves a score by less
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Audit:
+    """A sample of a join's matches and the labels given so far. Labelling makes a new one.
+
+    Parameters
+    ----------
+    design
+        How the sample was drawn.
+    pairs
+        What is labelled.
+    join
+        What is known of the join, as plain values: ``threshold``, ``similarity``, ``encoder`` (fingerprint, or empty),
+        ``n_texts``.
+    labels
+        Labeller → (pairs,) labels: 1, 0, -1 skipped, -2 not given.
+
+    Examples
+    --------
+    >>> from textsiam.matching.duplicates import find_repeats
+    >>> audit = start_audit(find_repeats(["How do I pay?", "how do I pay?", "How do I PAY?"]), n=2)
+    >>> audit.label({1: 1, 2: 0}, "ann").n_labelled("ann"), audit.n_labelled("ann")
+    (2, 0)
+    """
+
+    design: Design
+    pairs: Sampled
+    join: Mapping[str, Any]
+    labels: Labels = field(default_factory=dict)
+
+    def label(self, labels: Mapping[int, object], labeller: str = "me") -> "Audit":
+        """The audit with these labels too, pair number → 1, 0, ``"skip"``, or None to take one back. The last label given counts.
+
+        Raises
+        ------
+        ValueError
+            If there is no such pair, a label is none of these, or the labeller has no name that can be a column's.
+        """
+        check_labeller(labeller)
+        own = self._by(labeller).copy()
+        for number, label in labels.items():
+            if not 1 <= number <= len(self.pairs):
+                raise ValueError(
+                    f"Pairs are numbered from 1 to {len(self.pairs)}, but {number} came. Name one of them."
+                )
+            if (told := label_of(label)) is None:
+                raise ValueError(f"A label is 1, 0 or skip, but pair {number} got {label!r}. Give one of these.")
+            own[number - 1] = told
+        return replace(self, labels={**self.labels, labeller: own})
+
+    def unlabelled(self, labeller: str, purpose: str = AUDIT) -> list[int]:
+        """The numbers of the pairs that this labeller has not seen, in the order to show them."""
+        own = self._by(labeller)
+        return [int(place) + 1 for place in np.flatnonzero((own == NOT_GIVEN) & self._of(purpose))]
+
+    def n_labelled(self, labeller: str, purpose: str = AUDIT) -> int:
+        """How many pairs this labeller has seen, skipped ones too."""
+        return int(self._of(purpose).sum()) - len(self.unlabelled(labeller, purpose))
+
+    def _by(self, labeller: str) -> np.ndarray:
+        return np.asarray(self.labels.get(labeller, np.full(len(self.pairs), NOT_GIVEN)))
+
+    def _of(self, purpose: str) -> np.ndarray:
+        return np.asarray((self.pairs.cell >= 0) == (purpose == AUDIT))
+
+    def consensus(self) -> Int[np.ndarray, " cells"]:
+        """For the draw of each cell 1 or 0 by majority, -1 where there is none, -2 where nobody labelled it."""
+        decided = np.full(len(self.design), NOT_GIVEN)
+        drawn = self._of(AUDIT)
+        decided[self.pairs.cell[drawn]] = consensus(self.labels, len(self.pairs))[drawn]
+        return decided
+
+    def status(self) -> dict[str, Any]:
+        """How far it is, as plain values."""
+        decided = self.consensus()
+        return {
+            "drawn": len(self.design),
+            "informative": len(self.pairs) - len(self.design),
+            "labellers": {
+                name: {purpose: self.n_labelled(name, purpose) for purpose in (AUDIT, TRAINING)} for name in self.labels
+            },
+            "decided": int((decided >= 0).sum()),
+            "unresolved": int((decided == UNRESOLVED).sum()),
+            "not_labelled": int((decided == NOT_GIVEN).sum()),
+            "agreement": [one.to_json() for one in self.agreements()],
+        }
+
+    def agreements(self) -> list[Agreement]:
+        """How far every two labellers agree on the random sample."""
+        return agreements({name: own[self._of(AUDIT)] for name, own in self.labels.items()})
+
+    def training_pairs(self) -> Pairs | None:
+        """The informative pairs that have a label by majority, to train on; None if there is none."""
+        decided = consensus(self.labels, len(self.pairs))
+        places = np.flatnonzero(self._of(TRAINING) & (decided >= 0)).tolist()
+        if not places:
+            return None
+        first, second = ([texts[place] for place in places] for texts in (self.pairs.text_a, self.pairs.text_b))
+        return Pairs(first, second, labels=decided[places])
+
+    def finish(self, precision: float = 0.95, confidence: float = 0.95) -> "AuditResult":
+        """What the labels prove and what they suggest; see `textsiam.auditing.result.AuditResult`.
+
+        Raises
+        ------
+        UnreadableInput
+            If no pair of the random sample was decided by anybody.
+        ValueError
+            If the precision or confidence is not in (0, 1).
+        """
+        from textsiam.auditing.result import judge
+
+        return judge(self, precision, confidence)
+
+    def certify(self, model: "Siamese", precision: float = 0.95, confidence: float = 0.95) -> "Siamese":
+        """The model with the threshold that this audit proves for it, or with the finding that none is proven.
+
+        Raises
+        ------
+        EncoderMismatch
+            If the model gives the sample's pairs other scores than the join did.
+        UnreadableInput, ValueError
+            As `finish` does.
+        """
+        threshold = self.finish(precision, confidence).threshold
+        own = model.score(self.pairs.text_a, self.pairs.text_b)
+        if len(other := np.flatnonzero(~(np.abs(own - self.pairs.score) <= TOLERANCE))):
+            place = int(other[0])
+            raise EncoderMismatch(
+                f"This model is not the one that the join was made with: {len(other):,} of {len(own):,} pairs score otherwise "
+                f"(pair {place + 1}: {self.pairs.score[place]:.4f} in the join, {own[place]:.4f} by the model). Name the "
+                "join's own model, or join again with this one and audit that."
+            )
+        threshold = replace(threshold, similarity=model.similarity, encoder=model.encoder.fingerprint)
+        return replace(model, threshold=threshold)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the audit to a folder, or its labels to the folder that it came from; every file whole or not at all.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder holds something else.
+        OSError
+            What the file system says.
+        """
+        from textsiam.auditing.audit_folder import write_audit
+
+        write_audit(self, Path(folder))
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Audit":
+        """The audit of a folder.
+
+        Raises
+        ------
+        UnreadableInput
+            If the folder holds none, one of another version, or an altered one.
+        """
+        from textsiam.auditing.audit_folder import read_audit
+
+        return read_audit(Path(folder))
+
+    def __repr__(self) -> str:
+        n = len(self.design)
+        by = ", ".join(f"{name} {self.n_labelled(name):,}" for name in self.labels)
+        return f"Audit({n:,} of {self.design.n_matches:,} matches drawn, labelled: {by or 'none'})"
+
+
+def start_audit(
+    matches: Matches,
+    *,
+    n: int = N_LABELS,
+    n_strata: int = N_STRATA,
+    allocation: str = "root",
+    n_informative: int = 0,
+    threshold: float | None = None,
+    model: "Siamese | None" = None,
+    seed: int = 0,
+) -> Audit:
+    """A random sample of a join's matches, to be labelled.
+
+    Parameters
+    ----------
+    matches
+        All that the join found, with texts.
+    n
+        How many to draw; all where there are no more. See `plan_labels`.
+    n_strata, allocation
+        How labels are spread over the scores: see `draw_sample`.
+    n_informative
+        So many more pairs to train on: those not drawn whose probability is nearest to one half, else whose score is nearest
+        to the model's threshold.
+    threshold, model
+        The join's own, by default the lowest score; and what it was made with, if that shall be remembered.
+    seed
+        Of the draws, of the order in which they are shown, and of ties.
+
+    Raises
+    ------
+    UnreadableInput
+        If there is no match, a score is not finite, or the matches have no texts.
+    ValueError
+        If a number is out of range, a score lies below the threshold, or nothing says which pairs are informative.
+
+    Examples
+    --------
+    >>> from textsiam import Siamese, find_duplicates, read_texts
+    >>> from textsiam.samples import QUESTIONS
+    >>> matches = find_duplicates(Siamese.load(), read_texts(QUESTIONS), threshold=0.6)
+    >>> audit = start_audit(matches, n=30)
+    >>> audit = audit.label({number: audit.pairs.score[number - 1] > 0.7 for number in audit.unlabelled("me")})
+    >>> 0.5 < audit.finish(precision=0.5).precision.value < 1
+    True
+    """
+    if matches.left_texts is None or (matches.n_right is not None and matches.right_texts is None):
+        raise UnreadableInput("An audit shows texts, but these matches have none. Join texts, or give the texts by id.")
+    if n_informative < 0:
+        raise ValueError(f"The number of informative pairs is 0 or more, but got {n_informative}. Give such a number.")
+    design = draw_sample(matches.score, n, n_strata=n_strata, allocation=allocation, seed=seed)
+    lowest = float(matches.score.min())
+    if threshold is not None and np.float32(threshold) > np.float32(lowest):
+        raise ValueError(
+            f"The join's threshold {threshold:g} lies above its lowest score {lowest:.6f}. Give the one it was made with, "
+            "or leave it out."
+        )
+    cells = np.random.default_rng([seed, 2]).permutation(len(design))
+    informative = _informative(matches, design.place, n_informative, model, seed)
+    places = np.concatenate([design.place[cells], informative])
+    taken = matches.take(places)
+    texts = taken.text_columns()
+    assert texts is not None  # noqa: S101  refused above
+    id_a, id_b = taken.id_columns()
+    text_a, text_b = ([str(text) for text in column] for column in texts)
+    cell = np.concatenate([cells, np.full(len(informative), -1)])
+    sampled = Sampled(id_a, id_b, text_a, text_b, taken.score, cell)
+    join = {
+        "threshold": lowest if threshold is None else threshold,
+        "similarity": "cosine" if model is None else model.similarity,
+        "encoder": "" if model is None else model.encoder.fingerprint,
+        "n_texts": [matches.n_left] if matches.n_right is None else [matches.n_left, matches.n_right],
+    }
+    return Audit(design, sampled, join)
+
+
+def _informative(
+    matches: Matches, drawn: Int[np.ndarray, " cells"], n: int, model: "Siamese | None", seed: int
+) -> Int[np.ndarray, " informative"]:
+    """The places of the matches that the model is least sure of, without those drawn; ties in random order."""
+    if not n:
+        return np.empty(0, dtype=np.int64)
+    if matches.probability is not None and np.isfinite(matches.probability).any():
+        doubt = np.abs(matches.probability - 0.5)
+    elif model is not None and model.threshold is not None and model.threshold.value is not None:
+        doubt = np.abs(matches.score - model.threshold.value)
+    else:
+        raise ValueError(
+            "Informative pairs are those that a model is unsure of, but the matches have no probability and no model with a "
+            "threshold came. Join with a calibrated model, or name one."
+        )
+    order = np.lexsort((np.random.default_rng([seed, 3]).random(len(matches)), doubt))
+    return order[~np.isin(order, drawn)][:n]

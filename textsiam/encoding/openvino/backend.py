@@ -1,0 +1,244 @@
+"""A CPU backend without torch: the twin as a graph that OpenVINO compiles for this processor."""
+
+import os
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from textsiam.encoding.model_folder.folder import ModelFolder
+from textsiam.encoding.openvino.graph import Graph, build_graph
+from textsiam.encoding.openvino.runtime import ov
+from textsiam.encoding.processor import computes_bf16, computes_int8, n_cores, n_threads
+from textsiam.encoding.tokenizing import Batch, rounded_up
+
+# Our names of precision classes → OpenVINO's; in int8 only linear layers are, the rest is as fast as the processor allows.
+DTYPES = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+
+# Batches from which on it pays to compile once more.
+MANY = 16
+# Tokens packed together at most: of more, comparing each with all would take longer than padding.
+N_PACKED = 256
+
+# Tokens of texts so short that every length comes again and again.
+SHORT = 32
+A_PAIR = 2  # texts of which not one more shall be computed
+
+
+class OpenVinoTwin:
+    """A compiled graph: padded batch → embeddings.
+
+    Compiled twice. For few texts they stand end to end without padding, and all threads share the work, so that the weights are
+    read but once; at the first call with many batches, for as many padded ones at a time as there are threads, each with a batch
+    of its own, so that none waits for another.
+
+    Parameters
+    ----------
+    graph
+        What is computed (`textsiam.encoding.openvino.graph.build_graph`).
+    precision
+        What it computes in: a name from `DTYPES`.
+    """
+
+    name = "openvino"
+
+    def __init__(self, graph: Graph, precision: str) -> None:
+        self.precision = precision
+        self.n_threads = n_threads()
+        self._graph = graph
+        self._lock = threading.Lock()
+        self._few  # noqa: B018  compiled at once, so that what is wrong with the weights is said at once
+        _TWINS.add(self)
+
+    @property
+    def token_budget(self) -> int:
+        """Padded tokens a batch: the best measured (benchmarks/LOG.md)."""
+        return 512
+
+    @property
+    def padding_budget(self) -> int:
+        """A call costs about as much as this many tokens, most of it where the shape is new."""
+        return 32
+
+    def embed(self, ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> Float[np.ndarray, "n dim"]:
+        """Embeddings of a padded batch, fp32."""
+        parts = (self._few(packed(ids[part], mask[part]))[: part.stop - part.start] for part in _parts(mask))
+        return np.concatenate(list(parts))
+
+    def embed_many(self, batches: Sequence[Batch]) -> Iterator[Float[np.ndarray, "n dim"]]:
+        """Embeddings of each padded batch, in order."""
+        if len(batches) < MANY:
+            yield from (self.embed(*batch) for batch in batches)
+            return
+        with self._lock:
+            several = self._several
+        found = self._pool.map(several, (filled(ids, mask) for ids, mask in batches))
+        yield from (rows[: len(ids)] for rows, (ids, _) in zip(found, batches, strict=True))
+
+    def release(self) -> None:
+        """Give back the memory of what was compiled; the next call compiles it again."""
+        for name in ("_few", "_several"):
+            self.__dict__.pop(name, None)
+        if pool := self.__dict__.pop("_pool", None):
+            pool.shutdown(wait=False)
+
+    @cached_property
+    def _few(self) -> "_Requests":
+        return self._compiled(self._graph.packed(), n_streams=1)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        """Kept, for OpenVINO and malloc keep something for every thread that ever came."""
+        return ThreadPoolExecutor(self.n_threads)
+
+    @cached_property
+    def _several(self) -> "_Requests":
+        return self._compiled(self._graph.padded(), self.n_threads)
+
+    def begin_anew(self) -> None:
+        """Forget, in a forked process, what counts on threads that only its parent has."""
+        self._lock = threading.Lock()
+        if pool := self.__dict__.pop("_pool", None):
+            _KEPT.append(pool)
+        if several := self.__dict__.pop("_several", None):
+            _KEPT.append(several)
+
+    def _compiled(self, graph: ov.Model, n_streams: int) -> "_Requests":
+        # The precision is named always: OpenVINO would choose bf16 by itself where the processor has it.
+        hint = "bf16" if self.precision == "int8" and computes_bf16() else DTYPES[self.precision]
+        told = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": self.n_threads, "NUM_STREAMS": n_streams}
+        if self.n_threads < n_cores():  # else two processes of fewer threads than cores would compute on the same ones
+            told["ENABLE_CPU_PINNING"] = False
+        compiled = ov.Core().compile_model(graph, "CPU", told | {"PERFORMANCE_HINT": "LATENCY"})
+        self._graph.weights.drop()  # they were laid out anew; of the tables only rows are looked at
+        return _Requests(compiled)
+
+
+# The twins of this process; and what a forked one cannot use, nor take apart without waiting for ever.
+_TWINS: weakref.WeakSet[OpenVinoTwin] = weakref.WeakSet()
+_KEPT: list[Any] = []
+
+
+def _begin_anew() -> None:
+    for twin in _TWINS:
+        twin.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
+class _Requests:
+    """A compiled graph as a function that several threads may call: a request computes one batch at a time."""
+
+    def __init__(self, compiled: Any) -> None:
+        self.compiled = compiled
+        self._idle: list[Any] = []
+
+    def __call__(self, inputs: tuple[np.ndarray, ...]) -> Float[np.ndarray, "n dim"]:
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self.compiled.create_infer_request()
+        found = np.asarray(request.infer(dict(enumerate(inputs)))[0])
+        self._idle.append(request)
+        return found
+
+
+def packed(ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> tuple[np.ndarray, ...]:
+    """What `textsiam.encoding.openvino.graph.Graph.packed` takes, of a padded batch.
+
+    Texts and places are filled up to a multiple, for OpenVINO makes ready, and keeps, every new shape: rows of zeros follow.
+    """
+    texts, places = np.nonzero(mask)
+    tokens = np.zeros((3, _filled(len(texts))), dtype=np.int32)
+    tokens[2] = -1  # the text of filling, which is none
+    tokens[:, : len(texts)] = ids[texts, places], places, texts
+    n, length = mask.shape
+    shown = np.zeros((n if n <= A_PAIR else -(-n // 4) * 4, -(-length // 8) * 8), dtype=np.float32)
+    shown[:n, :length] = mask
+    rows = np.maximum(np.cumsum(shown, dtype=np.int32).reshape(shown.shape) - 1, 0)
+    return tokens[:1], tokens[1], tokens[2], rows, shown
+
+
+def filled(ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> tuple[np.ndarray, np.ndarray]:
+    """What `textsiam.encoding.openvino.graph.Graph.padded` takes: the batch, with empty rows up to a number that comes again.
+
+    Long texts, of which no two may have one length, are filled up likewise.
+    """
+    n, length = ids.shape
+    columns = length if length <= SHORT else -(-length // 4) * 4
+    more = ((0, rounded_up(n) - n), (0, columns - length))
+    return np.pad(ids.astype(np.int32), more), np.pad(mask.astype(np.float32), more)
+
+
+def _filled(n_tokens: int) -> int:
+    """Tokens with filling: OpenVINO keeps kernels, by megabytes, for every number of them that it met."""
+    step = 8 if n_tokens <= N_PACKED // 2 else 16
+    return max(-(-n_tokens // step) * step, step)
+
+
+def _parts(mask: Int[np.ndarray, "n length"]) -> Iterator[slice]:
+    """Neighbouring texts that are packed together: no more than `N_PACKED` tokens, or one text."""
+    start = n_tokens = 0
+    for place, length in enumerate(mask.sum(1).tolist()):
+        if n_tokens + length > N_PACKED and place > start:
+            yield slice(start, place)
+            start, n_tokens = place, 0
+        n_tokens += length
+    yield slice(start, len(mask))
+
+
+def can_compute(dtype: str | None) -> bool:
+    """Whether this backend computes in this dtype here; always so in its default."""
+    name = _name(dtype)
+    return name in DTYPES and (name != "bfloat16" or computes_bf16()) and (name != "int8" or computes_int8())
+
+
+def load_openvino(folder: ModelFolder, device: str | None = None, dtype: str | None = None) -> OpenVinoTwin:
+    """The compiled twin of a model folder.
+
+    Parameters
+    ----------
+    device
+        ``cpu``, which is the default.
+    dtype
+        ``float32``, ``bfloat16`` or ``int8``. Default: bf16 where the processor computes it natively, else fp32.
+
+    Raises
+    ------
+    ValueError
+        If the device is no CPU, or the dtype is unknown or not native here.
+    BrokenModel, UnsupportedModel
+        If the weights cannot be read, or the architecture is none that `build_graph` knows.
+    """
+    if not is_cpu(device):
+        raise ValueError(f"The openvino backend computes on the CPU, not on {device!r}. Use backend pytorch there.")
+    name = _name(dtype)
+    if name not in DTYPES:
+        raise ValueError(f"The openvino backend does not know the dtype {dtype!r}. Use one of {', '.join(DTYPES)}.")
+    if name == "bfloat16" and not computes_bf16():
+        raise ValueError("This processor does not compute bfloat16 itself. Use float32, or backend pytorch.")
+    if name == "int8":
+        if not computes_int8():
+            raise ValueError("This processor does not compute int8 exactly (it has no VNNI). Use bfloat16 or float32.")
+        from textsiam.encoding.openvino.int8 import in_int8, input_ranges
+
+        return OpenVinoTwin(build_graph(folder, in_int8(input_ranges(folder))), name)
+    return OpenVinoTwin(build_graph(folder), name)
+
+
+def is_cpu(device: object) -> bool:
+    """Whether this names the CPU, as a text or as torch's object; so does None, which is the default."""
+    return device is None or str(device).partition(":")[0] == "cpu"
+
+
+def _name(dtype: str | None) -> str:
+    if dtype is None:
+        return "bfloat16" if computes_bf16() else "float32"
+    return str(dtype).removeprefix("torch.")

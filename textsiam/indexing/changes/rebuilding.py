@@ -1,0 +1,135 @@
+"""An index for another encoder: all vectors anew from the texts that it keeps, a block at a time, resumed after a kill.
+
+Until the last moment the old vectors answer; then the new ones, with clusters made from them, take their place in one
+transaction.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from textsiam.arrays import Vectors
+from textsiam.encoding.encoder import Progress
+from textsiam.errors import IndexLocked, UnreadableInput
+from textsiam.indexing.changes.clusters import regroup
+from textsiam.indexing.open_index import encoder_key, made_key
+from textsiam.indexing.storage.ledger import Item, rows_of
+from textsiam.indexing.storage.store import Place, Store
+from textsiam.matching.join.exact import MAX_MATCHES
+from textsiam.matching.rule import Rule
+from textsiam.scoring.siamese import Siamese
+
+_N_AT_ONCE = 8_192
+
+
+def rebuild(place: Place, store: Store, model: Siamese, told: dict[str, Any], progress: Progress | None) -> None:
+    """Make all vectors with this model's encoder, `told` being what the index shall know of it.
+
+    Raises
+    ------
+    UnreadableInput
+        If the index keeps no texts, or not all of them.
+    IndexLocked
+        If another process began a rebuild with another encoder meanwhile.
+    """
+    if not told["keep_texts"]:
+        raise UnreadableInput(
+            f"The index at {place} keeps no texts, so no vectors can be made from them. Make a new index from your source."
+        )
+    if n_without := store.read(store.ledger.n_without_text):
+        raise UnreadableInput(
+            f"The index at {place} holds {n_without:,} vectors whose texts it was not given, so they cannot be made anew. Remove "
+            "them, or make a new index from your source."
+        )
+    key = encoder_key(told)
+    _begin(store, key)
+    n_done, n = store.read(lambda: _done(store, key))
+    if progress:
+        progress(n_done, n)  # what an interrupted rebuild has done already
+    while True:
+        block, last, n = store.read(lambda: _next(store, key))
+        if last is None:  # a compaction, which numbers rows anew
+            _begin(store, key, again=True)
+            n_done = 0
+            continue
+        if len(block) >= _N_AT_ONCE:
+            vectors = _encoded(model, told, block)
+            store.write(lambda: _stage(store, key, last, block, vectors))  # noqa: B023  called at once
+            n_done += len(block)
+        elif store.write(lambda: _finish(store, model, told)):
+            break
+        if progress:
+            progress(min(n_done, n), n)
+    if progress:
+        progress(n, n)
+
+
+def _done(store: Store, key: str) -> tuple[int, int]:
+    """How many texts are staged, of how many."""
+    last = _last(store, key)
+    return 0 if last is None else store.ledger.n_until(last), len(store.ledger)
+
+
+def _begin(store: Store, key: str, *, again: bool = False) -> None:
+    """Write down, before anything is staged, that it will be for this encoder; what was staged for it before stays."""
+
+    def begin() -> None:
+        told = store.ledger.told("rebuild")
+        if again and told and told["key"] != key:
+            raise IndexLocked("Another process rebuilds this index with another encoder. Wait for it, or stop it.")
+        if not told or told["key"] != key:
+            store.ledger.tell("rebuild", {"key": key, "last": -1})
+
+    store.write(begin)
+
+
+def _next(store: Store, key: str) -> tuple[list[Item], int | None, int]:
+    """The next texts to encode, the last row that was staged, and how many texts there are."""
+    last = _last(store, key)
+    return [] if last is None else store.ledger.after(last, _N_AT_ONCE), last, len(store.ledger)
+
+
+def _last(store: Store, key: str) -> int | None:
+    """The last row staged for this encoder, -1 before the first; None if nothing staged counts any more."""
+    told = store.ledger.told("rebuild")
+    return int(told["last"]) if told and told["key"] == key else None
+
+
+def _stage(store: Store, key: str, last: int, block: Sequence[Item], vectors: Vectors) -> None:
+    if _last(store, key) != last:
+        return  # somebody was faster, or compacted: look again
+    if last < 0:
+        store.unstage()
+    store.stage(rows_of(block), vectors)
+    store.ledger.tell("rebuild", {"key": key, "last": max([last, *(item.row for item in block)])})
+
+
+def _finish(store: Store, model: Siamese, told: dict[str, Any]) -> bool:
+    """The new vectors take over; False if those staged count no more."""
+    key = encoder_key(told)
+    if (last := _last(store, key)) is None:
+        return False
+    while block := store.ledger.after(last, _N_AT_ONCE):  # others may have added some
+        _stage(store, key, last, block, _encoded(model, told, block))
+        last = block[-1].row
+    if last < 0:
+        store.unstage()
+    store.switch(told["dim"], told["similarity"])
+    store.ledger.tell("rebuild", None)
+    store.ledger.tell("settings", told)
+    store.ledger.tell("made", made_key(told))
+    items = list(store.ledger.all_items())
+    found = store.checksums(rows_of(items))
+    store.ledger.sum_up((item.row, checksum or 0) for item, checksum in zip(items, found, strict=True))
+    regroup(store, Rule(told["threshold"], told["similarity"], MAX_MATCHES))
+    return True
+
+
+def _encoded(model: Siamese, told: dict[str, Any], block: Sequence[Item]) -> Vectors:
+    texts = [item.text for item in block if item.text is not None]
+    if len(texts) < len(block):
+        missing = [item.id for item in block if item.text is None]
+        raise UnreadableInput(
+            f"The texts of {', '.join(missing[:5])} were not given to the index, so their vectors cannot be made anew. Remove "
+            "them."
+        )
+    return model.encoder.embed(texts, prompt=told["prompt"]).embeddings

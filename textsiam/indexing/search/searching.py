@@ -1,0 +1,177 @@
+"""Texts compared with an index, which stays as it is.
+
+What an index found, as `Matches`: rows on the right are the index's, and only those found carry id and text.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from textsiam.arrays import Found
+from textsiam.data.texts import as_list
+from textsiam.encoding.encoder import Progress
+from textsiam.errors import UnreadableInput
+from textsiam.indexing.open_index import Opened
+from textsiam.indexing.search import approximate
+from textsiam.indexing.storage.ledger import Item
+from textsiam.indexing.storage.store import checked
+from textsiam.matching.duplicates import check_threshold, ids_of, judged
+from textsiam.matching.matches import Matches
+from textsiam.matching.repeats import Side, refuse_too_many
+from textsiam.scoring.siamese import Siamese
+
+
+class Sparse(Sequence[str]):
+    """A column of an index, of which only some rows were read; the others are empty."""
+
+    def __init__(self, n: int, told: dict[int, str]) -> None:
+        self.n, self.told = n, told
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            return [self.told.get(place, "") for place in range(*row.indices(self.n))]
+        if not 0 <= row < self.n:
+            raise IndexError(f"There is no row {row}: the index holds {self.n:,}.")
+        return self.told.get(row, "")
+
+    def __len__(self) -> int:
+        return self.n
+
+
+def answer(
+    model: Siamese | None, found: Found, items: Iterable[Item], n_left: int, n_right: int, **more: Any
+) -> Matches:
+    """Matches of positions on the left with the index's rows on the right, with what the model says of their scores."""
+    left, right, scores = found
+    known = list(items)
+    texts = {item.row: item.text for item in known if item.text is not None}
+    return Matches(
+        left,
+        right,
+        scores,
+        n_left,
+        n_right,
+        right_ids=Sparse(n_right, {item.row: item.id for item in known}),
+        right_texts=Sparse(n_right, texts) if texts or not known else None,
+        **(judged(model, scores) if model else {}),
+        **more,
+    )
+
+
+def repeated(found: Found, side: Side) -> Found:
+    """What was found for distinct texts, for every position that holds one; a position's matches stay in their order."""
+    number, row, scores = found
+    starts = np.searchsorted(number, np.arange(len(side.unique) + 1))
+    counts = np.diff(starts)[side.rows]
+    left = np.repeat(side.places, counts)
+    place = np.arange(len(left)) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(starts[side.rows], counts)
+    return left, row[place], scores[place]
+
+
+SEARCHERS = ("auto", "exact", "approximate")
+
+
+def search(
+    at: Opened,
+    texts: Iterable[object] | None,
+    embeddings: Shaped[np.ndarray, "n dim"] | None,
+    *,
+    threshold: float | None,
+    k: int | None,
+    max_matches: int,
+    searcher: str = "auto",
+    ids: Sequence[str] | None = None,
+    model: Siamese | None = None,
+    progress: Progress | None = None,
+) -> Matches:
+    """The matches of texts, or of vectors, in an index (see `Index.search`)."""
+    if (texts is None) == (embeddings is None):
+        raise UnreadableInput("A search takes texts or their embeddings, and one of them only. Give one.")
+    _check(k, searcher)
+    lowest = _lowest(at, threshold, k)
+    asked = _asked(at, texts, embeddings, ids, model, progress)
+    vectors = asked.vectors
+
+    def work() -> tuple[Found, float | None, list[Item], int]:
+        n, recall = at.store.ledger.n_rows, None
+        if k is not None:
+            found = _from(at.store.nearest(vectors, k), lowest)
+        elif searcher == "approximate" or (searcher == "auto" and n >= approximate.APPROXIMATE_FROM):
+            found, recall = at.store.find_fast(vectors, lowest, max_matches)
+        else:
+            found = at.store.find(vectors, lowest, max_matches)
+        return found, recall, at.store.ledger.items("row", np.unique(found[1]).tolist()), n
+
+    found, recall, items, n_right = at.read(work)
+    if searcher == "approximate" and k is None and recall is None:
+        raise ValueError(
+            f"The index at {at.place} has nothing to search approximately with from {lowest:g} up. Make it with "
+            "Index.approximate(), or search exactly."
+        )
+    if asked.side is not None:
+        found = _for_all_rows(found, asked.side, max_matches)
+    return answer(model or at.model, found, items, asked.n, n_right, recall=recall, **asked.columns)
+
+
+class _Asked(NamedTuple):
+    """What was asked for, as vectors, each distinct text once."""
+
+    vectors: Float[np.ndarray, "m dim"]
+    side: Side | None  # None: vectors were given
+    n: int
+    columns: dict[str, Any]  # of the answer
+
+
+def _asked(
+    at: Opened,
+    texts: Iterable[object] | None,
+    embeddings: Shaped[np.ndarray, "n dim"] | None,
+    ids: Sequence[str] | None,
+    model: Siamese | None,
+    progress: Progress | None,
+) -> _Asked:
+    if embeddings is not None:
+        vectors = at.store.stored(checked(embeddings, at.told["dim"]))
+        return _Asked(vectors, None, len(vectors), dict(left_ids=ids_of(range(len(vectors)), ids)))
+    values = as_list(() if texts is None else texts)
+    side = Side.of(values, "texts")
+    encoded = at.encode(side.unique, model, progress)
+    columns = dict(
+        left_texts=values,
+        left_ids=ids_of(values, ids),
+        cut=side.rows_where(encoded.cut),
+        unknown=side.rows_where(encoded.unknown),
+    )
+    return _Asked(encoded.embeddings, side, len(values), columns)
+
+
+def _check(k: int | None, searcher: str) -> None:
+    if k is not None and k < 1:
+        raise ValueError(f"k is at least 1, but got {k}. Ask for one neighbour or more.")
+    if searcher not in SEARCHERS:
+        raise ValueError(f"There is no searcher {searcher!r}. Use one of {', '.join(SEARCHERS)}.")
+
+
+def _for_all_rows(found: Found, side: Side, max_matches: int) -> Found:
+    """What was found for distinct texts, for each row that holds them."""
+    refuse_too_many(int((np.bincount(found[0], minlength=len(side.unique)) * side.sizes).sum()), max_matches)
+    return repeated(found, side)
+
+
+def _lowest(at: Opened, threshold: float | None, k: int | None) -> float:
+    if threshold is None:
+        return float("-inf") if k is not None else float(at.told["threshold"])
+    check_threshold(threshold, at.told["similarity"])
+    return float(threshold)
+
+
+def _from(found: Found, lowest: float) -> Found:
+    i, j, scores = found
+    reach = scores >= np.float32(lowest)
+    return i[reach], j[reach], scores[reach]

@@ -1,0 +1,1 @@
+"""Where an index is kept: a folder with SQLite, or a PostgreSQL database."""

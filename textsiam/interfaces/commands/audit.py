@@ -1,0 +1,293 @@
+"""``textsiam audit``: a join's own pairs, sampled and labelled by people, certify a threshold for that join."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from textsiam.data.files import check_folder
+from textsiam.interfaces.shell import options
+from textsiam.interfaces.shell.option_groups import ComputeOptions, DialectOptions, ModelOptions, TextOptions, spread
+from textsiam.interfaces.shell.progress import while_reading
+from textsiam.interfaces.shell.terminal import NO, answer_json, answering, print_table, say, say_set_aside, table
+
+if TYPE_CHECKING:
+    from textsiam.auditing.audit import Audit
+    from textsiam.auditing.labelling import Plan
+    from textsiam.auditing.result import AuditResult
+
+audit = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Certify a threshold for a join from a random sample of its own pairs: plan, start, label, finish.",
+)
+
+Folder = Annotated[Path, typer.Argument(help="The audit's folder, as `audit start -o` wrote it.")]
+Precision = Annotated[float, typer.Option(help="At least so many of the pairs at or above the threshold are right.")]
+Confidence = Annotated[float, typer.Option(help="The probability, over samples, that a threshold keeps its promise.")]
+FOR_TRAINING = "for_training.csv"
+
+
+@audit.command()
+def plan(
+    precision: Precision = 0.95,
+    confidence: Confidence = 0.95,
+    expected: Annotated[
+        float | None,
+        typer.Option(help="The precision that you expect. Default: halfway between the one asked for and 1."),
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Say how many labels a certificate takes, before anybody has labelled anything."""
+    from textsiam.auditing.labelling import plan_labels
+
+    with answering():
+        made = plan_labels(precision, confidence, expected)
+        if as_json:
+            answer_json(made.to_json())
+            return
+        shown = table("labels", "may be wrong", title="Errors allowed")
+        for n, n_wrong in made.errors:
+            shown.add_row(f"{n:,}", f"{n_wrong:,}")
+        print_table(shown)
+        _say_needed(made)
+
+
+def _say_needed(made: "Plan") -> None:
+    if made.needed is None:
+        say(f"if {made.expected:g} are right, no number of labels will do: that is not above {made.precision:g}")
+    else:
+        say(f"if {made.expected:g} are right, {made.needed:,} labels certify it nine times in ten")
+    say("labels are those at or above one cut: a sample spread over a whole join needs more, as some lie below")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """How many pairs are drawn, and from where."""
+
+    n: Annotated[int, typer.Option("-n", min=1, help="How many pairs to label; see `audit plan`.")] = 300
+    strata: Annotated[int, typer.Option(min=1, help="Strata of scores that labels are spread over.")] = 10
+    allocation: Annotated[
+        str, typer.Option(help="Labels a stratum: equal, proportional to its pairs, or root, to their square root.")
+    ] = "root"
+    informative: Annotated[
+        int, typer.Option(min=0, help="So many more pairs that the model is least sure of, to train on.")
+    ] = 0
+
+    def asked(self) -> dict[str, Any]:
+        """As `start_audit` takes it."""
+        told = dict(n=self.n, n_strata=self.strata)
+        return told | dict(allocation=self.allocation, n_informative=self.informative)
+
+
+@audit.command()
+@spread
+def start(
+    matches: Annotated[
+        str, typer.Argument(help="The pairs file that `textsiam duplicates -o` wrote: csv, jsonl, parquet.")
+    ],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the audit; it must not exist yet.")],
+    texts: Annotated[
+        str | None, typer.Option(help="The file that was searched. Not needed if the pairs have text_a and text_b.")
+    ] = None,
+    against: Annotated[str | None, typer.Option(help="The file it was compared with, if it was.")] = None,
+    sampling: SamplingOptions,
+    threshold: Annotated[float | None, typer.Option(help="The join's threshold. Default: its lowest score.")] = None,
+    seed: options.Seed = 0,
+    columns: TextOptions,
+    dialect: DialectOptions,
+    model: options.Model = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Draw a random sample of a join's pairs, to be labelled.
+
+    `textsiam audit start pairs.csv --texts questions.csv -o audit` after
+    `textsiam duplicates questions.csv -o pairs.csv --threshold 0.7`.
+    """
+    from textsiam.auditing.audit import start_audit
+    from textsiam.auditing.pairs_file import read_matches
+
+    with answering():
+        _check_new(output)
+        with while_reading(matches):
+            found, aside = read_matches(matches, texts, against, vars(columns) | vars(dialect))
+        say_set_aside(aside, None)
+        siamese = ComputeOptions().load(model) if model else None
+        started = start_audit(found, threshold=threshold, model=siamese, seed=seed, **sampling.asked())
+        started.save(output)
+        design = started.design
+        told = {"matches": len(found), "drawn": len(design), "strata": design.n_strata, "folder": str(output)}
+        told |= {"informative": len(started.pairs) - len(design), "threshold": started.join["threshold"], "seed": seed}
+        if as_json:
+            answer_json(told)
+        if len(design) < sampling.n:
+            say(f"the join found {len(found):,} pairs, fewer than {sampling.n:,}: all of them are to be labelled")
+        say(f"{len(design):,} of {len(found):,} pairs drawn from {design.n_strata} strata of scores, seed {seed}")
+        say(f"→ {output}: label them with `textsiam audit label {output} --labeller NAME`")
+
+
+def _check_new(folder: Path) -> None:
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists. Name another folder for the audit, or remove it first.")
+    check_folder(folder)
+    if not folder.resolve().parent.is_dir():
+        raise FileNotFoundError(f"The folder to hold the audit does not exist: {folder.resolve().parent}. Create it.")
+
+
+@audit.command()
+def label(
+    folder: Folder,
+    labeller: Annotated[str, typer.Option(help="Who labels; every labeller has a column.")] = "me",
+    training: Annotated[bool, typer.Option("--training", help="Only the informative pairs, to train on.")] = False,
+    show_score: Annotated[bool, typer.Option("--show-score", help="Show scores, which may sway the labeller.")] = False,
+    source: Annotated[
+        str | None, typer.Option("--from", help="Take the labels of this file, by pair number, instead of asking.")
+    ] = None,
+    target: Annotated[
+        Path | None, typer.Option("--to", help="Write the pairs to this .csv, to be labelled in a spreadsheet.")
+    ] = None,
+    set_aside: options.SetAsideFile = None,
+) -> None:
+    """Label pairs at the terminal, or through a file.
+
+    One key an answer: y(es), n(o), s(kip), u(ndo), q(uit). Every answer is kept at once; the same command goes on later.
+
+    In a spreadsheet: `audit label FOLDER --to pairs.csv`, fill in the column `label_NAME` with 1, 0 or skip, then
+    `audit label FOLDER --from pairs.csv`.
+    """
+    from textsiam.auditing.audit import Audit
+    from textsiam.auditing.labelling import check_labeller
+    from textsiam.interfaces.shell.audit_labels import label_at_terminal
+
+    with answering("Every label given so far is kept."):
+        if source and target:
+            raise typer.BadParameter("Labels come --from a file or go --to one. Give one of the two.")
+        check_labeller(labeller)
+        opened = Audit.open(folder)
+        if target:
+            _write_for_spreadsheet(opened, target, labeller, training=training, show_score=show_score)
+        elif source:
+            _take_labels(opened, folder, source, labeller, set_aside)
+        else:
+            label_at_terminal(folder, labeller, training=training, show_score=show_score)
+
+
+def _write_for_spreadsheet(opened: "Audit", target: Path, labeller: str, *, training: bool, show_score: bool) -> None:
+    from textsiam.auditing.audit_folder import export_pairs
+    from textsiam.interfaces.shell.outputs import check_outputs
+
+    check_outputs(target)
+    n = export_pairs(opened, target, labeller, training=training, with_score=show_score)
+    say(f"{n:,} pairs → {target}: fill in its last column, then give it with --from")
+
+
+def _take_labels(opened: "Audit", folder: Path, source: str, labeller: str, set_aside: Path | None) -> None:
+    from textsiam.auditing.audit_folder import read_labels
+    from textsiam.auditing.labelling import NOT_GIVEN
+
+    labels, aside = read_labels(opened, source, labeller)
+    say_set_aside(aside, set_aside)
+    before = opened.labels.get(labeller)
+    known = {} if before is None else {number: int(before[number - 1]) for number in labels}
+    changed = [number for number, own in known.items() if own not in {NOT_GIVEN, labels[number]}]
+    opened.label(labels, labeller).save(folder)
+    say(f"{len(labels):,} labels by {labeller} taken from {source}")
+    if changed:
+        say(f"{len(changed):,} of them replace another label by {labeller}: pairs {', '.join(map(str, changed[:10]))}")
+
+
+@audit.command()
+def status(folder: Folder, as_json: options.AsJson = False) -> None:
+    """Say how far an audit is: labels by labeller, what is undecided, how far labellers agree."""
+    from textsiam.auditing.audit import Audit
+
+    with answering():
+        told = Audit.open(folder).status()
+        if as_json:
+            answer_json(told)
+            return
+        for name, of in told["labellers"].items():
+            say(
+                f"{name}: {of['audit']:,} of {told['drawn']:,} drawn pairs" + _also(of["training"], told["informative"])
+            )
+        say(
+            f"{told['decided']:,} decided, {told['unresolved']:,} unresolved, {told['not_labelled']:,} not labelled by anybody"
+        )
+        for line in told["agreement"]:
+            say("{first} and {second}: {n:,} pairs, agreement {agreement}, kappa {kappa}".format(**line))
+
+
+def _also(n: int, n_informative: int) -> str:
+    return f", {n:,} of {n_informative:,} to train on" if n_informative else ""
+
+
+@audit.command()
+@spread
+def finish(
+    folder: Folder,
+    *,
+    precision: Precision = 0.95,
+    confidence: Confidence = 0.95,
+    output: options.ModelOutput = None,
+    model: ModelOptions,
+    as_json: options.AsJson = False,
+) -> None:
+    """Certify a threshold for the join that the sample was drawn from, or find that none is proven.
+
+    `textsiam audit finish audit --model my-model -o my-model` writes the model with this threshold, if it is the one that the
+    join was made with.
+
+    Exit code 0: certified. 1: no threshold is proven; with -o the model then sends everything to review. 2: bad input.
+    """
+    from textsiam.auditing.audit import Audit
+    from textsiam.interfaces.shell.labelled_pairs import check_model_output
+
+    with answering():
+        check_model_output(output)
+        if model.model and not output:
+            raise typer.BadParameter("A model was named, but no folder to write it to. Add -o FOLDER.")
+        opened = Audit.open(folder)
+        result = opened.finish(precision, confidence)
+        if output:
+            opened.certify(model.load(), precision, confidence).save(output)
+        written = _write_training(folder, result)
+        if as_json:
+            files = {"output": output and str(output), "training_file": written and str(written)}
+            answer_json(result.to_json() | files)
+        else:
+            _show(result)
+            say(f"→ {output}" if output else "no model was written: name one and a folder for it (--model, -o)")
+        if written is not None and result.training is not None:
+            say(f"{len(result.training):,} labelled pairs for `textsiam train` → {written}")
+        if not result:
+            raise typer.Exit(NO)
+
+
+def _write_training(folder: Path, result: "AuditResult") -> Path | None:
+    from textsiam.interfaces.shell.outputs import write_columns
+
+    if result.training is None:
+        return None
+    pairs = result.training
+    columns = {"sentence1": pairs.first, "sentence2": pairs.second, "label": pairs.labels}
+    write_columns(folder / FOR_TRAINING, [columns])
+    return folder / FOR_TRAINING
+
+
+def _show(result: "AuditResult") -> None:
+    shown = table("score", "pairs", "labels", "wrong", "precision", "from here up", "recall of found", title="By score")
+    for band in result.bands:
+        shown.add_row(
+            f"{band.low:.4f}",
+            f"{band.n_matches:,}",
+            f"{band.n_labels:,}",
+            f"{band.n_wrong:,}",
+            *(
+                "" if of.value != of.value else "{:.3f} [{:.3f}, {:.3f}]".format(*of)
+                for of in (band.precision, band.precision_above, band.recall_above)
+            ),
+        )
+    print_table(shown)
+    say(str(result))

@@ -1,0 +1,136 @@
+"""``textsiam certify``: labelled pairs in; thresholds with a guarantee out, or the finding that none exists."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from textsiam.interfaces.shell import options
+from textsiam.interfaces.shell.labelled_pairs import check_model_output, read_scored
+from textsiam.interfaces.shell.option_groups import LabelledOptions, ModelOptions, RowOptions, spread
+from textsiam.interfaces.shell.outputs import check_outputs
+from textsiam.interfaces.shell.terminal import NO, answer_json, answering, model_told, print_table, say, table
+
+if TYPE_CHECKING:
+    from textsiam.scoring.evidence.choosing import Chosen
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromiseOptions:
+    """What accepting and rejecting shall keep."""
+
+    precision: Annotated[
+        float | None, typer.Option(help="At least so many of the accepted pairs are duplicates. Default: 0.95.")
+    ] = None
+    recall: Annotated[float | None, typer.Option(help="Instead: at least so many of the duplicates are accepted.")] = (
+        None
+    )
+    false_match_rate: Annotated[
+        float | None, typer.Option(help="Instead: at most so many of the other pairs are accepted.")
+    ] = None
+    reject_precision: Annotated[
+        float, typer.Option(help="At least so many of the rejected pairs are no duplicates; 0 rejects nothing.")
+    ] = 0.95
+    confidence: Annotated[float, typer.Option(help="Probability that a threshold keeps its promise.")] = 0.95
+
+
+@spread
+def certify(
+    pairs: options.LabelledPairs,
+    *,
+    output: options.ModelOutput = None,
+    promise: PromiseOptions,
+    columns: LabelledOptions,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="Of the draw of one pair a component. Fix it beforehand: the best of several proves nothing."
+        ),
+    ] = 0,
+    rows: RowOptions,
+    model: ModelOptions,
+    as_json: options.AsJson = False,
+) -> None:
+    """Choose the thresholds to accept and to reject at, with a guarantee, or find that none exists.
+
+    `textsiam certify parts/calibration.csv --model my-model --precision 0.9 -o my-model` takes one random pair from each
+    component of pairs that share a text, tests cuts from strict to loose, and keeps the loosest that is proven.
+
+    Exit code 0: certified. 1: no threshold exists; with -o the model then sends everything to review. 2: bad input.
+    """
+    from textsiam.scoring.evidence.choosing import LEVELS, at_levels, check_targets, choose
+
+    with answering():
+        asked: dict[str, Any] = vars(promise) | {"seed": seed}
+        guarantee, level = check_targets(**asked)
+        check_outputs(rows.set_aside, inputs=[pairs], as_json=as_json)
+        check_model_output(output)
+        siamese = model.load()
+        scored = read_scored(siamese, pairs, rows.reading(columns), rows.set_aside)
+        chosen = choose(scored, **asked)
+        how: dict[str, Any] = {name: asked[name] for name in ("reject_precision", "confidence", "seed")}
+        levels = at_levels(scored, sorted({*LEVELS, level}), **how) if guarantee == "precision" else []
+        if output:
+            siamese.certify(scored, **asked).save(output)
+        if as_json:
+            answer_json(model_told(siamese) | _told(chosen, levels) | {"output": output and str(output)})
+        else:
+            _show(chosen, levels)
+            say(f"→ {output}" if output else "nothing was written: name a folder for the model with -o")
+        if chosen.accept.value is None:
+            raise typer.Exit(NO)
+
+
+def _told(chosen: "Chosen", levels: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a JSON answer says of the thresholds."""
+    return {
+        "threshold": chosen.accept.to_json(),
+        "reject_threshold": chosen.reject and chosen.reject.to_json(),
+        "review": chosen.review,
+        "by_precision": levels,
+    }
+
+
+def _show(chosen: "Chosen", levels: list[dict[str, Any]]) -> None:
+    from textsiam.scoring.evidence.certificates import exact
+
+    if levels:
+        _show_levels(chosen, levels)
+    evidence = chosen.accept.evidence
+    say(
+        f"{evidence['n_labels']:,} labels in {evidence['n_components']:,} components of pairs that share a text; what is "
+        "promised holds for one random pair a component"
+    )
+    say(f"accept: {chosen.accept_certificate}")
+    if chosen.reject_certificate is not None:
+        say(f"reject: {chosen.reject_certificate}")
+    if chosen.accept.value is None:
+        say(
+            "review: everything, for nothing may be accepted"
+            + ("" if chosen.reject is None else "; nothing is rejected")
+        )
+    else:
+        reject = None if chosen.reject is None else chosen.reject.value
+        below = "" if reject is None else f", reject below {exact(reject)}"
+        say(f"accept at or above {exact(chosen.accept.value)}{below}, review {chosen.review:.1%} of pairs like these")
+
+
+def _show_levels(chosen: "Chosen", levels: list[dict[str, Any]]) -> None:
+    from textsiam.scoring.evidence.certificates import exact
+
+    shown = table(
+        "precision", "accept at", "found", "recall", "reject below", "review", title="What each target would give"
+    )
+    asked = chosen.accept_certificate.level
+    for row in levels:
+        has = row["accept"] is not None
+        shown.add_row(
+            f"{'asked → ' if row['precision'] == asked else ''}{row['precision']:g}",
+            exact(row["accept"]) if has else "none exists",
+            "{:.3f} [{:.3f}, {:.3f}]".format(*row["found"]) if has else "",
+            "{:.3f} [{:.3f}, {:.3f}]".format(*row["recall"]) if has else "",
+            exact(row["reject"]) if has and row["reject"] is not None else "",
+            f"{row['review']:.1%}",
+        )
+    print_table(shown)
+    say("each target is certified by itself; to choose one from this table costs confidence: name it beforehand")

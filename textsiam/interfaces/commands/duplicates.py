@@ -1,0 +1,205 @@
+"""``textsiam duplicates``: texts in, duplicate pairs and clusters out."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from textsiam.data.writers import rows_of
+from textsiam.interfaces.shell.option_groups import DuplicatesOptions, spread
+from textsiam.interfaces.shell.outputs import check_outputs, write_columns
+from textsiam.interfaces.shell.progress import following, while_reading
+from textsiam.interfaces.shell.ray import duplicates_on_ray
+from textsiam.interfaces.shell.terminal import (
+    answer_json,
+    answering,
+    check_linkage,
+    check_sources,
+    mapped,
+    model_told,
+    say,
+    say_lost,
+    say_renamed,
+    say_set_aside,
+    set_aside_told,
+    show_clusters,
+    show_pairs,
+)
+
+if TYPE_CHECKING:
+    from textsiam.data.texts import Texts
+    from textsiam.matching.matches import Clusters, Matches
+    from textsiam.scoring.siamese import Siamese
+
+
+@spread
+def duplicates(asked: DuplicatesOptions) -> None:
+    """Find the duplicates among texts, or between two sets.
+
+    `textsiam duplicates questions.csv` needs no option: it finds the column, encodes each distinct text once, compares
+    all with all exactly, and shows the closest pairs and the clusters.
+
+    `textsiam duplicates new.csv --against known.csv -o pairs.csv` compares two sets and writes every pair found.
+
+    `textsiam duplicates 'shards/*.parquet' --ray -o pairs.parquet` does the same past one machine: in tasks, each finished once;
+    after an interruption or a crash the same command goes on.
+    """
+    on_ray = asked.on_ray
+    on_ray.check(approximate=asked.approximate)
+    with answering(on_ray.after_interrupt(asked.output) if on_ray else None):
+        if on_ray:
+            on_ray.refuse(
+                sample=asked.sample,
+                against=bool(asked.against),
+                repeats_only=asked.repeats_only,
+                strict=asked.rows.strict,
+            )
+            on_ray.refuse(**{"linkage complete": asked.linkage != "keeper"})
+            asked = replace(asked, files=on_ray.sources(asked.files))
+        _check(asked)
+        if on_ray:
+            duplicates_on_ray(asked)
+        else:
+            _on_this_machine(asked)
+
+
+def _check(asked: DuplicatesOptions) -> None:
+    """Refuse, before the slow work, what contradicts itself or cannot be written."""
+    if bool(asked.files) == asked.sample:
+        raise typer.BadParameter(
+            "Give files or --sample, not both." if asked.files else "Give files, - for standard input, or --sample."
+        )
+    if asked.against and (asked.clusters or asked.repeats_only):
+        raise typer.BadParameter("--clusters and --repeats-only work within one set: leave out --against.")
+    check_sources(asked.sources)
+    check_outputs(asked.output, asked.clusters, asked.rows.set_aside, inputs=asked.sources, as_json=asked.as_json)
+    check_linkage(asked.linkage)
+
+
+def _on_this_machine(asked: DuplicatesOptions) -> None:
+    """Read, find, write and tell."""
+    started = time.perf_counter()
+    texts = _read(asked.files, asked.reading)
+    others = _read([asked.against], asked.reading) if asked.against else None
+    _say_reading(texts, others, asked.rows.set_aside)
+    siamese = None if asked.repeats_only else asked.model.load()
+    matches = _find(siamese, texts, others, asked)
+    if asked.output:
+        write_columns(asked.output, matches.blocks())
+    groups = matches.clusters(asked.linkage) if others is None else None
+    if asked.clusters and groups is not None:
+        write_columns(asked.clusters, [groups.columns()])
+    summary = _summary(siamese, texts, others, matches, asked.threshold)
+    summary["clusters"] = None if groups is None else len(groups)
+    summary["dropped"] = None if groups is None else groups.n_dropped
+    summary["seconds"] = round(time.perf_counter() - started, 2)
+    if asked.as_json:
+        answer_json(summary, **_tables(None if asked.output else matches, None if asked.clusters else groups))
+        return
+    if asked.output is None:
+        show_pairs(matches.top(asked.top), len(matches))
+    if groups is not None and asked.clusters is None and str(asked.output) != "-":
+        show_clusters(groups, asked.top)
+    _say_summary(summary, asked.output, asked.clusters)
+
+
+def _read(files: list[str] | None, reading: dict[str, Any]) -> "Texts":
+    from textsiam.data.readers import read_texts
+    from textsiam.data.texts import join_texts
+    from textsiam.samples import QUESTIONS
+
+    sources = files or [str(QUESTIONS)]
+    with while_reading(*sources):
+        return join_texts({source: read_texts(source, **reading) for source in sources})
+
+
+def _find(siamese: "Siamese | None", texts: "Texts", others: "Texts | None", asked: DuplicatesOptions) -> "Matches":
+    from textsiam.matching.duplicates import find_duplicates, find_repeats
+
+    if siamese is None:
+        return find_repeats(texts, max_matches=asked.max_matches)
+    with following() as progress:
+        return find_duplicates(
+            siamese,
+            texts,
+            against=others,
+            threshold=asked.threshold,
+            prompt=asked.prompt,
+            max_matches=asked.max_matches,
+            max_memory_mb=asked.max_memory_mb,
+            progress=progress,
+        )
+
+
+def _summary(
+    siamese: "Siamese | None", texts: "Texts", others: "Texts | None", matches: "Matches", threshold: float | None
+) -> dict[str, Any]:
+    from textsiam.data.texts import SetAside, normalise
+
+    aside = texts.set_aside + (SetAside() if others is None else others.set_aside)
+    return {
+        "read": texts.n_read + (0 if others is None else others.n_read),
+        "set_aside": set_aside_told(aside),
+        "texts": len(texts),
+        "against": None if others is None else len(others),
+        "distinct": len(set(texts)),
+        "distinct_normalised": len({normalise(text) for text in texts}),
+        "truncated": len(matches.cut) + len(matches.right_cut),
+        "with_unknown_characters": len(matches.unknown) + len(matches.right_unknown),
+        "threshold": _threshold_told(siamese, threshold),
+        "pairs": len(matches),
+    } | ({} if siamese is None else model_told(siamese))
+
+
+def _threshold_told(siamese: "Siamese | None", threshold: float | None) -> dict[str, Any]:
+    if siamese is None:
+        return {"value": None, "told": "not needed: only texts equal after normalisation were paired"}
+    if threshold is not None:
+        return {"value": threshold, "told": f"{threshold:g} (given by you)"}
+    assert siamese.threshold is not None  # noqa: S101  find_duplicates has refused by now
+    return siamese.threshold.to_json() | {"told": f"{siamese.threshold}; the model's own, --threshold changes it"}
+
+
+def _tables(matches: "Matches | None", groups: "Clusters | None") -> dict[str, Any]:
+    tables: dict[str, Any] = {}
+    if matches is not None:
+        tables["pairs"] = list(rows_of(matches.columns()))
+    if groups is not None:
+        names = groups.columns()["id"]
+        tables["clusters"] = [
+            {
+                "keeper": names[rows[0]],
+                "members": [names[row] for row in rows],
+                "weakest": round(groups.weakest(rows), 6),
+            }
+            for rows in groups.groups()
+        ]
+    return tables
+
+
+def _say_reading(texts: "Texts", others: "Texts | None", set_aside: Path | None) -> None:
+    from textsiam.data.texts import SetAside
+
+    say(f"columns: {mapped(texts.mapping)}")
+    if others is not None:
+        say(f"columns of the others: {mapped(others.mapping)}")
+    say_renamed([*texts.renamed, *(() if others is None else others.renamed)])
+    say_set_aside(texts.set_aside + (SetAside() if others is None else others.set_aside), set_aside)
+
+
+def _say_summary(summary: dict[str, Any], output: Path | None, clusters: Path | None) -> None:
+    repeats = summary["texts"] - summary["distinct"]
+    more = summary["distinct"] - summary["distinct_normalised"]
+    say(
+        f"read {summary['read']:,} rows, {summary['set_aside']['rows']:,} set aside; {repeats:,} repeat an earlier text "
+        f"exactly, {more:,} more after normalisation"
+    )
+    say_lost(summary["truncated"], summary["with_unknown_characters"])
+    say(f"threshold {summary['threshold']['told']}")
+    found = f"found {summary['pairs']:,} pairs" + (f" → {output}" if output else "")
+    if summary["clusters"] is not None:
+        found += f", {summary['clusters']:,} clusters, {summary['dropped']:,} rows that match their keeper"
+        found += f" → {clusters}" if clusters else ""
+    say(f"{found}, in {summary['seconds']:.1f} s")

@@ -1,0 +1,145 @@
+"""``textsiam evaluate``: labelled or graded pairs in; how good the model is on them, and how sure that is, out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from textsiam.data.files import check_writable
+from textsiam.errors import UnreadableInput
+from textsiam.interfaces.shell import options
+from textsiam.interfaces.shell.option_groups import ComputeOptions, GradedOptions, RowOptions, spread
+from textsiam.interfaces.shell.outputs import check_outputs
+from textsiam.interfaces.shell.progress import following, while_reading
+from textsiam.interfaces.shell.terminal import answer_json, answering, mapped, model_told, say, say_set_aside
+
+if TYPE_CHECKING:
+    from textsiam.evaluation.evaluation import Evaluation
+    from textsiam.scoring.siamese import Siamese
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """Where the evaluation goes, beside the terminal."""
+
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write a page with figures, slices and worst pairs to this .html; opens offline."),
+    ] = None
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write all of it to this .json.")] = None
+
+    def named(self) -> dict[str, Path]:
+        """Each file by the ending that it must have."""
+        targets = {".json": self.output, ".html": self.report}
+        return {ending: target for ending, target in targets.items() if target is not None}
+
+    def check(self, source: str, set_aside: Path | None, *, as_json: bool) -> None:
+        """Refuse, before the slow work, outputs that cannot be written, or that would destroy an input or each other."""
+        named = self.named()
+        for ending, target in named.items():
+            if target.suffix.lower() not in {ending, ".htm" if ending == ".html" else ending}:
+                raise UnreadableInput(f"textsiam writes {target.name} as {ending[1:]}. End its name in {ending}.")
+            if source != "-" and target.resolve() == Path(source).resolve():
+                raise UnreadableInput(f"{target} is also the input of this command. Name another file.")
+            check_writable(target)
+        check_outputs(set_aside, inputs=[source, *map(str, named.values())], as_json=as_json)
+        if self.report is not None:
+            from textsiam.evaluation.report import check_installed
+
+            check_installed()
+
+    def write(self, evaluation: "Evaluation") -> None:
+        """All of it."""
+        if self.output is not None:
+            evaluation.save(self.output)
+        if self.report is not None:
+            evaluation.report(self.report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuringOptions:
+    """How sure the numbers are made, and how many pairs are explained."""
+
+    draws: Annotated[int, typer.Option(min=1, help="Bootstrap draws behind the intervals.")] = 1_000
+    worst: Annotated[int, typer.Option(min=0, help="How many pairs that score too high, and too low, to explain.")] = 20
+    seed: options.Seed = 0
+
+    def asked(self) -> dict[str, Any]:
+        """As `textsiam.evaluate` takes it."""
+        return dict(seed=self.seed, n_draws=self.draws, n_worst=self.worst)
+
+
+@spread
+def evaluate(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[MODEL] PAIRS",
+            help="Labelled or graded pairs (csv, tsv, jsonl, parquet, a data set; - is stdin), a model before it if you like.",
+        ),
+    ],
+    *,
+    model: options.Model = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Another model folder or Hub name, to compare with on the same rows.")
+    ] = None,
+    files: FileOptions,
+    columns: GradedOptions,
+    measuring: MeasuringOptions,
+    rows: RowOptions,
+    computing: ComputeOptions,
+    as_json: options.AsJson = False,
+) -> None:
+    """Measure a model on labelled or graded pairs it has not seen, at its own thresholds, with 95 % intervals.
+
+    `textsiam evaluate parts/test.csv --model my-model --report report.html` writes one page that opens offline.
+
+    `textsiam evaluate my-model parts/test.csv` names the model first.
+    """
+    with answering():
+        source, model = _source(sources, model)
+        files.check(source, rows.set_aside, as_json=as_json)
+        pairs = _read(source, rows.set_aside, rows.reading(columns))
+        siamese = computing.load(model)
+        other = None if baseline is None else computing.load(baseline)
+        on = "standard input" if source == "-" else Path(source).name + (f" ({columns.split})" if columns.split else "")
+        evaluation = _measured(siamese, pairs, other, measuring.asked() | {"on": on})
+        files.write(evaluation)
+        if as_json:
+            answer_json(
+                model_told(siamese) | {"report": files.report and str(files.report)}, evaluation=evaluation.to_json()
+            )
+        else:
+            typer.echo(str(evaluation))
+            say(f"{len(evaluation.suspects):,} labels are suspect" + ("" if files.named() else ": see --report"))
+        for target in files.named().values():
+            say(f"→ {target}")
+
+
+def _source(sources: list[str], model: str | None) -> tuple[str, str | None]:
+    """The pairs and the model that one or two arguments and --model name."""
+    if len(sources) > 2:  # noqa: PLR2004
+        raise typer.BadParameter(f"Give the pairs, or a model and the pairs, but {len(sources)} arguments came.")
+    if len(sources) == 1:
+        return sources[0], model
+    if model is not None:
+        raise typer.BadParameter(f"Two models came: {sources[0]} and --model {model}. Name one of them.")
+    return sources[1], sources[0]
+
+
+def _read(source: str, set_aside: Path | None, reading: dict[str, Any]) -> Any:
+    from textsiam.data.readers import read_pairs
+
+    with while_reading(source):
+        pairs = read_pairs(source, **reading)
+    say(f"columns: {mapped(pairs.mapping)}")
+    say_set_aside(pairs.set_aside, set_aside)
+    return pairs
+
+
+def _measured(siamese: "Siamese", pairs: Any, other: "Siamese | None", how: dict[str, Any]) -> "Evaluation":
+    from textsiam.evaluation.evaluation import evaluate as measure
+
+    with following() as progress:
+        return measure(siamese, pairs, baseline=other, progress=progress, **how)

@@ -1,0 +1,178 @@
+"""``textsiam explain``: a pair in; why its score, word by word, and the differences that matter out."""
+
+import sys
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from textsiam.interfaces.shell import options
+from textsiam.interfaces.shell.option_groups import ModelOptions, PairOptions, RowOptions, spread
+from textsiam.interfaces.shell.progress import following, while_reading
+from textsiam.interfaces.shell.terminal import (
+    answer_json,
+    answering,
+    mapped,
+    model_told,
+    say,
+    say_set_aside,
+    say_thresholds,
+    set_aside_told,
+)
+
+if TYPE_CHECKING:
+    from textsiam.data.pairs import Pairs
+    from textsiam.scoring.explaining.erasure import Word
+    from textsiam.scoring.explaining.explanation import Explanation
+    from textsiam.scoring.siamese import Siamese
+
+
+@spread
+def explain(
+    first_text: Annotated[str | None, typer.Argument(help="A text.")] = None,
+    second_text: Annotated[str | None, typer.Argument(help="The text to compare it with.")] = None,
+    *,
+    pairs: Annotated[
+        str | None, typer.Option(help="A file or data set of pairs instead of two texts; - is standard input.")
+    ] = None,
+    columns: PairOptions,
+    top: Annotated[int, typer.Option(min=1, help="How many pairs of the file to explain, from its start.")] = 20,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write the explanations as one page that opens offline.")
+    ] = None,
+    prompt: options.Prompt = None,
+    rows: RowOptions,
+    model: ModelOptions,
+    as_json: options.AsJson = False,
+) -> None:
+    """Say why a pair has its score: what each word adds, and the numbers, negations and names that only one text has.
+
+    `textsiam explain "How do I pay?" "How can I pay?"` leaves out each word in turn: + brings the texts together, - drives
+    them apart.
+
+    `textsiam explain --pairs pairs.csv --top 50 --html why.html` explains the first pairs of a file.
+    """
+    with answering():
+        texts = [text for text in (first_text, second_text) if text is not None]
+        if len(texts) != (0 if pairs else 2):
+            raise typer.BadParameter("Give either two texts or --pairs FILE.")
+        _check(html, rows.set_aside, pairs, as_json=as_json)
+        read = _read(pairs, rows.reading(columns), rows.set_aside) if pairs else _pair(*texts)
+        siamese = model.load()
+        told = _explained(siamese, read, top, prompt)
+        if html:
+            _write_page(html, told)
+        if as_json:
+            _answer(siamese, read, told)
+            return
+        if not html:
+            _show(told)
+        say_thresholds(siamese)
+        more = f" of {len(read):,}; --top changes it" if len(told) < len(read) else ""
+        say(f"explained {len(told):,} {'pairs' if len(told) > 1 else 'pair'}{more}" + (f" → {html}" if html else ""))
+
+
+def _check(html: Path | None, set_aside: Path | None, pairs: str | None, *, as_json: bool) -> None:
+    """Refuse, before the slow work, outputs that cannot be written or would destroy the input or each other."""
+    from textsiam.data.files import check_writable
+    from textsiam.interfaces.shell.outputs import check_outputs
+
+    check_outputs(set_aside, inputs=[pairs] if pairs else [], as_json=as_json)
+    if html is None:
+        return
+    if str(html) == "-" or html.resolve() in {Path(name).resolve() for name in (pairs, set_aside) if name}:
+        raise typer.BadParameter(f"--html is written to a file of its own, but {html} was given. Name another file.")
+    check_writable(html)
+
+
+def _pair(first: str, second: str) -> "Pairs":
+    from textsiam.data.pairs import Pairs, fault_of_pair
+    from textsiam.errors import UnreadableInput
+
+    if fault := fault_of_pair(first, second):
+        raise UnreadableInput(f"Nothing can be explained: {fault}. Give two texts with something to read.")
+    return Pairs([first], [second])
+
+
+def _read(source: str, reading: dict[str, Any], set_aside: Path | None) -> "Pairs":
+    from textsiam.data.readers import read_pairs
+
+    with while_reading(source):
+        read = read_pairs(source, labelled=False, **reading)
+    say(f"columns: {mapped(read.mapping)}")
+    say_set_aside(read.set_aside, set_aside)
+    return read
+
+
+def _explained(siamese: "Siamese", read: "Pairs", top: int, prompt: str | None) -> "list[Explanation]":
+    from textsiam.scoring.explaining.explanation import explain as explanations
+
+    with following() as progress:
+        follow = partial(progress, "encode")
+        return explanations(siamese, read.first[:top], read.second[:top], prompt=prompt, progress=follow)
+
+
+def _answer(siamese: "Siamese", read: "Pairs", told: "list[Explanation]") -> None:
+    summary = {"pairs": len(read), "explained": len(told), "set_aside": set_aside_told(read.set_aside)}
+    cuts = {"accept_at": siamese.threshold, "reject_below": siamese.reject_threshold}
+    summary |= {name: cut and cut.value for name, cut in cuts.items()} | model_told(siamese)
+    rows = list(read.rows)
+    answer_json(summary, explanations=[{"row": row} | one.to_json() for row, one in zip(rows, told, strict=False)])
+
+
+def _show(told: "list[Explanation]") -> None:
+    """Words in colour where a terminal shows it, with numbers everywhere else."""
+    from rich.console import Console
+
+    console = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
+    is_coloured = console.is_terminal and console.color_system is not None and not console.no_color
+    for place, one in enumerate(told):
+        if place:
+            typer.echo()
+        if is_coloured:
+            _show_coloured(console, one)
+        else:
+            typer.echo(str(one))
+
+
+def _show_coloured(console: Any, one: "Explanation") -> None:
+    from rich.text import Text
+
+    from textsiam.scoring.explaining.explanation import visible
+
+    console.print(Text(one.verdict, style="bold"))
+    for words in (one.words_first, one.words_second):
+        line = Text("  ")
+        for word in words:
+            line.append(visible(word.text), style=_style(word, one.largest()))
+            line.append(" ")
+        console.print(line)
+    if one.differences:
+        console.print(Text(f"  {visible(str(one.differences))}"))
+
+
+def _style(word: "Word", largest: float) -> str:
+    """Green brings together, red drives apart; bold is strong, and what is below a tenth of the strongest keeps its colour."""
+    share = word.contribution / (largest or 1.0)
+    if not abs(share) > 0.1:  # noqa: PLR2004  NaN too
+        return ""
+    return ("bold " if abs(share) > 0.5 else "") + ("green" if share > 0 else "red underline")  # noqa: PLR2004
+
+
+def _write_page(target: Path, told: "list[Explanation]") -> None:
+    """A page of explanations, whole or not at all; it loads nothing and runs nothing."""
+    from textsiam.data.files import replacing
+
+    title = escape("Why these scores: textsiam explain")
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        f'<meta name="viewport" content="width=device-width"><title>{title}</title></head>\n'
+        '<body style="font-family:system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em">\n'
+        f"<h1>{title}</h1>\n<p>Green words bring the two texts of a pair together, red ones drive them apart: each was left out "
+        "and the pair scored again. Point at a word for its contribution.</p>\n"
+    )
+    with replacing(target) as temporary:
+        temporary.write_text(page + "\n".join(one.html() for one in told) + "\n</body></html>\n", encoding="utf-8")

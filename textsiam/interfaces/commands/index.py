@@ -1,0 +1,265 @@
+"""``textsiam index``: texts kept for years, and what each new one matches among them: created, added to, changed.
+
+``textsiam index search``: whether a text is a duplicate of one in the index.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from textsiam.interfaces.shell import options
+from textsiam.interfaces.shell.index_options import (
+    AnswerOptions,
+    Given,
+    IndexTextOptions,
+    Place,
+    Threshold,
+    Timeout,
+    opened,
+    read_given,
+    tell,
+    threshold_told,
+)
+from textsiam.interfaces.shell.option_groups import ModelOptions, RowOptions, TextOptions, spread
+from textsiam.interfaces.shell.outputs import check_outputs
+from textsiam.interfaces.shell.progress import following, name_of, while_reading
+from textsiam.interfaces.shell.terminal import (
+    NO,
+    answer_json,
+    answering,
+    check_sources,
+    mapped,
+    model_told,
+    say,
+    say_renamed,
+)
+
+if TYPE_CHECKING:
+    from textsiam.data.texts import Texts
+    from textsiam.indexing.index import Index
+    from textsiam.matching.matches import Matches
+
+
+index = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Keep texts in an index and ask whether a new one is a duplicate of one that is there: add, search, and care for it.",
+)
+
+KEPT = "What was written stays: run the same command again to go on."
+
+
+@index.command()
+@spread
+def create(
+    place: Place,
+    *,
+    threshold: Threshold = None,
+    no_texts: Annotated[
+        bool, typer.Option("--no-texts", help="Keep vectors and ids only: no rebuild, and lost vectors stay lost.")
+    ] = False,
+    stored_as: Annotated[
+        str, typer.Option("--stored-as", help="float32, or float16 for half the space, rounded.")
+    ] = "float32",
+    prompt: options.Prompt = None,
+    model: ModelOptions,
+    as_json: options.AsJson = False,
+) -> None:
+    """Make an empty index. `textsiam index add` does it too, with defaults.
+
+    `textsiam index create faq.index --threshold 0.9 --stored-as float16`
+    """
+    from textsiam.indexing.index import Index
+    from textsiam.indexing.storage.store import shown
+
+    with answering():
+        siamese = model.load()
+        made = Index.create(
+            place, siamese, threshold=threshold, keep_texts=not no_texts, prompt=prompt, stored_as=stored_as
+        )
+        if as_json:
+            answer_json({"index": shown(place), "threshold": made.threshold, **model_told(siamese)})
+        else:
+            say(f"made {shown(place)}: {threshold_told(made, threshold)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WritingOptions:
+    """How texts are put in, and where what they match goes."""
+
+    answer: AnswerOptions
+    timeout: Timeout = 60.0
+    rows: RowOptions
+    model: ModelOptions
+    as_json: options.AsJson = False
+
+
+@index.command()
+@spread
+def add(
+    place: Place,
+    files: options.Files = None,
+    *,
+    columns: IndexTextOptions,
+    threshold: Threshold = None,
+    writing: WritingOptions,
+) -> None:
+    """Put texts into the index and show which of them match one that was there before.
+
+    `textsiam index add faq.index questions.csv` makes the index if there is none. Texts need ids that stay theirs: without an id
+    column they are FILE:ROW. What is there already with the same text is left as it is, so the same command can be run again.
+    """
+    _write("add", place, files, columns, writing, threshold)
+
+
+@index.command()
+@spread
+def update(place: Place, files: options.Files = None, *, columns: IndexTextOptions, writing: WritingOptions) -> None:
+    """Give ids that are in the index another text, and show what the new texts match.
+
+    `textsiam index update faq.index corrected.csv --id-column id`
+    """
+    _write("update", place, files, columns, writing)
+
+
+@index.command()
+def remove(
+    place: Place,
+    ids: Annotated[list[str], typer.Argument(help="Ids of texts to take out.")],
+    timeout: Timeout = 60.0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Take texts out. Where one was its cluster's keeper, the best of the others follows. Exit code 1: no id was there.
+
+    `textsiam index remove faq.index questions.csv:17 questions.csv:18`
+    """
+    from textsiam.indexing.index import Index
+
+    with answering():
+        with Index.open(place, timeout_s=timeout) as there:
+            unknown = [name for name in dict.fromkeys(ids) if name not in there]
+            n, left = there.remove(ids), len(there)
+        if as_json:
+            answer_json({"removed": n, "unknown": unknown, "in_index": left})
+        else:
+            told = f"; not in it: {', '.join(unknown)}" if unknown else ""
+            say(f"removed {n:,} of {len(set(ids)):,} texts{told}; {left:,} are left")
+        if not n:
+            raise typer.Exit(NO)
+
+
+def _write(
+    verb: str,
+    place: str,
+    files: list[str] | None,
+    columns: IndexTextOptions,
+    writing: WritingOptions,
+    threshold: float | None = None,
+) -> None:
+    """Add, or update."""
+    answer, rows = writing.answer, writing.rows
+    with answering(KEPT):
+        started = time.perf_counter()
+        if not files:
+            raise typer.BadParameter("Give files, or - for standard input.")
+        check_sources(files)
+        check_outputs(answer.output, rows.set_aside, inputs=files, as_json=writing.as_json)
+        given = read_given(files, rows.reading(columns))
+        with opened(place, writing.model, threshold, writing.timeout, must_exist=verb == "update") as there:
+            found = _written(there, verb, given, strict=rows.strict, max_matches=answer.max_matches)
+            n, n_usable = found.added or 0, len(given.ids) - len(found.set_aside)
+            found = replace(found, set_aside=given.set_aside + given.traced(found.set_aside))
+            counts = {"added": n, "there_already": n_usable - n} if verb == "add" else {"updated": n}
+            told = {"texts": len(given.ids), **counts, "in_index": len(there)}
+            if given.numbered and any("another text" in reason for reason in found.set_aside.counts()):
+                say(
+                    f"ids are {given.numbered[0]}:ROW: if its rows are others than before, rename it or give --id-column"
+                )
+            tell(there, found, told, started, answer, set_aside=rows.set_aside, as_json=writing.as_json)
+
+
+def _written(there: "Index", verb: str, given: Given, **how: Any) -> "Matches":
+    from textsiam.errors import BadRows
+
+    with following() as progress:
+        try:
+            found: Matches = getattr(there, verb)(
+                given.ids, given.texts, progress=lambda n, total: progress(verb, n, total), **how
+            )
+        except BadRows as error:
+            given.traced(error.set_aside).refuse()
+            raise
+    return found
+
+
+__all__ = ["index"]  # with this command and those of command_index
+
+
+@index.command()
+@spread
+def search(
+    place: Place,
+    texts: Annotated[list[str] | None, typer.Argument(help="The texts to look up; or --file.")] = None,
+    *,
+    file: Annotated[str | None, typer.Option(help="Look up the texts of this file; - is standard input.")] = None,
+    k: Annotated[int | None, typer.Option("-k", min=1, help="The k closest, whatever their score.")] = None,
+    threshold: Threshold = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Search exactly even where the index is very large.")] = False,
+    answer: AnswerOptions,
+    timeout: Timeout = 60.0,
+    columns: TextOptions,
+    rows: RowOptions,
+    model: ModelOptions,
+    as_json: options.AsJson = False,
+) -> None:
+    """Is this text a duplicate of one in the index? Exit code 0: yes, one reaches the threshold; 1: none does.
+
+    `textsiam index search faq.index "How can I get a new password?"`; with `-k 5` the five closest, duplicates or not;
+    with `--file questions.csv` all of a file.
+    """
+    with answering():
+        started = time.perf_counter()
+        if bool(texts) == bool(file):
+            raise typer.BadParameter("Give texts or --file, not both." if texts else "Give a text, or --file.")
+        check_outputs(answer.output, rows.set_aside, inputs=[file] if file else [], as_json=as_json)
+        asked: Any = _read(file, rows.reading(columns)) if file else _checked(texts or [])
+        with opened(place, model, None, timeout, must_exist=True) as there:
+            with following() as progress:
+                found = there.search(
+                    asked,
+                    threshold=threshold,
+                    k=k,
+                    searcher="exact" if exact else "auto",
+                    max_matches=answer.max_matches,
+                    progress=lambda n, total: progress("encode", n, total),
+                )
+            reach = found.score >= (there.threshold if threshold is None else threshold)
+            n_matched = len(set(found.left[reach].tolist()))
+            if file:
+                found = replace(found, set_aside=asked.set_aside)
+            told = {"texts": len(asked), "with_a_match": n_matched, "recall": found.recall}
+            tell(there, found, told, started, answer, set_aside=rows.set_aside, as_json=as_json)
+        if not n_matched:
+            raise typer.Exit(NO)
+
+
+def _read(file: str, reading: dict[str, Any]) -> "Texts":
+    from textsiam.data.readers import read_texts
+
+    with while_reading(file):
+        asked = read_texts(file, **reading)
+    say(f"{name_of(file)}: {mapped(asked.mapping)}")
+    say_renamed(asked.renamed)
+    return asked
+
+
+def _checked(texts: list[str]) -> list[str]:
+    """The texts; refuses what is none, for that it matches nothing would be no answer."""
+    from textsiam.data.texts import fault_of
+    from textsiam.errors import UnreadableInput
+
+    if fault := next(filter(None, map(fault_of, texts)), ""):
+        raise UnreadableInput(f"A text to look up is {fault}. Leave it out.")
+    return texts

@@ -1,0 +1,192 @@
+"""``textsiam index info``, ``clusters``, ``export``, ``compact``, ``verify``, ``rebuild``: what an index needs over the years."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from textsiam.interfaces.commands.index import index
+from textsiam.interfaces.shell import options
+from textsiam.interfaces.shell.index_options import Place, Timeout
+from textsiam.interfaces.shell.option_groups import ComputeOptions, ModelOptions, spread
+from textsiam.interfaces.shell.outputs import check_outputs, write_columns
+from textsiam.interfaces.shell.progress import following
+from textsiam.interfaces.shell.terminal import NO, answer_json, answering, say, show_clusters
+
+if TYPE_CHECKING:
+    from textsiam.matching.matches import Clusters
+
+__all__ = ["index"]  # with these commands and those before
+
+
+@index.command()
+def info(place: Place, as_json: options.AsJson = False) -> None:
+    """Say what an index holds and how it was made.
+
+    `textsiam index info faq.index`
+    """
+    from textsiam.indexing.index import Index
+
+    with answering(), Index.open(place) as opened:
+        told = {name: value for name, value in opened.settings.items() if name not in {"canaries", "files", "schema"}}
+        told = opened.counts() | told
+        if as_json:
+            answer_json(told)
+            return
+        for name, value in told.items():
+            is_count = isinstance(value, int) and not isinstance(value, bool)
+            typer.echo(f"{name.replace('_', ' '):14} {f'{value:,}' if is_count else value}")
+
+
+@index.command()
+def clusters(
+    place: Place, output: options.Output = None, top: options.Top = 20, as_json: options.AsJson = False
+) -> None:
+    """Show the largest clusters; with -o write every text's cluster, keeper and score to it.
+
+    `textsiam index clusters faq.index -o clusters.csv`
+    """
+    from textsiam.indexing.index import Index
+
+    with answering():
+        check_outputs(output, as_json=as_json)
+        with Index.open(place) as opened:
+            found = opened.clusters()
+            merges = opened.merges()
+        if output:
+            write_columns(output, [found.columns()])
+        if as_json:
+            told = [{"cluster": one.cluster, "into": one.into, "at": one.at} for one in merges]
+            summary = {"texts": len(found.cluster), "clusters": len(found), "dropped": found.n_dropped, "merges": told}
+            answer_json(summary, **({} if output else {"clusters": list(_groups(found))}))
+            return
+        if output is None:
+            show_clusters(found, top)
+        say(f"{len(found):,} clusters of two texts or more, {found.n_dropped:,} texts that match their keeper")
+
+
+def _groups(found: "Clusters") -> Iterator[dict[str, Any]]:
+    """Each cluster of two texts or more: its number, and its ids, the keeper's first."""
+    names = found.columns()["id"]
+    for rows in found.groups():
+        yield {"cluster": int(found.cluster[rows[0]]), "ids": [names[row] for row in rows]}
+
+
+@index.command()
+def export(
+    place: Place,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="A .parquet, vectors included; .csv or .jsonl without; - is csv on stdout."
+        ),
+    ] = Path("index.parquet"),
+) -> None:
+    """Write all texts with their clusters, for whoever reads them without textsiam.
+
+    `textsiam index export faq.index -o faq.parquet`
+    """
+    from textsiam.indexing.index import Index
+
+    with answering():
+        check_outputs(output)
+        with Index.open(place) as opened:
+            if str(output) == "-":
+                write_columns(output, [opened.columns()])
+                return
+            n = opened.export(output)
+        say(f"wrote {n:,} texts → {output}")
+
+
+@index.command()
+def compact(place: Place, timeout: Timeout = 60.0) -> None:
+    """Give back the space of removed texts.
+
+    `textsiam index compact faq.index`
+    """
+    from textsiam.indexing.index import Index
+
+    with answering(), Index.open(place, timeout_s=timeout) as opened:
+        opened.compact()
+        say(f"{len(opened):,} texts")
+
+
+@index.command()
+def verify(
+    place: Place,
+    no_repair: Annotated[bool, typer.Option("--no-repair", help="Only look; change nothing.")] = False,
+    timeout: Timeout = 60.0,
+    model: options.Model = None,
+    backend: options.BackendName = "auto",
+    device: options.Device = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Read everything once and mend what is damaged. Exit code 1: something is wrong and was not mended.
+
+    Vectors that are missing or altered are made again from their texts; those whose text is not kept are removed,
+    and their ids come on standard output: `textsiam index verify faq.index > lost.txt`.
+    """
+    from textsiam.indexing.index import Index
+
+    with answering(), following() as progress:
+        with Index.open(place, timeout_s=timeout) as opened:
+            told = opened.verify(repair=False, progress=lambda n, total: progress("verify", n, total))
+            precision = opened.settings["precision"]
+        if not told and not told.ledger and not no_repair:
+            computing = ComputeOptions(backend=backend, device=device, dtype=precision)
+            siamese = computing.load(model) if len(told.damaged) > len(told.lost) else None
+            with Index.open(place, siamese, timeout_s=timeout) as opened:
+                told = opened.verify()
+        if as_json:
+            names = ("n", "damaged", "lost", "misplaced", "ledger", "repaired")
+            answer_json({name: getattr(told, name) for name in names})
+        else:
+            say(str(told))
+            for name in told.lost:  # all: once they are removed nobody else knows which they were
+                typer.echo(name)
+        if not told and (told.lost or not told.repaired):
+            raise typer.Exit(NO)
+
+
+@index.command()
+@spread
+def rebuild(
+    place: Place,
+    *,
+    threshold: Annotated[
+        float | None,
+        typer.Option(callback=options.finite, help="Lowest score of a match from now on. Default: the model's own."),
+    ] = None,
+    timeout: Timeout = 60.0,
+    model: ModelOptions,
+) -> None:
+    """Make all vectors anew with another model, from the texts that the index keeps. Until the end the old ones answer.
+
+    Without --dtype the precision stays; without --threshold it is the model's own.
+
+    `textsiam index rebuild faq.index --model my-model`
+    """
+    from textsiam.indexing.index import Index
+    from textsiam.matching.duplicates import threshold_of
+
+    with answering("The index is as it was; run the same command again to go on."), following() as progress:
+        with Index.open(place, timeout_s=timeout) as before:
+            settings = before.settings
+        siamese = model.load(settings["precision"])
+        if (will_be := threshold_of(siamese, threshold)) != settings["threshold"]:
+            say(f"the threshold was {settings['threshold']:g} and will be {will_be:g}")
+        started: list[int] = []
+
+        def follow(n: int, total: int) -> None:
+            if not started and n:
+                say(f"going on after {n:,} texts that an interrupted rebuild had done")
+            started.append(n)
+            progress("rebuild", n, total)
+
+        with Index.rebuild(place, siamese, threshold=threshold, timeout_s=timeout, progress=follow) as opened:
+            now = opened.settings
+            say(
+                f"made {len(opened):,} vectors anew with {now['model']} in {now['precision']} (before: {settings['precision']}); "
+                f"threshold {now['threshold']:g} (before: {settings['threshold']:g})"
+            )

@@ -1,0 +1,243 @@
+"""``textsiam train``: pairs in; a fine-tuned model out."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from textsiam.interfaces.shell import options
+from textsiam.interfaces.shell.option_groups import ComputeOptions, GradedOptions, RowOptions, spread
+from textsiam.interfaces.shell.outputs import check_outputs
+from textsiam.interfaces.shell.progress import while_reading
+from textsiam.interfaces.shell.terminal import (
+    answer_json,
+    answering,
+    check_sources,
+    mapped,
+    say,
+    say_set_aside,
+    set_aside_told,
+)
+
+if TYPE_CHECKING:
+    from textsiam.data.texts import SetAside
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixingOptions:
+    """By which losses the files are learnt, and how often."""
+
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help="logistic, contrastive, online_contrastive, triplet, multiple_negatives_ranking, cosent, cosine_regression or "
+            "distillation. Default: by what the data holds. One for all files, or one a file, separated by commas."
+        ),
+    ] = None
+    shares: Annotated[
+        str | None, typer.Option(help="Share of the batches a file, separated by commas. Default: by their rows.")
+    ] = None
+
+    def of(self, parts: dict[str, Any]) -> Any:
+        """The files' pairs, each with its loss and its share, as `textsiam.train` takes them."""
+        losses: list[Any] = [name.strip() for name in self.loss.split(",")] if self.loss else [None]
+        shares: list[Any] = [_number(part) for part in self.shares.split(",")] if self.shares else [None] * len(parts)
+        losses *= len(parts) if len(losses) == 1 else 1
+        for what, given in (("losses", losses), ("shares", shares)):
+            if len(given) != len(parts):
+                raise ValueError(
+                    f"{len(parts)} files came with {len(given)} {what}. Give one for each file, or one loss for all."
+                )
+        return {
+            name: (part, own, share) for (name, part), own, share in zip(parts.items(), losses, shares, strict=True)
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutOptions:
+    """By which pairs the best checkpoint is chosen."""
+
+    validation: Annotated[
+        str | None, typer.Option(help="Held-out pairs to choose the best checkpoint by. Default: a leak-free tenth.")
+    ] = None
+    validation_split: Annotated[str | None, typer.Option(help="Only the rows of this split of the held-out pairs.")] = (
+        None
+    )
+    no_validation: Annotated[bool, typer.Option("--no-validation", help="Hold nothing out.")] = False
+
+    def check(self) -> None:
+        """Refuse held-out pairs where nothing shall be held out."""
+        if self.validation and self.no_validation:
+            raise typer.BadParameter(
+                "--validation names held-out pairs, but --no-validation came too. Give one of them."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions:
+    """What of `textsiam.training.recipe.Recipe` is asked to be otherwise."""
+
+    epochs: Annotated[float | None, typer.Option(help="Times that all rows are seen. Default: 2.")] = None
+    max_steps: Annotated[int | None, typer.Option(help="Stop after so many updates.")] = None
+    batch_size: Annotated[int | None, typer.Option(help="Rows an update. Default: 64.")] = None
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate of AdamW. Default: 0.0002.")] = None
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the start's weights in the result: forgets less, learns less. Default: 0.4; of a random start 0."
+        ),
+    ] = None
+    hard_negatives: Annotated[
+        int | None, typer.Option(help="Negatives to mine for each positive without labels. Default: 0.")
+    ] = None
+    lora: Annotated[int | None, typer.Option(help="Train low-rank adapters of this rank instead of all weights.")] = (
+        None
+    )
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Less memory for one more forward pass: for huge batches.")
+    ] = False
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many evaluations without a better metric. Default: never.")
+    ] = None
+    bf16: Annotated[
+        bool | None,
+        typer.Option("--bf16/--no-bf16", help="Mixed precision. Default: where GPU or CPU computes bf16 itself."),
+    ] = None
+    random_start: Annotated[bool, typer.Option("--random-start", help="Begin with random weights.")] = False
+
+    def given(self) -> dict[str, Any]:
+        """What was asked for, by the recipe's names; a flag that was not given leaves it to the recipe."""
+        told = vars(self) | {"recompute": self.recompute or None, "random_start": self.random_start or None}
+        return {name: value for name, value in told.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How the run goes, beside its hyper-parameters."""
+
+    teacher: Annotated[str | None, typer.Option(help="Model folder or name whose embeddings distillation matches.")] = (
+        None
+    )
+    link_score: options.LinkScore = None
+    seed: options.Seed = 0
+    report_to: Annotated[str | None, typer.Option(help="Tracking: tensorboard, wandb, mlflow, …")] = None
+    restart: Annotated[bool, typer.Option("--restart", help="Throw away the checkpoints of an unfinished run.")] = False
+
+    def asked(self) -> dict[str, Any]:
+        """As `textsiam.train` takes it."""
+        told = dict(teacher=self.teacher, link_score=self.link_score, seed=self.seed, restart=self.restart)
+        return told | {"arguments": {"report_to": self.report_to} if self.report_to else {}}
+
+
+@spread
+def train(
+    files: options.Files,
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the fine-tuned model.")],
+    mixing: MixingOptions,
+    held: HeldOutOptions,
+    columns: GradedOptions,
+    recipe: RecipeOptions,
+    run: RunOptions,
+    rows: RowOptions,
+    model: options.Model = None,
+    device: options.Device = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Fine-tune the encoder on your pairs.
+
+    `textsiam train pairs.csv -o my-model` takes labelled pairs, graded pairs, positives alone or triplets, holds a leak-free
+    tenth out to choose the best checkpoint by, and writes a model folder with a card: metrics before and after, loss curve.
+
+    Interrupted (Ctrl-C, kill): the same command goes on from the last checkpoint, beside the output.
+    """
+    from textsiam.encoding.model_folder.layout import check_model_target
+    from textsiam.training.fine_tuning import train as fine_tune
+
+    with answering("The checkpoint is kept: the same command goes on from it."), _speaking_once(), _telling():
+        sources = files or []
+        check_sources(sources)
+        held.check()
+        check_model_target(output)
+        held_sources = [held.validation] if held.validation else []
+        check_outputs(rows.set_aside, inputs=[*sources, *held_sources], as_json=as_json)
+        parts, judged, aside = _read(sources, held, rows.reading(columns))
+        say_set_aside(aside, rows.set_aside)
+        tuned = fine_tune(
+            ComputeOptions(device=device, dtype="float32").load(model),
+            mixing.of(parts),
+            validation=False if held.no_validation else judged,
+            output=output,
+            **run.asked(),
+            **recipe.given(),
+        )
+        told = dict(tuned.training or {})
+        _say_told(told, output)
+        if as_json:
+            answer_json({"model": str(output), "set_aside": set_aside_told(aside), "training": told})
+
+
+def _read(sources: list[str], held: HeldOutOptions, reading: dict[str, Any]) -> "tuple[dict[str, Any], Any, SetAside]":
+    """What is to be learnt from each source, what is held out, and all that was set aside."""
+    from textsiam.data.readers import read_examples
+    from textsiam.data.texts import SetAside
+
+    with while_reading(*sources):
+        parts = {name: read_examples(name, **reading) for name in sources}
+    for name, part in parts.items():
+        say(f"{name}: {len(part):,} rows, columns: {mapped(part.mapping)}")
+    judged = read_examples(held.validation, **reading | {"split": held.validation_split}) if held.validation else None
+    if judged is not None:
+        say(f"{held.validation}: {len(judged):,} rows, columns: {mapped(judged.mapping)}")
+    read = [*parts.values(), *([judged] if judged is not None else [])]
+    return parts, judged, sum((part.set_aside for part in read), SetAside())
+
+
+def _say_told(told: dict[str, Any], output: Path) -> None:
+    for name, of in told["metrics"].items():
+        (old, *_), (new, *_), (gain, low, high) = of["before"], of["after"], of["difference"]
+        sure = f", 95 % interval {low:+.4f} to {high:+.4f}" if low is not None else ""
+        say(f"{name}: {of['metric']} {old:.4f} → {new:.4f} (difference {gain:+.4f}{sure})")
+    say(f"{told['steps']:,} updates in {told['seconds']:,.0f} s → {output}")
+    say("not calibrated: its scores have no probability and no threshold yet")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"A share is a number above 0, at most 1, but got {text!r}. Correct it.") from None
+
+
+@contextmanager
+def _speaking_once() -> Iterator[None]:
+    """Of several processes (torchrun) only the first one speaks; an error speaks from any."""
+    if os.environ.get("RANK", "0") == "0":
+        yield
+        return
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """What the package logs while it trains, as lines on standard error."""
+
+    class Said(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say(record.getMessage())
+
+    logger, handler = logging.getLogger("textsiam"), Said()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

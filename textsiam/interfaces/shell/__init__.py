@@ -1,0 +1,1 @@
+"""What commands share: options, notes and errors, progress, files out, Ray."""

@@ -1,0 +1,47 @@
+"""Labelled pairs as the commands that judge a model read them: read, said, scored with progress."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textsiam.interfaces.shell.progress import following, while_reading
+from textsiam.interfaces.shell.terminal import mapped, say, say_set_aside
+
+if TYPE_CHECKING:
+    from textsiam.scoring.evidence.scored_pairs import ScoredPairs
+    from textsiam.scoring.siamese import Siamese
+
+
+def read_scored(siamese: "Siamese", source: str, reading: dict[str, Any], set_aside: Path | None) -> "ScoredPairs":
+    """The pairs of a source with the model's scores; what was set aside is said.
+
+    Raises
+    ------
+    UnreadableInput, OSError
+        As `read_pairs` and `score_pairs`.
+    """
+    from textsiam.data.readers import read_pairs
+    from textsiam.scoring.evidence.scored_pairs import score_pairs
+
+    with while_reading(source):
+        pairs = read_pairs(source, **reading)
+    say(f"columns: {mapped(pairs.mapping)}")
+    say_set_aside(pairs.set_aside, set_aside)
+    on = "standard input" if source == "-" else source.rstrip("/").rpartition("/")[2]
+    with following() as progress:
+        return score_pairs(siamese, pairs, on=on, progress=partial(progress, "encode"))
+
+
+def check_model_output(target: Path | None) -> None:
+    """Refuse, before the slow work, a folder that no model can be written to.
+
+    Raises
+    ------
+    OSError
+        If it is a file, holds something else than a model, or may not be written.
+    """
+    if target is None:
+        return
+    from textsiam.encoding.model_folder.layout import check_model_target
+
+    check_model_target(target)

@@ -1,0 +1,1 @@
+"""The exact joins: every pair that reaches a threshold, and the k closest, in bounded memory."""

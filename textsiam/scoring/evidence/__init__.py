@@ -1,0 +1,1 @@
+"""Labelled scores in; probabilities, certified thresholds and intervals out."""

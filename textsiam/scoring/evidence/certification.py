@@ -1,0 +1,292 @@
+"""Thresholds with a guarantee, from labelled scores: precision, recall, false-match rate; or the finding that none exists.
+
+What is promised. One pair is drawn at random from each dependence component (pairs that share a text, over all of them):
+the draws are independent, as rows that share a text are not. So what is certified is the precision (recall, rate) over
+draws of a component and then of a pair in it: every component counts once, however many pairs it holds.
+
+How. Precision has no order that helps: a looser cut may be the more precise one. So cuts are tested in an order fixed
+before any label is seen, strictest first, each by an exact binomial test, and the first that fails ends the sequence: the
+chance that any cut passed wrongly is at most 1 - confidence, with no price for the number of tests (fixed-sequence testing,
+Maurer, Hothorn & Lehmacher 1995; Bauer 1991; for thresholds Angelopoulos et al. 2021, "Learn then test"). Where a sequence
+begins decides what it finds: `textsiam.scoring.evidence.planning.starts`. Recall and false-match rate do have an order, so
+their cut
+is a bound for a quantile, exact by order statistics (Wilks 1941).
+
+Deliberately left out: corrections for other odds elsewhere. A certificate holds for pairs like those it was made on.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from textsiam.data.splitting import check_seed
+from textsiam.errors import UnreadableInput
+from textsiam.scoring.evidence.certificates import Certificate, Cut
+from textsiam.scoring.evidence.intervals import binomial_interval
+from textsiam.scoring.evidence.planning import (
+    check_levels,
+    labels_needed,
+    labels_without_error,
+    lower_bound,
+    passes,
+    starts,
+)
+
+CONFIDENCE = 0.95
+STEP = 1.1  # each next cut tested has a tenth more draws
+
+
+def certify_scores(
+    scores: Any,
+    labels: Any,
+    components: Any = None,
+    *,
+    guarantee: str = "precision",
+    level: float = 0.95,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+    at_most: float | None = None,
+) -> Certificate:
+    """The loosest cut that these labelled scores certify, or none.
+
+    Parameters
+    ----------
+    scores
+        (n,) finite, larger is closer. Ties fall on one side of every cut.
+    labels
+        (n,) of 0 and 1.
+    components
+        (n,) which rows depend on each other. Default: every row alone.
+    guarantee
+        ``precision``: of the pairs at or above the cut at least `level` are duplicates. ``recall``: of the duplicates at
+        least `level` lie at or above it. ``false_match_rate``: of the others at most `level` do. ``reject_precision``: of
+        the pairs **below** the cut at least `level` are no duplicates.
+    level, confidence
+        In (0, 1).
+    seed
+        Of the draw of one pair a component. Fix it beforehand: the best of several seeds is no certificate.
+    at_most
+        For ``reject_precision``: the cut may not lie above this score.
+
+    Returns
+    -------
+    certificate
+        Its ``value`` is None where none qualifies: also where there are too few labels to certify anything.
+
+    Raises
+    ------
+    UnreadableInput
+        If a score is not finite, a label is not 0 or 1, only one label is there, or the columns differ in length.
+    ValueError
+        If the guarantee is unknown, the level or confidence not in (0, 1), or the seed negative.
+
+    Examples
+    --------
+    >>> scores = np.arange(200) / 200
+    >>> certificate = certify_scores(scores, scores >= 0.5)
+    >>> certificate.value, certificate.found.value, certificate.recall.value
+    (0.515, 1.0, 0.97)
+    >>> certify_scores(scores[100:120], scores[100:120] >= 0.55).value is None
+    True
+    """
+    if guarantee not in GUARANTEES:
+        raise ValueError(f"There is no guarantee {guarantee!r}. Use one of {', '.join(GUARANTEES)}.")
+    check_levels(level, confidence)
+    check_seed(seed)
+    scores, labels, components = check_scores(scores, labels, components)
+    rows = draw(components, len(scores), seed)
+    drawn = Drawn(scores[rows], labels[rows] == 1, float(level), float(confidence))
+    return GUARANTEES[guarantee](drawn, np.inf if at_most is None else at_most)
+
+
+class Drawn(NamedTuple):
+    """Independent labelled scores, one a component, and what they shall certify."""
+
+    scores: Shaped[np.ndarray, " m"]
+    positive: Shaped[np.ndarray, " m"]
+    level: float
+    confidence: float
+
+
+def draw(components: Int[np.ndarray, " n"] | None, n: int, seed: int) -> Int[np.ndarray, " m"]:
+    """One row of each component, at random, blind to scores and labels; all rows where there are no components.
+
+    Examples
+    --------
+    >>> sorted(draw(np.array([0, 0, 1]), 3, seed=0).tolist())
+    [0, 2]
+    """
+    shuffled = np.random.default_rng(int(seed)).permutation(n)
+    return shuffled if components is None else shuffled[np.unique(components[shuffled], return_index=True)[1]]
+
+
+def check_scores(scores: Any, labels: Any, components: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """The columns as arrays, scores in the precision they came in or fp64, if something can be learnt from them.
+
+    Raises
+    ------
+    UnreadableInput
+        If not; the text says why.
+    """
+    columns = [np.asarray(column) for column in (scores, labels, *([] if components is None else [components]))]
+    if any(column.ndim != 1 for column in columns) or len({len(column) for column in columns}) > 1:
+        shapes = " and ".join(str(column.shape) for column in columns)
+        raise UnreadableInput(
+            f"Each score needs its label, but got {shapes} scores and labels"
+            f"{'' if components is None else ' and components'}. Give aligned columns of one length."
+        )
+    scores, labels = columns[0], columns[1]
+    scores = scores if np.issubdtype(scores.dtype, np.floating) else scores.astype(np.float64)
+    if len(wrong := np.flatnonzero(~np.isfinite(scores))):
+        raise UnreadableInput(
+            f"{len(wrong):,} of {len(scores):,} scores are not finite (places {', '.join(map(str, wrong[:10]))}). "
+            "Leave these rows out: a pair without a score says nothing of a threshold."
+        )
+    if others := set(labels.tolist()) - {0, 1}:
+        raise UnreadableInput(f"Labels are 0 or 1, but {sorted(others, key=str)[:5]} came too. Leave those rows out.")
+    if len(present := np.unique(labels)) < 2:  # noqa: PLR2004
+        only = f"only {int(present[0])}" if len(present) else "none at all"
+        raise UnreadableInput(
+            f"Both labels are needed, 1 for pairs that mean the same and 0 for others, but {only} came "
+            f"({len(labels):,} rows). Add pairs of the other label."
+        )
+    groups = None if components is None else np.unique(columns[2], return_inverse=True)[1]
+    return scores, labels.astype(np.int64), groups
+
+
+def _precision(drawn: Drawn, _at_most: float = np.inf) -> Certificate:
+    cuts = _sequences(drawn)
+    return _at(drawn, cuts, max((cut for cut in cuts if cut.passed), key=lambda cut: cut.n, default=None))
+
+
+def _reject_precision(drawn: Drawn, at_most: float) -> Certificate:
+    """The precision of the mirrored scores; the cut is the next score above, because the rule to reject is "below"."""
+    mirrored = drawn._replace(scores=-drawn.scores, positive=~drawn.positive)
+    cuts = _sequences(mirrored)
+    allowed = [cut for cut in cuts if cut.passed and _above(-cut.value, drawn.scores.dtype) <= at_most]
+    told = _at(mirrored, cuts, max(allowed, key=lambda cut: cut.n, default=None))
+    value = None if told.value is None else _above(-told.value, drawn.scores.dtype)
+    turned = tuple(cut._replace(value=_above(-cut.value, drawn.scores.dtype)) for cut in cuts)
+    return replace(told, guarantee="reject_precision", value=value, cuts=turned)
+
+
+def _at(drawn: Drawn, cuts: list[Cut], chosen: Cut | None) -> Certificate:
+    """The certificate of the cut chosen among those that passed."""
+    beyond = drawn.scores >= (np.inf if chosen is None else chosen.value)
+    n_beyond, n_right = int(beyond.sum()), int((drawn.positive & beyond).sum())
+    return Certificate(
+        "precision",
+        drawn.level,
+        drawn.confidence,
+        None if chosen is None else chosen.value,
+        tuple(cuts),
+        len(beyond),
+        n_beyond,
+        n_right,
+        binomial_interval(n_right, n_beyond),
+        binomial_interval(n_right, 0 if chosen is None else int(drawn.positive.sum())),
+        0 if chosen is not None else _more(cuts, drawn),
+    )
+
+
+def _recall(drawn: Drawn, _at_most: float = np.inf) -> Certificate:
+    of_label = np.sort(drawn.scores[drawn.positive])
+    n_missed = _most_missed(len(of_label), 1 - drawn.level, drawn.confidence)
+    return _of_order("recall", drawn, float(of_label[n_missed]) if n_missed >= 0 else None, drawn.level)
+
+
+def _false_match_rate(drawn: Drawn, _at_most: float = np.inf) -> Certificate:
+    of_label = np.sort(drawn.scores[~drawn.positive])[::-1]
+    n_above = _most_missed(len(of_label), drawn.level, drawn.confidence)
+    value = _above(float(of_label[n_above]), drawn.scores.dtype) if n_above >= 0 else None
+    return _of_order("false_match_rate", drawn, value, 1 - drawn.level)
+
+
+def _of_order(guarantee: str, drawn: Drawn, value: float | None, kept: float) -> Certificate:
+    """The certificate of an order statistic of one label; `kept` is the share of that label on the right side."""
+    beyond = drawn.scores >= (np.inf if value is None else value)
+    n_positive, n_right = int(drawn.positive.sum()), int((drawn.positive & beyond).sum())
+    recall = binomial_interval(n_right, 0 if value is None else n_positive)
+    n_of_label = n_positive if guarantee == "recall" else len(beyond) - n_positive
+    rate = binomial_interval(int(beyond.sum()) - n_right, 0 if value is None else len(beyond) - n_positive)
+    missing = max(0, labels_without_error(kept, drawn.confidence) - n_of_label)  # of that label
+    return Certificate(
+        guarantee,
+        drawn.level,
+        drawn.confidence,
+        value,
+        (),
+        len(beyond),
+        int(beyond.sum()),
+        n_right,
+        recall if guarantee == "recall" else rate,
+        recall,
+        0 if value is not None else max(1, math.ceil(missing / max(n_of_label, 1) * len(beyond))),
+    )
+
+
+def _most_missed(n: int, rate: float, confidence: float) -> int:
+    """The largest m with P(Binomial(n, rate) ≤ m) ≤ 1 - confidence, -1 if there is none.
+
+    The m-th smallest of n (from 0) is then a bound below which at most `rate` of all lie, with that confidence.
+    """
+    from scipy.special import bdtr
+
+    if not n:
+        return -1
+    tails = bdtr(np.arange(n), n, rate)
+    return int(np.searchsorted(tails, 1 - confidence + 1e-12, side="right")) - 1
+
+
+def _sequences(drawn: Drawn) -> list[Cut]:
+    """Every cut tested, by `starts`: from strict to loose, up to and with the first of its sequence that fails.
+
+    Ties come in together. The risks of the sequences add up to 1 - confidence, so every cut that passed in any is certified.
+    """
+    order = np.argsort(-drawn.scores, kind="stable")
+    ordered, n_right = drawn.scores[order], np.cumsum(drawn.positive[order])
+    cuts: dict[int, Cut] = {}
+    for start, own_confidence in starts(len(order), drawn.level, drawn.confidence):
+        n = start
+        while n <= len(order):
+            value = ordered[n - 1]
+            n_at = int(np.searchsorted(-ordered, -value, side="right"))
+            hits = int(n_right[n_at - 1])
+            passed = passes(hits, n_at, drawn.level, own_confidence)
+            cuts[n_at] = Cut(float(value), n_at, hits, passed)
+            if not passed:
+                break
+            n = max(n_at + 1, math.ceil(n_at * STEP))
+    return [cuts[n_at] for n_at in sorted(cuts)]
+
+
+def _more(cuts: list[Cut], drawn: Drawn) -> int | None:
+    """How many more draws the cut with the highest lower bound would need, if it is as good as it looks (Laplace's estimate).
+
+    At least: one test at half the risk passes then nine times in ten, but the stricter cuts of its sequence must pass too.
+    """
+    n_draws = len(drawn.scores)
+    if not cuts:
+        return max(1, labels_without_error(drawn.level, drawn.confidence) - n_draws)
+    nearest = max(cuts, key=lambda cut: lower_bound(cut.n_right, cut.n, drawn.confidence))
+    shared = 1 - (1 - drawn.confidence) / 2
+    needed = labels_needed(drawn.level, (nearest.n_right + 1) / (nearest.n + 2), shared)
+    return None if needed is None else max(1, math.ceil(needed / nearest.n * n_draws) - n_draws)
+
+
+def _above(value: float, dtype: Any) -> float:
+    """The next number above it in the precision in which scores are compared."""
+    return float(np.nextafter(np.asarray(value, dtype=dtype), np.asarray(np.inf, dtype=dtype)))
+
+
+# From the draws, and the score that a cut to reject may not exceed, to a certificate.
+GUARANTEES: Mapping[str, Callable[[Drawn, float], Certificate]] = {
+    "precision": _precision,
+    "recall": _recall,
+    "false_match_rate": _false_match_rate,
+    "reject_precision": _reject_precision,
+}

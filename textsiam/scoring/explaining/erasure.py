@@ -1,0 +1,208 @@
+"""Every text of the pairs without each of its words, encoded together and compared: what each word adds to a score.
+
+The words of a text with their places, and the text without one of them.
+
+A word here is what can be taken out: all between two whitespaces, punctuation included. Scripts written without spaces
+(Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan) have no such words and no short rule to find them, so each character, with
+the marks and punctuation after it, counts as one.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from textsiam.data.pairs import Pairs
+from textsiam.data.texts import fault_of
+from textsiam.encoding.encoder import Progress
+
+if TYPE_CHECKING:
+    from textsiam.scoring.siamese import Siamese
+
+
+# Within a character class: Thai, Lao, Tibetan, Burmese, Khmer, kana, Han.
+UNSPACED = (
+    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+_CHARACTER = f"(?=\\w)[{UNSPACED}]"
+_WORD = re.compile(f"{_CHARACTER}[^\\w\\s]*|(?:(?!{_CHARACTER})\\S)+")
+_SPACED = re.compile(r"\S*[^\W_]\S*")
+
+Span = tuple[int, int]
+
+
+def spans_of(text: str) -> list[Span]:
+    """Start and end of each word, in order: they hold every character that is no whitespace, each once.
+
+    Examples
+    --------
+    >>> spans_of("How  to pay?"), spans_of("如何付款？")
+    ([(0, 3), (5, 7), (8, 12)], [(0, 1), (1, 2), (2, 3), (3, 5)])
+    """
+    return [found.span() for found in _WORD.finditer(text)]
+
+
+def without(text: str, span: Span) -> str:
+    """The text without this word, and without the whitespace that would then stand double or at an end.
+
+    Examples
+    --------
+    >>> without("How to pay?", (4, 6)), without("How to pay?", (7, 11)), without("如何付款", (0, 1))
+    ('How pay?', 'How to', '何付款')
+    """
+    before, after = text[: span[0]], text[span[1] :]
+    if not before or before[-1].isspace():
+        after = after.lstrip()
+    return before + after if after else before.rstrip()
+
+
+def clipped(text: str, n_words: int) -> str:
+    """The text up to its n-th word between whitespaces that has a letter or a digit: each is one token or more.
+
+    Examples
+    --------
+    >>> clipped("How - to pay?", 2), clipped("How?", 2)
+    ('How - to', 'How?')
+    """
+    for n, found in enumerate(_SPACED.finditer(text), 1):
+        if n == n_words:
+            return text[: found.end()]
+    return text
+
+
+logger = logging.getLogger("textsiam")
+
+# Texts encoded in one call: enough to fill the batches, and 12 MB of vectors at 384 dimensions.
+N_TEXTS_A_BLOCK = 8_192
+
+
+class Word(NamedTuple):
+    """A word as it stands at ``text[start:end]``, and what it adds to the score.
+
+    The contribution is positive where the word brings the two texts together, negative where it drives them apart, and NaN
+    where nothing would remain without it.
+    """
+
+    text: str
+    start: int
+    end: int
+    contribution: float
+
+
+class Erased(NamedTuple):
+    """The score of a pair, the words of its two texts, and whether one of them is longer than the model reads."""
+
+    score: float
+    first: tuple[Word, ...]
+    second: tuple[Word, ...]
+    is_cut: bool
+
+
+class _Side(NamedTuple):
+    """One text of a pair, as much of it as the model may read, and the places of all its words."""
+
+    text: str
+    head: str
+    spans: list[Span]
+
+    def erased(self) -> list[str]:
+        """The head without each of its words; ``""`` where nothing usable would remain."""
+        texts = [without(self.head, span) for span in self.spans if span[1] <= len(self.head)]
+        return ["" if fault_of(text) else text for text in texts]
+
+    def words(self, score: float, erased: list[str], scores: Iterator[float]) -> tuple[Word, ...]:
+        """The words with what they contribute, taking the next scores: one for each of `erased` that is usable."""
+        contributions = [score - next(scores) if text else float("nan") for text in erased]
+        contributions += [0.0] * (len(self.spans) - len(erased))  # beyond the head
+        places = zip(self.spans, contributions, strict=True)
+        return tuple(Word(self.text[start:end], start, end, contribution) for (start, end), contribution in places)
+
+
+_Sides = tuple[_Side, _Side]
+
+
+def erase(
+    model: "Siamese", pairs: Pairs, *, prompt: str | None = None, progress: Progress | None = None
+) -> list[Erased]:
+    """For each pair its score and what each word adds to it, in the order of the pairs; see `explain`.
+
+    Pairs are taken in blocks of about `N_TEXTS_A_BLOCK` texts, so that memory is bounded by the words of the longest pair.
+
+    Examples
+    --------
+    >>> from textsiam import Siamese
+    >>> (erased,) = erase(Siamese.load(), Pairs(["pay now"], ["pay"]))
+    >>> [word.contribution > 0 for word in erased.first]
+    [True, False]
+    """
+    before = model.encoder.prompt_text(prompt)
+    sides = [
+        (_side(model, first, before), _side(model, second, before))
+        for first, second in zip(pairs.first, pairs.second, strict=True)
+    ]
+    sizes = [2 + len(first.spans) + len(second.spans) for first, second in sides]
+    n_texts = sum(sizes)
+    erased: list[Erased] = []
+    for start, stop in _blocks(sizes):
+        n_before, n_here = sum(sizes[:start]), sum(sizes[start:stop])
+
+        def report(done: int, of: int, n_before: int = n_before, n_here: int = n_here) -> None:
+            if progress:
+                progress(n_before + done * n_here // of, n_texts)
+
+        erased += _erase_block(model, sides[start:stop], prompt, report)
+    if cut := [row for row, one in zip(pairs.rows, erased, strict=True) if one.is_cut]:
+        limit = model.encoder.folder.max_length
+        logger.warning("%d pairs hold a text cut at %d tokens: rows %s", len(cut), limit, cut[:10])
+    return erased
+
+
+def _erase_block(model: "Siamese", block: list[_Sides], prompt: str | None, progress: Progress) -> list[Erased]:
+    """All texts of the block and all that remain of them, embedded in one call."""
+    texts: list[str] = []
+    left: list[int] = []
+    right: list[int] = []
+    starts: list[int] = []
+    erased = [(first.erased(), second.erased()) for first, second in block]
+    for (first, second), remaining in zip(block, erased, strict=True):
+        here, there = len(texts), len(texts) + 1
+        of_first, of_second = ([text for text in side if text] for side in remaining)
+        texts += [first.text, second.text, *of_first, *of_second]
+        places = range(there + 1, len(texts))
+        left += [here, *places[: len(of_first)], *[here] * len(of_second)]
+        right += [there, *[there] * len(of_first), *places[len(of_first) :]]
+        starts.append(here)
+    encoded = model.encoder.embed(texts, prompt=prompt, progress=progress)
+    compared = model.compare(encoded.embeddings, encoded.embeddings, np.array(left), np.array(right))
+    scores = iter(compared.tolist())
+    told = []
+    for (first, second), remaining, start in zip(block, erased, starts, strict=True):
+        score = next(scores)
+        words = first.words(score, remaining[0], scores), second.words(score, remaining[1], scores)
+        told.append(Erased(score, *words, bool(encoded.cut[start : start + 2].any())))
+    return told
+
+
+def _side(model: "Siamese", text: str, before: str) -> _Side:
+    """Of a text of thousands of words the head is enough: without any one word it still fills what the model reads."""
+    head = clipped(text, model.encoder.folder.max_length + 1)
+    if len(head) < len(text):
+        tokens = model.encoder.tokenizer([before + text, before + head])
+        whole, part = np.split(tokens.ids, tokens.ends[:1])
+        if not np.array_equal(whole, part):  # a tokenizer that cuts on the left reads the tail
+            head = text
+    return _Side(text, head, spans_of(text))
+
+
+def _blocks(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Neighbouring pairs whose texts are encoded together."""
+    start = n_texts = 0
+    for place, size in enumerate(sizes):
+        if n_texts + size > N_TEXTS_A_BLOCK and place > start:
+            yield start, place
+            start, n_texts = place, 0
+        n_texts += size
+    if sizes:
+        yield start, len(sizes)

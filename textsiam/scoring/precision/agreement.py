@@ -1,0 +1,190 @@
+"""How often two precision classes of one encoder decide alike: what allows a faster class beside the one that was certified."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from textsiam.data.pairs import Pairs
+from textsiam.encoding.encoder import Encoder
+from textsiam.errors import EncoderMismatch, NotCalibrated
+from textsiam.scoring.evidence.intervals import binomial_interval
+from textsiam.scoring.precision.rescoring import Rescorer, cuts_of, near
+from textsiam.scoring.thresholds import Threshold, decisions
+
+if TYPE_CHECKING:
+    from textsiam.scoring.siamese import Siamese
+
+# A class that decides fewer pairs like the certified one is no stand-in for it.
+LOWEST = 0.999
+# What `admit` looks for: half of the difference that is tolerated, for the next pairs are others.
+WANTED = 0.9995
+# Of two sides, of which the lower one is looked at: 95 %.
+ONE_SIDED = 0.9
+# How near to a threshold pairs are scored again, at most and in steps.
+MAX_MARGIN, STEP = 0.05, 0.0025
+
+
+def agreement(model: "Siamese", other: "Siamese", pairs: Pairs) -> dict[str, Any]:
+    """The share of pairs that both decide alike by the thresholds of `model`, as plain values.
+
+    Parameters
+    ----------
+    model, other
+        The same weights in two precision classes, such as ``Siamese.load(dtype="float32")`` and ``"bfloat16"``.
+    pairs
+        Labelled or not; the kind that will be decided.
+
+    Returns
+    -------
+    told
+        ``share`` in [0, 1], ``pairs``, and ``largest_difference``, that of two scores.
+
+    Raises
+    ------
+    NotCalibrated
+        If `model` has no threshold to decide by.
+    EncoderMismatch
+        If the two are not of one encoder.
+    ValueError
+        If no pair came.
+
+    Examples
+    --------
+    >>> from textsiam import Siamese, read_pairs
+    >>> model = Siamese.load(dtype="float32")
+    >>> agreement(model, model, read_pairs([("How do I pay?", "How can I pay?")], labelled=False))["share"]
+    1.0
+    """
+    _check(model, pairs)
+    if model.encoder.fingerprint != other.encoder.fingerprint:
+        raise EncoderMismatch("Two encoders came, not two precision classes of one. Load the same folder twice.")
+    return _told(model, *(of.score(pairs.first, pairs.second) for of in (model, other)))
+
+
+def admit(model: "Siamese", pairs: Pairs, *, dtype: str = "int8") -> "Siamese":
+    """The model with a record of how a faster class decides beside the certified one; ``load(dtype=)`` then uses that class.
+
+    For int8 it finds how near to a threshold a pair must score to be scored again in the certified class, so that 99.95 % of
+    these pairs are decided alike; `Siamese.load` takes int8 where at least 99.9 % are, with 95 % confidence: about 3,000 pairs
+    that all agree show that, and fewer cannot. The record holds for these thresholds alone.
+
+    Parameters
+    ----------
+    model
+        With thresholds, loaded in any class; it stays as it is. Compared is with the class that they were certified in
+        (fp32 if they do not tell).
+    pairs
+        Labelled or not, thousands of the kind that will be decided.
+    dtype
+        ``int8`` or ``bfloat16``.
+
+    Returns
+    -------
+    model
+        Its ``threshold.evidence["agreement"][dtype]`` holds ``share`` and its lower bound ``at_least``, ``pairs``,
+        ``largest_difference``, ``backend``, ``cuts`` (the thresholds), and for int8 ``margin`` and ``rescored``, the share of
+        pairs scored again.
+
+    Raises
+    ------
+    NotCalibrated
+        If the model has no threshold to decide by.
+    ValueError
+        If no pair came, the thresholds were certified in that dtype, or it cannot be computed here.
+
+    Examples
+    --------
+    >>> from textsiam import Siamese, read_pairs
+    >>> from textsiam.samples import PAIRS
+    >>> model = admit(Siamese.load(dtype="float32"), read_pairs(PAIRS), dtype="bfloat16")
+    >>> model.threshold.evidence["agreement"]["bfloat16"]["share"] > 0.9
+    True
+    """
+    _check(model, pairs)
+    assert model.threshold is not None  # noqa: S101  checked
+    if (certified_in := _certified_in(model.threshold)) == dtype:
+        raise ValueError(f"The thresholds were certified in {dtype} already. Name another class, or use this one.")
+    folder, precision = model.encoder.folder, model.encoder.precision
+    exact = model.encoder if precision == certified_in else Encoder(folder, device="cpu", dtype=certified_in)
+    coarse = model.encoder if precision == dtype else Encoder(folder, device="cpu", dtype=dtype)
+    certified, faster = (
+        replace(model, encoder=encoder, rescorer=None).score(pairs.first, pairs.second) for encoder in (exact, coarse)
+    )
+    told = _told(model, certified, faster) if dtype != "int8" else _with_margin(model, certified, faster)
+    told |= {"backend": coarse.backend_name, "cuts": cuts_of(model.threshold, model.reject_threshold)}
+    known = model.threshold.evidence.get("agreement", {})
+    evidence = {**model.threshold.evidence, "agreement": {**known, dtype: told}}
+    return replace(model, threshold=replace(model.threshold, evidence=evidence))
+
+
+def admitted(model: "Siamese") -> "Siamese":
+    """A model just loaded in int8, with its rescorer; as it came where nothing was certified, or all of it in int8.
+
+    Raises
+    ------
+    EncoderMismatch
+        If it was certified in another class and nobody measured, at these thresholds, that int8 decides alike.
+    """
+    cuts = cuts_of(model.threshold, model.reject_threshold)
+    if not cuts or model.threshold is None or _certified_in(model.threshold) == "int8":
+        return model
+    measured = model.threshold.evidence.get("agreement", {}).get("int8", {})
+    if measured.get("at_least", 0) < LOWEST or measured.get("cuts") != cuts:
+        told = f" (of {measured['pairs']:,} pairs {measured['share']:.2%} were)" if "pairs" in measured else ""
+        raise EncoderMismatch(
+            f"The thresholds were certified in {_certified_in(model.threshold)}, and nobody measured at these thresholds, on "
+            f"enough pairs, that int8 decides at least {LOWEST:.1%} alike{told}. Measure it once with textsiam.admit on "
+            "thousands of pairs and save the model, certify it in int8, or use bfloat16 or float32."
+        )
+    finer = Encoder(model.encoder.folder, device="cpu", dtype=_certified_in(model.threshold))
+    return replace(model, rescorer=Rescorer(finer, measured["margin"], measured["largest_difference"]))
+
+
+def _certified_in(threshold: Threshold) -> str:
+    return str(threshold.evidence.get("precision_class") or "float32")
+
+
+def _with_margin(
+    model: "Siamese", certified: Float[np.ndarray, " n"], coarse: Float[np.ndarray, " n"]
+) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    for margin, again in _margins(model, coarse):
+        told = _told(model, certified, np.where(again, certified, coarse))
+        told |= {"margin": margin, "rescored": round(float(again.mean()), 4)}
+        if told["share"] >= WANTED:
+            break
+    # Of all pairs, not of those alone that were not scored again: how far a search must look beyond its threshold.
+    return told | {"largest_difference": _largest(certified, coarse)}
+
+
+def _margins(model: "Siamese", scores: Float[np.ndarray, " n"]) -> Iterator[tuple[float, np.ndarray]]:
+    cuts = cuts_of(model.threshold, model.reject_threshold)
+    for step in range(1, round(MAX_MARGIN / STEP) + 1):
+        margin = round(step * STEP, 6)
+        yield margin, near(scores, cuts, margin)
+
+
+def _told(model: "Siamese", ours: Float[np.ndarray, " n"], theirs: Float[np.ndarray, " n"]) -> dict[str, Any]:
+    assert model.threshold is not None  # noqa: S101  checked by the callers
+    decided = [decisions(scores, model.threshold, model.reject_threshold) for scores in (ours, theirs)]
+    alike = decided[0] == decided[1]
+    return {
+        "share": round(float(alike.mean()), 6),
+        "at_least": round(binomial_interval(int(alike.sum()), len(alike), ONE_SIDED).low, 6),
+        "pairs": len(ours),
+        "largest_difference": _largest(ours, theirs),
+    }
+
+
+def _largest(ours: Float[np.ndarray, " n"], theirs: Float[np.ndarray, " n"]) -> float:
+    return round(float(np.abs(ours - theirs).max()), 5)
+
+
+def _check(model: "Siamese", pairs: Pairs) -> None:
+    if model.threshold is None:
+        raise NotCalibrated("This model has no threshold, so it decides nothing. Certify it on labelled pairs.")
+    if not len(pairs):
+        raise ValueError("No pairs came, so there is nothing to agree on. Give some of the kind that will be decided.")

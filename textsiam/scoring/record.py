@@ -1,0 +1,122 @@
+"""What a model folder carries beyond the encoder: calibration, thresholds, training; to plain values and back."""
+
+import json
+import logging
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from textsiam.data.hashes import TextHashes
+from textsiam.encoding.encoder import Encoder
+from textsiam.encoding.model_folder.folder import ModelFolder
+from textsiam.encoding.model_folder.layout import TRAINING_TEXTS
+from textsiam.errors import EncoderMismatch
+from textsiam.scoring.calibration import Calibrator
+from textsiam.scoring.canaries import canaries_of
+from textsiam.scoring.precision.agreement import LOWEST
+from textsiam.scoring.thresholds import Threshold
+
+if TYPE_CHECKING:
+    from textsiam.scoring.siamese import Siamese
+
+logger = logging.getLogger("textsiam")
+
+
+def read_carried(encoder: Encoder) -> dict[str, Any]:
+    """The fields of `Siamese` that the encoder's folder tells of; of the embedded default those that come with it.
+
+    Raises
+    ------
+    BrokenModel
+        If the hashes of the training texts are damaged.
+    """
+    folder = encoder.folder
+    # The default's evidence is of cosines: a copy of it that compares otherwise has none.
+    told = folder.carried or (_of_the_default(encoder) if folder.similarity == "cosine" else {})
+    return {
+        "calibrator": Calibrator.from_json(told["calibrator"]) if told.get("calibrator") else None,
+        "threshold": Threshold.from_json(told["threshold"]) if told.get("threshold") else None,
+        "reject_threshold": Threshold.from_json(told["reject_threshold"]) if told.get("reject_threshold") else None,
+        "training": told.get("training"),
+        "training_texts": read_training_texts(folder),
+    }
+
+
+def read_training_texts(folder: ModelFolder) -> TextHashes | None:
+    """The hashes of the texts that the folder's encoder was trained on; None if it does not tell.
+
+    Raises
+    ------
+    BrokenModel
+        If they are damaged.
+    """
+    file = folder.path / TRAINING_TEXTS
+    return TextHashes.from_bytes(file.read_bytes()) if folder.carried and file.is_file() else None
+
+
+def carried_by(model: "Siamese") -> dict[str, Any]:
+    """What ``textsiam.json`` shall hold of the model, as plain values."""
+    return {
+        "similarity": model.similarity,
+        "calibrator": model.calibrator and model.calibrator.to_json(),
+        "threshold": model.threshold and model.threshold.to_json(),
+        "reject_threshold": model.reject_threshold and model.reject_threshold.to_json(),
+        "canaries": canaries_of(model.encoder),
+        "training": model.training,
+    }
+
+
+def check_carried(model: "Siamese") -> None:
+    """Do nothing if calibrator and thresholds belong to the model's similarity and encoder.
+
+    Raises
+    ------
+    EncoderMismatch
+        If one does not.
+    """
+    for name in ("calibrator", "threshold", "reject_threshold"):
+        of = getattr(model, name)
+        if of is None:
+            continue
+        if of.similarity not in ("", model.similarity):
+            raise EncoderMismatch(
+                f"The model compares by {model.similarity}, but its {name} is of scores of {of.similarity}. "
+                f"Calibrate and certify it for {model.similarity}, or use {of.similarity}."
+            )
+        if of.encoder and of.encoder != model.encoder.fingerprint:
+            raise EncoderMismatch(
+                f"The {name} was made for the encoder {of.encoder[:12]}…, but this one is "
+                f"{model.encoder.fingerprint[:12]}…, whose scores mean something else. Calibrate and certify this model."
+            )
+
+
+def say_other_precision(model: "Siamese") -> None:
+    """Log a warning where the evidence was made in another precision class, and nobody measured that the two decide alike."""
+    precision = model.encoder.precision
+    evidence = [of.evidence for of in (model.calibrator, model.threshold, model.reject_threshold) if of]
+    others = {told.get("precision_class") for told in evidence} - {None, precision}
+    measured = model.threshold.evidence.get("agreement", {}).get(precision, {}) if model.threshold else {}
+    if not others:
+        return
+    if measured.get("share", 0) >= LOWEST:
+        logger.info("%s decides %s", precision, _alike(measured))
+        return
+    logger.warning(
+        "the evidence was made in %s, this encoder computes in %s%s: pairs that near a threshold may be decided otherwise; "
+        "dtype=%s decides as certified",
+        " and ".join(sorted(map(str, others))),
+        precision,
+        f", which decides {_alike(measured)}" if measured else "",
+        min(map(str, others)),
+    )
+
+
+def _alike(measured: Mapping[str, Any]) -> str:
+    by = f" (measured with {measured['backend']})" if "backend" in measured else ""
+    return f"{measured['share']:.2%} of {measured['pairs']:,} pairs like the class that was certified{by}"
+
+
+def _of_the_default(encoder: Encoder) -> Mapping[str, Any]:
+    """The calibration and thresholds that come with the embedded default; nothing for any other model."""
+    told = json.loads(files("textsiam.scoring").joinpath("default.json").read_text(encoding="utf-8"))
+    return told if encoder.fingerprint == told["fingerprint"] else {}
