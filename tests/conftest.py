@@ -22,29 +22,33 @@ import pytest  # noqa: E402  the hook must come before anything that imports tex
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("TEXTSIAM_SHARED", ROOT.parent / "shared" / "data"))
 NO_DATA = f"the real data is not at {SHARED}"
-LONG = bool(os.environ.get("TEXTSIAM_LONG"))
-LEFT_OUT = "one more case of what is tested anyway: TEXTSIAM_LONG=1 runs it"
+LEFT_OUT = {
+    "long": "a larger or a further case of what is tested anyway: `make test-long` runs it",
+    "soak": "the same for hours: `make soak` runs it",
+}
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<pad>", "<unk>", "<s>", "</s>", "?", "!", ".", "how", "do"]
 WORDS += ["i", "pay", "reset", "my", "password", "where", "is", "order", "the", "a", "can", "refund", "##s", "##ing"]
 WORDS += list("abcdefghijklmnopqrstuvwxyz") + [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs the real data where there is none, and further cases of what is tested anyway unless all are asked for."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs the real data where there is none, and what `-m` must ask for by its name: `long` and `soak`."""
     for item in items:
         if not SHARED.is_dir() and item.get_closest_marker("shared"):
             item.add_marker(pytest.mark.skip(reason=NO_DATA))
-        if not LONG and item.get_closest_marker("long"):
-            item.add_marker(pytest.mark.skip(reason=LEFT_OUT))
+        for name, reason in LEFT_OUT.items():
+            if name not in config.option.markexpr and item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests were not run, for want of the real data or of time."""
-    left_out = [report for report in terminalreporter.stats.get("skipped", []) if LEFT_OUT in str(report.longrepr)]
-    if left_out:
-        terminalreporter.write_line(f"further cases left out: {len(left_out)} (TEXTSIAM_LONG=1 runs them)")
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_DATA in str(report.longrepr)]
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    for reason in LEFT_OUT.values():
+        if n_left_out := sum(reason in told for told in reasons):
+            terminalreporter.write_line(f"{n_left_out} left out: {reason}")
+    skipped = [told for told in reasons if NO_DATA in told]
     terminalreporter.write_line(
         f"tests on real data: {'all run' if SHARED.is_dir() else f'{len(skipped)} skipped, {NO_DATA}'}"
     )

@@ -52,10 +52,10 @@ def scores(path):
 
 
 def until(found, driver, seconds=PATIENCE):
-    """Wait until something is found; False if the run is over before."""
+    """Wait until something is found, and return it; False if the run is over before."""
     for _ in range(seconds * 10):
-        if found():
-            return True
+        if what := found():
+            return what
         if driver is not None and driver.poll() is not None:
             return False
         time.sleep(0.1)
@@ -187,11 +187,17 @@ def test_what_cannot_be_done_is_said_before_a_cluster_is_begun(tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture(scope="module", params=[4_000, pytest.param(N_QUESTIONS, marks=pytest.mark.long)])
+def n_asked(request):
+    """How many real questions."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def asked(shared, tmp_path_factory):
+def asked(shared, n_asked, tmp_path_factory):
     """Real questions in sixteen files, and the options of every run on them."""
     folder = tmp_path_factory.mktemp("questions")
-    table = pq.read_table(shared / "qqp_questions.parquet")
+    table = pq.read_table(shared / "qqp_questions.parquet").slice(0, n_asked)
     size = -(-len(table) // 16)
     files = [folder / f"questions{place:02d}.parquet" for place in range(16)]
     for place, file in enumerate(files):
@@ -201,7 +207,7 @@ def asked(shared, tmp_path_factory):
 
 @pytest.mark.shared
 @pytest.mark.slow
-def test_questions_after_a_killed_driver_and_a_killed_worker(asked, tmp_path):
+def test_questions_after_a_killed_driver_and_a_killed_worker(asked, n_asked, tmp_path):
     """fp32, real questions: the same rows as on one machine, to the row."""
     work = tmp_path / "work"
     answers = ["-o", tmp_path / "p.csv", "--clusters", tmp_path / "c.csv"]
@@ -217,13 +223,14 @@ def test_questions_after_a_killed_driver_and_a_killed_worker(asked, tmp_path):
     kept = n_done()
     assert until(lambda: not workers(), driver=None, seconds=60)  # they end with their driver
     again = start(*many, "--json", stdout=subprocess.PIPE)
-    assert until(lambda: n_done() > kept and workers(), again)
-    os.kill(workers()[0], signal.SIGKILL)
+    encoding = until(lambda: n_done() > kept and workers(), again)
+    assert encoding
+    os.kill(encoding[0], signal.SIGKILL)
     out, errors = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, errors
     told = json.loads(out)["summary"]
     assert told["lost"] == []
-    assert told["texts"] == N_QUESTIONS
+    assert told["texts"] == n_asked
     assert told["stages"]["encode"]["computed"] < told["stages"]["encode"]["tasks"]
     run("duplicates", *asked, "--dtype", "float32", "-o", tmp_path / "p1.csv", "--clusters", tmp_path / "c1.csv")
     assert scores(tmp_path / "p.csv").keys() == scores(tmp_path / "p1.csv").keys()
@@ -233,6 +240,8 @@ def test_questions_after_a_killed_driver_and_a_killed_worker(asked, tmp_path):
 
 @pytest.mark.shared
 @pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("n_asked", [N_QUESTIONS], indirect=True)
 @pytest.mark.skipif(not computes_bf16(), reason="this processor does not compute bf16")
 def test_questions_in_bf16(asked, tmp_path):
     """Other batches round otherwise: pairs that only one of the two finds lie within the tolerance of the threshold."""
