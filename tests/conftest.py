@@ -83,6 +83,54 @@ def in_threads():
     return call
 
 
+_remembers = False
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests of encoding compute everything."""
+    global _remembers  # noqa: PLW0603
+    _remembers = item.path.parent.name != "encoding"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def computed_once():
+    """The default model is compiled once for each dtype, and never encodes the same list of texts twice: most of the time went there.
+
+    What is remembered is what the same computation gave before, of the same tokens by the same backend. A backend that a test
+    replaces or watches is asked every time.
+    """
+    from textsiam.encoding.encoder import Encoder
+    from textsiam.encoding.model_folder.finding import embedded_model
+
+    begin, ask, default = Encoder.__init__, Encoder._ask, embedded_model()
+    encoders: dict[object, Encoder] = {}
+    computed: dict[object, list[object]] = {}
+
+    def remembering_begin(self, folder, backend="auto", *, device=None, dtype=None):
+        if not _remembers or folder.path != default or not isinstance(backend, str):
+            begin(self, folder, backend, device=device, dtype=dtype)
+            return
+        key = backend, str(device), str(dtype)
+        if key not in encoders:
+            encoders[key] = Encoder.__new__(Encoder)
+            begin(encoders[key], folder, backend, device=device, dtype=dtype)
+        self.__dict__.update(encoders[key].__dict__ | {"folder": folder})
+
+    def remembering_ask(self, tokens):
+        is_ours = type(self.backend).embed_many.__module__.startswith("textsiam.")
+        if not (_remembers and is_ours and self.folder.path == default and len(tokens.ends) < 5_000):
+            return ask(self, tokens)
+        key = type(self.backend), self.precision, tokens.ids.tobytes(), tokens.ends.tobytes()
+        if key not in computed:
+            computed[key] = list(ask(self, tokens))
+        return iter(computed[key])
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Encoder, "__init__", remembering_begin)
+        patched.setattr(Encoder, "_ask", remembering_ask)
+        yield
+
+
 @pytest.fixture(scope="session")
 def model():
     """The embedded default in fp32."""
