@@ -94,7 +94,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def computed_once():
-    """The default model is compiled once for each dtype, and never encodes the same list of texts twice: most of the time went there.
+    """The default model is compiled once for each dtype and encodes no list of texts twice: most of the time went there.
 
     What is remembered is what the same computation gave before, of the same tokens by the same backend. A backend that a test
     replaces or watches is asked every time.
