@@ -100,9 +100,9 @@ def computed_once():
     replaces or watches is asked every time.
     """
     from textsiam.encoding.encoder import Encoder
-    from textsiam.encoding.model_folder.finding import embedded_model
+    from textsiam.encoding.model_folder import finding
 
-    begin, ask, default = Encoder.__init__, Encoder._ask, embedded_model()
+    begin, ask, find, default = Encoder.__init__, Encoder._ask, finding.embedded_model, finding.embedded_model()
     encoders: dict[object, Encoder] = {}
     computed: dict[object, list[object]] = {}
 
@@ -114,6 +114,7 @@ def computed_once():
         if key not in encoders:
             encoders[key] = Encoder.__new__(Encoder)
             begin(encoders[key], folder, backend, device=device, dtype=dtype)
+            encoders[key].fingerprint  # noqa: B018  hashes all weights: once
         self.__dict__.update(encoders[key].__dict__ | {"folder": folder})
 
     def remembering_ask(self, tokens):
@@ -128,6 +129,7 @@ def computed_once():
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Encoder, "__init__", remembering_begin)
         patched.setattr(Encoder, "_ask", remembering_ask)
+        patched.setattr(finding, "embedded_model", lambda: default if _remembers else find())
         yield
 
 
