@@ -1,5 +1,6 @@
 """Shared fixtures. Shapes in signatures are checked at run time, so a wrong shape fails by name."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -40,6 +41,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for name, reason in LEFT_OUT.items():
             if name not in config.option.markexpr and item.get_closest_marker(name):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported until now stays: the garbage collector, which every training run calls, need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
