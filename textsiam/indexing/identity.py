@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from textsiam.encoding.model_folder.finding import name_of
 from textsiam.errors import EncoderMismatch, UnsupportedModel
 from textsiam.scoring.canaries import canaries_of, check_canaries
 from textsiam.scoring.siamese import Siamese
@@ -36,7 +35,7 @@ def told_of(model: Siamese, *, threshold: float, prompt: str | None, keep_texts:
         "threshold": threshold,
         "keep_texts": keep_texts,
         "prompt": prompt,
-        "model": name_of(encoder.folder.path),
+        "model": encoder.name,
         "similarity": model.similarity,
         "dim": encoder.dim,
         "precision": encoder.precision,

@@ -6,7 +6,6 @@ from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
 
 from textsiam.data.texts import Texts, as_list, first_repeat, normalise
 from textsiam.encoding.encoder import Encoded, Progress
@@ -15,7 +14,6 @@ from textsiam.matching.join.exact import MAX_MATCHES, SEARCHERS
 from textsiam.matching.matches import Matches
 from textsiam.matching.repeats import RowPairs, Side, Sides, crossed, merged, refuse_too_many, repeats_of
 from textsiam.scoring.siamese import Siamese
-from textsiam.scoring.thresholds import decisions
 
 StageProgress = Callable[[str, int, int], None]  # (stage, done, total), called now and then
 
@@ -122,7 +120,7 @@ def find_duplicates(
         right_ids=None if against is None else ids_of(against, None),
         left_texts=texts,
         right_texts=against,
-        **judged(model, pairs.score) | _lost(sides, encoded, others),
+        **model.judge(pairs.score)._asdict() | _lost(sides, encoded, others),
     )
 
 
@@ -158,14 +156,6 @@ def find_repeats(
     _refuse_many_repeats(side, max_matches)
     pairs = repeats_of(side, np.arange(len(side.unique)), np.ones(len(side.unique), dtype=np.float32))
     return Matches(*pairs, n_left=len(texts), left_ids=left_ids, left_texts=texts)
-
-
-def judged(model: Siamese, scores: Float[np.ndarray, " n"]) -> dict[str, Any]:
-    """What a model says of scores, by the names of `Matches`: probabilities if calibrated, decisions if it has a threshold."""
-    return {
-        "probability": None if model.calibrator is None else model.calibrated(scores),
-        "decision": None if model.threshold is None else decisions(scores, model.threshold, model.reject_threshold),
-    }
 
 
 def _refuse_with_index(prompt: str | None, searcher: str | Callable[..., Matches]) -> None:

@@ -17,7 +17,6 @@ import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 
-from textsiam.encoding.model_folder.finding import name_of
 from textsiam.encoding.pytorch.twin import Twin, computes_bf16, load_twin
 from textsiam.encoding.pytorch.weights import quiet, randomise, read_transformer
 from textsiam.scoring.siamese import Siamese
@@ -209,7 +208,7 @@ class Run:
                     told["after"][0],
                 )
         return {
-            "start": "random weights" if self.recipe.random_start else name_of(self.start.encoder.folder.path),
+            "start": "random weights" if self.recipe.random_start else self.start.encoder.name,
             "data": {
                 task.name: {"rows": len(task.columns), "holds": task.kind, "loss": repr(task.loss), "share": task.share}
                 for task in self.parted.train

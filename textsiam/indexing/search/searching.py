@@ -17,7 +17,7 @@ from textsiam.indexing.open_index import Opened
 from textsiam.indexing.search import approximate
 from textsiam.indexing.storage.ledger import Item
 from textsiam.indexing.storage.store import checked
-from textsiam.matching.duplicates import check_threshold, ids_of, judged
+from textsiam.matching.duplicates import check_threshold, ids_of
 from textsiam.matching.matches import Matches
 from textsiam.matching.repeats import Side, refuse_too_many
 from textsiam.scoring.siamese import Siamese
@@ -59,7 +59,7 @@ def answer(
         n_right,
         right_ids=Sparse(n_right, {item.row: item.id for item in known}),
         right_texts=Sparse(n_right, texts) if texts or not known else None,
-        **(judged(model, scores) if model else {}),
+        **(model.judge(scores)._asdict() if model else {}),
         **more,
     )
 

@@ -71,7 +71,7 @@ def certify(
         how: dict[str, Any] = {name: asked[name] for name in ("reject_precision", "confidence", "seed")}
         levels = at_levels(scored, sorted({*LEVELS, level}), **how) if guarantee == "precision" else []
         if output:
-            siamese.certify(scored, **asked).save(output)
+            siamese.with_thresholds(chosen.accept, chosen.reject).save(output)
         if as_json:
             answer_json(model_told(siamese) | _told(chosen, levels) | {"output": output and str(output)})
         else:

@@ -96,23 +96,21 @@ def _read(
 
 def _scored(siamese: "Siamese", parts: "dict[str, Pairs]", prompt: str | None) -> tuple[dict[str, Any], int, int]:
     """The columns of the answer, how many texts were cut, and how many hold unknown characters."""
-    from textsiam.scoring.thresholds import decisions
-
     firsts = [text for part in parts.values() for text in part.first]
     seconds = [text for part in parts.values() for text in part.second]
     with following() as progress:
         follow = partial(progress, "encode")
         scores = siamese.score(firsts, seconds, prompt=prompt, progress=follow)
     nothing = [None] * len(scores)
-    decided = decisions(scores, siamese.threshold, siamese.reject_threshold) if siamese.threshold else nothing
+    probability, decision = siamese.judge(scores)
     source = {"source": [name for name, part in parts.items() for _ in range(len(part))]} if len(parts) > 1 else {}
     columns = source | {
         "row": [row for part in parts.values() for row in part.rows],
         "first": firsts,
         "second": seconds,
         "score": scores,
-        "probability": siamese.calibrated(scores).astype("float32") if siamese.calibrator else nothing,
-        "decision": decided,
+        "probability": nothing if probability is None else probability.astype("float32"),
+        "decision": nothing if decision is None else decision,
     }
     # Tokenising again costs a hundredth of encoding, and score itself gives nothing but scores.
     return columns, *siamese.encoder.count_lost([*firsts, *seconds], prompt=prompt)

@@ -139,7 +139,7 @@ def serve(
         opener = _opener(index, limits.deadline)
         app = create_app(siamese, opener, limits=limits.limits(), token=token, hosts=door.hosts())
         encoder = siamese.encoder
-        told = f"{encoder.folder.path.name} ({encoder.backend_name}, {encoder.precision})"
+        told = f"{encoder.name} ({encoder.backend_name}, {encoder.precision})"
         say(f"serving {told} at {door.address(listening)}")
         is_whole = _run(uvicorn, app, listening)
         say("stopped; everything accepted was answered" if is_whole else "stopped before everything was answered")

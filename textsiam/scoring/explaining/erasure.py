@@ -10,17 +10,14 @@ the marks and punctuation after it, counts as one.
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from textsiam.data.pairs import Pairs
 from textsiam.data.texts import fault_of
 from textsiam.encoding.encoder import Progress
-
-if TYPE_CHECKING:
-    from textsiam.scoring.siamese import Siamese
-
+from textsiam.scoring.scorer import Scorer
 
 # Within a character class: Thai, Lao, Tibetan, Burmese, Khmer, kana, Han.
 UNSPACED = (
@@ -123,9 +120,7 @@ class _Side(NamedTuple):
 _Sides = tuple[_Side, _Side]
 
 
-def erase(
-    model: "Siamese", pairs: Pairs, *, prompt: str | None = None, progress: Progress | None = None
-) -> list[Erased]:
+def erase(model: Scorer, pairs: Pairs, *, prompt: str | None = None, progress: Progress | None = None) -> list[Erased]:
     """For each pair its score and what each word adds to it, in the order of the pairs; see `explain`.
 
     Pairs are taken in blocks of about `N_TEXTS_A_BLOCK` texts, so that memory is bounded by the words of the longest pair.
@@ -159,7 +154,7 @@ def erase(
     return erased
 
 
-def _erase_block(model: "Siamese", block: list[_Sides], prompt: str | None, progress: Progress) -> list[Erased]:
+def _erase_block(model: Scorer, block: list[_Sides], prompt: str | None, progress: Progress) -> list[Erased]:
     """All texts of the block and all that remain of them, embedded in one call."""
     texts: list[str] = []
     left: list[int] = []
@@ -185,7 +180,7 @@ def _erase_block(model: "Siamese", block: list[_Sides], prompt: str | None, prog
     return told
 
 
-def _side(model: "Siamese", text: str, before: str) -> _Side:
+def _side(model: Scorer, text: str, before: str) -> _Side:
     """Of a text of thousands of words the head is enough: without any one word it still fills what the model reads."""
     head = clipped(text, model.encoder.folder.max_length + 1)
     if len(head) < len(text):
