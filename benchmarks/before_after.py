@@ -2,7 +2,7 @@
 
     python benchmarks/before_after.py OTHER_CHECKOUT
 
-Each runs in a process of its own with its folder first on the path, in turn, for seven rounds of which the first warms up. A ratio is
+Each runs in a process of its own with its folder first on the path, in turn, seven rounds (the first warms up). A ratio is
 of the medians, other / this: above 1 this checkout is the faster one. Vectors are of real questions; beyond 78,969 they are real
 ones jittered. Nothing else should run.
 """
