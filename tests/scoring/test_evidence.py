@@ -244,7 +244,7 @@ def test_damaged_hashes_are_found(tiny_transformer, tmp_path):
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(BrokenModel, match=r"training_texts\.hashes"):
         Siamese.load(tmp_path / "model", device="cpu")
-    with pytest.raises(BrokenModel, match="no rising list"):
+    with pytest.raises(BrokenModel, match="not a rising list"):
         TextHashes.from_bytes(b"12345678" * 2)
 
 

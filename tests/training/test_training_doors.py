@@ -102,7 +102,7 @@ def test_triplets_are_read_with_their_negatives(tmp_path):
         Triplets(["a"], ["b"], [])
     with pytest.raises(UnreadableInput, match="columns of equal length"):
         Triplets(["a"], ["b"], [["c", "d"]])
-    with pytest.raises(UnreadableInput, match="Row 1 is no usable triplet: negative empty"):
+    with pytest.raises(UnreadableInput, match="Row 1 is not a usable triplet: negative empty"):
         Triplets(["a"], ["b"], [[""]])
     assert triplets.take([0]).columns == (["how do i pay"], ["pay how"], ["refund"], ["order"])
 
