@@ -413,7 +413,7 @@ def test_certify_exits_with_1_where_none_exists(tmp_path):
     [
         (["--precision", "1.5"], "between 0 and 1"),
         (["--precision", "0.9", "--recall", "0.9"], "Give one of them"),
-        (["-o", "pairs.csv"], "no model folder"),
+        (["-o", "pairs.csv"], "not a model folder"),
         (["-o", "pairs.csv/model"], "is a file"),
         (["--label", "nothing"], "no column"),
     ],

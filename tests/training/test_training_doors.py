@@ -166,7 +166,7 @@ def test_train_does_not_overwrite_what_is_no_model(tmp_path):
     for place in ("mine", "mine/letter.txt"):
         answer = run("train", PAIRS, "-o", tmp_path / place)
         assert answer.exit_code == 2
-        assert "is no model folder" in answer.stderr
+        assert "is not a model folder" in answer.stderr
 
 
 def test_several_files_with_a_loss_each(start, tmp_path):

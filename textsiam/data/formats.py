@@ -1,8 +1,8 @@
 """File formats as streams of records: csv, tsv, jsonl, plain text, parquet and arrow, also compressed by gzip.
 
-A record is one row: its number and its values, or what is wrong with it. A bad row never ends a stream; a damaged file does,
-with an error that names the row. Text stays text: "None", "NA" and "null" are not taken for missing values, as the csv reader
-of `datasets` takes them (which also fails on one ragged row). Which column means what is left to `textsiam.data.columns`.
+A record is one row: its number and its values, or what is wrong with it. A bad row never ends a stream; a damaged file does.
+Text stays text: "None", "NA" and "null" are not missing values. (The csv reader of `datasets` takes them for such, and fails on
+one ragged row.) What each column means is left to `textsiam.data.columns`.
 """
 
 import codecs
