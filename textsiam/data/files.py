@@ -15,12 +15,8 @@ def replacing(target: Path) -> Iterator[Path]:
     """A temporary path that becomes `target` if the block succeeds, and is deleted if it fails.
 
     Write a file or a folder there. An existing file is replaced in one step. An existing folder is moved aside,
-    replaced, then deleted. A target that is neither (a pipe, a device) is written directly.
-
-    Raises
-    ------
-    OSError
-        If the file system refuses (no such folder, no permission, no space). `target` is then unchanged.
+    replaced, then deleted. A target that is neither (a pipe, a device) is written directly. After an `OSError` (no such folder,
+    no permission, no space) `target` is unchanged.
 
     Examples
     --------

@@ -52,12 +52,8 @@ def open_table(path: str | Path, dialect: Dialect) -> Table:
     The format is `dialect.format`, else the file's ending (``.gz`` may follow). Standard input without a format is ``jsonl`` if
     its first byte is ``{``, ``csv`` or ``tsv`` if its first line has a known column name, and ``txt`` otherwise.
 
-    Raises
-    ------
-    UnreadableInput
-        If the format is unknown, or the file is empty, damaged or of another format.
-    OSError
-        If the file cannot be opened.
+    Raises `UnreadableInput` if the format is unknown or the file is empty, damaged or of another format, and `OSError` if it
+    cannot be opened.
     """
     name = str(path)
     stream = _open(name) if name != "-" else _standard_input()

@@ -20,27 +20,17 @@ LINK_SHARE = 0.8
 
 @dataclass(frozen=True, eq=False)
 class Linked:
-    """Which texts belong together, over one or several tables.
+    """Which texts belong together, over one or several tables."""
 
-    Parameters
-    ----------
-    columns
-        For each table (rows, texts per row): the component of each text.
-    texts
-        For each table (rows, texts per row): the number of each text after normalisation.
-    component
-        (n,) the component of each distinct normalised text.
-    places
-        The number of each distinct normalised text.
-    link_score
-        The score from which graded pairs were linked, or None. With several graded tables, that of the last.
-    """
-
-    columns: list[Int[np.ndarray, "_ _"]]
-    texts: list[Int[np.ndarray, "_ _"]]
-    component: Places
-    places: Mapping[str, int]
-    link_score: float | None
+    columns: list[Int[np.ndarray, "_ _"]]  # for each table (rows, texts per row): the component of each text
+    texts: list[
+        Int[np.ndarray, "_ _"]
+    ]  # for each table (rows, texts per row): the number of each text after normalisation
+    component: Places  # of each distinct normalised text
+    places: Mapping[str, int]  # the number of each distinct normalised text
+    link_score: (
+        float | None
+    )  # the score from which graded pairs were linked; with several graded tables, that of the last
 
     def components_of(self, table: Examples) -> Int[np.ndarray, "n width"]:
         """(rows, texts per row): the component of each text of a table made of linked rows, such as one part of a split."""

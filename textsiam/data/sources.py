@@ -20,12 +20,8 @@ _HUB_LAYOUT = ("dataset_infos.json", "data")
 def open_source(source: Any, split: str | None = None, dialect: Dialect | None = None) -> Table:
     """A table of the source's rows, or of one split's rows.
 
-    Raises
-    ------
-    UnreadableInput
-        If the kind of source is unknown, or if a data set has several splits and none is named.
-    OSError
-        If a file cannot be opened.
+    Raises `UnreadableInput` if the kind of source is unknown, or if a data set has several splits and none is named, and
+    `OSError` if a file cannot be opened.
 
     Examples
     --------

@@ -40,12 +40,8 @@ def is_missing(value: object) -> bool:
 def as_list(values: Iterable[Any]) -> Sequence[Any]:
     """The values of a column by position: of a list, a tuple, an iterator, an array, or a pandas, polars or arrow series.
 
-    A pandas Series is indexed by its labels, which are not positions after a filter or a sort.
-
-    Raises
-    ------
-    UnreadableInput
-        If `values` is a single string (it would give its characters), a table (it would give its names), or not iterable.
+    A pandas Series is indexed by its labels, which are not positions after a filter or a sort. Raises `UnreadableInput` if
+    `values` is a single string (it would give its characters), a table (it would give its names), or not iterable.
 
     Examples
     --------

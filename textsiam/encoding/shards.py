@@ -161,10 +161,7 @@ def _write_shard(
 ) -> dict[str, Any]:
     encoded = encoder.embed(chunk.texts, prompt=prompt, progress=progress)
     metadata = {**metadata, "n_cut": int(encoded.cut.sum()), "n_unknown": int(encoded.unknown.sum())}
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(encoded.embeddings.reshape(-1)), encoder.dim)
-    table = pa.table([pa.array(list(chunk.ids), pa.string()), vectors], schema=_schema(encoder.dim, metadata))
-    with replacing(shard) as temporary:
-        pq.write_table(table, temporary)
+    write_vectors(shard, metadata, encoder.dim, [(list(chunk.ids), encoded.embeddings)])
     return metadata
 
 

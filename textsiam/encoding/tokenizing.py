@@ -57,26 +57,14 @@ class Tokens:
 
 
 class Tokenizer:
-    """A model's own tokenizer, read by the `tokenizers` library.
+    """A model's own tokenizer, read from `folder` by the `tokenizers` library.
 
-    Parameters
-    ----------
-    folder
-        The folder with ``tokenizer.json``. If there is none, or ``tokenizer_config.json`` overrides its normalisation,
-        transformers converts the folder's tokenizer.
-    max_length
-        Longest sequence in tokens, with special tokens. Longer texts are cut on the right, or on the left if the tokenizer's
-        ``truncation_side`` says so.
-    lowercase
-        Lower-case before the model's own normalisation.
+    If there is no ``tokenizer.json``, or ``tokenizer_config.json`` overrides its normalisation, transformers converts the
+    folder's tokenizer. Texts of more than `max_length` tokens, with special tokens, are cut on the right, or on the left if the
+    tokenizer's ``truncation_side`` says so. `lowercase` lower-cases before the model's own normalisation.
 
-    Raises
-    ------
-    BrokenModel
-        If ``tokenizer.json`` cannot be read or has ids without an embedding in the model, or if `max_length` leaves no room
-        for text.
-    UnsupportedModel
-        If the folder's tokenizer has no fast form.
+    Raises `BrokenModel` if ``tokenizer.json`` cannot be read or has ids without an embedding in the model, or if `max_length`
+    leaves no room for text; `UnsupportedModel` if the folder's tokenizer has no fast form.
     """
 
     def __init__(self, folder: Path, max_length: int, *, lowercase: bool = False) -> None:

@@ -38,10 +38,8 @@ def find_model(source: str | Path | None = None) -> Path:
 
     Raises
     ------
-    ModelNotFound
-        If there is no such model.
-    MissingExtra
-        If `source` is None and the default is not installed. The message gives the command that installs it.
+    ModelNotFound, MissingExtra
+        If there is no such model; if `source` is None and there is no default, with the command that installs it.
     BrokenModel
         If the embedded package's files do not have the pinned hashes.
     """

@@ -42,14 +42,8 @@ _ABSOLUTE = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
 def read_folder(path: Path) -> ModelFolder:
     """The settings of a model folder, checked against the hashes in its ``textsiam.json``.
 
-    Raises
-    ------
-    ModelNotFound
-        If there is no such folder, or it holds no model.
-    BrokenModel
-        If a file is missing, truncated, or does not have the recorded hash.
-    UnsupportedModel
-        If the model needs a module, pooling or task that textsiam does not have.
+    Raises `ModelNotFound` if there is no model; `BrokenModel` if a file is missing, truncated, or does not have the recorded
+    hash; `UnsupportedModel` if the model needs a module, pooling or task that textsiam does not have.
     """
     if not path.is_dir():
         raise ModelNotFound(f"There is no model folder {path}. Give a folder that has config.json or modules.json.")
@@ -84,29 +78,13 @@ def read_folder(path: Path) -> ModelFolder:
 def write_folder(
     folder: ModelFolder, target: Path, carried: Mapping[str, Any], card: str, training_texts: bytes = b""
 ) -> None:
-    """Write a copy of the model, with ``textsiam.json``, that sentence-transformers (2 to 6) can load too.
+    """Write a copy of the model to `target`, which sentence-transformers (2 to 6) can load too.
 
-    Parameters
-    ----------
-    folder
-        The model; its files are copied.
-    target
-        The new folder. A model folder there is replaced in one step.
-    carried
-        The content of ``textsiam.json`` apart from the hashes.
-    card
-        The text of README.md.
-    training_texts
-        Hashes of the training texts, as bytes. If empty, no file is written.
+    `carried` is the content of ``textsiam.json`` apart from the hashes, `card` the text of README.md, and `training_texts` the
+    hashes of the training texts (no file if empty). A model folder at `target` is replaced in one step.
 
-    Raises
-    ------
-    FileExistsError
-        If `target` is a file, or a folder that is not empty and not a model folder.
-    BrokenModel
-        If the files of `folder` are gone.
-    OSError
-        If the file system refuses. `target` is then unchanged.
+    Raises `FileExistsError` if `target` is a file or holds something else than a model, `BrokenModel` if the files of `folder`
+    are gone, and `OSError` if the file system refuses. `target` is then unchanged.
     """
     check_model_target(target)
     if not folder.files():

@@ -34,14 +34,7 @@ class OpenVinoTwin:
 
     It is compiled twice. For few texts: they are packed one after another without padding, and all threads share the work, so
     that the weights are read only once. For many batches, at the first such call: each thread computes a padded batch of its
-    own, so that no thread waits for another.
-
-    Parameters
-    ----------
-    graph
-        The model as a graph (`textsiam.encoding.openvino.graph.build_graph`).
-    precision
-        The precision class: a name from `DTYPES`.
+    own, so that no thread waits for another. `precision` is a name from `DTYPES`.
     """
 
     name = "openvino"
@@ -203,19 +196,10 @@ def can_compute(dtype: str | None) -> bool:
 def load_openvino(folder: ModelFolder, device: str | None = None, dtype: str | None = None) -> OpenVinoTwin:
     """The compiled model of a folder.
 
-    Parameters
-    ----------
-    device
-        ``cpu``, the default.
-    dtype
-        ``float32``, ``bfloat16`` or ``int8``. Default: bf16 if the processor computes it natively, else fp32.
+    `dtype` is ``float32``, ``bfloat16`` or ``int8``; by default bf16 if the processor computes it natively, else fp32.
 
-    Raises
-    ------
-    ValueError
-        If the device is not a CPU, or the dtype is unknown or not native.
-    BrokenModel, UnsupportedModel
-        If the weights cannot be read, or `build_graph` does not know the architecture.
+    Raises `ValueError` if the device is not a CPU, or the dtype is unknown or not native; `BrokenModel` or `UnsupportedModel` if
+    the weights cannot be read, or `build_graph` does not know the architecture.
     """
     if not is_cpu(device):
         raise ValueError(f"The openvino backend computes on the CPU, not on {device!r}. Use backend pytorch there.")

@@ -48,12 +48,8 @@ ACTIVATIONS: dict[str, Callable[[Node], Node]] = {
 def build_graph(folder: ModelFolder, product: Product = multiply) -> "Graph":
     """The graph of a model folder, whose linear layers multiply by `product`.
 
-    Raises
-    ------
-    BrokenModel
-        If weights are missing or unreadable, or hold NaN or infinity.
-    UnsupportedModel
-        If the architecture is not in `ARCHITECTURES`, or has a setting that this backend lacks.
+    Raises `BrokenModel` if weights are missing or unreadable, or hold NaN or infinity; `UnsupportedModel` if the architecture
+    is not in `ARCHITECTURES`, or has a setting that this backend lacks.
     """
     config = read_object(folder.transformer / "config.json")
     kind = config.get("model_type")
@@ -118,12 +114,8 @@ class Graph:
     def transformed(self, ids: Node, places: Node, hidden: Node, *, at_once: bool = False) -> Node:
         """The last layer's embeddings of tokens, (n, length, dim).
 
-        Parameters
-        ----------
-        hidden
-            Added to the attention logits, so that no token attends to padding or to another text.
-        at_once
-            Compute query, key and value by one product: faster for few tokens, a little slower for many.
+        `hidden` is added to the attention logits, so that no token attends to padding or to another text. `at_once` computes
+        query, key and value by one product: faster for few tokens, a little slower for many.
         """
         x = self.embedded(ids, places)
         if self.names.distance_bias:

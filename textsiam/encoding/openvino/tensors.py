@@ -19,19 +19,10 @@ _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
 class Tensors:
-    """Tensors by name, as fp32.
+    """Tensors by name, as fp32, from the safetensors files of a folder.
 
-    Parameters
-    ----------
-    folder
-        The folder with ``*.safetensors``.
-    base
-        A prefix such as ``bert`` that some writers put before every name. It is removed.
-
-    Raises
-    ------
-    BrokenModel
-        If a file is not a safetensors file, or was cut short.
+    `base` is a prefix such as ``bert`` that some writers put before every name; it is removed. Raises `BrokenModel` if a file is
+    not a safetensors file, or was cut short.
     """
 
     def __init__(self, folder: Path, base: str) -> None:

@@ -18,15 +18,7 @@ BF16 = "_is_mkldnn_bf16_supported"  # torch's function that says whether oneDNN 
 
 
 class FrozenLinear(nn.Module):
-    """``x @ weight.T + bias`` with constant weights.
-
-    Parameters
-    ----------
-    linear
-        The layer to replace.
-    dtype
-        The dtype of the computation and the output. The input is converted to it.
-    """
+    """``x @ weight.T + bias`` with the constant weights of `linear`, computed in `dtype`, to which the input is converted."""
 
     def __init__(self, linear: nn.Linear, dtype: torch.dtype) -> None:
         super().__init__()

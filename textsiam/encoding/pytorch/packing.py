@@ -71,15 +71,10 @@ def pack(transformer: nn.Module) -> bool:
 def packed_states(
     transformer: nn.Module, ids: Int[Tensor, "n length"], mask: Int[Tensor, "n length"]
 ) -> Float[Tensor, "n length dim"]:
-    """Hidden states of a padded batch, computed without its padding; zeros at padding.
+    """Hidden states of a padded batch, computed without its padding by a transformer that `pack` has prepared; zeros at padding.
 
-    Parameters
-    ----------
-    transformer
-        A transformer that `pack` has prepared.
-    ids, mask
-        Padded on the right; 1 in the mask where a token is. Neighbouring rows of the same length are computed together. Keep them
-        on the CPU even for a GPU: then the packing does not wait for the GPU.
+    `ids` and `mask` are padded on the right, with 1 in the mask where a token is. Neighbouring rows of the same length are
+    computed together. Keep both on the CPU even for a GPU: then the packing does not wait for the GPU.
     """
     config: Any = transformer.config
     device = next(transformer.parameters()).device

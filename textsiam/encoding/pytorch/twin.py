@@ -71,14 +71,8 @@ if hasattr(os, "register_at_fork"):
 class Twin(nn.Module):
     """One encoder for both sentences: token ids and mask → embeddings.
 
-    Parameters
-    ----------
-    transformer
-        Any encoder from transformers whose output has ``last_hidden_state``.
-    pooling
-        A name from `POOLINGS`.
-    normalize
-        Whether to scale each embedding to length 1.
+    `transformer` is any encoder from transformers whose output has ``last_hidden_state``, and `pooling` a name from `POOLINGS`.
+    With `normalize`, each embedding has length 1.
     """
 
     name = "pytorch"
@@ -177,21 +171,12 @@ def load_twin(
 ) -> Twin:
     """The model of a folder in PyTorch. It packs on CPUs, and on GPUs if flash attention takes its dtype.
 
-    Parameters
-    ----------
-    device
-        ``cpu``, ``cuda``, ``cuda:1``, ``mps``. Default: the first GPU, else the CPU.
-    dtype
-        ``float32``, ``bfloat16`` or ``float16``. Default: bf16 if the device computes it natively, else fp32.
-    trainable
-        Keep the transformer's own layers. Otherwise, on a CPU in fp32 or bf16, they are frozen (`Twin.freeze`).
+    `device` is ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; by default the first GPU, else the CPU. `dtype` is ``float32``,
+    ``bfloat16`` or ``float16``; by default bf16 if the device computes it natively, else fp32. Unless the model is `trainable`,
+    its linear layers are frozen on a CPU in fp32 or bf16 (`Twin.freeze`).
 
-    Raises
-    ------
-    ValueError
-        If torch cannot use the device, or the dtype is unknown.
-    BrokenModel, UnsupportedModel
-        If the weights cannot be read, or are not those of an encoder.
+    Raises `ValueError` if torch cannot use the device, or the dtype is unknown; `BrokenModel` or `UnsupportedModel` if the
+    weights cannot be read, or are not those of an encoder.
     """
     place = _device(device)
     number = _dtype(dtype, place)
