@@ -73,7 +73,7 @@ def check_folder(folder: Path) -> None:
     place = folder.resolve()
     nearest = next(above for above in (place, *place.parents) if above.exists())
     if not nearest.is_dir():
-        raise NotADirectoryError(f"A folder is needed to write in, but {nearest} is a file. Name another folder.")
+        raise NotADirectoryError(f"Expected a folder to write in, but {nearest} is a file. Name another folder.")
     try:
         with tempfile.TemporaryFile(dir=nearest):  # a trial: even root cannot write everywhere
             pass

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from textsiam.data.pairs import Pairs, Triplets
 from textsiam.data.texts import distinct, normalise
 
-Places = Int[np.ndarray, " _"]  # row numbers in a table of pairs
+Places = Int[np.ndarray, " _"]  # numbers of rows or of components
 Links = Iterable[tuple[str, str]]
 Examples = Pairs | Triplets
 
@@ -20,17 +20,13 @@ LINK_SHARE = 0.8
 
 @dataclass(frozen=True, eq=False)
 class Linked:
-    """Which texts belong together, over one or several tables."""
+    """Which texts belong together, over one or several tables: `columns` and `texts` have one array per table."""
 
-    columns: list[Int[np.ndarray, "_ _"]]  # for each table (rows, texts per row): the component of each text
-    texts: list[
-        Int[np.ndarray, "_ _"]
-    ]  # for each table (rows, texts per row): the number of each text after normalisation
+    columns: list[Int[np.ndarray, "_ _"]]  # (rows, texts per row): the component of each text
+    texts: list[Int[np.ndarray, "_ _"]]  # (rows, texts per row): the number of each text after normalisation
     component: Places  # of each distinct normalised text
     places: Mapping[str, int]  # the number of each distinct normalised text
-    link_score: (
-        float | None
-    )  # the score from which graded pairs were linked; with several graded tables, that of the last
+    link_score: float | None  # graded pairs were linked from this score on, that of the last graded table
 
     def components_of(self, table: Examples) -> Int[np.ndarray, "n width"]:
         """(rows, texts per row): the component of each text of a table made of linked rows, such as one part of a split."""
