@@ -193,7 +193,7 @@ def test_binary_rubbish(run, tmp_path):
 def test_what_is_no_text(run, tmp_path, name, start, told):
     """A file that begins as spreadsheets, archives, PDFs do is known for it, and the remedy told."""
     (tmp_path / name).write_bytes(start + bytes(100))
-    refused(run(tmp_path / name), f"{name} is no text", told)
+    refused(run(tmp_path / name), f"{name} is not text", told)
 
 
 def test_nothing_but_another_encoding(run, tmp_path):
@@ -219,14 +219,14 @@ def test_standard_input(run):
         (["t.csv", "--sample"], "not both"),
         (
             ["https://example.com/t.csv"],
-            "There is no file https://example.com/t.csv. Addresses are not fetched: download it",
+            "There is no file https://example.com/t.csv. textsiam does not download: fetch it yourself",
         ),
-        (["*.csv"], "There is no file *.csv. Names with wildcards are listed by the shell, without quotes"),
-        (["noending"], "noending has no ending that tells a format. Formats are arrow"),
+        (["*.csv"], "There is no file *.csv. The shell expands wildcards only without quotes"),
+        (["noending"], "noending has no ending that names a format. Formats are arrow"),
         (["t.parquet"], "is corrupted or this is not a parquet file. Write it again"),
         (["t.csv", "./t.csv"], "./t.csv was given twice"),
         (["t.csv", "--against", "./t.csv"], "given twice"),
-        (["t.json"], "one JSON object a line"),
+        (["t.json"], "one JSON object per line"),
         (["t.csv", "--against", "t.csv", "--clusters", "c.csv"], "leave out --against"),
         (["t.csv", "--output", "x.docx"], "its ending names no format"),
         (["t.csv", "--output", "no/such/folder/x.csv"], "folder does not exist"),
@@ -365,7 +365,7 @@ def test_no_permission(run, tmp_path):
     (tmp_path / "t.txt").write_text("\n".join(GOOD))
     (tmp_path / "locked").mkdir()
     (tmp_path / "locked").chmod(stat.S_IRUSR | stat.S_IXUSR)
-    refused(run(tmp_path / "t.txt", "-o", tmp_path / "locked" / "p.csv"), "may not be written")
+    refused(run(tmp_path / "t.txt", "-o", tmp_path / "locked" / "p.csv"), "cannot be written")
 
 
 def test_pairs_with_bad_rows(tmp_path, tiny_transformer):
@@ -391,7 +391,7 @@ def test_where_nothing_can_be_written(tmp_path, tiny_transformer, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("textsiam.data.sources.open_table", lambda *_: pytest.fail("it was read"))
     model = ["--model", str(tiny_transformer("bert"))]
-    for place, told in (("/proc", "may not be written in /proc"), (tmp_path / "file", "is a file")):
+    for place, told in (("/proc", "cannot be written in /proc"), (tmp_path / "file", "is a file")):
         for arguments in (
             ["duplicates", "q.csv", "-o", f"{place}/x.csv", *model],
             ["duplicates", "q.csv", "--clusters", f"{place}/x.csv", *model],

@@ -72,9 +72,9 @@ def index(tiny, tmp_path):
             "no texts, so nothing can be judged",
         ),
         (lambda: top_k_join(np.eye(3, dtype=np.float32), k=0), ValueError, "k is at least 1, but got 0"),
-        (lambda: TextHashes.of("one text"), UnreadableInput, "one string came: 'one text'. Put it in a list"),
-        (lambda: TextHashes.from_bytes(b"123"), BrokenModel, "3 bytes that are no rising list"),
-        (lambda: TextHashes.from_bytes(bytes(16)), BrokenModel, "no rising list of hashes"),
+        (lambda: TextHashes.of("one text"), UnreadableInput, "got one string: 'one text'. Put it in a list"),
+        (lambda: TextHashes.from_bytes(b"123"), BrokenModel, "3 bytes that are not a rising list"),
+        (lambda: TextHashes.from_bytes(bytes(16)), BrokenModel, "not a rising list of hashes"),
         (lambda: read_texts({"q": ["a", "b"], "id": [1]}), UnreadableInput, "q has 2, id has 1. Align them"),
         (lambda: read_pairs({"left": ["a"], "right": ["b"]}), UnreadableInput, "name them (--first and --second"),
         (

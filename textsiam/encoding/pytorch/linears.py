@@ -1,8 +1,8 @@
-"""Linear layers for inference on an x86 CPU: oneDNN's, in fp32 or bf16, with weights laid out for it once.
+"""Linear layers for inference on an x86 CPU, through oneDNN in fp32 or bf16, with weights laid out only once.
 
-torch multiplies fp32 matrices through MKL, which on AMD reaches less than half of what oneDNN does; bf16 goes through oneDNN, but
-weights are laid out anew at every call. In bf16 the layers alone compute in bf16: what runs between them stays fp32, which halves
-the rounding error of a whole model in bf16 and costs no time (benchmarks/LOG.md).
+torch multiplies fp32 matrices through MKL, which on AMD has less than half the speed of oneDNN. It multiplies bf16 through
+oneDNN, but lays out the weights again at every call. In bf16, only these layers compute in bf16. The rest stays in fp32, which
+halves the rounding error of a whole model in bf16 and costs no time (benchmarks/LOG.md).
 """
 
 import platform
@@ -12,21 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-# Rows that oneDNN lays the weights out for: a batch's tokens. Others are computed too.
+# oneDNN lays the weights out for this many rows, the tokens of a batch. It computes other numbers of rows too.
 _N_ROWS = 2_048
-BF16 = "_is_mkldnn_bf16_supported"  # where torch tells whether oneDNN has bf16 here
+BF16 = "_is_mkldnn_bf16_supported"  # torch's function that says whether oneDNN computes bf16 here
 
 
 class FrozenLinear(nn.Module):
-    """``x @ weight.T + bias`` with weights that no longer change.
-
-    Parameters
-    ----------
-    linear
-        The layer it takes the place of.
-    dtype
-        What it computes in, and returns; its input is converted.
-    """
+    """``x @ weight.T + bias`` with the constant weights of `linear`, computed in `dtype`, to which the input is converted."""
 
     def __init__(self, linear: nn.Linear, dtype: torch.dtype) -> None:
         super().__init__()
@@ -46,7 +38,7 @@ class FrozenLinear(nn.Module):
 
 
 def freeze_linears(module: nn.Module, dtype: torch.dtype) -> None:
-    """Put a `FrozenLinear` in the place of every linear layer; the module can then be used for inference alone."""
+    """Replace every linear layer by a `FrozenLinear`. Afterwards the module is only for inference."""
     for name, child in module.named_children():
         if type(child) is nn.Linear:
             setattr(module, name, FrozenLinear(child, dtype))
@@ -55,7 +47,7 @@ def freeze_linears(module: nn.Module, dtype: torch.dtype) -> None:
 
 
 def can_lay_out(dtype: torch.dtype = torch.float32) -> bool:
-    """Whether this torch, on this processor, has oneDNN's layers for the dtype; they are not a public part of torch."""
+    """Whether this torch has oneDNN's layers for the dtype on this processor. They are not a public part of torch."""
     if dtype == torch.bfloat16 and not (hasattr(_ops(), BF16) and getattr(_ops(), BF16)()):
         return False
     return (

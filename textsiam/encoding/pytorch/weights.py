@@ -1,4 +1,4 @@
-"""The weights of a transformer: read from a folder as safetensors alone, made at random, written to a folder."""
+"""The weights of a transformer: read from a folder (only as safetensors), initialised at random, written to a folder."""
 
 import shutil
 import threading
@@ -14,18 +14,15 @@ from torch import nn
 from textsiam.encoding.model_folder.folder import ModelFolder
 from textsiam.errors import BrokenModel, UnsupportedModel
 
-# What the threads that are inside `quiet` found.
+# The settings that threads inside `quiet` must restore.
 _QUIET: list[tuple[bool, int]] = []
 _LOCK = threading.Lock()
 
 
 def read_transformer(folder: Path) -> nn.Module:
-    """The transformer of a folder, in fp32 on the CPU; only safetensors, never a pickle, never code from the folder.
+    """The transformer of a folder, in fp32 on the CPU. Reads only safetensors, never a pickle or code from the folder.
 
-    Raises
-    ------
-    BrokenModel, UnsupportedModel
-        If the weights cannot be read, or are no encoder's.
+    Raises `BrokenModel` or `UnsupportedModel` if the weights cannot be read, or are not those of an encoder.
     """
     from transformers import AutoConfig, AutoModel
 
@@ -44,10 +41,10 @@ def read_transformer(folder: Path) -> nn.Module:
             )
         except UnsupportedModel:
             raise
-        except Exception as error:  # a config.json with wrong values raises whatever the line that meets them raises
+        except Exception as error:  # wrong values in config.json raise errors of any type
             raise BrokenModel(
                 f"The weights in {folder} cannot be read: {error}. "
-                "Restore them and config.json from where the model came from."
+                "Restore them and config.json from the model's source."
             ) from error
     _refuse_missing(folder, loading)
     _refuse_infinite(folder, model)
@@ -56,7 +53,7 @@ def read_transformer(folder: Path) -> nn.Module:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Transformers without its bars and warnings, which are as before afterwards."""
+    """Turn off the progress bars and warnings of transformers inside the block."""
     from transformers.utils import logging
 
     with _LOCK:
@@ -67,7 +64,7 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         with _LOCK:
-            bar, level = _QUIET.pop()  # the last one out takes what the first one found
+            bar, level = _QUIET.pop()  # the last thread to leave restores what the first one found
             if not _QUIET:
                 logging.set_verbosity(level)
                 if bar:
@@ -75,9 +72,9 @@ def quiet() -> Iterator[None]:
 
 
 def randomise(transformer: nn.Module, seed: int) -> None:
-    """Give the transformer fresh random weights, as its architecture initialises them: an untuned start.
+    """Give the transformer new random weights, initialised as its architecture does it.
 
-    The random numbers of torch are as before afterwards.
+    The state of torch's random numbers does not change.
     """
     from transformers import AutoModel
 
@@ -88,9 +85,9 @@ def randomise(transformer: nn.Module, seed: int) -> None:
 
 
 def write_transformer(transformer: nn.Module, folder: ModelFolder, target: Path) -> ModelFolder:
-    """Write the transformer's weights, with the tokenizer of the folder it came from, to a new folder; what that folder says.
+    """Write the transformer and the tokenizer of its old folder to a new one, whose settings are returned.
 
-    Nothing that the old folder carried (calibration, thresholds) comes along: it was of other vectors.
+    Calibration and thresholds of the old folder are left out, because they belong to other vectors.
     """
     target.mkdir(parents=True)
     for file in folder.files():
@@ -109,20 +106,20 @@ def _refuse_decoder(folder: Path, config: Any) -> None:
 
 
 def _refuse_missing(folder: Path, loading: dict[str, Any]) -> None:
-    # transformers fills missing weights with random numbers and only warns. The pooler is never used here.
+    # transformers fills missing weights with random numbers and only warns. The pooler is never used.
     missing = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise BrokenModel(
             f"The weights in {folder} lack {len(missing)} tensors, such as {missing[0]}. "
-            "Restore them from where the model came from."
+            "Restore them from the model's source."
         )
 
 
 def _refuse_infinite(folder: Path, model: nn.Module) -> None:
-    # One NaN or infinite weight makes every embedding NaN, which would be taken for an unusable text.
+    # One NaN or infinite weight makes every embedding NaN, which would look like an unusable text.
     for name, weights in model.named_parameters():
         if not name.startswith("pooler.") and not bool(torch.isfinite(weights).all()):
             raise BrokenModel(
                 f"The weights in {folder} are broken: {name} has a NaN or infinite value. "
-                "Restore them from where the model came from; if you trained it, train it again with a lower rate."
+                "Restore them from the model's source. If you trained it, train it again with a lower learning rate."
             )
