@@ -1,1 +1,1 @@
-"""Evaluation of a model: metrics with intervals, slices, suspect labels, and a report in one file."""
+"""Evaluation of a model: metrics with intervals, slices, suspected labels, and a report in one file."""

@@ -139,7 +139,7 @@ class Counts(NamedTuple):
 def counts_at(
     labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], threshold: float, weights: Weights = None
 ) -> Counts:
-    """The positives and negatives on each side of the threshold; compared in fp32, as `textsiam.scoring.thresholds.decisions` does.
+    """The positives and negatives on each side of the threshold, compared in fp32 as in `textsiam.scoring.thresholds.decisions`.
 
     Examples
     --------
