@@ -39,59 +39,6 @@ from textsiam.scoring.evidence.planning import (
 ROUNDING = 1e-9  # of sums of chances
 
 
-def n_kept(weights: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """How many of the first 1, 2, …, n draws can be kept with equal mass: their total weight over the heaviest weight.
-
-    Examples
-    --------
-    >>> n_kept(np.array([1, 1, 2, 2])).tolist()
-    [1, 2, 2, 3]
-    """
-    return np.asarray(np.cumsum(weights) // np.maximum.accumulate(weights))
-
-
-def thin(weights: Shaped[np.ndarray, " n"], rng: np.random.Generator) -> Bool[np.ndarray, " n"]:
-    """Which draws are kept: their number is the total weight over the heaviest, rounded down; each is kept by its weight.
-
-    Neighbours compete, so that the kept draws spread over the order given. All are kept if the weights are equal.
-
-    Examples
-    --------
-    >>> kept = thin(np.array([1, 1, 1, 1, 2, 2]), np.random.default_rng(0))
-    >>> int(kept.sum())
-    4
-    """
-    if not len(weights) or (weights == weights[0]).all():
-        return np.ones(len(weights), dtype=bool)
-    n = int(n_kept(weights)[-1])
-    return _pivotal(n * weights / weights.sum(), rng.random(len(weights)))
-
-
-def _pivotal(chances: Float[np.ndarray, " n"], luck: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
-    """Undecided draws compete in twos: if their chances sum to below 1, the winner takes both; else the winner is kept."""
-    winners = []
-    holder, held = 0, float(chances[0])
-    for place, (chance, lot) in enumerate(zip(chances[1:].tolist(), luck[1:].tolist(), strict=True), start=1):
-        total = held + chance
-        if total < 1 - ROUNDING:
-            if lot * total >= held:
-                holder = place
-            held = total
-        else:
-            # If both chances are 1 up to rounding, the holder is kept, and the other goes on with the rest.
-            if total > 2 - ROUNDING or lot * (2 - total) < 1 - chance:
-                winners.append(holder)
-                holder = place
-            else:
-                winners.append(place)
-            held = total - 1 if total > 1 else 0.0
-    if held > 0.5:  # noqa: PLR2004  chances sum to a whole number: the rest is 0 or 1 up to rounding
-        winners.append(holder)
-    kept = np.zeros(len(chances), dtype=bool)
-    kept[winners] = True
-    return kept
-
-
 @dataclass(frozen=True)
 class Proof:
     """The loosest proven cut, or None, and every cut that was examined.
@@ -216,3 +163,56 @@ def _test(design: Design, labels: Int[np.ndarray, " cells"], cell: int, precisio
     kept = thin(design.size[above], np.random.default_rng([design.seed, 1, cell]))
     n, n_right = int(kept.sum()), int((labels[above][kept] == 1).sum())
     return Cut(float(design.low[cell]), n, n_right, passes(n_right, n, precision, confidence))
+
+
+def n_kept(weights: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """How many of the first 1, 2, …, n draws can be kept with equal mass: their total weight over the heaviest weight.
+
+    Examples
+    --------
+    >>> n_kept(np.array([1, 1, 2, 2])).tolist()
+    [1, 2, 2, 3]
+    """
+    return np.asarray(np.cumsum(weights) // np.maximum.accumulate(weights))
+
+
+def thin(weights: Shaped[np.ndarray, " n"], rng: np.random.Generator) -> Bool[np.ndarray, " n"]:
+    """Which draws are kept: their number is the total weight over the heaviest, rounded down; each is kept by its weight.
+
+    Neighbours compete, so that the kept draws spread over the order given. All are kept if the weights are equal.
+
+    Examples
+    --------
+    >>> kept = thin(np.array([1, 1, 1, 1, 2, 2]), np.random.default_rng(0))
+    >>> int(kept.sum())
+    4
+    """
+    if not len(weights) or (weights == weights[0]).all():
+        return np.ones(len(weights), dtype=bool)
+    n = int(n_kept(weights)[-1])
+    return _pivotal(n * weights / weights.sum(), rng.random(len(weights)))
+
+
+def _pivotal(chances: Float[np.ndarray, " n"], luck: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """Undecided draws compete in twos: if their chances sum to below 1, the winner takes both; else the winner is kept."""
+    winners = []
+    holder, held = 0, float(chances[0])
+    for place, (chance, lot) in enumerate(zip(chances[1:].tolist(), luck[1:].tolist(), strict=True), start=1):
+        total = held + chance
+        if total < 1 - ROUNDING:
+            if lot * total >= held:
+                holder = place
+            held = total
+        else:
+            # If both chances are 1 up to rounding, the holder is kept, and the other goes on with the rest.
+            if total > 2 - ROUNDING or lot * (2 - total) < 1 - chance:
+                winners.append(holder)
+                holder = place
+            else:
+                winners.append(place)
+            held = total - 1 if total > 1 else 0.0
+    if held > 0.5:  # noqa: PLR2004  chances sum to a whole number: the rest is 0 or 1 up to rounding
+        winners.append(holder)
+    kept = np.zeros(len(chances), dtype=bool)
+    kept[winners] = True
+    return kept

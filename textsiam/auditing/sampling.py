@@ -190,7 +190,7 @@ def _check(scores: Shaped[np.ndarray, " n"], n: int, n_strata: int, allocation: 
         raise ValueError(f"There is no allocation {allocation!r}. Use one of {', '.join(ALLOCATIONS)}.")
     if n < 1 or n_strata < 1:
         raise ValueError(
-            f"A sample has at least one label and one stratum, but got {n} and {n_strata}. Give larger numbers."
+            f"A sample has at least one label and one stratum, but got {n} and {n_strata}. Give 1 or more."
         )
     if not len(scores):
         raise UnreadableInput("There is no match to draw from: the join found none. Join with a lower threshold.")

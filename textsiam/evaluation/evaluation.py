@@ -116,7 +116,11 @@ class Evaluation:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain values; a figure is ``[value, low, high]``, with None where a value is not defined."""
+        """Plain values; a figure is ``[value, low, high]``, with None where a value is not defined.
+
+        Keys: ``metrics``, ``differences``, ``baseline``, ``slices``, ``worst``, ``suspects``, ``reliability``, ``measured_on``,
+        ``notes``.
+        """
         return {
             "measured_on": dict(self.measured_on),
             "metrics": _plain(self.metrics),

@@ -189,7 +189,7 @@ def _held_out(
     held = [(str(name), _as_kind(_read(str(name), data))) for name, data in members.items()]
     if dull := [name for name, table in held if not _can_be_judged(table)]:
         raise ValueError(
-            f"{', '.join(dull)} cannot judge a model: it has one row, or all labels or scores are equal. Give both labels."
+            f"{', '.join(dull)} cannot judge a model: it has one row, or all labels or scores are equal. Give other rows."
         )
     return without(tables, [examples for _, examples in held], link_score=link_score), held
 
@@ -216,7 +216,7 @@ def _with_negatives(
     """The rows to learn from, with positives as triplets."""
     if all(_kind(table) != "positives" for table in learned):
         raise ValueError(
-            "Hard negatives are mined for positives without labels, but there are none. Leave hard_negatives out."
+            "Hard negatives are mined for positives without labels. There are none: leave hard_negatives out."
         )
     return [_mined(source.name, table, mine) for source, table in zip(sources, learned, strict=True)]
 
@@ -266,7 +266,7 @@ def _mined(name: str, table: Examples, mine: Callable[[Pairs], Triplets]) -> Exa
     triplets = mine(table)
     if not len(triplets):
         raise ValueError(
-            f"No row of {name} has a safe hard negative among its own texts. Train without hard negatives, or on more data."
+            f"No row of {name} has a safe hard negative among its own texts. Leave hard_negatives out, or train on more data."
         )
     if len(triplets) < len(table):
         logger.warning(

@@ -78,9 +78,7 @@ class Recipe:
         for field in fields(self):
             self._check(field.name, getattr(field.type, "__name__", str(field.type)), getattr(self, field.name))
         if self.random_start and (self.keep or self.lora):
-            raise ValueError(
-                "A random start has nothing worth keeping or adapting, but keep or lora was given. Leave both out."
-            )
+            raise ValueError("A random start has nothing worth keeping or adapting. Leave out keep and lora.")
 
     @staticmethod
     def _check(name: str, declared: str, value: Any) -> None:

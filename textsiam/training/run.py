@@ -74,9 +74,8 @@ class Run:
         settings |= {"output_dir": str(checkpoints), "seed": seed, "use_cpu": device == "cpu"}
         settings["bf16"] = computes_bf16(self.twin.device) if recipe.bf16 is None else recipe.bf16
         patience = [EarlyStoppingCallback(recipe.patience)] if recipe.patience and parted.validation else []
-        n_tokens = N_TOKENS_A_GROUP.get(device, 2_048) // (
-            4 if recipe.recompute else 1
-        )  # recompute holds one group at a time
+        # With recompute, a group's activations are all that memory holds: smaller groups need less.
+        n_tokens = N_TOKENS_A_GROUP.get(device, 2_048) // (4 if recipe.recompute else 1)
         self.prepare = text_preparer(start.encoder, n_tokens)
         self.trainer = TwinTrainer(
             tower,

@@ -113,9 +113,7 @@ class Task:
             and self.kind == "scores"
             and len(np.unique(np.asarray(self.scores))) == 1
         ):
-            raise ValueError(
-                f"Every score of {self.name} is the same: nothing can be learned from it. Check the column."
-            )
+            raise ValueError(f"Every score of {self.name} is the same, so it teaches nothing. Check the column.")
         if isinstance(self.loss, Distillation) and self.taught is None and not has_teacher:
             raise ValueError(f"{loss} on {self.name} needs a teacher. Name one (teacher=, --teacher).")
 
