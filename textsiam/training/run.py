@@ -152,7 +152,7 @@ class Run:
         return n_cut
 
     def _restore_patience(self, checkpoint: Path) -> None:
-        """Restore the count of evaluations without a better metric, and nothing else, as the Trainer itself would."""
+        """Restore the count of evaluations without a better metric, and nothing else; the Trainer would restore more."""
         spent = patience_spent(checkpoint)
         for callback in self.trainer.callback_handler.callbacks:
             if isinstance(callback, EarlyStoppingCallback):
