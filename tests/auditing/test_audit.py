@@ -312,7 +312,7 @@ def test_labels_from_a_file_are_taken_row_by_row(matches, tmp_path):
         "text_b is not that of pair 6",
         "no pair has the number '12'",
         "no pair has the number 'x'",
-        "pair 1 came before",
+        "pair 1 is in an earlier row",
     ]
 
 
@@ -462,7 +462,7 @@ def test_what_would_move_the_cursor_is_not_shown(run):
             "ids that the texts do not hold",
         ),
         (("start", "texts.csv", "--texts", "texts.csv", "-o", "new"), "is no pairs file"),
-        (("start", "pairs.csv", "--against", "texts.csv", "-o", "new"), "no texts came|Give the file"),
+        (("start", "pairs.csv", "--against", "texts.csv", "-o", "new"), "no texts were given|Give the file"),
         (START, "audit exists"),
         (("start", "pairs.csv", "--texts", "texts.csv", "-o", "no/where"), "does not exist"),
         (("start", "pairs.csv", "--texts", "texts.csv", "-o", "new", "--allocation", "fair"), "no allocation"),
