@@ -17,9 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from textsiam.encoding.model_folder.folder import ModelFolder
-from textsiam.encoding.pytorch.linears import freeze_linears
 from textsiam.encoding.pytorch.packing import HALF, PACKING, can_pack_on, pack, packed_states, sent
-from textsiam.encoding.pytorch.weights import quiet, read_transformer
+from textsiam.encoding.pytorch.weights import freeze_linears, quiet, read_transformer
 
 Tokens = Float[Tensor, "n length dim"]
 Mask = Int[Tensor, "n length"]
