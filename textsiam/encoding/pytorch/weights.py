@@ -1,6 +1,4 @@
-"""The weights of a transformer: read from a folder (only as safetensors), initialised at random,
-written to a folder, and laid out once for inference on a CPU.
-"""
+"""The weights of a transformer: read (only as safetensors), initialised at random, written, laid out once for inference."""
 
 import platform
 import shutil
