@@ -16,7 +16,7 @@ from textsiam.distributing.blocks import Block, Joined, Joining
 from textsiam.distributing.encoders import Encoded
 from textsiam.distributing.match_table import Part
 from textsiam.distributing.workspace import Workspace, key_of
-from textsiam.matching.join.exact import joined
+from textsiam.matching.join.tiles import joined
 
 _N_ROWS_A_CENTRE = 64  # of the sample that centres are found with
 _N_DISTANCES_AT_ONCE = 8_000_000

@@ -7,11 +7,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from textsiam.data.texts import Texts, as_list, first_repeat, normalise
+from textsiam.data.texts import as_list, normalise
 from textsiam.encoding.encoder import Encoded, Progress
 from textsiam.errors import NotCalibrated, TooManyMatches
 from textsiam.matching.join.exact import MAX_MATCHES, SEARCHERS
-from textsiam.matching.matches import Matches
+from textsiam.matching.matches import Matches, ids_of
 from textsiam.matching.repeats import RowPairs, Side, Sides, crossed, merged, refuse_too_many, repeats_of
 from textsiam.scoring.siamese import Siamese
 
@@ -274,22 +274,3 @@ def threshold_of(model: Siamese, threshold: float | None) -> float:
             f"This model has no threshold ({why}). Give one (--threshold, threshold=), or certify it on labelled pairs."
         )
     return model.threshold.value
-
-
-def ids_of(texts: Sequence[object], ids: Sequence[str] | None) -> Sequence[str] | None:
-    """The ids given, else those of `Texts`, else None.
-
-    Raises
-    ------
-    ValueError
-        If ids repeat, or their number is not that of the texts.
-    """
-    if ids is None:
-        return [str(name) for name in texts.ids] if isinstance(texts, Texts) else None
-    if len(ids) != len(texts):
-        raise ValueError(
-            f"Each text needs one id, but {len(texts)} texts and {len(ids)} ids came. Align them row by row."
-        )
-    if (repeated := first_repeat(map(str, ids))) is not None:
-        raise ValueError(f"Ids must differ, but {repeated!r} names more than one text. Give each its own id.")
-    return [str(name) for name in ids]

@@ -9,7 +9,6 @@ This is the reference that faster searchers are tested against.
 The k closest of some rows, tile by tile: as a threshold join, but each row has a threshold of its own, which rises.
 """
 
-import threading
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
@@ -19,9 +18,8 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from textsiam.arrays import Found, Rows, Scores, Vectors
-from textsiam.errors import TooManyMatches
 from textsiam.matching.join.prepared import Prepared
-from textsiam.matching.join.tiles import Room, Tiles
+from textsiam.matching.join.tiles import Allowed, Room, Tiles, joined
 from textsiam.matching.matches import Matches
 
 Waiting = tuple[Rows, Rows, Shaped[np.ndarray, " _"]]  # rows, columns, entries
@@ -221,30 +219,6 @@ def _collected(
     return joined([*found, *recent])
 
 
-class Allowed:
-    """Counts what all threads find, so that they stop as soon as it is too much."""
-
-    def __init__(self, max_matches: int, threshold: float) -> None:
-        self.max_matches, self.threshold = max_matches, threshold
-        self._n_found, self._lock = 0, threading.Lock()
-
-    def take(self, n: int) -> None:
-        """Count so many more matches.
-
-        Raises
-        ------
-        TooManyMatches
-            If they are more than allowed.
-        """
-        with self._lock:
-            self._n_found += n
-        if self._n_found > self.max_matches:
-            raise TooManyMatches(
-                f"More than {self.max_matches:,} pairs reach {self.threshold:g}. Raise the threshold, or allow more "
-                "(--max-matches, max_matches=)."
-            )
-
-
 def top_k_join(
     vectors: Vectors,
     against: Others | None = None,
@@ -289,13 +263,3 @@ def top_k_join(
 SEARCHERS: dict[str, Callable[..., Matches]] = {
     "exact": threshold_join,
 }
-
-
-def joined(found: list[Any]) -> tuple[Rows, Rows, Scores]:
-    """Columns of matches that were found part by part, in the order of the parts."""
-    left, right, scores = zip(*found, strict=True) if found else ((), (), ())
-    return (
-        np.concatenate([np.empty(0, np.int64), *left]),
-        np.concatenate([np.empty(0, np.int64), *right]),
-        np.concatenate([np.empty(0, np.float32), *scores]),
-    )
