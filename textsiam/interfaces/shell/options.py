@@ -69,9 +69,6 @@ Approximate = Annotated[
         "--approximate", help="With --ray: compare only what is near. The share of pairs found is measured and told."
     ),
 ]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="With --ray: tell texts, arithmetic, bytes, tasks and time, and do nothing.")
-]
 LabelledPairs = Annotated[
     str, typer.Argument(help="Labelled pairs: csv, tsv, jsonl, parquet, a data set; - is standard input.")
 ]
