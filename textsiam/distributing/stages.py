@@ -18,7 +18,7 @@ from textsiam.distributing.approximate_join import (
     measure_recall,
 )
 from textsiam.distributing.blocks import Block, Joined, Joining, block_pairs, blocks_of, bounds_of, expand, join_blocks
-from textsiam.distributing.encoders import Encoded, Recipe
+from textsiam.distributing.encoders import Encoded, Recipe, encode_shard
 from textsiam.distributing.match_table import Best, Part, gather, ranges_of
 from textsiam.distributing.runners import Runner
 from textsiam.distributing.shard_repeats import N_TEXTS_A_BUCKET, find_repeats_of
@@ -116,7 +116,10 @@ class Stages:
 
     def _encoded(self, recipe: Recipe, repeats: list[str], shards: Sequence[Shard]) -> Generator[tuple[int, Any]]:
         """What becomes of each shard; an error that would befall all of them ends the run."""
-        for place, result in self.runner.encode(self.work, recipe, repeats, shards):
+        shared = self.runner.share(repeats)
+        tasks = [(self.work, recipe, shared, shard) for shard in shards]
+        on_gpu = not str(recipe.device or "").startswith("cpu")
+        for place, result in self.runner.run(encode_shard, tasks, on_gpu=on_gpu):
             if isinstance(result, Failure) and isinstance(result.error, (*FATAL, OSError)):
                 raise result.error
             yield place, result
