@@ -1,5 +1,6 @@
 """How a run goes: the hyper-parameters, with the defaults that did best (see benchmarks/LOG.md for those that did not)."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -144,7 +145,7 @@ class Recipe:
             "remove_unused_columns": False,
             "ddp_find_unused_parameters": False,
             "report_to": "none",
-            "disable_tqdm": True,
+            "disable_tqdm": not sys.stderr.isatty(),
         }
 
     def to_json(self) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -168,14 +169,15 @@ def train(
         check_outputs(rows.set_aside, inputs=[*sources, *held_sources], as_json=as_json)
         parts, judged, aside = _read(sources, held, rows.reading(columns))
         say_set_aside(aside, rows.set_aside)
-        tuned = fine_tune(
-            ComputeOptions(device=device, dtype="float32").load(model),
-            mixing.of(parts),
-            validation=False if held.no_validation else judged,
-            output=output,
-            **run.asked(),
-            **recipe.given(),
-        )
+        with redirect_stdout(sys.stderr):  # where transformers writes beside its progress bar
+            tuned = fine_tune(
+                ComputeOptions(device=device, dtype="float32").load(model),
+                mixing.of(parts),
+                validation=False if held.no_validation else judged,
+                output=output,
+                **run.asked(),
+                **recipe.given(),
+            )
         told = dict(tuned.training or {})
         _say_told(told, output)
         if as_json:
