@@ -19,14 +19,14 @@ from textsiam.scoring.siamese import Siamese
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a worker makes its encoder, and what its vectors depend on.
+    """How a worker loads its encoder, and what the vectors depend on.
 
     Parameters
     ----------
     source
-        A folder or name that means the same on every machine; None for the default.
+        A folder or name that means the same on every machine; None is the default model.
     fingerprint, precision
-        Of the encoder that asks: a worker whose own differ refuses.
+        Of the encoder of the process that asks; a worker with others raises EncoderMismatch.
     """
 
     source: str | None
@@ -42,17 +42,17 @@ class Recipe:
     def of(
         cls, model: Siamese, source: str | None = None, *, device: str | None = None, prompt: str | None = None
     ) -> "Recipe":
-        """The recipe for encoders like this model's.
+        """The recipe for the encoder of this model.
 
         Parameters
         ----------
         source
-            What workers shall load. Default: the folder of this model, which must be there on every machine.
+            What workers load. Default: the folder of this model, which must exist on every machine.
 
         Raises
         ------
         ValueError
-            If the model decides in int8: pairs near a threshold would have to be scored again across machines.
+            If the model computes in int8: pairs near a threshold would have to be scored again, across machines.
         """
         encoder = model.encoder
         if model.rescorer is not None or encoder.precision == "int8":
@@ -63,7 +63,7 @@ class Recipe:
 
 
 class Encoded(NamedTuple):
-    """A file of ``row`` (counted in the shard), ``embedding, cut, unknown, length`` in the workspace, and what it took."""
+    """A file of ``row`` (in the shard), ``embedding, cut, unknown, length`` in the workspace, and what it took."""
 
     name: str
     shard: Shard
@@ -149,7 +149,7 @@ def load(recipe: Recipe) -> Encoder:
 
 
 def vectors_name(recipe: Recipe, shard: Shard, rows: Any) -> str:
-    """The file of a shard's vectors, by all that they depend on."""
+    """The file of a shard's vectors; its name is a hash of all that they depend on."""
     made = (recipe.fingerprint, recipe.precision, recipe.prompt_text)
     first = key_of(np.asarray(rows - shard.start).tolist())
     return f"vectors/{key_of(*made, shard.name, first)}.arrow"

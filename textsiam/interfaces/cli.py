@@ -12,33 +12,43 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from textsiam.interfaces.commands.audit import audit
+from textsiam.interfaces.commands import audit, index, index_care
 from textsiam.interfaces.commands.calibrate import calibrate
 from textsiam.interfaces.commands.certify import certify
 from textsiam.interfaces.commands.duplicates import duplicates
 from textsiam.interfaces.commands.encode import encode
 from textsiam.interfaces.commands.evaluate import evaluate
 from textsiam.interfaces.commands.explain import explain
-from textsiam.interfaces.commands.index_care import index
 from textsiam.interfaces.commands.score import score
 from textsiam.interfaces.commands.serve import serve
 from textsiam.interfaces.commands.split import split
 from textsiam.interfaces.commands.train import train
 from textsiam.interfaces.shell.terminal import BAD_INPUT, say
 
+VERBS = (duplicates, score, encode, split, train, calibrate, certify, evaluate, explain, serve)
+GROUPS = {
+    "audit": (
+        "Certify a threshold for a join from a random sample of its own pairs: plan, start, label, finish.",
+        (audit.plan, audit.start, audit.label, audit.status, audit.finish),
+    ),
+    "index": (
+        "Keep texts in an index and ask whether a new text is a duplicate of one of them.",
+        (
+            *(index.create, index.add, index.update, index.remove, index.search),
+            *(index_care.info, index_care.clusters, index_care.export),
+            *(index_care.compact, index_care.verify, index_care.rebuild),
+        ),
+    ),
+}
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
-app.command()(duplicates)
-app.command()(score)
-app.command()(encode)
-app.command()(split)
-app.command()(train)
-app.command()(calibrate)
-app.command()(certify)
-app.command()(evaluate)
-app.command()(explain)
-app.command()(serve)
-app.add_typer(audit, name="audit")
-app.add_typer(index, name="index")
+for verb in VERBS:
+    app.command()(verb)
+for name, (told, verbs) in GROUPS.items():
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help=told)
+    for verb in verbs:
+        group.command()(verb)
+    app.add_typer(group, name=name)
 
 
 @app.callback(invoke_without_command=True)

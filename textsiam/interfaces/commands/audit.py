@@ -17,19 +17,12 @@ if TYPE_CHECKING:
     from textsiam.auditing.labelling import Plan
     from textsiam.auditing.result import AuditResult
 
-audit = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    help="Certify a threshold for a join from a random sample of its own pairs: plan, start, label, finish.",
-)
-
 Folder = Annotated[Path, typer.Argument(help="The audit's folder, as `audit start -o` wrote it.")]
 Precision = Annotated[float, typer.Option(help="At least so many of the pairs at or above the threshold are right.")]
 Confidence = Annotated[float, typer.Option(help="The probability, over samples, that a threshold keeps its promise.")]
 FOR_TRAINING = "for_training.csv"
 
 
-@audit.command()
 def plan(
     precision: Precision = 0.95,
     confidence: Confidence = 0.95,
@@ -81,7 +74,6 @@ class SamplingOptions:
         return told | dict(allocation=self.allocation, n_informative=self.informative)
 
 
-@audit.command()
 @spread
 def start(
     matches: Annotated[
@@ -136,7 +128,6 @@ def _check_new(folder: Path) -> None:
         raise FileNotFoundError(f"The folder to hold the audit does not exist: {folder.resolve().parent}. Create it.")
 
 
-@audit.command()
 def label(
     folder: Folder,
     labeller: Annotated[str, typer.Option(help="Who labels; every labeller has a column.")] = "me",
@@ -198,7 +189,6 @@ def _take_labels(opened: "Audit", folder: Path, source: str, labeller: str, set_
         say(f"{len(changed):,} of them replace another label by {labeller}: pairs {', '.join(map(str, changed[:10]))}")
 
 
-@audit.command()
 def status(folder: Folder, as_json: options.AsJson = False) -> None:
     """Say how far an audit is: labels by labeller, what is undecided, how far labellers agree."""
     from textsiam.auditing.audit import Audit
@@ -223,7 +213,6 @@ def _also(n: int, n_informative: int) -> str:
     return f", {n:,} of {n_informative:,} to train on" if n_informative else ""
 
 
-@audit.command()
 @spread
 def finish(
     folder: Folder,

@@ -42,16 +42,9 @@ if TYPE_CHECKING:
     from textsiam.matching.matches import Matches
 
 
-index = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    help="Keep texts in an index and ask whether a new one is a duplicate of one that is there: add, search, and care for it.",
-)
-
 KEPT = "What was written stays: run the same command again to go on."
 
 
-@index.command()
 @spread
 def create(
     place: Place,
@@ -96,7 +89,6 @@ class WritingOptions:
     as_json: options.AsJson = False
 
 
-@index.command()
 @spread
 def add(
     place: Place,
@@ -114,7 +106,6 @@ def add(
     _write("add", place, files, columns, writing, threshold)
 
 
-@index.command()
 @spread
 def update(place: Place, files: options.Files = None, *, columns: IndexTextOptions, writing: WritingOptions) -> None:
     """Give ids that are in the index another text, and show what the new texts match.
@@ -124,7 +115,6 @@ def update(place: Place, files: options.Files = None, *, columns: IndexTextOptio
     _write("update", place, files, columns, writing)
 
 
-@index.command()
 def remove(
     place: Place,
     ids: Annotated[list[str], typer.Argument(help="Ids of texts to take out.")],
@@ -194,10 +184,6 @@ def _written(there: "Index", verb: str, given: Given, **how: Any) -> "Matches":
     return found
 
 
-__all__ = ["index"]  # with this command and those of command_index
-
-
-@index.command()
 @spread
 def search(
     place: Place,

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from textsiam.interfaces.commands.index import index
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.index_options import Place, Timeout
 from textsiam.interfaces.shell.option_groups import ComputeOptions, ModelOptions, spread
@@ -17,10 +16,7 @@ from textsiam.interfaces.shell.terminal import NO, answer_json, answering, say, 
 if TYPE_CHECKING:
     from textsiam.matching.matches import Clusters
 
-__all__ = ["index"]  # with these commands and those before
 
-
-@index.command()
 def info(place: Place, as_json: options.AsJson = False) -> None:
     """Say what an index holds and how it was made.
 
@@ -39,7 +35,6 @@ def info(place: Place, as_json: options.AsJson = False) -> None:
             typer.echo(f"{name.replace('_', ' '):14} {f'{value:,}' if is_count else value}")
 
 
-@index.command()
 def clusters(
     place: Place, output: options.Output = None, top: options.Top = 20, as_json: options.AsJson = False
 ) -> None:
@@ -73,7 +68,6 @@ def _groups(found: "Clusters") -> Iterator[dict[str, Any]]:
         yield {"cluster": int(found.cluster[rows[0]]), "ids": [names[row] for row in rows]}
 
 
-@index.command()
 def export(
     place: Place,
     output: Annotated[
@@ -99,7 +93,6 @@ def export(
         say(f"wrote {n:,} texts → {output}")
 
 
-@index.command()
 def compact(place: Place, timeout: Timeout = 60.0) -> None:
     """Give back the space of removed texts.
 
@@ -112,7 +105,6 @@ def compact(place: Place, timeout: Timeout = 60.0) -> None:
         say(f"{len(opened):,} texts")
 
 
-@index.command()
 def verify(
     place: Place,
     no_repair: Annotated[bool, typer.Option("--no-repair", help="Only look; change nothing.")] = False,
@@ -149,7 +141,6 @@ def verify(
             raise typer.Exit(NO)
 
 
-@index.command()
 @spread
 def rebuild(
     place: Place,
