@@ -82,7 +82,7 @@ class DistributedMatches:
         return sum(of.n_dropped for of in self.settled)
 
     def pair_blocks(self, n: int = 65_536) -> Iterator[dict[str, Any]]:
-        """The columns of a pairs file, ``id_a, id_b, score, probability, decision``, in one or more blocks of at most `n` rows."""
+        """The columns of a pairs file, ``id_a, id_b, score, probability, decision``, in one or more blocks of up to `n` rows."""
         names = Names(self.work, self.shards, several=self.several)
         empty = True
         for part in self.parts:

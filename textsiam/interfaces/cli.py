@@ -1,6 +1,6 @@
-"""The command line: subcommands are the verbs. Answers go to standard output; progress and what was done to stderr.
+"""The command line: registers every verb. Answers go to standard output; progress and reports go to standard error.
 
-Exit codes: 0 done; 1 the answer is no; 2 bad usage or input; 130 interrupted.
+Exit codes: 0 done; 1 the answer is no, or the work is incomplete; 2 bad usage or input; 130 interrupted.
 """
 
 import atexit
@@ -62,28 +62,28 @@ def textsiam(show: Annotated[bool, typer.Option("--version", help="Show the vers
 
 
 def main() -> None:
-    """The console script."""
+    """Run the command line and end the process."""
     _open_missing_streams()
     try:
         app()
     except SystemExit as end:
         leave(end.code)
-    except OSError as error:  # help or version that nobody can read
+    except OSError as error:  # help or version cannot be written
         say(f"textsiam: {error}")
         leave(BAD_INPUT)
 
 
 def _open_missing_streams() -> None:
-    """A service or a cron job may start a process without standard streams: what is said there is lost, and no more."""
+    """Open standard streams that are missing, as in a service or a cron job; what is written there is lost."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in the order of their numbers
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  for as long as the process
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  open until the process ends
 
 
 def leave(code: object) -> NoReturn:
-    """End the process; without torch at once, for taking the libraries apart piece by piece takes a tenth of a second.
+    """End the process. Without torch, skip Python's own cleanup, which takes a tenth of a second.
 
-    All is said and done: another Ctrl-C ends it at once, instead of showing where Python was while it cleared up.
+    Another Ctrl-C ends the process at once, without a traceback of the cleanup.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if "torch" in sys.modules or not isinstance(code, int | None):
@@ -92,6 +92,6 @@ def leave(code: object) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:
-        raise SystemExit(code) from None  # a reader that has gone: Python's own end knows what to do
-    atexit._run_exitfuncs()  # noqa: SLF001  temporary files are removed, logs written
+        raise SystemExit(code) from None  # the reader has gone: Python handles that
+    atexit._run_exitfuncs()  # noqa: SLF001  removes temporary files, writes logs
     os._exit(code or 0)
