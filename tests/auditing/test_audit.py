@@ -23,7 +23,7 @@ from textsiam.auditing.audit import Audit, start_audit
 from textsiam.auditing.audit_folder import guarded, read_labels, unguarded
 from textsiam.auditing.pairs_file import read_matches
 from textsiam.errors import EncoderMismatch, UnreadableInput
-from textsiam.interfaces.commands.audit import audit as commands
+from textsiam.interfaces.cli import app
 from textsiam.samples import QUESTIONS
 from textsiam.scoring.thresholds import Threshold
 
@@ -378,7 +378,7 @@ def run(tmp_path, monkeypatch):
     ids = {"id_a": [f"q{k}" for k in range(400)], "id_b": [f"q{k + 1}" for k in range(400)]}
     scores = {"score": np.linspace(0.8, 1, 400).round(4), "probability": np.linspace(0.2, 0.9, 400).round(4)}
     pd.DataFrame(ids | scores).to_csv("pairs.csv", index=False)
-    return lambda *arguments, stdin=None: CliRunner().invoke(commands, [str(one) for one in arguments], input=stdin)
+    return lambda *arguments, stdin=None: CliRunner().invoke(app, ["audit", *map(str, arguments)], input=stdin)
 
 
 START = ("start", "pairs.csv", "--texts", "texts.csv", "-o", "audit")
@@ -509,9 +509,9 @@ def test_a_model_is_saved_with_the_threshold(run, model, tmp_path):
 @contextmanager
 def labelling(**streams):
     """`audit label` in a process of its own, which imports the package that is tested; it does not outlive the block."""
-    program = "from textsiam.interfaces.commands.audit import audit; audit()"
+    program = "from textsiam.interfaces.cli import app; app()"
     path = {"PYTHONPATH": str(Path(textsiam.__file__).parent.parent)}
-    command = [sys.executable, "-c", program, "label", "audit"]
+    command = [sys.executable, "-c", program, "audit", "label", "audit"]
     with subprocess.Popen(command, env=os.environ | path, **streams) as child:
         try:
             yield child

@@ -143,7 +143,7 @@ def test_duplicate_ids(run, tmp_path):
     (tmp_path / "t.csv").write_text("id,question\n" + "".join(f"same,{text}\n" for text in GOOD))
     result = run(tmp_path / "t.csv")
     assert [(pair["id_a"], pair["id_b"]) for pair in answered(result)["pairs"]] == [("same", "same#3")]
-    assert "3 ids came before" in result.stderr
+    assert "3 ids repeat an earlier one" in result.stderr
     refused(run(tmp_path / "t.csv", "--strict"), "3 repeats an id")
 
 
@@ -227,7 +227,7 @@ def test_standard_input(run):
         (["t.csv", "./t.csv"], "./t.csv was given twice"),
         (["t.csv", "--against", "./t.csv"], "given twice"),
         (["t.json"], "one JSON object per line"),
-        (["t.csv", "--against", "t.csv", "--clusters", "c.csv"], "leave out --against"),
+        (["t.csv", "--against", "t.csv", "--clusters", "c.csv"], "Leave out --against"),
         (["t.csv", "--output", "x.docx"], "its ending names no format"),
         (["t.csv", "--output", "no/such/folder/x.csv"], "folder does not exist"),
         (["t.csv", "--linkage", "single"], "no linkage 'single'"),
@@ -299,7 +299,7 @@ def test_disk_full_on_output(tmp_path, tiny_transformer, ending):
         [*map(str, command)], capture_output=True, text=True, preexec_fn=limit, env=environment, check=False
     )
     assert done.returncode == 2, done.stderr
-    assert "larger than the file system, or ulimit -f, lets a file be" in done.stderr
+    assert "larger than the file system, or ulimit -f, allows" in done.stderr
     assert "Traceback" not in done.stderr
     assert output.read_text() == "precious"
     assert sorted(path.name for path in tmp_path.iterdir()) == [output.name, "t.txt"]
@@ -335,7 +335,7 @@ def test_no_space_is_said_with_its_remedy(run, tmp_path, monkeypatch):
         ),
         (
             OSError(errno.EACCES, "Permission denied", "q.csv"),
-            "Permission denied: q.csv. Get the right to it, or choose",
+            "Permission denied: q.csv. Get the permission, or choose",
         ),
         (OSError(errno.EIO, "Input/output error", "q.csv"), "Input/output error: q.csv"),
     ],
@@ -355,7 +355,7 @@ def test_what_standard_output_cannot_say(tmp_path, tiny_transformer):
     refused_ = subprocess.run([*asked, "-o", "-"], capture_output=True, env=environment, check=False)
     assert refused_.returncode == 2
     told = refused_.stderr.decode("latin-1")
-    assert "Standard output is latin-1 here, which has no" in told
+    assert "The encoding of standard output, latin-1, has no" in told
     assert "Write to a file, or set PYTHONIOENCODING=utf-8." in told
 
 

@@ -144,7 +144,7 @@ def test_split_makes_folds_and_reads_standard_input(tmp_path):
         (["train", PAIRS, "-o", "tuned", "--loss", "magic"], "There is no loss 'magic'"),
         (["train", PAIRS, "-o", "tuned", "--loss", "triplet"], "learns from triplets, but"),
         (["train", PAIRS, "-o", "tuned", "--keep", 3], "keep is a share from 0 to 1, but got 3"),
-        (["train", PAIRS, "-o", "tuned", "--shares", "0.5,0.5"], "1 files came with 2 shares"),
+        (["train", PAIRS, "-o", "tuned", "--shares", "0.5,0.5"], "files is 1, but the number of shares is 2"),
         (["train", PAIRS, "-o", "tuned", "--shares", "half"], "A share is a number"),
         (["train", "-o", "tuned"], "Missing argument"),
     ],

@@ -1,5 +1,6 @@
 """The hyper-parameters of a run. The defaults did best; benchmarks/LOG.md lists what did worse."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -144,7 +145,7 @@ class Recipe:
             "remove_unused_columns": False,
             "ddp_find_unused_parameters": False,
             "report_to": "none",
-            "disable_tqdm": True,
+            "disable_tqdm": not sys.stderr.isatty(),
         }
 
     def to_json(self) -> Mapping[str, Any]:

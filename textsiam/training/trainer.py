@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from textsiam.training.batches import Batches, Collator, Key
-from textsiam.training.callbacks import REMEDY, Guard, Interruption, Progress, RowsRead
+from textsiam.training.callbacks import REMEDY, Guard, Interruption, Lines, RowsRead
 from textsiam.training.checkpoints import Marker
 from textsiam.training.embedded_batch import EmbeddedBatch
 from textsiam.training.training_tasks import Task
@@ -90,7 +90,7 @@ class TwinTrainer(Trainer):
             data_collator=lambda keys: keys,
             train_dataset=_Keys(tasks),
             eval_dataset=_Keys(validation) if validation else None,
-            callbacks=[Marker(), Guard(self.rows_read), self.interruption, Progress(self.rows_read), *callbacks],
+            callbacks=[Marker(), Guard(self.rows_read), self.interruption, Lines(), *callbacks],
         )
         self.remove_callback(PrinterCallback)
 
