@@ -52,10 +52,10 @@ def scores(path):
 
 
 def until(found, driver, seconds=PATIENCE):
-    """Wait until something is found; False if the run is over before."""
+    """Wait until something is found, and return it; False if the run is over before."""
     for _ in range(seconds * 10):
-        if found():
-            return True
+        if what := found():
+            return what
         if driver is not None and driver.poll() is not None:
             return False
         time.sleep(0.1)
@@ -223,8 +223,9 @@ def test_questions_after_a_killed_driver_and_a_killed_worker(asked, n_asked, tmp
     kept = n_done()
     assert until(lambda: not workers(), driver=None, seconds=60)  # they end with their driver
     again = start(*many, "--json", stdout=subprocess.PIPE)
-    assert until(lambda: n_done() > kept and workers(), again)
-    os.kill(workers()[0], signal.SIGKILL)
+    encoding = until(lambda: n_done() > kept and workers(), again)
+    assert encoding
+    os.kill(encoding[0], signal.SIGKILL)
     out, errors = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, errors
     told = json.loads(out)["summary"]
@@ -239,6 +240,8 @@ def test_questions_after_a_killed_driver_and_a_killed_worker(asked, n_asked, tmp
 
 @pytest.mark.shared
 @pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("n_asked", [N_QUESTIONS], indirect=True)
 @pytest.mark.skipif(not computes_bf16(), reason="this processor does not compute bf16")
 def test_questions_in_bf16(asked, tmp_path):
     """Other batches round otherwise: pairs that only one of the two finds lie within the tolerance of the threshold."""
