@@ -375,8 +375,8 @@ def test_the_combined_decision_is_certified_on_other_pairs(certified):
     assert alone.review >= good.review
     assert "accept: precision ≥ 0.90 with 95 % confidence: certified" in str(good)
     nothing = replace(certified, threshold=Threshold(5.0), reject_threshold=None)
-    assert "none of 240 independent draws is decided so" in str(certify_decisions(nothing, fresh))
-    with pytest.raises(NotCalibrated, match="decides nothing"):
+    assert "none of 240 independent draws has this decision" in str(certify_decisions(nothing, fresh))
+    with pytest.raises(NotCalibrated, match="cannot decide"):
         certify_decisions(Siamese(certified.encoder), fresh)
 
 

@@ -93,7 +93,7 @@ class Scorer:
     def encode(
         self, texts: Iterable[object], *, prompt: str | None = None, progress: Progress | None = None
     ) -> Float[np.ndarray, "n dim"]:
-        """One embedding a text, (n, dim) fp32, in the order given; NaN for a value that is no usable text.
+        """One embedding per text, (n, dim) fp32, in the order given; NaN for a value that is not a usable text.
 
         See `textsiam.encoding.encoder.Encoder.encode`.
 
@@ -116,7 +116,7 @@ class Scorer:
         """The similarity of each pair, (n,) fp32: larger is closer; for cosine in [-1, 1].
 
         Computed in fp64 from the embeddings and rounded once. A pair with an unusable text (None, empty, only whitespace,
-        no string) scores NaN; how many and which are logged as a warning, as are texts that were cut. No pairs give an
+        not a string) scores NaN. A warning in the log says how many and which, and which texts were cut. No pairs give an
         empty array. `prompt` is that of `encode`.
 
         Raises
@@ -188,12 +188,12 @@ class Scorer:
         prompt: str | None = None,
         progress: Progress | None = None,
     ) -> Float[np.ndarray, " n"]:
-        """How likely each pair means the same, (n,) in [0, 1], under the odds of the data it was calibrated on.
+        """The probability that each pair means the same, (n,) in [0, 1], at the odds of the calibration data.
 
         Raises
         ------
         NotCalibrated
-            If the model was never calibrated.
+            If the model is not calibrated.
 
         Examples
         --------
@@ -210,7 +210,7 @@ class Scorer:
         Raises
         ------
         NotCalibrated
-            If the model was never calibrated.
+            If the model is not calibrated.
         """
         if self.calibrator is None:
             raise NotCalibrated(
@@ -229,8 +229,8 @@ class Scorer:
     ) -> np.ndarray:
         """``accept``, ``review`` or ``reject`` for each pair, (n,) of strings.
 
-        A pair is accepted at or above `threshold`, rejected below `reject_threshold`, and a person should look at the
-        rest, and at pairs with an unusable text. Where no threshold qualifies everything is ``review``.
+        A pair is accepted at or above `threshold` and rejected below `reject_threshold`. The rest is for review by a person,
+        as is a pair with an unusable text. If no threshold qualifies, everything is ``review``.
 
         Parameters
         ----------
@@ -241,9 +241,9 @@ class Scorer:
         Raises
         ------
         NotCalibrated
-            If no threshold was ever certified.
+            If no threshold was certified.
         ValueError
-            If the verifier does not answer once for each pair.
+            If the verifier does not give one answer per pair.
 
         Examples
         --------

@@ -65,22 +65,21 @@ class Siamese(Scorer):
             ``cpu``, ``cuda``, ``cuda:1``, ``mps``. Default: a GPU if there is one.
         dtype
             ``float32``, ``bfloat16``, ``float16`` or ``int8`` (on CPUs, by OpenVINO). Default: bf16 where the machine computes it
-            natively, else fp32. int8 is used for deciding only where it was measured to decide like the class that was certified
-            (`textsiam.scoring.precision.agreement.admit`); pairs near a threshold are then scored again in
-            that class.
+            natively, else fp32. int8 decides only where it was measured to decide like the certified class
+            (`textsiam.scoring.precision.agreement.admit`); pairs near a threshold are then scored again in that class.
 
         Raises
         ------
         ModelNotFound
             If the model is nowhere; the text says how to get one.
         MissingExtra
-            If the default was asked for and is not installed; the text gives the install line.
+            If the default is asked for and not installed; the text gives the install line.
         BrokenModel, UnsupportedModel
             If its files are damaged, altered, or ask for what textsiam does not have.
         EncoderMismatch
-            If it gives other vectors here than when it was saved, or int8 was asked for and not measured.
+            If it gives other vectors here than when it was saved, or int8 is asked for and was not measured.
         ValueError
-            If the backend, device or dtype cannot be had.
+            If the backend, device or dtype is not available.
         """
         folder = read_folder(find_model(source))
         encoder = Encoder(folder, backend, device=device, dtype=dtype)
@@ -112,14 +111,14 @@ class Siamese(Scorer):
         -------
         model
             With ``.calibrator``, whose ``.evidence`` holds Brier score, calibration error and reliability curve on held-out
-            folds, with 95 % intervals over components. This model stays as it is.
+            folds, with 95 % intervals over components. This model does not change.
 
         Raises
         ------
         UnreadableInput
             If the pairs cannot be read, have no labels, too few of one label, or equal scores.
         EncoderMismatch
-            If `ScoredPairs` of another encoder came.
+            If `ScoredPairs` are of another encoder.
 
         Examples
         --------
@@ -155,17 +154,17 @@ class Siamese(Scorer):
         Parameters
         ----------
         pairs
-            As for `calibrate`. What is promised holds for pairs drawn like them: one at random from each component of pairs
-            that share a text, so that a text with many pairs counts once.
+            As for `calibrate`. The promise holds for pairs drawn like them: one at random from each component of pairs that
+            share a text, so that a text with many pairs counts once.
         precision, recall, false_match_rate
-            What accepting shall keep, one of them: at least so many of the accepted pairs are duplicates; at least so many
-            of the duplicates are accepted; at most so many of the others are. Default: a precision of .95.
+            The target for accepting, one of them: at least this share of the accepted pairs are duplicates; at least this
+            share of the duplicates are accepted; at most this share of the other pairs are accepted. Default: precision=.95.
         reject_precision
-            At least so many of the rejected pairs are no duplicates; None or 0: nothing is rejected.
+            At least this share of the rejected pairs are not duplicates; None or 0: nothing is rejected.
         confidence
-            The probability, over samples of pairs, that a threshold keeps its promise; each of the two has its own.
+            The probability, over samples of pairs, that a threshold keeps its promise; it holds for each of the two alone.
         seed
-            Of the draw of one pair a component. Fix it, like the target, beforehand: the best of several is no certificate.
+            Of the draw of one pair per component. Fix it, like the target, in advance: the best of several proves nothing.
         on
             What the data is called in the evidence. Default: the source's name, or its size.
 
@@ -173,17 +172,17 @@ class Siamese(Scorer):
         -------
         model
             With ``.threshold`` and ``.reject_threshold``: each with ``value`` (None: none exists), ``guarantee`` and
-            ``evidence`` (labels used, share found and recall with intervals, what is left for review, how many more labels
-            would help). This model stays as it is. The method: `textsiam.scoring.evidence.certification`.
+            ``evidence`` (labels used, share found and recall with intervals, share left for review, how many more labels
+            would help). This model does not change. The method: `textsiam.scoring.evidence.certification`.
 
         Raises
         ------
         UnreadableInput
             If the pairs cannot be read, have no labels, or one label alone.
         ValueError
-            If two targets to accept by came, or a level or the confidence is not in (0, 1).
+            If two targets for accepting are given, or a level or the confidence is not in (0, 1).
         EncoderMismatch
-            If `ScoredPairs` of another encoder came.
+            If `ScoredPairs` are of another encoder.
 
         Examples
         --------
@@ -210,7 +209,7 @@ class Siamese(Scorer):
     def with_thresholds(self, accept: Threshold, reject: Threshold | None) -> "Siamese":
         """The model with these thresholds, such as those that `textsiam.scoring.evidence.choosing.choose` found.
 
-        It loses its rescorer, which was measured at other thresholds. This model stays as it is.
+        It has no rescorer, for that is measured at given thresholds. This model does not change.
 
         Raises
         ------
@@ -231,26 +230,25 @@ class Siamese(Scorer):
 
         Examples
         --------
-        >>> (told,) = Siamese.load().explain("Refund of 5 %?", "Refund of 15 %?")
-        >>> bool(told.differences)
+        >>> (explanation,) = Siamese.load().explain("Refund of 5 %?", "Refund of 15 %?")
+        >>> bool(explanation.differences)
         True
         """
         from textsiam.scoring.explaining.explanation import explain
 
-        told: list[Explanation] = explain(self, first, second)
-        return told
+        return explain(self, first, second)
 
     def save(self, folder: str | Path) -> None:
-        """Write a folder that `load` reads with the same vectors and decisions, and sentence-transformers with the same vectors.
+        """Write a folder that `load` reads with the same vectors and decisions; sentence-transformers reads the same vectors.
 
         Whole or not at all; a model folder there is replaced. No pickle: safetensors, JSON and text.
 
         Raises
         ------
         FileExistsError
-            If the name belongs to something that is no model folder.
+            If something that is not a model folder has that name.
         OSError
-            What the file system says; an existing folder is then as it was.
+            If the file system refuses; an existing folder then stays as it was.
 
         Examples
         --------
@@ -274,16 +272,16 @@ class Siamese(Scorer):
         hashes = self.training_texts.to_bytes() if self.training_texts else b""
         write_folder(folder, target, carried_by(self), card, hashes)
         if target.resolve() == self.encoder.folder.path.resolve():
-            # What it was loaded from is no more: older layouts keep the transformer in a sub-folder, ours does not.
+            # The folder it was loaded from is replaced: older layouts keep the transformer in a sub-folder, ours does not.
             self.encoder.folder = read_folder(target)
 
     def push_to_hub(self, name: str, *, private: bool = False, token: str | None = None) -> str:
-        """Upload the model to the Hugging Face Hub, where ``Siamese.load(name)`` and sentence-transformers find it; its address.
+        """Upload the model to the Hugging Face Hub for ``Siamese.load(name)`` and sentence-transformers; returns its address.
 
         Parameters
         ----------
         name
-            ``owner/model``; made if there is none, replaced file by file if there is.
+            ``owner/model``; created if it does not exist, else replaced file by file.
         private
             Whether a new one is private.
         token
@@ -292,7 +290,7 @@ class Siamese(Scorer):
         Raises
         ------
         OSError
-            What the Hub or the network says (huggingface_hub's errors are OSErrors).
+            If the Hub or the network refuses (huggingface_hub's errors are OSErrors).
 
         Examples
         --------
