@@ -12,7 +12,7 @@ import pytest
 
 from textsiam import Index, Siamese
 from textsiam.encoding.encoder import Encoder
-from textsiam.errors import BrokenIndex, EncoderMismatch, IndexLocked, UnreadableInput
+from textsiam.errors import BrokenIndex, EncoderMismatch, IndexLocked, TooManyMatches, UnreadableInput
 from textsiam.indexing.changes import adding, rebuilding
 from textsiam.indexing.search import approximate
 from textsiam.indexing.search.approximate import Approximate
@@ -341,6 +341,19 @@ def test_numbers_too_large_for_half_precision_are_refused(folder, models):
         index.add(["a"], embeddings=1e5 * unit(0))
     index.add(["b"], embeddings=unit(0))
     assert len(index.search(embeddings=unit(0), k=2)) == 1
+
+
+def test_queries_are_rounded_after_a_failed_change_too(folder, models):
+    """In half precision a vector scores 1 with itself, also by an index that just forgot what a change had seen."""
+    index = Index.create(folder, models[0], threshold=0.9, stored_as="float16")
+    rows = np.random.default_rng(3).normal(size=(9, 32)).astype(np.float32)
+    index.add(range(9), embeddings=rows)
+    before = index.search(embeddings=rows, threshold=0.999)
+    assert before.score.tolist() == [1.0] * 9
+    with pytest.raises(TooManyMatches):
+        index.add(["a", "b"], embeddings=rows[:2], max_matches=1)
+    after = index.search(embeddings=rows, threshold=0.999)
+    assert (after.right.tolist(), after.score.tolist()) == (before.right.tolist(), before.score.tolist())
 
 
 def test_what_is_no_number_on_disk_is_told(folder, models):

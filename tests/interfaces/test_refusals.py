@@ -112,7 +112,7 @@ def test_data_without_columns_is_told_so():
         (lambda index: index.search(TEXTS, k=0), ValueError, "k is at least 1, but got 0"),
         (lambda index: index.search(TEXTS, searcher="magic"), ValueError, "no searcher 'magic'. Use one of"),
         (lambda index: index.add(["c"]), UnreadableInput, "Ids were given alone"),
-        (lambda index: index.add(["c"], TEXTS), UnreadableInput, "columns of [1, 4] rows came"),
+        (lambda index: index.add(["c"], TEXTS), UnreadableInput, "the columns have [1, 4] rows"),
         (lambda index: index.add(["c", "d", "e"], ["pay"] * 3, max_matches=2), TooManyMatches, "Allow more"),
         (lambda index: index.export("out.xyz"), UnreadableInput, "names no format by its ending"),
     ],
