@@ -13,7 +13,7 @@ import typer
 
 from textsiam.interfaces.shell.option_groups import DuplicatesOptions, ModelOptions
 from textsiam.interfaces.shell.outputs import write_columns
-from textsiam.interfaces.shell.progress import following
+from textsiam.interfaces.shell.progress import following_all
 from textsiam.interfaces.shell.ray_options import RayOptions
 from textsiam.interfaces.shell.terminal import (
     answer_json,
@@ -151,7 +151,7 @@ def encode_on_ray(on_ray: RayOptions, job: Job, *, output: Path, set_aside: Path
 def following_stages() -> Iterator[Callable[[str, int, int], None]]:
     """Progress bars on a terminal; elsewhere, as in a cluster's log, a line now and then with the speed and the time left."""
     if sys.stderr.isatty():
-        with following() as progress:
+        with following_all() as progress:
             yield progress
         return
     began: dict[str, float] = {}
