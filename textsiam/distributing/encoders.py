@@ -167,7 +167,7 @@ def encode_shard(work: Workspace, recipe: Recipe, repeats: Sequence[str], shard:
 
 @lru_cache(maxsize=1)
 def encoder_of(recipe: Recipe) -> Encoder:
-    """The encoder of this process for a recipe: the first call loads it, later calls return it.
+    """The encoder of this process for a recipe: the first call loads it, later calls return it. It stays until the process ends.
 
     Raises
     ------

@@ -129,17 +129,7 @@ def encode_on_ray(on_ray: RayOptions, job: Job, *, output: Path, set_aside: Path
     seconds = round(time.perf_counter() - started, 2)
     _say_rows(found, set_aside)
     if as_json:
-        told = {
-            "texts": len(found.texts),
-            "distinct": found.texts.n_distinct,
-            "set_aside": set_aside_told(found.texts.set_aside),
-        }
-        told |= {
-            "truncated": found.texts.n_cut,
-            "with_unknown_characters": found.texts.n_unknown,
-            "lost": [str(of) for of in found.lost],
-        }
-        told |= {"stages": found.told, "seconds": seconds, "output": str(output)}
+        told = _told(found, seconds) | {"lost": [str(of) for of in found.lost], "output": str(output)}
         answer_json(told | model_told(job.siamese))
     else:
         say_lost(found.texts.n_cut, found.texts.n_unknown)
@@ -175,22 +165,28 @@ def following_stages() -> Iterator[Callable[[str, int, int], None]]:
 def _summary(found: "DistributedMatches", threshold: float | None, seconds: float) -> dict[str, Any]:
     """What a JSON answer says of the matches."""
     own = found.model.threshold
-    return {
+    return _told(found, seconds) | {
         "read": len(found.texts) + len(found.texts.set_aside),
-        "set_aside": set_aside_told(found.texts.set_aside),
-        "texts": len(found.texts),
-        "distinct": found.texts.n_distinct,
-        "truncated": found.texts.n_cut,
-        "with_unknown_characters": found.texts.n_unknown,
         "threshold": own.to_json() if threshold is None and own else {"value": threshold},
         "pairs": len(found),
         "clusters": found.n_clusters,
         "dropped": found.n_dropped,
         "recall": None if found.recall is None else found.recall._asdict(),
         "lost": [{"what": of.what, "why": of.why} for of in found.lost],
+        **model_told(found.model),
+    }
+
+
+def _told(found: "DistributedMatches | DistributedVectors", seconds: float) -> dict[str, Any]:
+    """What a JSON answer says of the texts and the stages."""
+    return {
+        "texts": len(found.texts),
+        "distinct": found.texts.n_distinct,
+        "set_aside": set_aside_told(found.texts.set_aside),
+        "truncated": found.texts.n_cut,
+        "with_unknown_characters": found.texts.n_unknown,
         "stages": found.told,
         "seconds": seconds,
-        **model_told(found.model),
     }
 
 
