@@ -96,8 +96,8 @@ def test_pairs_and_clusters_are_those_of_one_machine(model, tmp_path_factory, te
     assert sorted(zip(*many.top.top(5).id_columns(), strict=True)) == sorted(zip(*best.id_columns(), strict=True)) or (
         np.allclose(many.top.top(5).score, best.score, atol=2e-6)
     )
-    assert many.n_texts == len(one.left_texts)
-    assert many.n_distinct == len(set(one.left_texts))
+    assert len(many.texts) == len(one.left_texts)
+    assert many.texts.n_distinct == len(set(one.left_texts))
 
 
 def test_rows_that_cannot_be_used_are_set_aside_by_number(model, tmp_path):
@@ -106,7 +106,7 @@ def test_rows_that_cannot_be_used_are_set_aside_by_number(model, tmp_path):
     bad = tmp_path / "bad.csv"
     bad.write_bytes(b"\x50\x4b\x03\x04not a table")
     many = found(model, [good, str(bad)], tmp_path / "work")
-    assert [(fault.row, fault.reason) for fault in many.set_aside] == [(2, "empty")]
+    assert [(fault.row, fault.reason) for fault in many.texts.set_aside] == [(2, "empty")]
     assert [lost.what for lost in many.lost] == [str(bad)]
     assert (f"{good}:q0", f"{good}:q3") in list(zip(*list(columns(many.pair_blocks()).values())[:2], strict=True))
 
@@ -298,7 +298,7 @@ def test_what_comes_before_a_break_is_kept(model, tmp_path):
     many = found(model, [str(path)], tmp_path / "work", (1, 9, 9))
     if many.lost:
         assert "rows after" in many.lost[0].why
-    assert many.n_texts >= 3
+    assert len(many.texts) >= 3
     assert ("1", "3") in list(zip(*list(columns(many.pair_blocks()).values())[:2], strict=True))
 
 

@@ -129,7 +129,7 @@ def test_standard_input(run, more):
         (["pairs.csv", "-o", "there/test.csv/deeper"], "test.csv is a file. Name another folder"),
         (["pairs.csv", "-o", "-"], "standard output (-) was named. Name a folder"),
         (["saved", "-o", "saved"], "saved is inside saved, so the parts would become part of the source. Name another"),
-        (["saved", "-o", "saved/parts"], "saved/parts lies in saved"),
+        (["saved", "-o", "saved/parts"], "saved/parts is inside saved"),
         (["pairs.csv", "-o", "parts", "--set-aside", "pairs.csv"], "pairs.csv is also an input or another output"),
         (["pairs.csv", "-o", "saved", "--set-aside", "saved/test.csv"], "test.csv is also an input or another output"),
         (["pairs.csv", "-o", "parts", "--set-aside", "-", "--json"], "Two answers would go to standard output"),

@@ -296,7 +296,7 @@ def test_a_service_needs_a_free_port_and_a_token_that_is_one(tmp_path):
     assert (code, "The token is empty" in said) == (2, True), said
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, said = shown("serve", "--port", taken.getsockname()[1])
-    assert (code, "Take another (--port)" in said) == (2, True), said
+    assert (code, "Use another port (--port)" in said) == (2, True), said
 
 
 def test_an_output_that_is_a_folder_is_refused(tmp_path):

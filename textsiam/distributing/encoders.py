@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from textsiam.arrays import Rows
+from textsiam.data.texts import SetAside
 from textsiam.distributing.shard_repeats import Repeats
 from textsiam.distributing.shard_sources import Shard
 from textsiam.distributing.tasks import FATAL
@@ -76,6 +78,60 @@ class Encoded(NamedTuple):
     reused: bool
 
 
+@dataclass(frozen=True)
+class EncodedTexts:
+    """The usable texts of all sources and their vectors, in files of a workspace; row numbers count the texts in order.
+
+    Parameters
+    ----------
+    several
+        Whether there are several sources; then ids start with the source's name.
+    encoded
+        The vectors of the distinct texts of each shard.
+    repeats
+        The files of rows that repeat an earlier text.
+    n_renamed
+        How many ids repeat an earlier one.
+    mapping
+        Which column of the first source has which role.
+    """
+
+    work: Workspace
+    shards: list[Shard]
+    several: bool
+    encoded: list[Encoded]
+    repeats: list[str]
+    n_distinct: int
+    set_aside: SetAside
+    n_renamed: int
+    mapping: dict[str, str]
+
+    def __len__(self) -> int:
+        return sum(shard.n for shard in self.shards)
+
+    @property
+    def n_cut(self) -> int:
+        """Texts longer than the model's maximum."""
+        return sum(of.n_cut for of in self.encoded)
+
+    @property
+    def n_unknown(self) -> int:
+        """Texts with characters that the model does not know."""
+        return sum(of.n_unknown for of in self.encoded)
+
+    def of(self, rows: Rows, column: str = "id") -> list[str]:
+        """The ids of these rows, or with another `column` their texts."""
+        found = np.empty(len(rows), dtype=object)
+        owner = np.searchsorted([shard.start for shard in self.shards], rows, side="right") - 1
+        for place in np.unique(owner).tolist():
+            mine = np.flatnonzero(owner == place)
+            shard = self.shards[place]
+            values = self.work.table(shard.name, column).column(column).take(rows[mine] - shard.start).to_pylist()
+            before = f"{shard.source}:" if self.several and column == "id" else ""
+            found[mine] = [before + value for value in values] if before else values
+        return found.tolist()
+
+
 def encode_shard(work: Workspace, recipe: Recipe, repeats: Sequence[str], shard: Shard) -> Encoded:
     """Encode the texts of a shard that repeat no earlier text, unless the workspace holds their vectors already.
 
@@ -111,7 +167,7 @@ def encode_shard(work: Workspace, recipe: Recipe, repeats: Sequence[str], shard:
 
 @lru_cache(maxsize=1)
 def encoder_of(recipe: Recipe) -> Encoder:
-    """The encoder of this process for a recipe: the first call loads it, later calls return it.
+    """The encoder of this process for a recipe: the first call loads it, later calls return it. It stays until the process ends.
 
     Raises
     ------

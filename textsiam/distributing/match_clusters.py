@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from textsiam.arrays import Rows, Scores
-from textsiam.distributing.match_table import Names, Part
+from textsiam.distributing.encoders import EncodedTexts
+from textsiam.distributing.match_table import Part
 from textsiam.distributing.shard_sources import Shard
 from textsiam.distributing.workspace import Workspace, key_of
 
@@ -116,16 +117,16 @@ def n_clusters(work: Workspace, settled: Sequence[Settled], n_rows: int) -> int:
     return int(np.bitwise_count(joined).sum())
 
 
-def columns_of(work: Workspace, settled: Settled, names: Names) -> Iterator[dict[str, Any]]:
-    """``id, cluster, keeper, score_to_keeper`` of these rows, the columns of a clusters file, a shard at a time."""
-    told = work.read(settled.name)
-    for shard in names.shards:
+def columns_of(settled: Settled, texts: EncodedTexts) -> Iterator[dict[str, Any]]:
+    """The columns of a clusters file, ``id, cluster, keeper, score_to_keeper``, for these rows, in blocks of a shard."""
+    told = texts.work.read(settled.name)
+    for shard in texts.shards:
         if settled.start <= shard.start < settled.stop:
             inside = slice(shard.start - settled.start, shard.stop - settled.start)
             yield {
-                "id": names.of(np.arange(shard.start, shard.stop)),
+                "id": texts.of(np.arange(shard.start, shard.stop)),
                 "cluster": told["cluster"][inside],
-                "keeper": names.of(told["keeper"][inside]),
+                "keeper": texts.of(told["keeper"][inside]),
                 "score_to_keeper": told["score"][inside],
             }
 

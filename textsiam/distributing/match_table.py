@@ -70,23 +70,3 @@ def gather(work: Workspace, rows: tuple[int, int], joined: Sequence[Joined], top
 def _best(pairs: dict[str, Any], top: int) -> Best:
     order = np.lexsort((pairs["right"], pairs["left"], -pairs["score"]))[:top]
     return Best(pairs["left"][order], pairs["right"][order], pairs["score"][order])
-
-
-class Names:
-    """The ids and texts of rows, read from the workspace; with several sources, ids start with the source's name."""
-
-    def __init__(self, work: Workspace, shards: Sequence[Shard], *, several: bool) -> None:
-        self.work, self.shards, self.several = work, list(shards), several
-        self._starts = np.array([shard.start for shard in self.shards], dtype=np.int64)
-
-    def of(self, rows: Rows, column: str = "id") -> list[str]:
-        """The ids of these rows, or with another `column` their texts."""
-        found = np.empty(len(rows), dtype=object)
-        owner = np.searchsorted(self._starts, rows, side="right") - 1
-        for place in np.unique(owner).tolist():
-            mine = np.flatnonzero(owner == place)
-            shard = self.shards[place]
-            values = self.work.table(shard.name, column).column(column).take(rows[mine] - shard.start).to_pylist()
-            before = f"{shard.source}:" if self.several and column == "id" else ""
-            found[mine] = [before + value for value in values] if before else values
-        return found.tolist()

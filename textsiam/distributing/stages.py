@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 from textsiam.distributing import match_clusters
@@ -18,7 +19,7 @@ from textsiam.distributing.approximate_join import (
     measure_recall,
 )
 from textsiam.distributing.blocks import Block, Joined, Joining, block_pairs, blocks_of, bounds_of, expand, join_blocks
-from textsiam.distributing.encoders import Encoded, Recipe, encode_shard
+from textsiam.distributing.encoders import Encoded, EncodedTexts, Recipe, encode_shard
 from textsiam.distributing.match_table import Best, Part, gather, ranges_of
 from textsiam.distributing.runners import Runner
 from textsiam.distributing.shard_repeats import N_TEXTS_A_BUCKET, find_repeats_of
@@ -82,11 +83,12 @@ class Stages:
         return listings
 
     def encode(
-        self, listings: Sequence[dict[str, Any]], recipe: Recipe, max_matches: int | None = None
-    ) -> tuple[list[Shard], list[str], list[Encoded], int]:
-        """The shards that could be encoded, the files of their repeats, their vectors, and the number of distinct texts."""
+        self, sources: Sequence[str], reading: Reading, recipe: Recipe, max_matches: int | None = None
+    ) -> EncodedTexts:
+        """The texts of all shards that could be read and encoded, with their vectors."""
+        listings = self.read(sources, replace(reading, n_rows=self.sizes.shard))
         shards, n_new, n_tasks, started = shards_of(listings), 0, 0, time.perf_counter()
-        told = {"texts": 0, "tokens": 0}
+        n_encoded = n_tokens = 0
         while True:
             repeats, n_repeats = self.repeats(shards, max_matches)
             found: list[Any] = [None] * len(shards)
@@ -98,14 +100,21 @@ class Stages:
                     self.progress("encode", n_done, n_texts)
             new = [of for of in found if isinstance(of, Encoded) and not of.reused]
             n_new, n_tasks = n_new + len(new), n_tasks + len(shards)
-            told = {
-                "texts": told["texts"] + sum(of.n for of in new),
-                "tokens": told["tokens"] + sum(of.n_tokens for of in new),
-            }
+            n_encoded, n_tokens = n_encoded + sum(of.n for of in new), n_tokens + sum(of.n_tokens for of in new)
             kept = [shard for shard, of in zip(shards, found, strict=True) if isinstance(of, Encoded)]
             if len(kept) == len(shards):
-                self._tell("encode", started, n_tasks, n_new, **told)
-                return shards, repeats, found, n_texts - n_repeats
+                self._tell("encode", started, n_tasks, n_new, texts=n_encoded, tokens=n_tokens)
+                return EncodedTexts(
+                    self.work,
+                    shards,
+                    len(sources) > 1,
+                    found,
+                    repeats,
+                    n_texts - n_repeats,
+                    set_aside_of(listings),
+                    sum(told["renamed"] for told in listings),
+                    listings[0]["mapping"],
+                )
             # Texts of a shard that is left out may stand for equal texts elsewhere: find the repeats again without it.
             for shard, of in zip(shards, found, strict=True):
                 if isinstance(of, Failure):

@@ -10,7 +10,7 @@ import typer
 from textsiam.data.writers import rows_of
 from textsiam.interfaces.shell.option_groups import DuplicatesOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs, write_columns
-from textsiam.interfaces.shell.progress import following, while_reading
+from textsiam.interfaces.shell.progress import following_all, while_reading
 from textsiam.interfaces.shell.ray import duplicates_on_ray
 from textsiam.interfaces.shell.terminal import (
     answer_json,
@@ -120,7 +120,7 @@ def _find(siamese: "Siamese | None", texts: "Texts", others: "Texts | None", ask
 
     if siamese is None:
         return find_repeats(texts, max_matches=asked.max_matches)
-    with following() as progress:
+    with following_all() as progress:
         return find_duplicates(
             siamese,
             texts,

@@ -100,9 +100,8 @@ def _opened(file: str, columns: TextOptions, rows: RowOptions) -> "Table":
 def _encoded(siamese: "Siamese", chunks: Iterator["Texts"], output: Path, prompt: str | None) -> "EncodeReport":
     from textsiam.encoding.shards import encode_to_parquet
 
-    with following() as progress:
-        follow = partial(progress, "encode")
-        return encode_to_parquet(siamese.encoder, chunks, output, prompt=prompt, progress=follow)
+    with following("encode") as progress:
+        return encode_to_parquet(siamese.encoder, chunks, output, prompt=prompt, progress=progress)
 
 
 def _chunks(tables: "list[Table]", columns: TextOptions, n_rows: int, *, strict: bool) -> Iterator["Texts"]:

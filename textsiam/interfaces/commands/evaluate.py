@@ -9,10 +9,11 @@ import typer
 from textsiam.data.files import check_writable
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces.shell import options
+from textsiam.interfaces.shell.labelled_pairs import read_with
 from textsiam.interfaces.shell.option_groups import ComputeOptions, GradedOptions, RowOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs
-from textsiam.interfaces.shell.progress import following, while_reading
-from textsiam.interfaces.shell.terminal import answer_json, answering, mapped, model_told, say, say_set_aside
+from textsiam.interfaces.shell.progress import following_all
+from textsiam.interfaces.shell.terminal import answer_json, answering, model_told, say
 
 if TYPE_CHECKING:
     from textsiam.evaluation.evaluation import Evaluation
@@ -101,10 +102,12 @@ def evaluate(
 
     `textsiam evaluate my-model parts/test.csv` names the model first.
     """
+    from textsiam.data.readers import read_pairs
+
     with answering():
         source, model = _source(sources, model)
         files.check(source, rows.set_aside, as_json=as_json)
-        pairs = _read(source, rows.set_aside, rows.reading(columns))
+        pairs = read_with(read_pairs, source, rows.reading(columns), rows.set_aside)
         siamese = computing.load(model)
         other = None if baseline is None else computing.load(baseline)
         on = "standard input" if source == "-" else Path(source).name + (f" ({columns.split})" if columns.split else "")
@@ -124,7 +127,7 @@ def evaluate(
 def _source(sources: list[str], model: str | None) -> tuple[str, str | None]:
     """The pairs and the model, from one or two arguments and --model."""
     if len(sources) > 2:  # noqa: PLR2004
-        raise typer.BadParameter(f"Give the pairs, or a model and the pairs, but there are {len(sources)} arguments.")
+        raise typer.BadParameter(f"Give the pairs, or a model and the pairs, not {len(sources)} arguments.")
     if len(sources) == 1:
         return sources[0], model
     if model is not None:
@@ -132,18 +135,8 @@ def _source(sources: list[str], model: str | None) -> tuple[str, str | None]:
     return sources[1], sources[0]
 
 
-def _read(source: str, set_aside: Path | None, reading: dict[str, Any]) -> Any:
-    from textsiam.data.readers import read_pairs
-
-    with while_reading(source):
-        pairs = read_pairs(source, **reading)
-    say(f"columns: {mapped(pairs.mapping)}")
-    say_set_aside(pairs.set_aside, set_aside)
-    return pairs
-
-
 def _measured(siamese: "Siamese", pairs: Any, other: "Siamese | None", how: dict[str, Any]) -> "Evaluation":
     from textsiam.evaluation.evaluation import evaluate as measure
 
-    with following() as progress:
+    with following_all() as progress:
         return measure(siamese, pairs, baseline=other, progress=progress, **how)

@@ -1,7 +1,6 @@
 """``textsiam explain``: shows what each word adds to a pair's score, and the differences that matter."""
 
 import sys
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces.shell import options
+from textsiam.interfaces.shell.labelled_pairs import read_with
 from textsiam.interfaces.shell.option_groups import ModelOptions, PairOptions, RowOptions, spread
-from textsiam.interfaces.shell.progress import following, while_reading
+from textsiam.interfaces.shell.progress import following
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
-    mapped,
     model_told,
     say,
-    say_set_aside,
     say_thresholds,
     set_aside_told,
 )
@@ -53,12 +51,15 @@ def explain(
 
     `textsiam explain --pairs pairs.csv --top 50 --html why.html` explains the first pairs of a file.
     """
+    from textsiam.data.readers import read_pairs
+
     with answering():
         texts = [text for text in (first_text, second_text) if text is not None]
         if len(texts) != (0 if pairs else 2):
             raise typer.BadParameter("Give either two texts or --pairs FILE.")
         _check(html, rows.set_aside, pairs, as_json=as_json)
-        read = _read(pairs, rows.reading(columns), rows.set_aside) if pairs else _pair(*texts)
+        reading = rows.reading(columns) | {"labelled": False}
+        read = read_with(read_pairs, pairs, reading, rows.set_aside) if pairs else _pair(*texts)
         siamese = model.load()
         told = _explained(siamese, read, top, prompt)
         if html:
@@ -95,22 +96,11 @@ def _pair(first: str, second: str) -> "Pairs":
     return Pairs([first], [second])
 
 
-def _read(source: str, reading: dict[str, Any], set_aside: Path | None) -> "Pairs":
-    from textsiam.data.readers import read_pairs
-
-    with while_reading(source):
-        read = read_pairs(source, labelled=False, **reading)
-    say(f"columns: {mapped(read.mapping)}")
-    say_set_aside(read.set_aside, set_aside)
-    return read
-
-
 def _explained(siamese: "Siamese", read: "Pairs", top: int, prompt: str | None) -> "list[Explanation]":
     from textsiam.scoring.explaining.explanation import explain as explanations
 
-    with following() as progress:
-        follow = partial(progress, "encode")
-        return explanations(siamese, read.first[:top], read.second[:top], prompt=prompt, progress=follow)
+    with following("encode") as progress:
+        return explanations(siamese, read.first[:top], read.second[:top], prompt=prompt, progress=progress)
 
 
 def _answer(siamese: "Siamese", read: "Pairs", told: "list[Explanation]") -> None:

@@ -170,11 +170,9 @@ def _write(
 def _written(there: "Index", verb: str, given: Given, **how: Any) -> "Matches":
     from textsiam.errors import BadRows
 
-    with following() as progress:
+    with following(verb) as progress:
         try:
-            found: Matches = getattr(there, verb)(
-                given.ids, given.texts, progress=lambda n, total: progress(verb, n, total), **how
-            )
+            found: Matches = getattr(there, verb)(given.ids, given.texts, progress=progress, **how)
         except BadRows as error:
             given.traced(error.set_aside).refuse()
             raise
@@ -209,14 +207,15 @@ def search(
         check_outputs(answer.output, rows.set_aside, inputs=[file] if file else [], as_json=as_json)
         asked: Any = _read(file, rows.reading(columns)) if file else _checked(texts or [])
         with opened(place, model, None, timeout, must_exist=True) as there:
-            with following() as progress:
+            searcher = "exact" if exact else "auto"
+            with following("encode") as progress:
                 found = there.search(
                     asked,
                     threshold=threshold,
                     k=k,
-                    searcher="exact" if exact else "auto",
+                    searcher=searcher,
                     max_matches=answer.max_matches,
-                    progress=lambda n, total: progress("encode", n, total),
+                    progress=progress,
                 )
             reach = found.score >= (there.threshold if threshold is None else threshold)
             n_matched = len(set(found.left[reach].tolist()))

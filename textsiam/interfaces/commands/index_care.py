@@ -121,9 +121,9 @@ def verify(
     """
     from textsiam.indexing.index import Index
 
-    with answering(), following() as progress:
+    with answering(), following("verify") as progress:
         with Index.open(place, timeout_s=timeout) as opened:
-            told = opened.verify(repair=False, progress=lambda n, total: progress("verify", n, total))
+            told = opened.verify(repair=False, progress=progress)
             precision = opened.settings["precision"]
         if not told and not told.ledger and not no_repair:
             computing = ComputeOptions(backend=backend, device=device, dtype=precision)
@@ -161,7 +161,7 @@ def rebuild(
     from textsiam.indexing.index import Index
     from textsiam.matching.duplicates import threshold_of
 
-    with answering("The index has not changed; run the same command again to go on."), following() as progress:
+    with answering("The index has not changed; run the same command again to go on."), following("rebuild") as progress:
         with Index.open(place, timeout_s=timeout) as before:
             settings = before.settings
         siamese = model.load(settings["precision"])
@@ -173,7 +173,7 @@ def rebuild(
             if not started and n:
                 say(f"going on after {n:,} texts of an interrupted rebuild")
             started.append(n)
-            progress("rebuild", n, total)
+            progress(n, total)
 
         with Index.rebuild(place, siamese, threshold=threshold, timeout_s=timeout, progress=follow) as opened:
             now = opened.settings

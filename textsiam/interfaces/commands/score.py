@@ -1,7 +1,6 @@
 """``textsiam score``: similarity, probability and decision of pairs."""
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -100,9 +99,8 @@ def _scored(siamese: "Siamese", parts: "dict[str, Pairs]", prompt: str | None) -
     """The columns of the answer, the number of texts that were cut, and the number with unknown characters."""
     firsts = [text for part in parts.values() for text in part.first]
     seconds = [text for part in parts.values() for text in part.second]
-    with following() as progress:
-        follow = partial(progress, "encode")
-        scores = siamese.score(firsts, seconds, prompt=prompt, progress=follow)
+    with following("encode") as progress:
+        scores = siamese.score(firsts, seconds, prompt=prompt, progress=progress)
     nothing = [None] * len(scores)
     probability, decision = siamese.judge(scores)
     source = {"source": [name for name, part in parts.items() for _ in range(len(part))]} if len(parts) > 1 else {}

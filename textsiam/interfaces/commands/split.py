@@ -11,10 +11,10 @@ from textsiam.data.files import check_folder, remove, replacing
 from textsiam.data.writers import WRITERS
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces.shell import options
+from textsiam.interfaces.shell.labelled_pairs import read_with
 from textsiam.interfaces.shell.option_groups import GradedOptions, RowOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs, write_columns
-from textsiam.interfaces.shell.progress import while_reading
-from textsiam.interfaces.shell.terminal import answer_json, answering, mapped, say, say_set_aside, set_aside_told
+from textsiam.interfaces.shell.terminal import answer_json, answering, say, set_aside_told
 
 if TYPE_CHECKING:
     from textsiam.data.linking import Examples
@@ -51,10 +51,7 @@ def split(
         targets = _targets(output, folds, ending)
         _check(source, output, targets, folds, shares)
         check_outputs(rows.set_aside, inputs=[source, *map(str, targets.values())], as_json=as_json)
-        with while_reading(source):
-            pairs = read_examples(source, **rows.reading(columns))
-        say(f"columns: {mapped(pairs.mapping)}")
-        say_set_aside(pairs.set_aside, rows.set_aside)
+        pairs = read_with(read_examples, source, rows.reading(columns), rows.set_aside)
         how: dict[str, Any] = dict(seed=seed, link_score=link_score)
         parts, told, line = _in_folds(pairs, folds, how) if folds else _in_three(pairs, shares, how)
         say(line)

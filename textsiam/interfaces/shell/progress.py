@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 
@@ -30,7 +31,14 @@ def name_of(source: str) -> str:
 
 
 @contextmanager
-def following() -> Iterator[Callable[[str, int, int], None]]:
+def following(stage: str) -> Iterator[Callable[[int, int], None]]:
+    """As `following_all`, for one stage."""
+    with following_all() as progress:
+        yield partial(progress, stage)
+
+
+@contextmanager
+def following_all() -> Iterator[Callable[[str, int, int], None]]:
     """A function that shows the progress of each stage, its speed and the time left; without a terminal it does nothing."""
     if not sys.stderr.isatty():
         yield lambda *_: None

@@ -13,7 +13,7 @@ import typer
 
 from textsiam.interfaces.shell.option_groups import DuplicatesOptions, ModelOptions
 from textsiam.interfaces.shell.outputs import write_columns
-from textsiam.interfaces.shell.progress import following
+from textsiam.interfaces.shell.progress import following_all
 from textsiam.interfaces.shell.ray_options import RayOptions
 from textsiam.interfaces.shell.terminal import (
     answer_json,
@@ -126,17 +126,14 @@ def encode_on_ray(on_ray: RayOptions, job: Job, *, output: Path, set_aside: Path
     work, encoder = on_ray.workspace(output), job.siamese.encoder
     found: DistributedVectors = job.run(on_ray, work, encode_in_shards)
     write_vectors(output, told_of(encoder, encoder.prompt_text(job.recipe.prompt)), encoder.dim, found.blocks())
-    n_cut, n_unknown = sum(of.n_cut for of in found.encoded), sum(of.n_unknown for of in found.encoded)
     seconds = round(time.perf_counter() - started, 2)
     _say_rows(found, set_aside)
     if as_json:
-        told = {"texts": found.n_texts, "distinct": found.n_distinct, "set_aside": set_aside_told(found.set_aside)}
-        told |= {"truncated": n_cut, "with_unknown_characters": n_unknown, "lost": [str(of) for of in found.lost]}
-        told |= {"stages": found.told, "seconds": seconds, "output": str(output)}
+        told = _told(found, seconds) | {"lost": [str(of) for of in found.lost], "output": str(output)}
         answer_json(told | model_told(job.siamese))
     else:
-        say_lost(n_cut, n_unknown)
-        say(f"encoded {found.n_texts:,} texts, {found.n_distinct:,} distinct, in {seconds:.1f} s → {output}")
+        say_lost(found.texts.n_cut, found.texts.n_unknown)
+        say(f"encoded {len(found.texts):,} texts, {found.texts.n_distinct:,} distinct, in {seconds:.1f} s → {output}")
     _finish(on_ray, work, found)
 
 
@@ -144,7 +141,7 @@ def encode_on_ray(on_ray: RayOptions, job: Job, *, output: Path, set_aside: Path
 def following_stages() -> Iterator[Callable[[str, int, int], None]]:
     """Progress bars on a terminal; elsewhere, as in a cluster's log, a line now and then with the speed and the time left."""
     if sys.stderr.isatty():
-        with following() as progress:
+        with following_all() as progress:
             yield progress
         return
     began: dict[str, float] = {}
@@ -168,37 +165,45 @@ def following_stages() -> Iterator[Callable[[str, int, int], None]]:
 def _summary(found: "DistributedMatches", threshold: float | None, seconds: float) -> dict[str, Any]:
     """What a JSON answer says of the matches."""
     own = found.model.threshold
-    return {
-        "read": found.n_texts + len(found.set_aside),
-        "set_aside": set_aside_told(found.set_aside),
-        "texts": found.n_texts,
-        "distinct": found.n_distinct,
-        "truncated": found.n_cut,
-        "with_unknown_characters": found.n_unknown,
+    return _told(found, seconds) | {
+        "read": len(found.texts) + len(found.texts.set_aside),
         "threshold": own.to_json() if threshold is None and own else {"value": threshold},
         "pairs": len(found),
         "clusters": found.n_clusters,
         "dropped": found.n_dropped,
         "recall": None if found.recall is None else found.recall._asdict(),
         "lost": [{"what": of.what, "why": of.why} for of in found.lost],
-        "stages": found.told,
-        "seconds": seconds,
         **model_told(found.model),
     }
 
 
+def _told(found: "DistributedMatches | DistributedVectors", seconds: float) -> dict[str, Any]:
+    """What a JSON answer says of the texts and the stages."""
+    return {
+        "texts": len(found.texts),
+        "distinct": found.texts.n_distinct,
+        "set_aside": set_aside_told(found.texts.set_aside),
+        "truncated": found.texts.n_cut,
+        "with_unknown_characters": found.texts.n_unknown,
+        "stages": found.told,
+        "seconds": seconds,
+    }
+
+
 def _say_rows(found: "DistributedMatches | DistributedVectors", set_aside: Path | None) -> None:
-    say_set_aside(found.set_aside, set_aside)
-    if found.n_renamed:
-        say(f"{found.n_renamed:,} ids repeat an earlier one, and carry their row number too")
+    say_set_aside(found.texts.set_aside, set_aside)
+    if found.texts.n_renamed:
+        say(f"{found.texts.n_renamed:,} ids repeat an earlier one, and carry their row number too")
 
 
 def _say_found(found: "DistributedMatches", asked: DuplicatesOptions, seconds: float) -> None:
     """What was read, computed and found."""
-    say(f"columns: {mapped(found.mapping)}")
-    n_aside, n_repeats = len(found.set_aside), found.n_texts - found.n_distinct
-    say(f"read {found.n_texts + n_aside:,} rows, {n_aside:,} set aside; {n_repeats:,} repeat an earlier text exactly")
-    say_lost(found.n_cut, found.n_unknown)
+    say(f"columns: {mapped(found.texts.mapping)}")
+    n_aside, n_repeats = len(found.texts.set_aside), len(found.texts) - found.texts.n_distinct
+    say(
+        f"read {len(found.texts) + n_aside:,} rows, {n_aside:,} set aside; {n_repeats:,} repeat an earlier text exactly"
+    )
+    say_lost(found.texts.n_cut, found.texts.n_unknown)
     own = f"{found.model.threshold}; the model's own"
     say(f"threshold {own if asked.threshold is None else f'{asked.threshold:g} (given by you)'}")
     for stage, did in found.told.items():
