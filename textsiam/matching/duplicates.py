@@ -249,13 +249,7 @@ def stage_of(progress: StageProgress | None, name: str) -> Progress:
 
 
 def check_threshold(threshold: float, similarity: str) -> None:
-    """Raise if this cannot be a threshold.
-
-    Raises
-    ------
-    ValueError
-        If it is not finite, or not in [-1, 1] for cosine.
-    """
+    """Raise ValueError if a threshold is not finite, or not in [-1, 1] for cosine."""
     if not isinstance(threshold, Real) or not np.isfinite(threshold):
         raise ValueError(f"A threshold is a finite score, but got {threshold!r}. Give a number.")
     if similarity == "cosine" and not -1 <= threshold <= 1:
@@ -288,13 +282,7 @@ def threshold_of(model: Siamese, threshold: float | None) -> float:
 
 
 def ids_of(texts: Sequence[object], ids: Sequence[str] | None) -> Sequence[str] | None:
-    """The ids given, else those of `Texts`, else None.
-
-    Raises
-    ------
-    ValueError
-        If ids repeat, or texts and ids differ in number.
-    """
+    """The ids given, else those of `Texts`, else None; ValueError if ids repeat, or texts and ids differ in number."""
     if ids is None:
         return [str(name) for name in texts.ids] if isinstance(texts, Texts) else None
     if len(ids) != len(texts):

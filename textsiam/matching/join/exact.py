@@ -133,13 +133,7 @@ class Allowed:
         self._n_found, self._lock = 0, threading.Lock()
 
     def take(self, n: int) -> None:
-        """Count `n` more matches.
-
-        Raises
-        ------
-        TooManyMatches
-            If there are more than allowed.
-        """
+        """Count `n` more matches; TooManyMatches if there are more than allowed."""
         with self._lock:
             self._n_found += n
         if self._n_found > self.max_matches:
