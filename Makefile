@@ -1,5 +1,6 @@
-# Two commands from a fresh checkout: `make demo` shows it, `make test` checks all of it.
-# Both need Python >= 3.11, make and a package registry; all else they install themselves, into .venv.
+# From a fresh checkout: `make demo` shows what users see first, `make test` checks the package, `make test-long` runs what that
+# leaves out: larger sizes, further cases, the lowest versions. `make soak` kills, damages and loads for hours.
+# All need Python >= 3.11, make and a package registry; everything else they install themselves, into .venv.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -10,15 +11,25 @@ SOURCES := $(shell find textsiam -type f -not -name '*.pyc') pyproject.toml cons
 # Bytecode is made of what is imported, once, instead of all that is installed, which took most of installing.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test bench format lint types layers unit doctest bare coverage lowest lowest-quick clean
+.PHONY: demo test test-long soak bench format lint types layers unit doctest bare coverage lowest lowest-quick clean
 
 demo: $(VENV)/.package
 	$(BIN)/textsiam duplicates --sample
 
 test: $(VENV)/.package $(VENV)/.tools
-# The lowest versions and the checks of the text need a core each.
-	@$(MAKE) --no-print-directory -j 2 lowest-quick format lint types layers bare
-	@$(MAKE) --no-print-directory doctest unit
+# The doctests take one core, the checks of the text the other.
+	@$(MAKE) --no-print-directory -j 2 doctest types format lint layers bare
+	@$(MAKE) --no-print-directory unit
+
+# Only what `make test` leaves out.
+test-long: $(VENV)/.package $(VENV)/.tools
+	@$(MAKE) --no-print-directory lowest-quick
+	$(UNIT) tests -m long -n 2 --dist worksteal --ignore tests/distributing/test_ray.py
+	$(UNIT) tests/distributing/test_ray.py -m long
+
+# By hand: TEXTSIAM_KILLS, TEXTSIAM_SOAK_S and TEXTSIAM_BODIES choose other sizes.
+soak: $(VENV)/.package $(VENV)/.tools
+	$(UNIT) tests -m soak -s
 
 # All measurements of speed beside the peers, and the pipelines beside TF-IDF, in turn; hours. Nothing else should run.
 bench: $(VENV)/.package
@@ -56,8 +67,8 @@ types:
 layers:
 	$(BIN)/lint-imports --no-cache | tail -n 5
 
-# PYTHONSAFEPATH: the checkout's own folder stays off the path, also of processes that tests start, so that the wheel is what is tested.
-# A cluster's two workers take a core each: its tests come alone.
+# PYTHONSAFEPATH keeps the checkout's own folder off the path, also for processes that tests start: the wheel is what is tested.
+# A cluster's two workers take a core each, so its tests run alone.
 UNIT = PYTHONSAFEPATH=1 TEXTSIAM_WHEEL=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 unit:
 	$(UNIT) tests -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/distributing/test_ray.py
@@ -70,7 +81,7 @@ coverage: $(VENV)/.tools
 	$(BIN)/coverage combine -q && $(BIN)/coverage report
 
 doctest:
-	OMP_NUM_THREADS=1 $(BIN)/python -P -m pytest --doctest-modules --pyargs textsiam -p no:cacheprovider -o testpaths= -q -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -P -m pytest --doctest-modules --pyargs textsiam -p no:cacheprovider -o testpaths= -q
 
 # Without extras, and even without a single dependency, the package can be imported and names its version.
 bare:

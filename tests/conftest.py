@@ -22,29 +22,33 @@ import pytest  # noqa: E402  the hook must come before anything that imports tex
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("TEXTSIAM_SHARED", ROOT.parent / "shared" / "data"))
 NO_DATA = f"the real data is not at {SHARED}"
-LONG = bool(os.environ.get("TEXTSIAM_LONG"))
-LEFT_OUT = "one more case of what is tested anyway: TEXTSIAM_LONG=1 runs it"
+LEFT_OUT = {
+    "long": "a larger or a further case of what is tested anyway: `make test-long` runs it",
+    "soak": "the same for hours: `make soak` runs it",
+}
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<pad>", "<unk>", "<s>", "</s>", "?", "!", ".", "how", "do"]
 WORDS += ["i", "pay", "reset", "my", "password", "where", "is", "order", "the", "a", "can", "refund", "##s", "##ing"]
 WORDS += list("abcdefghijklmnopqrstuvwxyz") + [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs the real data where there is none, and further cases of what is tested anyway unless all are asked for."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs the real data where there is none, and what `-m` must ask for by its name: `long` and `soak`."""
     for item in items:
         if not SHARED.is_dir() and item.get_closest_marker("shared"):
             item.add_marker(pytest.mark.skip(reason=NO_DATA))
-        if not LONG and item.get_closest_marker("long"):
-            item.add_marker(pytest.mark.skip(reason=LEFT_OUT))
+        for name, reason in LEFT_OUT.items():
+            if name not in config.option.markexpr and item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests were not run, for want of the real data or of time."""
-    left_out = [report for report in terminalreporter.stats.get("skipped", []) if LEFT_OUT in str(report.longrepr)]
-    if left_out:
-        terminalreporter.write_line(f"further cases left out: {len(left_out)} (TEXTSIAM_LONG=1 runs them)")
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_DATA in str(report.longrepr)]
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    for reason in LEFT_OUT.values():
+        if n_left_out := sum(reason in told for told in reasons):
+            terminalreporter.write_line(f"{n_left_out} left out: {reason}")
+    skipped = [told for told in reasons if NO_DATA in told]
     terminalreporter.write_line(
         f"tests on real data: {'all run' if SHARED.is_dir() else f'{len(skipped)} skipped, {NO_DATA}'}"
     )
@@ -77,6 +81,56 @@ def in_threads():
             raise faults[0]
 
     return call
+
+
+_remembers = False
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests of encoding compute everything."""
+    global _remembers  # noqa: PLW0603
+    _remembers = item.path.parent.name != "encoding"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def computed_once():
+    """The default model is compiled once for each dtype and encodes no list of texts twice: most of the time went there.
+
+    What is remembered is what the same computation gave before, of the same tokens by the same backend. A backend that a test
+    replaces or watches is asked every time.
+    """
+    from textsiam.encoding.encoder import Encoder
+    from textsiam.encoding.model_folder import finding
+
+    begin, ask, find, default = Encoder.__init__, Encoder._ask, finding.embedded_model, finding.embedded_model()
+    encoders: dict[object, Encoder] = {}
+    computed: dict[object, list[object]] = {}
+
+    def remembering_begin(self, folder, backend="auto", *, device=None, dtype=None):
+        if not _remembers or folder.path != default or not isinstance(backend, str):
+            begin(self, folder, backend, device=device, dtype=dtype)
+            return
+        key = backend, str(device), str(dtype)
+        if key not in encoders:
+            encoders[key] = Encoder.__new__(Encoder)
+            begin(encoders[key], folder, backend, device=device, dtype=dtype)
+            encoders[key].fingerprint  # noqa: B018  hashes all weights: once
+        self.__dict__.update(encoders[key].__dict__ | {"folder": folder})
+
+    def remembering_ask(self, tokens):
+        is_ours = type(self.backend).embed_many.__module__.startswith("textsiam.")
+        if not (_remembers and is_ours and self.folder.path == default and len(tokens.ends) < 5_000):
+            return ask(self, tokens)
+        key = type(self.backend), self.precision, tokens.ids.tobytes(), tokens.ends.tobytes()
+        if key not in computed:
+            computed[key] = list(ask(self, tokens))
+        return iter(computed[key])
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Encoder, "__init__", remembering_begin)
+        patched.setattr(Encoder, "_ask", remembering_ask)
+        patched.setattr(finding, "embedded_model", lambda: default if _remembers else find())
+        yield
 
 
 @pytest.fixture(scope="session")

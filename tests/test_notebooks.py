@@ -23,7 +23,11 @@ def test_there_are_notebooks():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file",
+    [NOTEBOOKS[0], *(pytest.param(file, marks=pytest.mark.long) for file in NOTEBOOKS[1:])],
+    ids=lambda file: file.stem,
+)
 def test_it_runs(file, shared, tmp_path):
     environment = {**os.environ, "TEXTSIAM_NOTEBOOKS": "quick", "TEXTSIAM_SHARED": str(shared)}
     done = subprocess.run(

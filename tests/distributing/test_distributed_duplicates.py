@@ -18,7 +18,7 @@ from textsiam.distributing import match_clusters
 from textsiam.distributing.approximate_join import Probing
 from textsiam.distributing.blocks import Bounds, Joining, are_apart, bounds_of
 from textsiam.distributing.distributed_duplicates import find_duplicates_in_shards
-from textsiam.distributing.encoders import Recipe
+from textsiam.distributing.encoders import Recipe, encode_shard
 from textsiam.distributing.runners import Here
 from textsiam.distributing.shard_sources import Reading, Sizes, expanded, label_of
 from textsiam.distributing.tasks import N_TRIES, Failure, attempt
@@ -139,16 +139,12 @@ class Breaking(Here):
     def __init__(self, after=None, poisoned=None):
         self.after, self.poisoned, self.n = after, poisoned, 0
 
-    def run(self, function, tasks):
-        for done in super().run(function, tasks):
+    def run(self, function, tasks, **options):
+        for place, result in super().run(function, tasks, **options):
             self._count()
-            yield done
-
-    def encode(self, work, recipe, repeats, shards):
-        for place, result in super().encode(work, recipe, repeats, shards):
-            self._count()
-            failed = self.poisoned is not None and shards[place].source.endswith(self.poisoned)
-            yield place, Failure(ValueError("poisoned")) if failed and shards[place].start == 0 else result
+            shard = tasks[place][-1] if function is encode_shard else None
+            failed = self.poisoned is not None and shard and shard.source.endswith(self.poisoned) and shard.start == 0
+            yield place, Failure(ValueError("poisoned")) if failed else result
 
     def _count(self):
         self.n += 1

@@ -9,6 +9,7 @@ from textsiam import threshold_join
 from textsiam.indexing.search import short_rows
 from textsiam.indexing.search.scan import Scan
 from textsiam.indexing.search.short_rows import Heads, times
+from textsiam.matching.rule import Rule
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_a_query_with_heads_finds_what_the_join_finds(rows, threshold, tmp_path,
     monkeypatch.setattr(Heads, "reaching", _counting(Heads.reaching, asked))
     for number in range(0, 9_000, 900):
         expected = threshold_join(rows[number : number + 1], rows, threshold=threshold)
-        _, found, scores = scan.find(rows, rows[number : number + 1], threshold, alive)
+        _, found, scores = scan.find(rows, rows[number : number + 1], Rule(threshold, "cosine"), alive)
         assert found.tolist() == expected.right.tolist()
         assert scores.tolist() == expected.score.tolist()
     assert len(asked) == 9  # the first query does without

@@ -245,6 +245,7 @@ def test_the_default_carries_its_record():
 
 
 @pytest.mark.shared
+@pytest.mark.long
 def test_int8_decides_alike_on_real_questions(coarse, model, shared):
     """Held out from nothing here, but counted: 99.9 % of the dev pairs are decided as in fp32."""
     dev = read_pairs(shared / "qqp_pairs.parquet", split="dev")

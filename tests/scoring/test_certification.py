@@ -163,7 +163,7 @@ def flat(rng, n, size, level):
 
 @pytest.mark.parametrize(
     ("size", "n"),
-    [(1, 60), (1, 800), (10, 800), *(pytest.param(*of, marks=pytest.mark.long) for of in ((1, 200), (10, 2_000)))],
+    [(1, 60), (10, 800), *(pytest.param(*of, marks=pytest.mark.long) for of in ((1, 200), (1, 800), (10, 2_000)))],
 )
 @pytest.mark.parametrize("level", [0.8, 0.95])
 def test_false_certificates_keep_to_the_risk(size, n, level):
@@ -299,7 +299,7 @@ def test_levels_very_near_1_are_answered_at_once():
     assert certify_scores(*rising(500), level=1 - 1e-9).value is None
 
 
-@pytest.mark.parametrize("guarantee", ["precision", "reject_precision"])
+@pytest.mark.parametrize("guarantee", ["precision", pytest.param("reject_precision", marks=pytest.mark.long)])
 def test_precision_that_is_not_monotone_keeps_to_the_risk(guarantee):
     """400 draws, ties too: loose cuts qualify and strict ones do not, or the other way round; the true precision is known."""
     rng, broken = np.random.default_rng(11), 0

@@ -244,7 +244,7 @@ def test_damaged_hashes_are_found(tiny_transformer, tmp_path):
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(BrokenModel, match=r"training_texts\.hashes"):
         Siamese.load(tmp_path / "model", device="cpu")
-    with pytest.raises(BrokenModel, match="no rising list"):
+    with pytest.raises(BrokenModel, match="not a rising list"):
         TextHashes.from_bytes(b"12345678" * 2)
 
 
@@ -413,7 +413,7 @@ def test_certify_exits_with_1_where_none_exists(tmp_path):
     [
         (["--precision", "1.5"], "between 0 and 1"),
         (["--precision", "0.9", "--recall", "0.9"], "Give one of them"),
-        (["-o", "pairs.csv"], "no model folder"),
+        (["-o", "pairs.csv"], "not a model folder"),
         (["-o", "pairs.csv/model"], "is a file"),
         (["--label", "nothing"], "no column"),
     ],

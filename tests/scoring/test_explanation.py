@@ -111,7 +111,7 @@ def test_two_strings_are_one_pair_and_columns_must_align(model):
     assert explain(model, [], []) == []
     with pytest.raises(UnreadableInput, match="1 first and 2 second"):
         explain(model, ["a"], ["a", "b"])
-    with pytest.raises(UnreadableInput, match="one string came"):
+    with pytest.raises(UnreadableInput, match="got one string"):
         explain(model, "a", ["b"])
 
 

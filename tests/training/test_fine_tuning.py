@@ -3,13 +3,14 @@
 import json
 import logging
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from textsiam import Pairs, Siamese, Triplets, mine_negatives, read_pairs, split, train
+from textsiam import Pairs, Siamese, Threshold, Triplets, mine_negatives, read_pairs, split, train
 from textsiam.data.linking import link
 from textsiam.encoding.pytorch.twin import load_twin
 from textsiam.samples import PAIRS
@@ -21,6 +22,7 @@ from textsiam.training.training_tasks import Task
 
 WORDS = ["pay", "reset", "password", "order", "refund", "where", "how", "my", "the", "is"]
 QUICK = dict(batch_size=8, max_steps=4, evaluations=2)
+QUICKEST = dict(batch_size=4, max_steps=1, validation=False)
 
 
 def made_up(n=80, seed=0):
@@ -39,6 +41,11 @@ def made_up(n=80, seed=0):
 @pytest.fixture(scope="module")
 def start(tiny_transformer):
     return Siamese.load(tiny_transformer("bert"), device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def calibrated(start):
+    return replace(start.calibrate(PAIRS), threshold=Threshold(0.9), reject_threshold=Threshold(0.5))
 
 
 def weights(model):
@@ -84,11 +91,10 @@ def test_the_result_is_a_model_folder_that_others_load(start, tmp_path):
     )  # how we attend is no one else's
 
 
-def test_the_starts_threshold_is_not_carried_over(model, caplog):
-    """The default is calibrated; what is trained from it is not, and says so."""
+def test_the_starts_threshold_is_not_carried_over(calibrated, caplog):
+    """The start is calibrated; what is trained from it is not, and says so."""
     caplog.set_level(logging.WARNING, logger="textsiam")
-    tuned = train(model, read_pairs(PAIRS), max_steps=1, batch_size=4, validation=False)
-    assert model.threshold is not None
+    tuned = train(calibrated, read_pairs(PAIRS), **QUICKEST)
     assert (tuned.threshold, tuned.reject_threshold, tuned.calibrator) == (None, None, None)
     assert "calibrate and certify this model" in caplog.text
 
@@ -376,10 +382,10 @@ def test_mappings_are_told_from_columns(start, tmp_path):
     pd.DataFrame(columns).to_csv(tmp_path / "a.csv", index=False)
     for data in (tmp_path / "a.csv", datasets.Dataset.from_dict(columns), pd.DataFrame(columns), dict(columns),
                  list(zip(*columns.values(), strict=True))):  # fmt: skip
-        told = train(start, {"a": data, "b": (data, "contrastive")}, **QUICK).training
+        told = train(start, {"a": data, "b": (data, "contrastive")}, **QUICKEST).training
         assert set(told["data"]) == {"a", "b"}
     for columns_alone in (columns, {name: tuple(values) for name, values in columns.items()}):
-        assert set(train(start, columns_alone, **QUICK).training["data"]) == {"pairs"}
+        assert set(train(start, columns_alone, **QUICKEST).training["data"]) == {"pairs"}
 
 
 def test_rows_that_can_judge_nothing_are_given_back(start):
@@ -431,11 +437,11 @@ def test_a_loss_that_cannot_use_the_data_is_refused_before_negatives_are_mined(s
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
-def test_of_several_processes_only_the_first_logs(model, caplog, monkeypatch, rank):
+def test_of_several_processes_only_the_first_logs(calibrated, caplog, monkeypatch, rank):
     """The same warning eight times is one warning too many for seven."""
     caplog.set_level(logging.WARNING, logger="textsiam")
     monkeypatch.setenv("RANK", rank)
-    train(model, read_pairs(PAIRS), max_steps=1, batch_size=4, validation=False, bf16=False)
+    train(calibrated, read_pairs(PAIRS), bf16=False, **QUICKEST)
     assert ("calibrate and certify" in caplog.text) == (rank == "0")
 
 
@@ -452,6 +458,7 @@ def test_the_random_state_of_the_caller_is_left_alone(start):
 
 @pytest.mark.shared
 @pytest.mark.slow
+@pytest.mark.long
 def test_real_pairs_make_the_default_better(model, shared):
     """Forty updates on labelled question pairs: better on held-out ones by more than chance."""
     parts = split(read_pairs(shared / "qqp_pairs.parquet", split="train"), seed=0)

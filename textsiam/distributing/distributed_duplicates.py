@@ -1,6 +1,6 @@
-"""The road past one machine: sources → shards → distinct texts → vectors → pairs of blocks → the match table → clusters.
+"""Duplicates of more texts than one machine takes: the match table and the clusters lie in files, which are read in pieces.
 
-What the road past one machine finds: a match table and clusters that lie in files, read piece by piece.
+The stages are sources → shards → distinct texts → vectors → pairs of blocks → match table → clusters.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from textsiam.distributing.shard_sources import Reading, Shard, Sizes, set_aside
 from textsiam.distributing.stages import Progress, Stages
 from textsiam.distributing.tasks import Lost
 from textsiam.distributing.workspace import Workspace
-from textsiam.matching.duplicates import judged, threshold_of
+from textsiam.matching.duplicates import threshold_of
 from textsiam.matching.matches import Matches
 from textsiam.scoring.siamese import Siamese
 
@@ -30,24 +30,24 @@ NO_ROWS = np.empty(0, np.int64)
 
 @dataclass(frozen=True)
 class DistributedMatches:
-    """The match table and the clusters of sources that need not fit one machine, in files of a workspace.
+    """The match table and the clusters, in files of a workspace.
 
     Parameters
     ----------
     parts
-        The pairs by row: row numbers count the usable texts of all sources in order.
+        The pairs, sorted by row. Row numbers count the usable texts of all sources in order.
     top
         The closest pairs, with ids, texts, probabilities and decisions.
     settled
-        The clusters by row; empty where none were asked for.
+        The clusters, sorted by row; empty where none were asked for.
     n_cut, n_unknown
-        Rows longer than the model's maximum, and rows with characters that it does not know.
+        Rows longer than the model's maximum, and rows with characters that the model does not know.
     recall
-        None: no pair is missing. Else how many of the pairs of a sample of the texts were found.
+        Of an approximate join; None after an exact one, which misses no pair.
     lost
-        What could not be worked on.
+        What was left out, and why.
     told
-        What each stage did and took.
+        What each stage did: seconds, tasks, tasks that were computed now.
     """
 
     work: Workspace
@@ -82,7 +82,7 @@ class DistributedMatches:
         return sum(of.n_dropped for of in self.settled)
 
     def pair_blocks(self, n: int = 65_536) -> Iterator[dict[str, Any]]:
-        """``id_a, id_b, score, probability, decision``, the columns of a pairs file, `n` rows at a time; one block at least."""
+        """The columns of a pairs file, ``id_a, id_b, score, probability, decision``, in one or more blocks of up to `n` rows."""
         names = Names(self.work, self.shards, several=self.several)
         empty = True
         for part in self.parts:
@@ -94,13 +94,13 @@ class DistributedMatches:
             yield self._pairs(names, {"left": NO_ROWS, "right": NO_ROWS, "score": np.empty(0, np.float32)})
 
     def cluster_blocks(self) -> Iterator[dict[str, Any]]:
-        """``id, cluster, keeper, score_to_keeper`` of every row, the columns of a clusters file, a shard at a time."""
+        """The columns of a clusters file, ``id, cluster, keeper, score_to_keeper``, for every row, in blocks of a shard."""
         names = Names(self.work, self.shards, several=self.several)
         for of in self.settled:
             yield from match_clusters.columns_of(self.work, of, names)
 
     def _pairs(self, names: Names, some: dict[str, Any]) -> dict[str, Any]:
-        probability, decision = judged(self.model, some["score"]).values()
+        probability, decision = self.model.judge(some["score"])
         nothing = [None] * len(some["score"])
         return {
             "id_a": names.of(some["left"]),
@@ -112,7 +112,7 @@ class DistributedMatches:
 
 
 def closest(model: Siamese, best: Sequence[Best], names: Names, top: int) -> Matches:
-    """The closest pairs of all parts as `Matches`: their rows are places among the rows that they hold."""
+    """The `top` closest pairs of all parts as `Matches`, whose rows count only the texts in these pairs."""
     left = np.concatenate([NO_ROWS, *(of.left for of in best)])
     right = np.concatenate([NO_ROWS, *(of.right for of in best)])
     score = np.concatenate([np.empty(0, np.float32), *(of.score for of in best)])
@@ -127,7 +127,7 @@ def closest(model: Siamese, best: Sequence[Best], names: Names, top: int) -> Mat
         len(held),
         left_ids=names.of(held),
         left_texts=texts,
-        **judged(model, score[order]),
+        **model.judge(score[order])._asdict(),
     )
 
 
@@ -148,25 +148,25 @@ def find_duplicates_in_shards(
     with_clusters: bool = True,
     progress: Progress | None = None,
 ) -> DistributedMatches:
-    """As `find_duplicates`, in tasks whose results lie in a workspace: what is there is not computed again.
+    """As `find_duplicates`, in tasks that write to a workspace: what it holds already is not computed again.
 
     Parameters
     ----------
     sources
         Files that every worker can read, by path or URI.
     recipe
-        How workers make their encoder.
+        How each worker loads its encoder.
     approximate
-        Compare only what is near; the recall is measured on a sample and told. Default: every pair is found.
+        Compare only near vectors, and measure the recall on a sample. Default: find every pair.
     max_memory_mb
-        Working memory of the comparison in one worker, beyond two blocks' vectors and what is made of them.
+        Working memory of the join in one worker, in addition to the encoder and the vectors of two blocks.
 
     Raises
     ------
     NotCalibrated, TooManyMatches, UnreadableInput
         As `find_duplicates`.
     EncoderMismatch
-        If a worker's model is another.
+        If a worker has another model.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Vectors of sources that need not fit one machine: each distinct text encoded once, every row's vector in order."""
+"""Vectors of more texts than one machine takes: each distinct text is encoded once, each row gets its vector, in order."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ from textsiam.distributing.workspace import Workspace
 
 @dataclass(frozen=True)
 class DistributedVectors:
-    """The vectors of all usable texts, in files of a workspace; rows count through all sources."""
+    """The vectors of all usable texts, in files of a workspace; row numbers count the texts of all sources in order."""
 
     work: Workspace
     shards: list[Shard]
@@ -40,14 +40,14 @@ class DistributedVectors:
         return sum(shard.n for shard in self.shards)
 
     def blocks(self) -> Iterator[tuple[list[str], Float[np.ndarray, "n dim"]]]:
-        """Ids and vectors, a shard at a time."""
+        """Ids and vectors, in blocks of a shard."""
         names, repeats = Names(self.work, self.shards, several=self.several), Repeats(self.work, self.repeats)
         for shard in self.shards:
             rows = repeats.firsts(shard.start, shard.stop)
             yield names.of(np.arange(shard.start, shard.stop)), self._of(rows)
 
     def _of(self, rows: Rows) -> Float[np.ndarray, "n dim"]:
-        """The vectors of rows whose text did not come before."""
+        """The vectors of rows that are the first ones with their text."""
         starts = np.array([shard.start for shard in self.shards])
         owner = np.searchsorted(starts, rows, side="right") - 1
         found = None
@@ -71,7 +71,7 @@ def encode_in_shards(
     sizes: Sizes | None = None,
     progress: Progress | None = None,
 ) -> DistributedVectors:
-    """As `encode_to_parquet`, in tasks whose results lie in a workspace: what is there is not computed again.
+    """As `encode_to_parquet`, in tasks that write to a workspace: what it holds already is not computed again.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""An index as columns, for whoever wants to read it without textsiam."""
+"""An index as columns, to be read without textsiam."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,12 +20,12 @@ _N_AT_ONCE = 16_384
 
 
 def export(at: Opened, target: Path) -> int:
-    """Write all texts to a file (see `Index.export`); how many.
+    """Write all texts to a file (see `Index.export`); returns how many.
 
     Raises
     ------
     UnreadableInput
-        If the file's ending names no format.
+        If the file's ending is none of the formats'.
     OSError
         If it cannot be written.
     """
@@ -38,7 +38,7 @@ def export(at: Opened, target: Path) -> int:
         n = 0
         is_parquet = ending == ".parquet"
         with replacing(target) as temporary:
-            opened = _parquet(temporary, at.told["dim"]) if is_parquet else WRITERS[ending](temporary)
+            opened = _parquet(temporary, at.settings["dim"]) if is_parquet else WRITERS[ending](temporary)
             with opened as append:
                 for columns in blocks(at, with_embeddings=is_parquet):
                     append(columns)
@@ -47,7 +47,7 @@ def export(at: Opened, target: Path) -> int:
                     append({name: [] for name in COLUMNS})
         return n
 
-    return at.read(write)
+    return at.store.read(write, at.made)
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def _parquet(path: Path, dim: int) -> Iterator[Write]:
 
 
 def blocks(at: Opened, *, with_embeddings: bool) -> Iterator[dict[str, Any]]:
-    """``id, text, cluster, keeper, score_to_keeper`` and perhaps ``embedding``, some rows at a time; within one read."""
+    """``id, text, cluster, keeper, score_to_keeper`` and on request ``embedding``, some rows at a time; in one transaction."""
     ledger = at.store.ledger
     last = -1
     while items := ledger.after(last, _N_AT_ONCE):
@@ -84,7 +84,7 @@ def blocks(at: Opened, *, with_embeddings: bool) -> Iterator[dict[str, Any]]:
             "keeper": [keepers[item.cluster] for item in items],
             "score_to_keeper": _fp32([item.score for item in items]),
         }
-        yield columns | ({"embedding": at.store.vectors(rows_of(items))} if with_embeddings else {})
+        yield columns | ({"embedding": at.store.view.vectors(rows_of(items))} if with_embeddings else {})
         last = items[-1].row
 
 

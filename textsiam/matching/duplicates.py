@@ -6,16 +6,14 @@ from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
 
-from textsiam.data.texts import Texts, as_list, first_repeat, normalise
+from textsiam.data.texts import as_list, normalise
 from textsiam.encoding.encoder import Encoded, Progress
 from textsiam.errors import NotCalibrated, TooManyMatches
 from textsiam.matching.join.exact import MAX_MATCHES, SEARCHERS
-from textsiam.matching.matches import Matches
+from textsiam.matching.matches import Matches, ids_of
 from textsiam.matching.repeats import RowPairs, Side, Sides, crossed, merged, refuse_too_many, repeats_of
 from textsiam.scoring.siamese import Siamese
-from textsiam.scoring.thresholds import decisions
 
 StageProgress = Callable[[str, int, int], None]  # (stage, done, total), called from time to time
 
@@ -122,7 +120,7 @@ def find_duplicates(
         right_ids=None if against is None else ids_of(against, None),
         left_texts=texts,
         right_texts=against,
-        **judged(model, pairs.score) | _lost(sides, encoded, others),
+        **model.judge(pairs.score)._asdict() | _lost(sides, encoded, others),
     )
 
 
@@ -158,14 +156,6 @@ def find_repeats(
     _refuse_many_repeats(side, max_matches)
     pairs = repeats_of(side, np.arange(len(side.unique)), np.ones(len(side.unique), dtype=np.float32))
     return Matches(*pairs, n_left=len(texts), left_ids=left_ids, left_texts=texts)
-
-
-def judged(model: Siamese, scores: Float[np.ndarray, " n"]) -> dict[str, Any]:
-    """Probabilities (if the model is calibrated) and decisions (if it has a threshold), named as in `Matches`."""
-    return {
-        "probability": None if model.calibrator is None else model.calibrated(scores),
-        "decision": None if model.threshold is None else decisions(scores, model.threshold, model.reject_threshold),
-    }
 
 
 def _refuse_with_index(prompt: str | None, searcher: str | Callable[..., Matches]) -> None:
@@ -279,16 +269,3 @@ def threshold_of(model: Siamese, threshold: float | None) -> float:
             f"This model has no threshold ({why}). Give one (--threshold, threshold=), or certify it on labelled pairs."
         )
     return model.threshold.value
-
-
-def ids_of(texts: Sequence[object], ids: Sequence[str] | None) -> Sequence[str] | None:
-    """The ids given, else those of `Texts`, else None; ValueError if ids repeat, or texts and ids differ in number."""
-    if ids is None:
-        return [str(name) for name in texts.ids] if isinstance(texts, Texts) else None
-    if len(ids) != len(texts):
-        raise ValueError(
-            f"Each text needs one id, but got {len(texts)} texts and {len(ids)} ids. Align them row by row."
-        )
-    if (repeated := first_repeat(map(str, ids))) is not None:
-        raise ValueError(f"Ids must differ, but {repeated!r} names more than one text. Give each its own id.")
-    return [str(name) for name in ids]

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from textsiam.arrays import Rows
-from textsiam.data.texts import SetAside
+from textsiam.data.texts import SetAside, Texts, first_repeat
 from textsiam.errors import NotCalibrated
 from textsiam.scoring.thresholds import Verifier, verified
 
@@ -346,3 +346,16 @@ def _scores_to(keeper: Rows, matches: Matches) -> Float[np.ndarray, " n"]:
         direct = keeper[row] == other
         scores[row[direct]] = matches.score[direct]
     return scores
+
+
+def ids_of(texts: Sequence[object], ids: Sequence[str] | None) -> Sequence[str] | None:
+    """The ids given, else those of `Texts`, else None; ValueError if ids repeat, or texts and ids differ in number."""
+    if ids is None:
+        return [str(name) for name in texts.ids] if isinstance(texts, Texts) else None
+    if len(ids) != len(texts):
+        raise ValueError(
+            f"Each text needs one id, but got {len(texts)} texts and {len(ids)} ids. Align them row by row."
+        )
+    if (repeated := first_repeat(map(str, ids))) is not None:
+        raise ValueError(f"Ids must differ, but {repeated!r} names more than one text. Give each its own id.")
+    return [str(name) for name in ids]

@@ -10,7 +10,6 @@ from textsiam.data.hashes import TextHashes
 from textsiam.encoding.encoder import Encoder
 from textsiam.encoding.model_folder.folder import ModelFolder
 from textsiam.encoding.model_folder.layout import TRAINING_TEXTS
-from textsiam.errors import EncoderMismatch
 from textsiam.scoring.calibration import Calibrator
 from textsiam.scoring.canaries import canaries_of
 from textsiam.scoring.precision.agreement import LOWEST
@@ -64,30 +63,6 @@ def carried_by(model: "Siamese") -> dict[str, Any]:
         "canaries": canaries_of(model.encoder),
         "training": model.training,
     }
-
-
-def check_carried(model: "Siamese") -> None:
-    """Do nothing if calibrator and thresholds belong to the model's similarity and encoder.
-
-    Raises
-    ------
-    EncoderMismatch
-        If one does not.
-    """
-    for name in ("calibrator", "threshold", "reject_threshold"):
-        of = getattr(model, name)
-        if of is None:
-            continue
-        if of.similarity not in ("", model.similarity):
-            raise EncoderMismatch(
-                f"The model compares by {model.similarity}, but its {name} is of scores of {of.similarity}. "
-                f"Calibrate and certify it for {model.similarity}, or use {of.similarity}."
-            )
-        if of.encoder and of.encoder != model.encoder.fingerprint:
-            raise EncoderMismatch(
-                f"The {name} was made for the encoder {of.encoder[:12]}…, but this one is "
-                f"{model.encoder.fingerprint[:12]}…, whose scores mean something else. Calibrate and certify this model."
-            )
 
 
 def say_other_precision(model: "Siamese") -> None:

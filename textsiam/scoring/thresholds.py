@@ -2,16 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from textsiam.data.texts import fault_of, is_missing
-
-if TYPE_CHECKING:
-    pass
-
 
 ACCEPT, REVIEW, REJECT = "accept", "review", "reject"
 

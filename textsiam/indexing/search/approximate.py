@@ -1,32 +1,24 @@
 """Rows near a query without a look at every row: they lie in cells, and a query visits the few cells nearest to it.
 
-About 4·√n centroids (spherical k-means) make the cells; rows are held there as int8 (faiss's inverted lists; Jégou, Douze
-and Schmid 2011). A row above the threshold can escape in two ways. One is excluded, the other measured:
+About 4·√n centroids (spherical k-means) make the cells; a row lies in the cell of the nearest. Rows are held at length 1 as int8
+(faiss's inverted lists; Jégou, Douze and Schmid 2011). The *rank* of a cell for a query is how many cells are nearer. A row above
+the threshold can escape in two ways. One is excluded, the other measured:
 
-1. Rounding. Rows are first turned at random, so that no coordinate stands out in any row, whenever it comes, and one unit
-   does for all. What rounding took off a row has a known length, and by Cauchy and Schwarz takes no more off a cosine.
-2. Its cell is not visited. The share that escapes so is measured, and as many cells are visited as the recall asks for.
+1. Rounding. Rows are first turned at random, so that no coordinate stands out in any row, also in those that come later, and one
+   unit fits all. What rounding took off a row has a known length, and by Cauchy and Schwarz takes no more off a cosine.
+2. Its cell is not visited. The share that escapes this way is measured, and as many cells are visited as the recall requires.
 
-Left out: exact scores, which the caller computes of what is found; rows added or removed later; graphs (HNSW), which at a million
-rows and .8 find 98.7% of rows from the edge in 4.5 ms, cells 99.2% in 0.9 (benchmarks/nearest.py).
+An index makes such a structure when exact search is no longer fast enough. It is a cache that can be made again, and holds the
+rows that there were when it was made. Rows that came later are searched exactly, so its recall stays what was measured.
 
-Cells of rows, in faiss, of which a query visits those nearest to it: what `approximate` is made of.
-
-Rows are given as they are, and held at length 1, turned at random and rounded to int8 (faiss's inverted lists: Jégou, Douze and
-Schmid 2011). A row lies in the cell of the nearest of some centroids; the *rank* of a cell for a query is how many are nearer.
-
-When exact search is no longer fast enough: an approximate structure beside the vectors, a cache that can be made again.
-
-It holds the rows that there were when it was made; rows that came later are searched exactly, so that its recall stays what was
-measured. What it finds is scored exactly.
+Left out: rows added or removed later; graphs (HNSW), which at a million rows and .8 find 98.7% of rows from the edge in 4.5 ms,
+cells 99.2% in 0.9 (benchmarks/nearest.py).
 """
 
 import io
-import logging
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -34,11 +26,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from textsiam.arrays import Found, Others, Vectors
-from textsiam.data.files import remove, replacing
+from textsiam.data.files import replacing
 from textsiam.errors import MissingExtra
-from textsiam.indexing.search.scan import Scan
-from textsiam.matching.join.exact import Allowed
+from textsiam.indexing.search.scan import Scan, ordered
 from textsiam.matching.join.screens import SPARE, UNIT
+from textsiam.matching.join.tiles import Allowed
+from textsiam.matching.rule import Rule
+
+# As many rows as the largest index that was measured (benchmarks/results/index.json): exact search there, encoding included,
+# takes 7 ms for one text at the median and 11 at p99 on two cores. Nothing was measured beyond.
+APPROXIMATE_FROM = 1_000_000
 
 Numbers = Int[np.ndarray, " k"]
 
@@ -52,6 +49,8 @@ _MOST_VISITED = 0.25  # share of cells beyond which the exact scan of leading co
 _FEW_CELLS = 4  # which may all be visited
 N_MATCHES, N_EDGES = 1_000, 8_000  # queries that recall is measured by: as many as take a tenth of building
 _FEW_MATCHES = 50  # fewer say nothing of recall
+_MAGIC = b"textsiam approximate 1\n"
+_N_LAST = 64
 
 
 class Known(NamedTuple):
@@ -199,13 +198,6 @@ def _cells(index: Any, rows: Vectors) -> Numbers:
     return np.asarray(index.quantizer.search(rows, 1)[1][:, 0])
 
 
-logger = logging.getLogger("textsiam")
-
-
-_MAGIC = b"textsiam approximate 1\n"
-_N_LAST = 64
-
-
 @final
 class Approximate:
     """Rows in cells: finds nearly all above a threshold, in a time that grows with √n where cells are alike.
@@ -309,6 +301,30 @@ class Approximate:
         order = np.lexsort((found, asked))
         return asked[order], found[order]
 
+    def find(
+        self,
+        scan: Scan,
+        rows: Shaped[np.ndarray, "n dim"],
+        queries: Others,
+        rule: Rule,
+        alive: Bool[np.ndarray, " n"],
+    ) -> Found:
+        """Query, row and exact score of the matches found among rows that are alive, by query and row; all that came later.
+
+        Raises
+        ------
+        TooManyMatches
+            If they are more than the rule allows.
+        """
+        allowed = Allowed(rule.max_matches, rule.threshold)
+        later = scan.find(rows, queries, rule, alive, start=self.n)
+        i, j = self.candidates(queries, rule.threshold)
+        i, j = i[alive[j]], j[alive[j]]
+        scores = scan.scores(rows, queries, i, j)
+        reach = scores >= np.float32(rule.threshold)
+        allowed.take(int(reach.sum()) + len(later[0]))
+        return ordered([(i[reach], j[reach], scores[reach]), later])
+
     def save(self, file: Path) -> None:
         """Written whole or not at all, at dim + 8 bytes a row; any file there is replaced. Not for one that was loaded.
 
@@ -400,129 +416,3 @@ def _of_last(rows: Vectors) -> int:
 def _checksum(file: Path, n_bytes: int) -> int:
     with file.open("rb") as opened:
         return zlib.crc32(opened.read(n_bytes))
-
-
-# Chosen so that exact search with encoding, 7 ms among a million on two cores (p99 11), is expected to stay below 20.
-# Not measured there.
-APPROXIMATE_FROM = 2_000_000
-
-
-class Near:
-    """An approximate structure in use.
-
-    Parameters
-    ----------
-    cells
-        The structure.
-    """
-
-    def __init__(self, cells: Approximate) -> None:
-        self._cells = cells
-
-    @property
-    def recall(self) -> float:
-        """The share of matches found, as measured when it was made."""
-        return self._cells.recall
-
-    def find(
-        self,
-        scan: Scan,
-        rows: Shaped[np.ndarray, "n dim"],
-        queries: Others,
-        threshold: float,
-        alive: Bool[np.ndarray, " n"],
-        max_matches: int,
-    ) -> Found:
-        """Query, row and exact score of what is found, by query and row; of the rows beyond the structure all."""
-        n = self._cells.n
-        allowed = Allowed(max_matches, threshold)
-        later = scan.find(rows, queries, threshold, alive, max_matches, start=n)
-        i, j = self._cells.candidates(queries, threshold)
-        i, j = i[alive[j]], j[alive[j]]
-        scores = scan.scores(rows, queries, i, j)
-        reach = scores >= np.float32(threshold)
-        allowed.take(int(reach.sum()) + len(later[0]))
-        i, j, scores = (np.concatenate(parts) for parts in zip((i[reach], j[reach], scores[reach]), later, strict=True))
-        order = np.lexsort((j, i))
-        return i[order], j[order], scores[order]
-
-
-class Nearby:
-    """The approximate structures of a folder.
-
-    Parameters
-    ----------
-    folder
-        Of the index.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._loaded: Approximate | None = None
-        self._state: tuple[int, int] | None = None
-
-    def of(self, number: int, rows: Shaped[np.ndarray, "n dim"], threshold: float) -> Near | None:
-        """The structure of these rows, if there is one that answers from this threshold up."""
-        cells = self._load(number, rows)
-        return Near(cells) if cells and cells.threshold <= threshold else None
-
-    def is_wanted(self, number: int, rows: Shaped[np.ndarray, "n dim"]) -> bool:
-        """Whether there are enough rows for one, and twice as many as when the last one was made, or could not be."""
-        if len(rows) < APPROXIMATE_FROM:
-            return False
-        cells = self._load(number, rows)
-        n = 0 if cells is None else cells.n
-        with suppress(OSError, ValueError):
-            n = max(n, int(self._slow(number).read_text()))
-        return len(rows) >= 2 * n
-
-    def check(self, number: int, rows: Shaped[np.ndarray, "n dim"]) -> None:
-        """Remove a structure of other rows."""
-        if self._file(number).exists() and self._load(number, rows) is None:
-            remove(self._file(number))
-
-    def make(self, number: int, rows: Shaped[np.ndarray, "n dim"], threshold: float, recall: float) -> float:
-        """Make the structure; its measured recall.
-
-        Raises
-        ------
-        MissingExtra
-            If faiss is not installed.
-        ValueError
-            If no fast setting reaches the recall.
-        """
-        try:
-            made = Approximate.build(rows, threshold, recall=recall)
-        except ValueError:
-            with suppress(OSError):  # so that not every later change tries again
-                self._slow(number).write_text(str(len(rows)))
-            raise
-        made.save(self._file(number))
-        self._state = None
-        return made.recall
-
-    def _load(self, number: int, rows: Shaped[np.ndarray, "n dim"]) -> Approximate | None:
-        """The structure on disk, mapped, if it is of these rows; read again when another process made it anew."""
-        try:
-            told = self._file(number).stat()
-            state = told.st_ino, told.st_mtime_ns
-            if state != self._state:
-                self._loaded, self._state = None, state
-                loaded = Approximate.load(self._file(number))
-                if loaded.n > len(rows):  # of rows that this transaction does not see yet
-                    self._state = None
-                elif loaded.is_of(rows):
-                    self._loaded = loaded
-        except FileNotFoundError:
-            self._loaded = self._state = None
-        except (OSError, ValueError, ImportError) as error:
-            if self._loaded is None:
-                logger.warning("The approximate structure cannot be used, so the search is exact: %s", error)
-        return self._loaded
-
-    def _file(self, number: int) -> Path:
-        return self.folder / f"near-{number:06d}"
-
-    def _slow(self, number: int) -> Path:
-        """Holds for how many rows no structure was fast enough."""
-        return self.folder / f"slow-{number:06d}"

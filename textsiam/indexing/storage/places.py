@@ -8,7 +8,7 @@ from textsiam.indexing.storage.store import Place, Store, is_address
 
 
 def create_store(place: Place, dim: int, similarity: str, stored_as: str, tell: Callable[[Ledger], None]) -> Store:
-    """A new, empty store, whole or not at all; `tell` writes what the ledger shall know."""
+    """A new, empty store, whole or not at all; `tell` writes the settings into the ledger."""
     if is_address(place):
         from textsiam.indexing.storage.postgres_store import PostgresStore
 
@@ -19,7 +19,7 @@ def create_store(place: Place, dim: int, similarity: str, stored_as: str, tell: 
 
 
 def open_store(place: Place, timeout_s: float) -> Store:
-    """The store that is there."""
+    """The existing store."""
     if is_address(place):
         from textsiam.indexing.storage.postgres_store import PostgresStore
 

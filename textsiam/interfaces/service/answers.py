@@ -14,7 +14,6 @@ from jaxtyping import Float
 from textsiam.data.pairs import Pairs
 from textsiam.data.texts import fault_of
 from textsiam.encoding.encoder import Encoded
-from textsiam.encoding.model_folder.finding import name_of
 from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.audits import AuditAnswers
 from textsiam.interfaces.service.batching import BatchedEncoder, Batcher
@@ -26,7 +25,6 @@ from textsiam.matching.duplicates import StageProgress, check_threshold, find_du
 from textsiam.scoring.explaining.erasure import spans_of
 from textsiam.scoring.siamese import Siamese
 from textsiam.scoring.similarity import SIMILARITIES
-from textsiam.scoring.thresholds import decisions
 
 if TYPE_CHECKING:
     from textsiam.indexing.index import Index
@@ -44,7 +42,7 @@ class Answers:
     ) -> None:
         self.model, self.limits, self.batcher = model, limits, batcher
         self.index, self.audits = IndexAnswers(index, limits), AuditAnswers(limits)
-        self.name = name_of(model.encoder.folder.path)
+        self.name = model.encoder.name
         self.started = int(time.time())
         self.scale = scale
         self._joining = threading.BoundedSemaphore(_N_JOINS)
@@ -180,22 +178,16 @@ class Answers:
 
     def _encoded(self, texts: Sequence[str]) -> Encoded:
         """All texts encoded; unusable ones have NaN and no tokens."""
-        vectors = np.full((len(texts), self.model.encoder.dim), np.nan, dtype=np.float32)
-        cut, unknown = np.zeros((2, len(texts)), dtype=np.bool_)
-        lengths = np.zeros(len(texts), dtype=np.int64)
+        encoded = Encoded.blank(len(texts), self.model.encoder.dim)
         if good := [place for place, text in enumerate(texts) if not fault_of(text)]:
-            encoded = self.model.encoder.embed([texts[place] for place in good])
-            vectors[good], lengths[good] = encoded.embeddings, encoded.lengths
-            cut[good], unknown[good] = encoded.cut, encoded.unknown
-        return Encoded(vectors, cut, unknown, lengths)
+            encoded.put(good, self.model.encoder.embed([texts[place] for place in good]))
+        return encoded
 
     def _judged(self, scores: np.ndarray) -> list[dict[str, Any]]:
-        model, nothing = self.model, [None] * len(scores)
-        probabilities = model.calibrated(scores).tolist() if model.calibrator else nothing
-        decided = decisions(scores, model.threshold, model.reject_threshold).tolist() if model.threshold else nothing
+        judged = self.model.judge(scores).columns(len(scores))
         return [
             {"score": number(score), "probability": number(probability), "decision": decision}
-            for score, probability, decision in zip(scores.tolist(), probabilities, decided, strict=True)
+            for score, probability, decision in zip(scores.tolist(), *judged, strict=True)
         ]
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from textsiam.errors import TooManyMatches
+from textsiam.errors import BrokenIndex, EncoderMismatch, IndexLocked, TextsiamError, TooManyMatches
 from textsiam.matching.matches import Matches
 
 
@@ -111,3 +111,14 @@ class Refused(Exception):
         kinds = {401: "authentication_error", 429: "rate_limit_error", 503: "server_error"}
         kind = kinds.get(self.status, "invalid_request_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.status}}
+
+
+def refusal_of(error: Exception) -> Refused:
+    """How a request that failed is answered: 400 for what it asked, 503 for a busy index, 500 for a fault of the service."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, IndexLocked):
+        return Refused(503, "The index has been busy for too long. Try again later.", retry_s=5)
+    if isinstance(error, TextsiamError) and not isinstance(error, (BrokenIndex, EncoderMismatch)):
+        return Refused(400, str(error))
+    return Refused(500, "The service cannot answer this. Its log names the fault.")

@@ -1,4 +1,4 @@
-"""Labelled pairs as the commands that judge a model read them: read, said, scored with progress."""
+"""Labelled pairs for the commands that judge a model: read them, score them with progress, and check where a model may go."""
 
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def read_scored(siamese: "Siamese", source: str, reading: dict[str, Any], set_aside: Path | None) -> "ScoredPairs":
-    """The pairs of a source with the model's scores; what was set aside is said.
+    """The pairs of a source with the model's scores; reports the rows that were set aside.
 
     Raises
     ------
@@ -33,12 +33,12 @@ def read_scored(siamese: "Siamese", source: str, reading: dict[str, Any], set_as
 
 
 def check_model_output(target: Path | None) -> None:
-    """Refuse, before the slow work, a folder that no model can be written to.
+    """Refuse, before the slow work, a folder to which no model can be written.
 
     Raises
     ------
     OSError
-        If it is a file, holds something else than a model, or may not be written.
+        If it is a file, holds anything but a model, or may not be written.
     """
     if target is None:
         return

@@ -1,4 +1,4 @@
-"""``--ray`` and the options beside it: which cluster, and where what is finished is kept."""
+"""``--ray`` and the options that go with it: which cluster, and where finished work is kept."""
 
 import sys
 from collections.abc import Iterator
@@ -18,47 +18,48 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RayOptions:
-    """What ``--ray`` and the options beside it say; true with ``--ray``."""
+    """``--ray`` and the options that go with it; true with ``--ray``."""
 
     ray: options.Ray = False
     ray_address: options.RayAddress = None
     work: options.Work = None
-    dry_run: options.DryRun = False
 
     def __bool__(self) -> bool:
         return self.ray
 
     def check(self, *, approximate: bool = False) -> None:
-        """Refuse what means nothing without ``--ray``."""
-        if not self and (self.ray_address or self.work or self.dry_run or approximate):
-            raise typer.BadParameter("--ray-address, --work, --approximate and --dry-run go with --ray.")
+        """Refuse options that mean nothing without ``--ray``."""
+        if not self and (self.ray_address or self.work or approximate):
+            raise typer.BadParameter(
+                "--ray-address, --work and --approximate go with --ray. Add --ray, or leave them out."
+            )
 
     def refuse(self, **given: bool) -> None:
-        """Refuse options that one machine alone can follow."""
+        """Refuse options that only work without ``--ray``."""
         if names := [f"--{name.replace('_', '-')}" for name, is_given in given.items() if is_given]:
-            raise typer.BadParameter(f"{', '.join(names)} cannot be combined with --ray. Leave it out, or --ray.")
+            raise typer.BadParameter(f"{', '.join(names)} cannot be combined with --ray. Leave one of the two out.")
 
     def sources(self, files: list[str] | None) -> list[str]:
-        """The files that names and patterns stand for."""
+        """The files that these names and patterns match."""
         from textsiam.distributing.shard_sources import expanded
 
         return expanded(files or [])
 
     def workspace(self, output: Path) -> "Workspace":
-        """The one that was named, else a folder beside the output."""
+        """The workspace: the one that was named, else a folder beside the output."""
         from textsiam.distributing.workspace import Workspace
 
         return Workspace(self.work or f"{output}.work")
 
     def after_interrupt(self, output: Path | None) -> str:
-        """What is said after Ctrl-C."""
-        if output is None or self.dry_run:
+        """What to say after Ctrl-C."""
+        if output is None:
             return "Nothing was written."
-        return f"What was finished is kept in {self.work or f'{output}.work'}: run the same command again to go on."
+        return f"Finished work is kept in {self.work or f'{output}.work'}: run the same command again to go on."
 
     @contextmanager
     def running(self) -> "Iterator[Runner]":
-        """Its workers; what Ray says of them goes to standard error, for standard output is the answer's."""
+        """The cluster's workers. What Ray prints goes to standard error, because standard output holds the answer."""
         from textsiam.distributing.runners import OnRay
 
         with redirect_stdout(sys.stderr):

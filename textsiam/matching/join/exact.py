@@ -8,7 +8,6 @@ which rises from tile to tile.
 Left out: approximate search (`textsiam.indexing.search.approximate`). Faster searchers are tested against this module.
 """
 
-import threading
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
@@ -18,9 +17,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from textsiam.arrays import Found, Rows, Scores, Vectors
-from textsiam.errors import TooManyMatches
 from textsiam.matching.join.prepared import Others, Prepared
-from textsiam.matching.join.tiles import Room, Tiles
+from textsiam.matching.join.tiles import Allowed, Room, Tiles, joined
 from textsiam.matching.matches import Matches
 
 Progress = Callable[[int, int], None]
@@ -123,24 +121,6 @@ def _collected(
         if progress:
             progress(n_compared, n_pairs)
     return joined([*found, *recent])
-
-
-class Allowed:
-    """Counts the matches of all threads, so that they stop as soon as there are too many."""
-
-    def __init__(self, max_matches: int, threshold: float) -> None:
-        self.max_matches, self.threshold = max_matches, threshold
-        self._n_found, self._lock = 0, threading.Lock()
-
-    def take(self, n: int) -> None:
-        """Count `n` more matches; TooManyMatches if there are more than allowed."""
-        with self._lock:
-            self._n_found += n
-        if self._n_found > self.max_matches:
-            raise TooManyMatches(
-                f"More than {self.max_matches:,} pairs reach {self.threshold:g}. Raise the threshold, or allow more "
-                "(--max-matches, max_matches=)."
-            )
 
 
 def top_k_join(
@@ -278,13 +258,3 @@ def _ranked(left: Rows, right: Rows, scores: Scores) -> tuple[Rows, Rows]:
 SEARCHERS: dict[str, Callable[..., Matches]] = {
     "exact": threshold_join,
 }
-
-
-def joined(found: list[Any]) -> tuple[Rows, Rows, Scores]:
-    """The columns of all parts, one after another."""
-    left, right, scores = zip(*found, strict=True) if found else ((), (), ())
-    return (
-        np.concatenate([np.empty(0, np.int64), *left]),
-        np.concatenate([np.empty(0, np.int64), *right]),
-        np.concatenate([np.empty(0, np.float32), *scores]),
-    )

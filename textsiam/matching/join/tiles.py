@@ -1,6 +1,7 @@
 """Tiles of the score matrix: their size, the places that reach a cutoff, and threads to work on several at once."""
 
 import math
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from textsiam.arrays import Rows, Scores
+from textsiam.errors import TooManyMatches
 from textsiam.matching.join.prepared import Prepared
 from textsiam.matching.join.screens import Screen
 
@@ -176,6 +178,34 @@ class Tiles:
             finally:
                 for future in waiting:
                     future.cancel()
+
+
+class Allowed:
+    """Counts the matches of all threads, so that they stop as soon as there are too many."""
+
+    def __init__(self, max_matches: int, threshold: float) -> None:
+        self.max_matches, self.threshold = max_matches, threshold
+        self._n_found, self._lock = 0, threading.Lock()
+
+    def take(self, n: int) -> None:
+        """Count `n` more matches; TooManyMatches if there are more than allowed."""
+        with self._lock:
+            self._n_found += n
+        if self._n_found > self.max_matches:
+            raise TooManyMatches(
+                f"More than {self.max_matches:,} pairs reach {self.threshold:g}. Raise the threshold, or allow more "
+                "(--max-matches, max_matches=)."
+            )
+
+
+def joined(found: list[Any]) -> tuple[Rows, Rows, Scores]:
+    """The columns of all parts, one after another."""
+    left, right, scores = zip(*found, strict=True) if found else ((), (), ())
+    return (
+        np.concatenate([np.empty(0, np.int64), *left]),
+        np.concatenate([np.empty(0, np.int64), *right]),
+        np.concatenate([np.empty(0, np.float32), *scores]),
+    )
 
 
 def _side_by_side(parts: list[tuple[Rows, Rows]]) -> tuple[Rows, Rows]:

@@ -13,11 +13,10 @@ from textsiam.scoring.evidence.certification import CONFIDENCE, check_scores, dr
 from textsiam.scoring.evidence.intervals import Interval, binomial_interval
 from textsiam.scoring.evidence.planning import check_levels, lower_bound, passes
 from textsiam.scoring.evidence.scored_pairs import ScoredPairs, scored_by
-from textsiam.scoring.thresholds import ACCEPT, REJECT, REVIEW, decisions
+from textsiam.scoring.thresholds import ACCEPT, REJECT, REVIEW, Verifier, decisions, verified
 
 if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
-from textsiam.scoring.thresholds import Verifier, verified
 
 logger = logging.getLogger("textsiam")
 

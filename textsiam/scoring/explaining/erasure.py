@@ -8,16 +8,14 @@ Left out: combinations of words (see `explanation`).
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from textsiam.data.pairs import Pairs
 from textsiam.data.texts import fault_of
 from textsiam.encoding.encoder import Progress
-
-if TYPE_CHECKING:
-    from textsiam.scoring.siamese import Siamese
+from textsiam.scoring.scorer import Scorer
 
 logger = logging.getLogger("textsiam")
 
@@ -118,9 +116,7 @@ class _Side(NamedTuple):
 _Sides = tuple[_Side, _Side]
 
 
-def erase(
-    model: "Siamese", pairs: Pairs, *, prompt: str | None = None, progress: Progress | None = None
-) -> list[Erased]:
+def erase(model: Scorer, pairs: Pairs, *, prompt: str | None = None, progress: Progress | None = None) -> list[Erased]:
     """For each pair its score and what each word adds, in the order of the pairs (see `explain`).
 
     Pairs are encoded in blocks of about `N_TEXTS_A_BLOCK` texts, so memory depends on the longest pair, not on all pairs.
@@ -154,7 +150,7 @@ def erase(
     return erased
 
 
-def _erase_block(model: "Siamese", block: list[_Sides], prompt: str | None, progress: Progress) -> list[Erased]:
+def _erase_block(model: Scorer, block: list[_Sides], prompt: str | None, progress: Progress) -> list[Erased]:
     """The scores and words of a block; its texts, whole and without each word, are encoded in one call."""
     texts: list[str] = []
     left: list[int] = []
@@ -180,7 +176,7 @@ def _erase_block(model: "Siamese", block: list[_Sides], prompt: str | None, prog
     return results
 
 
-def _side(model: "Siamese", text: str, before: str) -> _Side:
+def _side(model: Scorer, text: str, before: str) -> _Side:
     """One side. The head of a very long text is enough: without any one word it is still as long as the model reads."""
     head = clipped(text, model.encoder.folder.max_length + 1)
     if len(head) < len(text):

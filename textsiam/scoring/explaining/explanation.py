@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +20,7 @@ from textsiam.data.texts import as_list
 from textsiam.encoding.encoder import Progress
 from textsiam.scoring.explaining.differences import Differences, differences
 from textsiam.scoring.explaining.erasure import Word, erase
-from textsiam.scoring.thresholds import decisions
-
-if TYPE_CHECKING:
-    from textsiam.scoring.siamese import Siamese
+from textsiam.scoring.scorer import Scorer
 
 logger = logging.getLogger("textsiam")
 
@@ -144,7 +141,7 @@ class Explanation:
 
 
 def explain(
-    model: "Siamese",
+    model: Scorer,
     first: Iterable[object],
     second: Iterable[object],
     *,
@@ -201,15 +198,13 @@ def explain(
     scores[np.array(pairs.rows, dtype=np.int64) - 1] = (
         model.score(pairs.first, pairs.second, prompt=prompt) if rescorer else [one.score for one in erased]
     )
-    nothing = [None] * len(scores)
-    probabilities = model.calibrated(scores).tolist() if model.calibrator else nothing
-    decided = decisions(scores, model.threshold, model.reject_threshold).tolist() if model.threshold else nothing
+    judged = model.judge(scores).columns(len(scores))
     return [
         Explanation(
             a, b, score, probability, decision, *words.get(row, ((), ())), differing.get(row, differences("", ""))
         )
         for row, (a, b, score, probability, decision) in enumerate(
-            zip(first, second, scores.tolist(), probabilities, decided, strict=True), 1
+            zip(first, second, scores.tolist(), *judged, strict=True), 1
         )
     ]
 
