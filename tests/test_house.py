@@ -23,6 +23,7 @@ MODULES = {name: path for name, path in house.modules(ROOT).items() if path.stem
 # Small modules with one importer that are a noun all the same: an interface that frameworks call, or a literal table.
 SMALL_BY_RIGHT = {
     "textsiam.interfaces.cli": "the interface that `python -m textsiam` opens",
+    "textsiam.interfaces.estimators.pair_scorer": "a public estimator",
     "textsiam.interfaces.estimators.sentence_encoder": "a public estimator",
     "textsiam.encoding.backends": "the table BACKENDS",
     "textsiam.scoring.explaining.features": "the table FEATURES",

@@ -102,8 +102,14 @@ def test_a_table_is_no_list_of_the_names_of_its_columns(tiny, table):
             "import pyarrow; model.encode(pyarrow.table({'question': ['a']}))",
             "UnreadableInput: Expected a list of texts, but got a Table. Give one of its columns; read_texts finds it.",
         ),
-        ("find_duplicates(['a'], model)", "TypeError: A model comes first, but a list came. Load one: Siamese.load()."),
-        ("find_duplicates(None, ['a'])", "TypeError: A model comes first, but a NoneType came. Load one: Siamese"),
+        (
+            "find_duplicates(['a'], model)",
+            "TypeError: The first argument is a model, but got a list. Load one: Siamese.load().",
+        ),
+        (
+            "find_duplicates(None, ['a'])",
+            "TypeError: The first argument is a model, but got a NoneType. Load one: Siamese",
+        ),
         (
             "find_duplicates(model, ['a'], threshold='0.8')",
             "ValueError: A threshold is a finite score, but got '0.8'. Give a number.",

@@ -69,7 +69,7 @@ def index(tiny, tmp_path):
         (
             lambda: Matches(ONE, ONE, SCORE, 1, decision=np.array(["review"])).verified(lambda *_: []),
             ValueError,
-            "no texts, so nothing can be judged",
+            "These matches have no texts to judge",
         ),
         (lambda: top_k_join(np.eye(3, dtype=np.float32), k=0), ValueError, "k is at least 1, but got 0"),
         (lambda: TextHashes.of("one text"), UnreadableInput, "got one string: 'one text'. Put it in a list"),
@@ -128,7 +128,7 @@ def test_of_an_index(index, call, error, told):
 
 
 def test_an_index_has_a_prompt_of_its_own(index, tiny):
-    with pytest.raises(ValueError, match="An index has a prompt and a search of its own"):
+    with pytest.raises(ValueError, match="An index uses its own prompt and search"):
         find_duplicates(tiny, TEXTS, against=index, prompt="query")
 
 

@@ -4,7 +4,8 @@ import sys
 from typing import NamedTuple
 
 from textsiam.arrays import Vectors
-from textsiam.matching.join.exact import Others, threshold_join
+from textsiam.matching.join.exact import threshold_join
+from textsiam.matching.join.prepared import Others
 from textsiam.matching.matches import Matches
 
 

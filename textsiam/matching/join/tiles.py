@@ -181,20 +181,14 @@ class Tiles:
 
 
 class Allowed:
-    """Counts what all threads find, so that they stop as soon as it is too much."""
+    """Counts the matches of all threads, so that they stop as soon as there are too many."""
 
     def __init__(self, max_matches: int, threshold: float) -> None:
         self.max_matches, self.threshold = max_matches, threshold
         self._n_found, self._lock = 0, threading.Lock()
 
     def take(self, n: int) -> None:
-        """Count this many more matches.
-
-        Raises
-        ------
-        TooManyMatches
-            If they are more than allowed.
-        """
+        """Count `n` more matches; TooManyMatches if there are more than allowed."""
         with self._lock:
             self._n_found += n
         if self._n_found > self.max_matches:
@@ -205,7 +199,7 @@ class Allowed:
 
 
 def joined(found: list[Any]) -> tuple[Rows, Rows, Scores]:
-    """Columns of matches that were found part by part, in the order of the parts."""
+    """The columns of all parts, one after another."""
     left, right, scores = zip(*found, strict=True) if found else ((), (), ())
     return (
         np.concatenate([np.empty(0, np.int64), *left]),
