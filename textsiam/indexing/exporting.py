@@ -1,4 +1,4 @@
-"""An index as columns, to be read without textsiam."""
+"""An index as columns: its clusters, and files to read without textsiam."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,10 +13,24 @@ from textsiam.data.writers import WRITERS, Columns, Write
 from textsiam.errors import UnreadableInput
 from textsiam.indexing.open_index import Opened
 from textsiam.indexing.storage.ledger import rows_of
+from textsiam.matching.matches import Clusters
 
 COLUMNS = ("id", "text", "cluster", "keeper", "score_to_keeper")
 
 _N_AT_ONCE = 16_384
+
+
+def clusters_of(at: Opened) -> Clusters:
+    """Every text's cluster, its keeper and its score to it (see `Index.clusters`)."""
+    items = at.store.read(lambda: list(at.store.ledger.all_items()), at.made)
+    keepers = {item.cluster: place for place, item in enumerate(items) if item.score is None}
+    return Clusters(
+        np.array([item.cluster for item in items], dtype=np.int64),
+        np.array([keepers[item.cluster] for item in items], dtype=np.int64),
+        _fp32([item.score for item in items]),
+        [item.id for item in items],
+        [item.text for item in items] if at.settings["keep_texts"] else None,
+    )
 
 
 def export(at: Opened, target: Path) -> int:

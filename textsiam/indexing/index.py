@@ -19,12 +19,11 @@ from textsiam.indexing.changes.adding import Arrivals, Writing, fault_of_id
 from textsiam.indexing.changes.clusters import change
 from textsiam.indexing.changes.rebuilding import rebuild
 from textsiam.indexing.changes.repair import Soundness, verify
-from textsiam.indexing.exporting import COLUMNS, blocks, export
+from textsiam.indexing.exporting import COLUMNS, blocks, clusters_of, export
 from textsiam.indexing.identity import SCHEMA, check_encoder, settings_of
-from textsiam.indexing.open_index import Opened, made_key, make_if_large
+from textsiam.indexing.open_index import Opened, create_store, made_key, make_if_large, open_store
 from textsiam.indexing.search.searching import search
 from textsiam.indexing.storage.ledger import Ledger, Merge
-from textsiam.indexing.storage.places import create_store, open_store
 from textsiam.indexing.storage.store import Place, Store, checked, shown
 from textsiam.indexing.storage.vector_file import DTYPES
 from textsiam.matching.duplicates import threshold_of
@@ -383,15 +382,7 @@ class Index:
         IndexLocked
             If other threads used this object for too long.
         """
-        items = self._at.store.read(lambda: list(self._at.store.ledger.all_items()), self._at.made)
-        keepers = {item.cluster: place for place, item in enumerate(items) if item.score is None}
-        return Clusters(
-            np.array([item.cluster for item in items], dtype=np.int64),
-            np.array([keepers[item.cluster] for item in items], dtype=np.int64),
-            np.array([np.nan if item.score is None else item.score for item in items], dtype=np.float32),
-            [item.id for item in items],
-            [item.text for item in items] if self._at.settings["keep_texts"] else None,
-        )
+        return clusters_of(self._at)
 
     def counts(self) -> dict[str, int]:
         """``texts``, ``clusters`` of two texts or more, and the texts ``in_clusters``.

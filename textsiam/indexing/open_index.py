@@ -1,9 +1,10 @@
-"""An open index: its store, its settings, and the model that encodes for it; what all methods of an index begin with."""
+"""An open index: the place where its store lies, its settings, and the model that encodes for it."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ import numpy as np
 from textsiam.arrays import Vector
 from textsiam.encoding.encoder import Encoded, Progress
 from textsiam.errors import MissingExtra
-from textsiam.indexing.storage.ledger import hash_of
-from textsiam.indexing.storage.store import Place, Store
+from textsiam.indexing.storage.ledger import Ledger, hash_of
+from textsiam.indexing.storage.store import Place, Store, is_address
 from textsiam.matching.rule import Rule
 from textsiam.scoring.siamese import Siamese
 
@@ -96,6 +97,28 @@ class Opened:
             vectors = np.array([known[texts[place]] for place in there])
             encoded.put(there, Encoded(vectors, tokens.cut, tokens.unknown, tokens.lengths))
         return encoded
+
+
+def create_store(place: Place, dim: int, similarity: str, stored_as: str, tell: Callable[[Ledger], None]) -> Store:
+    """A new, empty store, whole or not at all; `tell` writes the settings into the ledger."""
+    if is_address(place):
+        from textsiam.indexing.storage.postgres_store import PostgresStore
+
+        return PostgresStore.create(str(place), dim, similarity, stored_as, tell)
+    from textsiam.indexing.storage.folder_store import SqliteStore
+
+    return SqliteStore.create(Path(place).expanduser(), dim, similarity, stored_as, tell)
+
+
+def open_store(place: Place, timeout_s: float) -> Store:
+    """The existing store."""
+    if is_address(place):
+        from textsiam.indexing.storage.postgres_store import PostgresStore
+
+        return PostgresStore(str(place), timeout_s)
+    from textsiam.indexing.storage.folder_store import SqliteStore
+
+    return SqliteStore(Path(place).expanduser(), timeout_s)
 
 
 def make_if_large(at: Opened) -> None:
