@@ -80,7 +80,7 @@ def test_bad_rows_lose_nothing(index):
     assert found.set_aside.rows == (2, 3, 4, 5, 6, 8)
     reasons = " ".join(fault.reason for fault in found.set_aside)
     assert "update changes it" in reasons
-    assert "came before with another text" in reasons
+    assert "was given before with another text" in reasons
     assert found.right_ids is not None
 
 

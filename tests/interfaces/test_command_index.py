@@ -87,7 +87,7 @@ def test_rows_that_cannot_go_in_are_told(place, tmp_path):
     reasons = {one["row"]: one["reason"] for one in aside}
     assert {one["source"] for one in aside} == {str(tmp_path / "bad.csv")}
     assert (reasons[1], reasons[5]) == ("no id", "empty")
-    assert "came before with another text" in reasons[3]
+    assert "was given before with another text" in reasons[3]
     assert "is in the index with another text" in reasons[4]
     with Index.open(place) as index:
         assert index.clusters().ids == ["q1", "q2", "q3", "n1"]

@@ -24,7 +24,7 @@ class Rule(NamedTuple):
     max_matches: int = sys.maxsize
 
     def unlimited(self) -> "Rule":
-        """The same without a limit, for what nobody wants returned."""
+        """The same without a limit, for matches that are not returned."""
         return self._replace(max_matches=sys.maxsize)
 
     def join(self, vectors: Vectors, against: Others | None = None) -> Matches:

@@ -96,7 +96,7 @@ class Arrivals:
             text = str(values[place]) if keep and texts is not None else None
             first, _ = arrivals.setdefault(name, (Arrival(name, number, text), place))
             if first.hash != number:
-                faults.append(Fault("texts", place + 1, f"id {name!r} came before with another text"))
+                faults.append(Fault("texts", place + 1, f"id {name!r} was given before with another text"))
         places = [place for _, place in arrivals.values()]
         kept = [] if texts is None else [str(texts[place]) for place in places]
         return cls(len(ids), [arrival for arrival, _ in arrivals.values()], places, kept, faults)

@@ -1,6 +1,6 @@
 """Changes of an index: rows leave, rows arrive, and clusters follow, keeping their numbers. All of it in one transaction.
 
-Three things hold after every change, whatever came before it:
+Three things hold after every change, in whatever order changes are made:
 
 1. No two keepers match each other.
 2. Every other text matches its cluster's keeper directly, and no other keeper better (ties: the earlier, or where it is).
@@ -37,7 +37,7 @@ Placed = tuple[int, float | None]  # cluster, score to its keeper; a keeper has 
 
 
 class Groups:
-    """The clusters of the rows that one change touches; `placed` are those it changed."""
+    """The clusters of the rows that one change affects; `placed` are the rows it moved."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
@@ -46,7 +46,7 @@ class Groups:
         self._n_clusters = ledger.state.n_clusters
 
     def know(self, items: Iterable[Item]) -> None:
-        """Know where these rows are, unless it does already."""
+        """Take in where these rows are, but for rows that it knows already."""
         for item in items:
             self._known.setdefault(item.row, (item.cluster, item.score))
 
@@ -163,7 +163,7 @@ def _remove(store: Store, rule: Rule, groups: Groups, gone: Sequence[Item]) -> N
     orphans.sort(key=lambda item: (item.cluster, -(item.score or 0.0), item.row))
     ledger.delete(sorted(leaving))
     store.drop(rows_of(gone))
-    alone = set(ended)  # clusters that nobody inherited
+    alone = set(ended)  # clusters without an heir
     bests: dict[int, int] = {}
     waiting = {item.row for item in orphans}
     for item, near in zip(orphans, _near(store, rule, rows_of(orphans)), strict=True):
@@ -179,7 +179,7 @@ def _remove(store: Store, rule: Rule, groups: Groups, gone: Sequence[Item]) -> N
 
 
 def _near(store: Store, rule: Rule, rows: Rows) -> Iterator[Near]:
-    """What matches each of these rows, however much that is: a few of them at a time."""
+    """What matches each of these rows, without a limit, a few rows at a time."""
     for start in range(0, len(rows), _FEW):
         some = rows[start : start + _FEW]
         found = store.view.find(store.view.vectors(some), rule)
@@ -201,7 +201,7 @@ def regroup(store: Store, rule: Rule, *, write: bool = True) -> list[str]:
 
 
 class _Regrouping:
-    """Keepers are compared with each other, and all others with keepers alone: that is all that clusters depend on."""
+    """Compares keepers with each other, and all other texts with keepers only: clusters depend on nothing else."""
 
     def __init__(self, store: Store, rule: Rule) -> None:
         self.store, self.rule = store, rule.unlimited()
@@ -262,7 +262,7 @@ class _Regrouping:
         self.merged |= {cluster: firsts[cluster] for cluster in self.without}
 
     def _best(self, item: Item, keepers: Near) -> Near:
-        """Of keepers that are equally near the one where it is, if it is there."""
+        """Among equally near keepers its present one, if that is one of them; else all of them."""
         best = max(score for _, score in keepers)
         own = [(row, score) for row, score in keepers if row == self.own.get(item.cluster) and score == best]
         return own or keepers

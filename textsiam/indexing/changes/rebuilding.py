@@ -45,7 +45,7 @@ def rebuild(place: Place, store: Store, model: Siamese, settings: dict[str, Any]
         progress(n_done, n)  # what an interrupted rebuild has done already
     while True:
         block, last, n = store.read(lambda: _next(store, key))
-        if last is None:  # a compaction, which numbers rows anew
+        if last is None:  # a compaction has given the rows other numbers
             _begin(store, key, again=True)
             n_done = 0
             continue

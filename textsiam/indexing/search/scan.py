@@ -185,7 +185,7 @@ class Scan:
 
 
 def among(vectors: Vectors, rule: Rule) -> Found:
-    """Every pair of rows of one set that matches, as of `Rule.join`; of a few rows simply all pairs are scored."""
+    """Every pair of rows of one set that matches, as of `Rule.join`; of a few rows all pairs are scored at once."""
     if len(vectors) > _FEW:
         pairs = rule.join(vectors)
         return pairs.left, pairs.right, pairs.score

@@ -77,7 +77,7 @@ def _times(rows: Float[np.ndarray, "n k"], vector: Float[np.ndarray, " k"], out:
 
 @functools.cache
 def _n_threads() -> int:
-    """As many as the encoder takes, but no more than memory feeds; looked up once, for it takes as long as a query."""
+    """As many as the encoder takes, but no more than memory can feed; looked up once, as that takes as long as a query."""
     return min(_MOST_THREADS, n_threads())
 
 
@@ -154,7 +154,7 @@ class ShortRows:
     plain: float  # what a product of unit rows in fp32 errs by
     slack: float  # by what a product of short rows may be below the exact score
     _heads: Heads | None
-    _n_single: int  # queries that came alone
+    _n_single: int  # queries that were searched for alone
 
     def __init__(self, similarity: str, dim: int) -> None:
         self.similarity, self.dim = similarity, dim

@@ -142,9 +142,6 @@ class PostgresStore:
         """Nothing: PostgreSQL checks its own pages."""
         return ""
 
-    def check_caches(self) -> None:
-        """Nothing: there are none."""
-
     def compact(self) -> None:
         """Make the space of removed rows free to use again; rows keep their numbers."""
 

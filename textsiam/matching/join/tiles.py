@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 # Rows and columns of the largest tile: beyond it a matrix product gains nothing and caches lose. Pairs scored at once likewise.
 _MAX_SIDE, _MAX_AT_ONCE = 1_024, 2_048
 _N_IN_STRIP = 16  # tiles whose candidates are scored together
-# One word of eight entries in so many: more, and a product of the whole tile is cheaper than one for each candidate.
+# One word of eight entries in this many: with more, a product of the whole tile is cheaper than one for each candidate.
 _WORDS_IF_DENSE = 16
 
 
@@ -35,7 +35,7 @@ class Room(NamedTuple):
 
     @classmethod
     def of(cls, side: int) -> "Room":
-        """Room for tiles of up to so many rows and columns."""
+        """Room for tiles of up to this many rows and columns."""
         return cls(np.empty(side * side, dtype=np.int32), np.empty(side * side + 8, dtype=bool))
 
     def tile(self, n_rows: int, n_columns: int, dtype: type[Any]) -> Shaped[np.ndarray, "r c"]:
@@ -59,7 +59,7 @@ class Places(NamedTuple):
     n_columns: int
 
     def blocks(self, n_at_once: int) -> Iterator[tuple[Rows, Rows]]:
-        """Row and column of every place, row by row, at most so many at once (but eight at least)."""
+        """Row and column of every place, row by row, at most this many at once (but at least eight)."""
         n_words = max(1, n_at_once // 8)
         for start in range(0, len(self.words), n_words):
             words = self.words[start : start + n_words]
@@ -141,7 +141,7 @@ class Tiles:
             yield _side_by_side(waiting)
 
     def pairwise(self, score: Callable[[Rows, Rows], Scores], i: Rows, j: Rows) -> Scores:
-        """The score of every pair, so many at a time as memory allows."""
+        """The score of every pair, as many at a time as memory allows."""
         scores = np.empty(len(i), dtype=np.float32)
         for start in range(0, len(i), self.n_at_once):
             block = slice(start, start + self.n_at_once)
