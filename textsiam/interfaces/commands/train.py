@@ -188,7 +188,7 @@ def train(
 
 
 def _read(sources: list[str], held: HeldOutOptions, reading: dict[str, Any]) -> "tuple[dict[str, Any], Any, SetAside]":
-    """What is to be learnt from each source, what is held out, and all that was set aside."""
+    """The examples of each source, the held-out examples or None, and the rows that were set aside."""
     from textsiam.data.readers import read_examples
     from textsiam.data.texts import SetAside
 

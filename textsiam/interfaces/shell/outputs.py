@@ -48,7 +48,7 @@ def check_outputs(*targets: Path | None, inputs: Iterable[str] = (), as_json: bo
 
 
 def write_columns(target: Path, blocks: Iterable[Columns]) -> None:
-    """Write columns that come block by block."""
+    """Write blocks of columns to a file or standard output."""
     with writing(target) as write:
         for columns in blocks:
             write(columns)

@@ -232,7 +232,7 @@ def _finish(on_ray: RayOptions, work: "Workspace", found: "DistributedMatches | 
     if found.lost:
         where = "The workspace" if on_ray.work else f"{work.root}"
         say(
-            f"{len(found.lost):,} left out, the rest is finished. Mend them and run the same command again: {where} is kept."
+            f"{len(found.lost):,} left out, the rest is finished. Correct them and run the same command again: {where} is kept."
         )
         raise typer.Exit(INCOMPLETE)
     if on_ray.work is None:
