@@ -1,5 +1,6 @@
 """Shared fixtures. Shapes in signatures are checked at run time, so a wrong shape fails by name."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -27,6 +28,9 @@ LEFT_OUT = {
     "soak": "the same for hours: `make soak` runs it",
 }
 
+# Whole files go to a worker: those that take longest go first, so that none of them is left for the end.
+LONGEST = {f"test_{name}.py" for name in ("notebooks", "readme", "resume", "fine_tuning", "service", "estimators")}
+
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<pad>", "<unk>", "<s>", "</s>", "?", "!", ".", "how", "do"]
 WORDS += ["i", "pay", "reset", "my", "password", "where", "is", "order", "the", "a", "can", "refund", "##s", "##ing"]
 WORDS += list("abcdefghijklmnopqrstuvwxyz") + [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
@@ -34,12 +38,19 @@ WORDS += list("abcdefghijklmnopqrstuvwxyz") + [f"##{letter}" for letter in "abcd
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what needs the real data where there is none, and what `-m` must ask for by its name: `long` and `soak`."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     for item in items:
         if not SHARED.is_dir() and item.get_closest_marker("shared"):
             item.add_marker(pytest.mark.skip(reason=NO_DATA))
         for name, reason in LEFT_OUT.items():
             if name not in config.option.markexpr and item.get_closest_marker(name):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported until now stays: the garbage collector, which every training run calls, need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -14,19 +14,21 @@ def questions(shared):
     return read_texts(shared / "qqp_questions.parquet", column="question")
 
 
-def test_encoder_equals_sentence_transformers_on_2000_questions(questions, model):
+@pytest.mark.parametrize("n_texts", [300, pytest.param(2_000, marks=pytest.mark.long)])
+def test_encoder_equals_sentence_transformers_on_real_questions(questions, model, n_texts):
     """Oracle on real questions: largest difference of a coordinate at most 1e-5 in fp32."""
     from sentence_transformers import SentenceTransformer
 
-    rows = np.random.default_rng(0).choice(len(questions), 2_000, replace=False)
+    rows = np.random.default_rng(0).choice(len(questions), n_texts, replace=False)
     texts = [questions[row] for row in rows.tolist()]
     theirs = SentenceTransformer(str(embedded_model()), device="cpu").encode(texts)
     assert np.abs(model.encode(texts) - theirs).max() <= 1e-5
 
 
-def test_every_pair_of_real_questions_is_found(questions, model):
-    """3,000 questions with those known to repeat: equal to brute force in fp64 on the same vectors."""
-    texts = [questions[row] for row in range(0, len(questions), 26)]
+@pytest.mark.parametrize("n_texts", [1_000, pytest.param(3_000, marks=pytest.mark.long)])
+def test_every_pair_of_real_questions_is_found(questions, model, n_texts):
+    """Equal to brute force in fp64 on the same vectors."""
+    texts = [questions[row] for row in range(n_texts)]
     matches = find_duplicates(model, texts, threshold=0.8)
     vectors = model.encode(texts).astype(np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -38,6 +40,7 @@ def test_every_pair_of_real_questions_is_found(questions, model):
     assert len(matches) > 10
 
 
+@pytest.mark.long
 def test_the_default_keeps_its_promise_on_held_out_pairs(shared, model):
     """On the dev split, which it was not fitted on: the accept precision is not refuted, the probabilities fit."""
     from scipy.stats import binomtest

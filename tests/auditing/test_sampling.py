@@ -369,7 +369,7 @@ def errors_among_the_many(scores):
 FALSE = {"flat": (uniform, just_below), "hidden": (skewed, errors_among_the_many), "ties": (tied, just_below)}
 
 
-@pytest.mark.parametrize("n", [60, 200, 600])
+@pytest.mark.parametrize("n", [60, 200, pytest.param(600, marks=pytest.mark.long)])
 @pytest.mark.parametrize("population", FALSE)
 def test_certificates_are_false_at_most_as_often_as_promised(population, n):
     """At most 5 % of 300 samples, within its binomial error, where weights differ and every cut or the loosest is too bad."""

@@ -209,7 +209,9 @@ def test_links_keep_texts_together():
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", ["qqp_pairs", "twitter_url", "sick", "mrpc"])
+@pytest.mark.parametrize(
+    "name", ["sick", "mrpc", *(pytest.param(name, marks=pytest.mark.long) for name in ("qqp_pairs", "twitter_url"))]
+)
 def test_real_pairs_are_split_without_leaks(shared, name):
     """Oracle: networkx. Three parts and five folds of each set; fewer than 3 % of the rows are dropped."""
     pairs = read_pairs(shared / f"{name}.parquet")

@@ -175,7 +175,7 @@ def test_few_components_and_undefined_figures_have_no_bounds():
     assert np.isnan(resample({"x": np.sum}, np.zeros(0, dtype=int), n_draws=3)["x"]).all()
 
 
-@pytest.mark.parametrize("size", [1, 6])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.long), 6])
 def test_intervals_hold_the_true_figure_about_as_often_as_they_say(size):
     """Of 150 samples of 1,200 pairs, independent or six a component, whose true figures are known, 87 % and more."""
     rng = np.random.default_rng(size)

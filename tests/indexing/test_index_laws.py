@@ -143,13 +143,14 @@ def machine(tiny_transformer):
     return type("Made", (Machine,), {"model": Siamese(Encoder.load(tiny_transformer("bert"), dtype="float32"))})
 
 
-def test_an_index_answers_as_one_batch(machine):
+@pytest.mark.parametrize("n_examples", [6, pytest.param(25, marks=pytest.mark.long)])
+def test_an_index_answers_as_one_batch(machine, n_examples):
     """Adds, removals, compactions and re-openings in any order find what one batch over the same vectors finds."""
     from hypothesis.stateful import run_state_machine_as_test
 
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=n_examples, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

@@ -179,7 +179,7 @@ def similar(a, b):
     ("similarity", "stored_as"),
     [
         ("cosine", "float32"),
-        ("cosine", "float16"),
+        pytest.param("cosine", "float16", marks=pytest.mark.long),
         pytest.param("dot", "float32", marks=pytest.mark.long),
         ("euclidean", "float16"),
         pytest.param("manhattan", "float32", marks=pytest.mark.long),

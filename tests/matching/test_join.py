@@ -134,9 +134,14 @@ def memory_below(limit):
     [
         (np.ones((3, 4)), np.concatenate([np.ones((1024, 4)), -np.ones((5, 4))])),
         (np.repeat(np.eye(2), (3_000, 2_000), axis=0), None),
-        (np.repeat(np.eye(384)[:2], 2_048, axis=0) + 1e-7 * np.random.default_rng(0).normal(size=(4_096, 384)), None),
+        (np.repeat(np.eye(32)[:2], 1_100, axis=0) + 1e-7 * np.random.default_rng(0).normal(size=(2_200, 32)), None),
+        pytest.param(
+            np.repeat(np.eye(384)[:2], 2_048, axis=0) + 1e-7 * np.random.default_rng(0).normal(size=(4_096, 384)),
+            None,
+            marks=pytest.mark.long,
+        ),
     ],
-    ids=["nothing in the last tile", "equal rows", "two clumps"],
+    ids=["nothing in the last tile", "equal rows", "two clumps", "two large clumps"],
 )
 def test_top_k_of_rows_that_crowd(vectors, against):
     """More candidates than are held at once, and tiles in which none passes: each row's closest, the lowest numbers first."""

@@ -201,13 +201,14 @@ def test_a_join_takes_as_many_threads_as_the_encoder(monkeypatch, variable, quot
 
 
 @pytest.mark.shared
-def test_real_questions_in_every_way(shared, model, monkeypatch):
-    """4,000 real questions at 0.8: plain, sieved in fp32 and in int8, the same to the last bit."""
+@pytest.mark.parametrize(("n_texts", "n_least"), [(1_000, 10), pytest.param(4_000, 100, marks=pytest.mark.long)])
+def test_real_questions_in_every_way(shared, model, monkeypatch, n_texts, n_least):
+    """Real questions at 0.8: plain, sieved in fp32 and in int8, the same to the last bit."""
     from textsiam import read_texts
 
-    vectors = model.encode(list(read_texts(shared / "qqp_questions.parquet", column="question"))[:4_000])
+    vectors = model.encode(list(read_texts(shared / "qqp_questions.parquet", column="question"))[:n_texts])
     expected = threshold_join(vectors, threshold=0.8)
-    assert len(expected) > 100
+    assert len(expected) > n_least
     monkeypatch.setattr(prepared, "_PAIRS_FOR_SIEVE", 0)
     found = threshold_join(vectors, threshold=0.8)
     monkeypatch.setattr(kernel, "multiplies_int8", lambda: False)

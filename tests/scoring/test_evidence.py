@@ -441,6 +441,7 @@ def test_broken_rows_are_set_aside_and_the_others_certify(tmp_path):
 
 @pytest.mark.shared
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_certificate_holds_on_held_out_components_of_real_pairs(model, shared):
     """Certified on the calibration part of a leak-free split, verified on the test part; 200 splits: benchmarks."""
     parts = split(read_pairs(shared / "mrpc.parquet").take(range(1_200)), shares=(0.0, 0.5, 0.5), seed=0)

@@ -52,14 +52,60 @@ train(Siamese.load(folder, device="cpu"), pairs, loss=loss, validation=validatio
 """
 
 
+# Importing takes most of such a run: one process imports, and forks for each run.
+FORKS = """
+import json, os, sys, traceback
+import accelerate, datasets, safetensors.torch, scipy.stats, sklearn.metrics, torch
+from transformers import AutoModel, AutoTokenizer, Trainer, TrainingArguments
+from textsiam import Pairs, Siamese, train
+from textsiam.training.trainer import TwinTrainer
+
+code = sys.stdin.readline()
+for line in sys.stdin:
+    log, *arguments = json.loads(line)
+    child = os.fork()
+    if not child:
+        said, status = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1
+        os.dup2(said, 1), os.dup2(said, 2)
+        sys.argv = ["run.py", *arguments]
+        try:
+            exec(compile(json.loads(code), "run.py", "exec"), {"__name__": "__main__"})
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
 LAUNCHER = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
 
 
-def run(folder, output, moment="never", settings="{}", *, launcher=()):
+@pytest.fixture(scope="module")
+def run():
     """One run in a process of its own; its exit code and what it said."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    command = [sys.executable, *launcher, str(output.parent / "run.py"), str(folder), str(output), moment, settings]
-    (output.parent / "run.py").write_text(RUN, encoding="utf-8")
+    command = [sys.executable, "-W", "ignore", "-c", FORKS]
+    forks = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    print(json.dumps(RUN), file=forks.stdin, flush=True)
+
+    def forked(folder, output, moment="never", settings="{}"):
+        log = output.with_suffix(".log")
+        print(json.dumps([str(log), str(folder), str(output), moment, settings]), file=forks.stdin, flush=True)
+        return int(forks.stdout.readline()), log.read_text(encoding="utf-8")
+
+    yield forked
+    forks.communicate()
+    assert forks.returncode == 0
+
+
+def run_two(folder, output, settings):
+    """One run spread over two processes; its exit code and what it said."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    script = output.parent / "run.py"
+    script.write_text(RUN, encoding="utf-8")
+    command = [sys.executable, *LAUNCHER, str(script), str(folder), str(output), "never", settings]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     return done.returncode, done.stderr
 
@@ -73,7 +119,7 @@ def same(first: Path, second: Path):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tiny_transformer, tmp_path_factory):
+def uninterrupted(run, tiny_transformer, tmp_path_factory):
     folder, output = tiny_transformer("bert"), tmp_path_factory.mktemp("whole") / "tuned"
     code, said = run(folder, output)
     assert code == 0, said
@@ -90,7 +136,7 @@ def uninterrupted(tiny_transformer, tmp_path_factory):
         *(pytest.param(moment, marks=pytest.mark.long) for moment in ("step 7", "file 0", "file 5")),
     ],
 )
-def test_a_killed_run_goes_on_to_the_same_weights(uninterrupted, tmp_path, moment):
+def test_a_killed_run_goes_on_to_the_same_weights(run, uninterrupted, tmp_path, moment):
     """kill -9 between checkpoints, in the middle of the first one, in later ones, and after the last step: bit-equal."""
     folder, whole = uninterrupted
     code, said = run(folder, tmp_path / "tuned", moment)
@@ -104,7 +150,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(uninterrupted, tmp_path, momen
 
 
 @pytest.mark.slow
-def test_patience_is_remembered(tiny_transformer, tmp_path):
+def test_patience_is_remembered(run, tiny_transformer, tmp_path):
     """A run that early stopping ends, killed between its evaluations, ends at the same step with the same weights."""
     folder, settings = (
         tiny_transformer("bert"),
@@ -126,7 +172,7 @@ def curve_of(folder):
 
 
 @pytest.mark.slow
-def test_ctrl_c_loses_nothing(uninterrupted, tmp_path):
+def test_ctrl_c_loses_nothing(run, uninterrupted, tmp_path):
     """The step under way is finished and saved; the same call goes on to the same weights."""
     folder, whole = uninterrupted
     code, said = run(folder, tmp_path / "tuned", "interrupt 5")
@@ -139,7 +185,7 @@ def test_ctrl_c_loses_nothing(uninterrupted, tmp_path):
 
 
 @pytest.mark.slow
-def test_other_settings_do_not_go_on_from_these_checkpoints(uninterrupted, tmp_path):
+def test_other_settings_do_not_go_on_from_these_checkpoints(run, uninterrupted, tmp_path):
     """The run says what differs; restart throws them away."""
     folder, _ = uninterrupted
     run(folder, tmp_path / "tuned", "step 5")
@@ -159,7 +205,7 @@ def test_other_settings_do_not_go_on_from_these_checkpoints(uninterrupted, tmp_p
         pytest.param("cosent", marks=pytest.mark.long),
     ],
 )
-def test_two_processes_make_the_update_of_one_with_twice_the_batch(tiny_transformer, tmp_path, loss):
+def test_two_processes_make_the_update_of_one_with_twice_the_batch(run, tiny_transformer, tmp_path, loss):
     """torchrun over gloo: in-batch negatives, hard pairs and rankings reach across processes, with their gradients.
 
     In fp32: in bf16 each process rounds its own share of the gradients.
@@ -168,7 +214,7 @@ def test_two_processes_make_the_update_of_one_with_twice_the_batch(tiny_transfor
     folder = tiny_transformer("bert")
     code, said = run(folder, tmp_path / "one", settings=f"{{{common}, 'batch_size': 16}}")
     assert code == 0, said
-    code, said = run(folder, tmp_path / "two", settings=f"{{{common}, 'batch_size': 8}}", launcher=LAUNCHER)
+    code, said = run_two(folder, tmp_path / "two", f"{{{common}, 'batch_size': 8}}")
     assert code == 0, said
     one, two, start = weights(tmp_path / "one"), weights(tmp_path / "two"), weights(folder)
     moved = max(float((one[name] - start[name]).abs().max()) for name in one)
@@ -184,7 +230,7 @@ def test_two_processes_make_the_update_of_one_with_twice_the_batch(tiny_transfor
 def test_two_processes_validate_choose_and_keep_together(tiny_transformer, tmp_path):
     """The default way, over two processes: one result, no checkpoint left, metrics of the whole held-out part."""
     folder = tiny_transformer("bert")
-    code, said = run(folder, tmp_path / "two", settings="{'batch_size': 4, 'patience': 2}", launcher=LAUNCHER)
+    code, said = run_two(folder, tmp_path / "two", "{'batch_size': 4, 'patience': 2}")
     assert code == 0, said
     told = json.loads((tmp_path / "two" / "textsiam.json").read_text(encoding="utf-8"))["training"]
     assert told["hyperparameters"]["processes"] == 2
