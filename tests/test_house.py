@@ -22,7 +22,6 @@ _spec.loader.exec_module(house)
 MODULES = {name: path for name, path in house.modules(ROOT).items() if path.stem not in {"__init__", "__main__"}}
 # Small modules with one importer that are a noun all the same: an interface that frameworks call, or a literal table.
 SMALL_BY_RIGHT = {
-    "textsiam.interfaces.cli": "the interface that `python -m textsiam` opens",
     "textsiam.interfaces.estimators.pair_scorer": "a public estimator",
     "textsiam.interfaces.estimators.sentence_encoder": "a public estimator",
     "textsiam.encoding.backends": "the table BACKENDS",

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.option_groups import ModelOptions, RowOptions, TextOptions, spread
+from textsiam.interfaces.shell.option_groups import ModelOptions, RayOptions, RowOptions, TextOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs
 from textsiam.interfaces.shell.progress import following
 from textsiam.interfaces.shell.ray import Job, encode_on_ray
-from textsiam.interfaces.shell.ray_options import RayOptions
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,

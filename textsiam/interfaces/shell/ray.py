@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from textsiam.interfaces.shell.option_groups import DuplicatesOptions, ModelOptions
+from textsiam.interfaces.shell.option_groups import DuplicatesOptions, ModelOptions, RayOptions
 from textsiam.interfaces.shell.outputs import write_columns
 from textsiam.interfaces.shell.progress import following_all
-from textsiam.interfaces.shell.ray_options import RayOptions
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     mapped,
@@ -28,9 +27,8 @@ from textsiam.interfaces.shell.terminal import (
 
 if TYPE_CHECKING:
     from textsiam.distributing.approximate_join import Recall
-    from textsiam.distributing.distributed_duplicates import DistributedMatches
-    from textsiam.distributing.distributed_encoding import DistributedVectors
     from textsiam.distributing.encoders import Recipe
+    from textsiam.distributing.pipelines import DistributedMatches, DistributedVectors
     from textsiam.distributing.shard_sources import Reading, Sizes
     from textsiam.distributing.workspace import Workspace
     from textsiam.scoring.siamese import Siamese
@@ -87,7 +85,7 @@ class Job:
 def duplicates_on_ray(asked: DuplicatesOptions) -> None:
     """Find and write the pairs, and report them; exit code 1 if something was left out."""
     from textsiam.distributing.approximate_join import Probing
-    from textsiam.distributing.distributed_duplicates import find_duplicates_in_shards
+    from textsiam.distributing.pipelines import find_duplicates_in_shards
 
     output = asked.output
     if output is None or str(output) == "-":
@@ -119,7 +117,7 @@ def duplicates_on_ray(asked: DuplicatesOptions) -> None:
 
 def encode_on_ray(on_ray: RayOptions, job: Job, *, output: Path, set_aside: Path | None, as_json: bool) -> None:
     """Encode and write the vectors, and report them; exit code 1 if something was left out."""
-    from textsiam.distributing.distributed_encoding import encode_in_shards
+    from textsiam.distributing.pipelines import encode_in_shards
     from textsiam.encoding.shards import told_of, write_vectors
 
     started = time.perf_counter()

@@ -17,8 +17,8 @@ from textsiam.distributing import blocks as blocks_module
 from textsiam.distributing import match_clusters
 from textsiam.distributing.approximate_join import Probing
 from textsiam.distributing.blocks import Bounds, Joining, are_apart, bounds_of
-from textsiam.distributing.distributed_duplicates import find_duplicates_in_shards
 from textsiam.distributing.encoders import Recipe, encode_shard
+from textsiam.distributing.pipelines import find_duplicates_in_shards
 from textsiam.distributing.runners import Here
 from textsiam.distributing.shard_sources import Reading, Sizes, expanded, label_of
 from textsiam.distributing.tasks import N_TRIES, Failure, attempt

@@ -1,6 +1,7 @@
-"""Duplicates of more texts than one machine takes: the match table and the clusters lie in files, which are read in pieces.
+"""The two runs past one machine: duplicates, and vectors, of more texts than one machine takes.
 
-The stages are sources → shards → distinct texts → vectors → pairs of blocks → match table → clusters.
+Duplicates go through the stages sources → shards → distinct texts → vectors → pairs of blocks → match table → clusters, vectors
+through the first four. Results lie in files, which are read in pieces.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,13 +10,16 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
+from textsiam.arrays import Rows
 from textsiam.distributing import match_clusters
 from textsiam.distributing.approximate_join import Probing, Recall
 from textsiam.distributing.blocks import Joining
 from textsiam.distributing.encoders import EncodedTexts, Recipe
 from textsiam.distributing.match_table import Best, Part
 from textsiam.distributing.runners import Runner
+from textsiam.distributing.shard_repeats import Repeats
 from textsiam.distributing.shard_sources import Reading, Sizes
 from textsiam.distributing.stages import Progress, Stages
 from textsiam.distributing.tasks import Lost
@@ -175,3 +179,55 @@ def find_duplicates_in_shards(
     n_clusters = match_clusters.n_clusters(work, settled, texts.shards[-1].stop) if with_clusters else None
     closest_pairs = closest(model, best, texts, top)
     return DistributedMatches(model, texts, parts, closest_pairs, settled, n_clusters, recall, run.lost, run.told)
+
+
+@dataclass(frozen=True)
+class DistributedVectors:
+    """The vectors of all usable texts, what was left out, and what each stage did."""
+
+    texts: EncodedTexts
+    lost: list[Lost]
+    told: dict[str, dict[str, float]]
+
+    def blocks(self) -> Iterator[tuple[list[str], Float[np.ndarray, "n dim"]]]:
+        """Ids and vectors, in blocks of a shard."""
+        repeats = Repeats(self.texts.work, self.texts.repeats)
+        for shard in self.texts.shards:
+            rows = repeats.firsts(shard.start, shard.stop)
+            yield self.texts.of(np.arange(shard.start, shard.stop)), self._of(rows)
+
+    def _of(self, rows: Rows) -> Float[np.ndarray, "n dim"]:
+        """The vectors of rows that are the first ones with their text."""
+        starts = np.array([shard.start for shard in self.texts.shards])
+        owner = np.searchsorted(starts, rows, side="right") - 1
+        found = None
+        for place in np.unique(owner).tolist():
+            told = self.texts.work.read(self.texts.encoded[place].name, "row", "embedding")
+            mine = np.flatnonzero(owner == place)
+            if found is None:
+                found = np.empty((len(rows), told["embedding"].shape[1]), dtype=np.float32)
+            found[mine] = told["embedding"][np.searchsorted(told["row"], rows[mine] - starts[place])]
+        assert found is not None  # noqa: S101  a shard has a row
+        return found
+
+
+def encode_in_shards(
+    sources: Sequence[str],
+    work: Workspace,
+    runner: Runner,
+    *,
+    recipe: Recipe,
+    reading: Reading | None = None,
+    sizes: Sizes | None = None,
+    progress: Progress | None = None,
+) -> DistributedVectors:
+    """As `encode_to_parquet`, in tasks that write to a workspace: what it holds already is not computed again.
+
+    Raises
+    ------
+    UnreadableInput, EncoderMismatch
+        As `find_duplicates_in_shards`.
+    """
+    run = Stages(work, runner, sizes or Sizes(), progress)
+    texts = run.encode(sources, reading or Reading(), recipe)
+    return DistributedVectors(texts, run.lost, run.told)
