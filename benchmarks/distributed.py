@@ -90,8 +90,8 @@ def run(
 ) -> dict:
     from textsiam import Siamese
     from textsiam.distributing.approximate_join import Probing
-    from textsiam.distributing.distributed_duplicates import find_duplicates_in_shards
     from textsiam.distributing.encoders import Recipe
+    from textsiam.distributing.pipelines import find_duplicates_in_shards
     from textsiam.distributing.runners import OnRay
     from textsiam.distributing.shard_sources import Reading
     from textsiam.distributing.workspace import Workspace

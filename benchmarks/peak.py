@@ -12,7 +12,7 @@ def peaks() -> dict[str, float]:
     """The best of several repeats, by precision, through oneDNN."""
     import torch
 
-    from textsiam.encoding.pytorch.linears import FrozenLinear
+    from textsiam.encoding.pytorch.weights import FrozenLinear
 
     found = {}
     with torch.inference_mode():

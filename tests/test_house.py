@@ -1,9 +1,11 @@
-"""The house: imports stay light, one pair's road is short, and the frame is what it says."""
+"""How the code is organised: imports stay light, folders and files stay small, names tell, and one pair crosses few files."""
 
+import importlib.util
 import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,17 @@ from textsiam.interfaces.cli import app
 from textsiam.training.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
+_spec = importlib.util.spec_from_file_location("house", ROOT / "benchmarks" / "house.py")
+house = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(house)
+MODULES = {name: path for name, path in house.modules(ROOT).items() if path.stem not in {"__init__", "__main__"}}
+# Small modules with one importer that are a noun all the same: an interface that frameworks call, or a literal table.
+SMALL_BY_RIGHT = {
+    "textsiam.interfaces.estimators.pair_scorer": "a public estimator",
+    "textsiam.interfaces.estimators.sentence_encoder": "a public estimator",
+    "textsiam.encoding.backends": "the table BACKENDS",
+    "textsiam.scoring.explaining.features": "the table FEATURES",
+}
 HEAVY = ("torch", "transformers", "sklearn", "scipy.stats", "datasets")
 
 
@@ -45,6 +58,47 @@ def test_the_inference_path_loads_no_training_library():
     assert not {"sklearn", "datasets", "scipy.stats"} & set(loaded_by(code))
 
 
+def test_a_folder_holds_at_most_fifteen_files():
+    """One file per verb (`interfaces/commands`) excepted."""
+    sizes = Counter(path.parent.relative_to(ROOT).as_posix() for path in MODULES.values())
+    sizes.pop("textsiam/interfaces/commands")
+    assert {folder: n for folder, n in sizes.items() if n > 15} == {}
+
+
+def test_a_file_holds_at_most_250_lines_of_code():
+    """Docstrings, comments, imports and blank lines are free."""
+    sizes = {name: house.code_lines(path) for name, path in MODULES.items()}
+    assert {name: n for name, n in sizes.items() if n > 250} == {}
+
+
+def test_no_splinters():
+    """A module under 50 lines of code has two importers, or is a command, an interface or a table."""
+    importers = Counter(other for others in house.imports(ROOT, type_checking=True).values() for other in others)
+    small = {name for name, path in MODULES.items() if importers[name] < 2 and house.code_lines(path) < 50}
+    small = {name for name in small if not name.startswith("textsiam.interfaces.commands.")}
+    assert small - set(SMALL_BY_RIGHT) == set()
+    assert set(SMALL_BY_RIGHT) - small == set(), "no longer small: strike it from the list"
+
+
+def test_no_name_is_borne_by_two_modules():
+    """A newcomer finds a file by its name; a command's file may bear the name of its verb."""
+    stems = Counter(path.stem for path in MODULES.values() if path.parent.name != "commands")
+    assert {stem: n for stem, n in stems.items() if n > 1} == {}
+
+
+def test_no_circles_of_imports():
+    """Imports inside functions count; those for the type checker alone do not."""
+    assert house.circles(house.imports(ROOT)) == []
+
+
+def test_code_lines_are_counted_as_said(tmp_path):
+    """The counter itself, on a file with everything that is free."""
+    file = tmp_path / "some.py"
+    file.write_text('"""Module.\n\nMore.\n"""\n\nimport os\nfrom a import (\n    b,\n)\n\n# why\nX = 1  # code\n\n\n'
+                    'def f():\n    """Doc."""\n    return """a\n    b"""\n')  # fmt: skip
+    assert house.code_lines(file) == 4
+
+
 def test_one_pairs_road_crosses_at_most_nine_files(model):
     """From `Siamese.decide` down, counted by tracing calls."""
     package = Path(textsiam.__file__).parent
@@ -61,7 +115,7 @@ def test_one_pairs_road_crosses_at_most_nine_files(model):
     finally:
         sys.setprofile(None)
     road = [str(path.relative_to(package)) for path in files]
-    assert road[0] == "scoring/siamese.py"
+    assert road[0] == "scoring/scorer.py"
     assert len(road) <= 9, road
 
 

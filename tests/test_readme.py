@@ -1,5 +1,6 @@
 """What the README shows runs: its Python as written, its commands in a shell."""
 
+import ast
 import re
 import runpy
 import subprocess
@@ -43,6 +44,25 @@ def test_python_blocks_run(tmp_path, monkeypatch, serving):
             exec(compile(block.replace("http://127.0.0.1:8000", service.url), "README.md", "exec"), namespace)  # noqa: S102
     finally:
         service.stop()
+
+
+def test_no_example_trains_on_what_proves_it():
+    """`train` gets neither calibration nor test pairs, by name or within a mixture: that is the leak that `split` prevents."""
+    trees = [ast.parse(block) for block in blocks("python")]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    given = [call.args[1] for call in calls if getattr(call.func, "id", "") == "train"]
+    assert len(given) > 1
+    assigned = {
+        target.id: node.value
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    told = [ast.unparse(assigned.get(getattr(value, "id", ""), value)) for value in given]
+    assert [text for text in told if re.search(r"\.(calibration|test)\b", text)] == []
+    assert any(text.startswith("{") for text in told), "the mixture is looked into"
 
 
 def test_the_pipeline_runs_alone(capsys):

@@ -1,12 +1,11 @@
-"""Sentence similarity with transformer twins that decides with evidence.
+"""Sentence similarity with transformer encoders, and decisions with evidence.
 
-The road, one station a folder: ``data`` (sentences come in) → ``encoding`` (sentence → embedding) → ``scoring`` (embeddings →
-score → probability → decision) → ``matching`` (many sentences → matches → clusters) → ``distributing`` (the same past one
-machine) → ``indexing`` (matches as they arrive, kept for years) → ``evaluation`` (how good, how sure) → ``training`` (pairs → a
-better encoder) → ``interfaces`` (the command line, scikit-learn, HTTP).
+Each folder is one step: ``data`` (read sentences) → ``encoding`` (sentence → embedding) → ``scoring`` (embeddings → score →
+probability → decision) → ``matching`` (many sentences → matches → clusters) → ``distributing`` (the same on several machines)
+→ ``indexing`` (texts and matches kept on disk) → ``evaluation`` and ``auditing`` (how good, how sure) → ``training`` (pairs → a
+better encoder) → ``interfaces`` (command line, scikit-learn, HTTP).
 
-Importing this package loads none of them: each public name is fetched from its station at first use, so
-``import textsiam`` stays as light as the standard library.
+``import textsiam`` loads none of them: each public name is imported at first use.
 """
 
 from importlib import import_module
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-_STATIONS = {
+_MODULES = {
     "Audit": "textsiam.auditing.audit",
     "Calibrator": "textsiam.scoring.calibration",
     "Clusters": "textsiam.matching.matches",
@@ -116,9 +115,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _STATIONS:
+    if name not in _MODULES:
         raise AttributeError(f"textsiam has no name {name!r}; it has {', '.join(__all__)}.")
-    return getattr(import_module(_STATIONS[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,8 +1,8 @@
-"""The command ``textsiam``, which is ``python -m textsiam`` too."""
+"""The command ``textsiam``, also ``python -m textsiam``."""
 
 
 def main() -> None:
-    """Run it; an interruption while it is still being read is one like any other."""
+    """Run the command line. An interruption during its import exits like any other interruption."""
     try:
         from textsiam.interfaces.cli import main as run
     except KeyboardInterrupt:

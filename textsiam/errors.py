@@ -1,29 +1,24 @@
-"""What can go wrong, as types that callers may catch.
+"""The errors that textsiam raises and callers may catch.
 
-Every error of ours is a ``TextsiamError`` and also the built-in type that fits it, and its text has three parts:
-what is wrong, what came, what to do.
+Each is a ``TextsiamError`` and also the built-in type that fits. The message has three parts: what is wrong, what was given,
+what to do.
 """
 
 from typing import Any
 
 
 class TextsiamError(Exception):
-    """The root of all errors that textsiam raises on purpose."""
+    """The base class of textsiam's own errors."""
 
 
 class UnreadableInput(TextsiamError, ValueError):
-    """A source cannot be read at all: unknown format, missing column, no usable row."""
+    """A source cannot be read: unknown format, missing column, no usable row."""
 
 
 class BadRows(TextsiamError, ValueError):
-    """Rows were unusable and the caller asked for none to be set aside.
+    """A source has unusable rows, and the caller asked for ``strict`` reading.
 
-    Parameters
-    ----------
-    message
-        What people read.
-    set_aside
-        The rows (`textsiam.data.texts.SetAside`).
+    ``set_aside`` holds the rows (`textsiam.data.texts.SetAside`).
     """
 
     def __init__(self, message: str, set_aside: Any = None) -> None:
@@ -32,7 +27,7 @@ class BadRows(TextsiamError, ValueError):
 
 
 class ModelNotFound(TextsiamError, FileNotFoundError):
-    """No model can be had from where it was looked for."""
+    """There is no model where it was looked for."""
 
 
 class BrokenModel(TextsiamError, ValueError):
@@ -40,19 +35,19 @@ class BrokenModel(TextsiamError, ValueError):
 
 
 class UnsupportedModel(TextsiamError, ValueError):
-    """A model folder is sound, but asks for something that textsiam does not do."""
+    """A model folder is intact, but needs something that textsiam does not have."""
 
 
 class EncoderMismatch(TextsiamError, ValueError):
-    """Numbers made with one encoder were about to be used with another."""
+    """Numbers made with one encoder would be used with another."""
 
 
 class TaskFailed(TextsiamError, RuntimeError):
-    """A task of a distributed run failed for good, and the run cannot go on without it."""
+    """A task of a distributed run failed on every attempt, and the run cannot continue without it."""
 
 
 class IndexNotFound(TextsiamError, FileNotFoundError):
-    """There is no index where one was to be opened."""
+    """There is no index to open at this place."""
 
 
 class BrokenIndex(TextsiamError, ValueError):
@@ -60,16 +55,16 @@ class BrokenIndex(TextsiamError, ValueError):
 
 
 class IndexLocked(TextsiamError, TimeoutError):
-    """Another process wrote to an index, or another thread used it, for longer than the caller would wait."""
+    """Another process or thread used the index for longer than the caller's timeout."""
 
 
 class NotCalibrated(TextsiamError, RuntimeError):
-    """A probability or a decision was asked of a model that carries none."""
+    """A model without calibration or thresholds was asked for a probability or a decision."""
 
 
 class TooManyMatches(TextsiamError, ValueError):
-    """More pairs reach the threshold than the caller allowed."""
+    """More pairs reach the threshold than the caller allows."""
 
 
 class MissingExtra(TextsiamError, ImportError):
-    """An optional part is not installed; the text gives the install line."""
+    """An optional dependency is not installed. The message gives the command that installs it."""

@@ -23,7 +23,7 @@ from textsiam.auditing.audit import Audit, start_audit
 from textsiam.auditing.audit_folder import guarded, read_labels, unguarded
 from textsiam.auditing.pairs_file import read_matches
 from textsiam.errors import EncoderMismatch, UnreadableInput
-from textsiam.interfaces.commands.audit import audit as commands
+from textsiam.interfaces.cli import app
 from textsiam.samples import QUESTIONS
 from textsiam.scoring.thresholds import Threshold
 
@@ -312,7 +312,7 @@ def test_labels_from_a_file_are_taken_row_by_row(matches, tmp_path):
         "text_b is not that of pair 6",
         "no pair has the number '12'",
         "no pair has the number 'x'",
-        "pair 1 came before",
+        "pair 1 is in an earlier row",
     ]
 
 
@@ -378,7 +378,7 @@ def run(tmp_path, monkeypatch):
     ids = {"id_a": [f"q{k}" for k in range(400)], "id_b": [f"q{k + 1}" for k in range(400)]}
     scores = {"score": np.linspace(0.8, 1, 400).round(4), "probability": np.linspace(0.2, 0.9, 400).round(4)}
     pd.DataFrame(ids | scores).to_csv("pairs.csv", index=False)
-    return lambda *arguments, stdin=None: CliRunner().invoke(commands, [str(one) for one in arguments], input=stdin)
+    return lambda *arguments, stdin=None: CliRunner().invoke(app, ["audit", *map(str, arguments)], input=stdin)
 
 
 START = ("start", "pairs.csv", "--texts", "texts.csv", "-o", "audit")
@@ -462,7 +462,7 @@ def test_what_would_move_the_cursor_is_not_shown(run):
             "ids that the texts do not hold",
         ),
         (("start", "texts.csv", "--texts", "texts.csv", "-o", "new"), "is no pairs file"),
-        (("start", "pairs.csv", "--against", "texts.csv", "-o", "new"), "no texts came|Give the file"),
+        (("start", "pairs.csv", "--against", "texts.csv", "-o", "new"), "no texts were given|Give the file"),
         (START, "audit exists"),
         (("start", "pairs.csv", "--texts", "texts.csv", "-o", "no/where"), "does not exist"),
         (("start", "pairs.csv", "--texts", "texts.csv", "-o", "new", "--allocation", "fair"), "no allocation"),
@@ -509,9 +509,9 @@ def test_a_model_is_saved_with_the_threshold(run, model, tmp_path):
 @contextmanager
 def labelling(**streams):
     """`audit label` in a process of its own, which imports the package that is tested; it does not outlive the block."""
-    program = "from textsiam.interfaces.commands.audit import audit; audit()"
+    program = "from textsiam.interfaces.cli import app; app()"
     path = {"PYTHONPATH": str(Path(textsiam.__file__).parent.parent)}
-    command = [sys.executable, "-c", program, "label", "audit"]
+    command = [sys.executable, "-c", program, "audit", "label", "audit"]
     with subprocess.Popen(command, env=os.environ | path, **streams) as child:
         try:
             yield child

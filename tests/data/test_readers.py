@@ -73,7 +73,7 @@ def test_a_damaged_gzip_or_parquet_is_named(tmp_path):
         read_texts(tmp_path / "half.txt.gz")
     whole = write(tmp_path / "faq.parquet").read_bytes()
     (tmp_path / "half.parquet").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UnreadableInput, match="no parquet file, or is damaged"):
+    with pytest.raises(UnreadableInput, match="not a parquet file, or is damaged"):
         read_texts(tmp_path / "half.parquet")
 
 
@@ -199,7 +199,7 @@ def test_latin_1_is_read_when_named(tmp_path):
     (tmp_path / "l.csv").write_bytes("text\nWo ist das Büro?\nplain\n".encode("latin-1"))
     assert read_texts(tmp_path / "l.csv").set_aside.counts() == {"undecodable (byte 0xfc)": 1}
     assert list(read_texts(tmp_path / "l.csv", encoding="latin-1")) == ["Wo ist das Büro?", "plain"]
-    with pytest.raises(UnreadableInput, match="no text encoding"):
+    with pytest.raises(UnreadableInput, match="does not know the text encoding"):
         read_texts(tmp_path / "l.csv", encoding="klingon")
 
 

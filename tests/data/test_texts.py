@@ -61,7 +61,7 @@ def test_texts_refuses_what_is_wrong_at_birth():
     """Lengths, usability and ids are checked when the noun is made."""
     with pytest.raises(UnreadableInput, match="one id"):
         Texts(["a"], ids=["1", "2"])
-    with pytest.raises(UnreadableInput, match="Row 2 is no usable text: empty"):
+    with pytest.raises(UnreadableInput, match="Row 2 is not a usable text: empty"):
         Texts(["a", ""])
     with pytest.raises(UnreadableInput, match="'x' names more than one"):
         Texts(["a", "b"], ids=["x", "x"])

@@ -34,15 +34,18 @@ def stdin(monkeypatch):
         ((["a"], ["b"], []), "needs at least one column of negatives, but got none. Use Pairs instead"),
         ((["a", "b"], ["c", "d"], [["e", "f"], ["g"]]), "equal length, but got 2, 2, 2, 1 texts and 2 rows. Align"),
         ((["a", "b"], ["c", "d"], [["e", "f"]], [7]), "equal length, but got 2, 2, 2 texts and 1 rows"),
-        ((["a", "b"], ["c", "d"], [["e", "f"], ["g", " "]], [7, 9]), "Row 9 is no usable triplet: negative only white"),
+        (
+            (["a", "b"], ["c", "d"], [["e", "f"], ["g", " "]], [7, 9]),
+            "Row 9 is not a usable triplet: negative only white",
+        ),
         (
             (["a", "\u200b"], ["c", "d"], [["e", "f"]]),
-            "Row 2 is no usable triplet: anchor nothing visible. Use read_tri",
+            "Row 2 is not a usable triplet: anchor nothing visible. Use read_tri",
         ),
-        ((["a"], [""], [["e"]]), "Row 1 is no usable triplet: positive empty"),
-        ((["a", "b"], ["c", "d"], ["of", "it"]), "one string came: 'of'. Put it in a list"),
-        ((["a"], ["c"], "e"), "one string came: 'e'. Put it in a list"),
-        (("a", ["c"], [["e"]]), "one string came: 'a'"),
+        ((["a"], [""], [["e"]]), "Row 1 is not a usable triplet: positive empty"),
+        ((["a", "b"], ["c", "d"], ["of", "it"]), "got one string: 'of'. Put it in a list"),
+        ((["a"], ["c"], "e"), "got one string: 'e'. Put it in a list"),
+        (("a", ["c"], [["e"]]), "got one string: 'a'"),
     ],
 )
 def test_triplets_are_checked_at_birth(columns, message):
@@ -68,7 +71,7 @@ def test_places_are_taken_in_their_order():
 @pytest.mark.parametrize("table", [Triplets(["a", "b"], ["c", "d"], [["e", "f"]]), Pairs(["a", "b"], ["c", "d"])])
 def test_a_mask_is_not_taken_for_places(table):
     """True and False would be the places 1 and 0: the wrong rows, silently."""
-    with pytest.raises(ValueError, match="Places are whole numbers from 0, but bool came. Of a mask take"):
+    with pytest.raises(ValueError, match="Places are whole numbers from 0, but got bool. Give numpy.flatnonzero"):
         table.take([True, False])
 
 
@@ -134,7 +137,7 @@ def test_columns_may_be_named():
     assert read_triplets(rows, anchor="q", positive="good").mapping["negative"] == "negative"
     with pytest.raises(UnreadableInput, match="no column 'ugly'. It has: q, good"):
         read_triplets(rows, anchor="q", positive="good", negatives=["ugly"])
-    with pytest.raises(UnreadableInput, match="one string came: 'bad'"):
+    with pytest.raises(UnreadableInput, match="got one string: 'bad'"):
         read_triplets(rows, anchor="q", positive="good", negatives="bad")
 
 
@@ -173,7 +176,7 @@ def test_examples_without_negatives_are_pairs():
     pairs, triplets = Pairs(["a"], ["b"]), Triplets(["a"], ["b"], [["c"]])
     assert read_examples(pairs) is pairs
     assert read_examples(triplets) is triplets
-    with pytest.raises(UnreadableInput, match="knows no splits to take 'test' from. Take it when you read"):
+    with pytest.raises(UnreadableInput, match="has no splits, but got split='test'. Name the split when reading"):
         read_examples(pairs, split="test")
 
 

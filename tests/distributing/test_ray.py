@@ -67,7 +67,7 @@ def workers():
     found = []
     for folder in Path("/proc").iterdir():
         try:
-            if folder.name.isdecimal() and (folder / "cmdline").read_bytes().startswith(b"ray::Worker.encode"):
+            if folder.name.isdecimal() and (folder / "cmdline").read_bytes().startswith(b"ray::encode_shard"):
                 found.append(int(folder.name))
         except OSError:  # it has ended meanwhile
             continue
@@ -110,26 +110,26 @@ def patched(folder, code):
 
 DEADLY = """
 import os, signal
-from textsiam.distributing import vectors
-encode = vectors.ShardEncoder.encode
-def killed(self, shard):
+from textsiam.distributing import encoders
+name = encoders.vectors_name
+def killed(recipe, shard, rows):
     if shard.source.endswith("deadly.csv"):
         os.kill(os.getpid(), signal.SIGKILL)
-    return encode(self, shard)
-vectors.ShardEncoder.encode = killed
+    return name(recipe, shard, rows)
+encoders.vectors_name = killed
 """
 
 STUBBORN = """
 import pathlib
-from textsiam.distributing import vectors
-begin = vectors.ShardEncoder.__init__
-def once(self, *arguments):
+from textsiam.distributing import encoders
+load = encoders.load
+def once(recipe):
     mark = pathlib.Path({mark!r})
     if not mark.exists():
         mark.touch()
         raise RuntimeError("out of memory")
-    begin(self, *arguments)
-vectors.ShardEncoder.__init__ = once
+    return load(recipe)
+encoders.load = once
 """
 
 
@@ -173,7 +173,7 @@ def test_no_input_is_written_over(tmp_path):
     ("arguments", "told"),
     [
         ([QUESTIONS, "--ray"], "--output"),
-        ([QUESTIONS, "--dry-run"], "go with --ray"),
+        ([QUESTIONS, "--approximate"], "go with --ray"),
         ([QUESTIONS, "--ray", "-o", "a.csv", "--strict"], "cannot be combined"),
         ([QUESTIONS, "--ray", "-o", "a.csv", "--linkage", "complete"], "cannot be combined"),
         (["/nowhere/*.csv", "--ray", "-o", "a.csv"], "No file matches"),
@@ -252,21 +252,3 @@ def test_questions_in_bf16(asked, tmp_path):
     print(f"{len(differ)} of {len(one)} pairs differ")
     assert len(differ) < len(one) / 1_000
     assert all(score < float(THRESHOLD) + TOLERANCE for score in differ)
-
-
-def test_a_dry_run_counts():
-    from textsiam import Siamese
-    from textsiam.distributing.cost import cost_of
-    from textsiam.distributing.shard_sources import Reading, Sizes
-
-    cost = cost_of(Siamese.load(), [str(QUESTIONS)], Reading(), Sizes(), threshold=0.9, n_workers=2)
-    assert (cost.n_texts, cost.n_tasks["encode"], cost.is_exact) == (330, 1, False)
-    assert cost.join_flop == 330 * 329 * 384
-    assert any("FLOP" in line for line in cost.lines())
-
-
-def test_a_dry_run_is_told_as_json_and_begins_nothing(tmp_path):
-    out, _ = run("duplicates", QUESTIONS, "--ray", "--dry-run", "-o", tmp_path / "p.csv", "--json")
-    told = json.loads(out)["summary"]
-    assert (told["n_texts"], told["join_flop"]) == (330, 330 * 329 * 384)
-    assert list(tmp_path.iterdir()) == []

@@ -71,7 +71,7 @@ def test_the_order_of_places(no_package, monkeypatch, tiny_transformer, tmp_path
     assert find_model(tmp_path) == tmp_path
     with pytest.raises(ModelNotFound, match="no model folder"):
         find_model(tmp_path / "missing")
-    with pytest.raises(ModelNotFound, match="the Hub gave no such model: .*[^.]. Check the name and the network, or"):
+    with pytest.raises(ModelNotFound, match="no such model on the Hub: .*[^.]. Check the name and the network, or"):
         find_model("nobody/no-such-model")
 
 

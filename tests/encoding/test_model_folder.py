@@ -132,7 +132,7 @@ def test_what_we_do_not_support_is_refused_by_name(tiny_transformer, tmp_path):
         ("sentence_bert_config.json", {"tokenizer_args": {"truncation_side": "left"}}, "has tokenizer_args"),
         ("sentence_bert_config.json", {"config_args": {"num_hidden_layers": 1}}, "has config_args"),
         ("config.json", {"position_embedding_type": "relative_key"}, "absolute positions"),
-        ("adapter_config.json", {"peft_type": "LORA"}, "tells of an adapter"),
+        ("adapter_config.json", {"peft_type": "LORA"}, "belongs to an adapter"),
     ],
 )
 def test_what_would_change_the_vectors_is_not_ignored(tiny_transformer, tmp_path, file, change, told):
@@ -201,7 +201,7 @@ def test_altered_settings_are_detected(saved):
     with pytest.raises(BrokenModel, match="checksum"):
         Siamese.load(saved)
     (saved / CARRIED).write_text(original[: len(original) // 2])
-    with pytest.raises(BrokenModel, match="no readable JSON"):
+    with pytest.raises(BrokenModel, match="not readable JSON"):
         Siamese.load(saved)
     (saved / CARRIED).write_text(json.dumps(json.loads(original) | {"schema": 99}))
     with pytest.raises(UnsupportedModel, match="schema 99"):
@@ -300,7 +300,7 @@ def test_saving_refuses_to_replace_what_is_no_model(model, tmp_path):
     """A folder of something else, or a file, is not overwritten."""
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.txt").write_text("precious")
-    with pytest.raises(FileExistsError, match="no model folder"):
+    with pytest.raises(FileExistsError, match="not a model folder"):
         model.save(tmp_path / "thesis")
     with pytest.raises(FileExistsError):
         model.save(tmp_path / "thesis" / "chapter1.txt")

@@ -11,9 +11,9 @@ from transformers import AutoConfig, AutoModel
 
 from textsiam import Encoder
 from textsiam.encoding.model_folder.layout import read_folder
-from textsiam.encoding.pytorch.linears import FrozenLinear, can_lay_out
 from textsiam.encoding.pytorch.packing import MULTIPLE, PACKING, can_pack, can_pack_on, heads_fit
 from textsiam.encoding.pytorch.twin import Twin, computes_bf16, load_twin
+from textsiam.encoding.pytorch.weights import FrozenLinear, can_lay_out
 from textsiam.encoding.tokenizing import Tokenizer
 
 LENGTHS = (9, 9, 5, 5, 5, 2, 9, 1, 48)  # neighbours of one length, a straggler, the longest
@@ -104,7 +104,7 @@ def test_what_cannot_pack_runs_padded_and_says_so(tiny_transformer, caplog):
 def test_frozen_equals_padded(tiny_transformer, architecture, lay_out, monkeypatch):
     """Linear layers laid out for oneDNN, and the fallback where torch has none, give transformers' own vectors to 1e-5."""
     if not lay_out:
-        monkeypatch.setattr("textsiam.encoding.pytorch.linears.can_lay_out", lambda _: False)
+        monkeypatch.setattr("textsiam.encoding.pytorch.weights.can_lay_out", lambda _: False)
     folder = tiny_transformer(architecture)
     frozen = load_twin(read_folder(folder), "cpu", "float32")
     padded = Twin(AutoModel.from_pretrained(folder), "mean", normalize=frozen.normalize).eval()

@@ -247,6 +247,6 @@ def test_suspects_beyond_what_is_shown_are_counted(model):
     )
     evaluation = evaluate(model, pairs, n_draws=2, n_worst=0)
     assert len(evaluation.suspects) >= 2 * n
-    assert f"{len(evaluation.suspects):,} labels that something speaks against; the first 60 are shown" in " ".join(
+    assert f"{len(evaluation.suspects):,} suspected labels; the first 60 are shown" in " ".join(
         "".join(Page(render(evaluation)).text).split()
     )

@@ -148,7 +148,7 @@ def test_a_cut_file_is_refused(saved):
     whole = saved.read_bytes()
     for end in [0, 1, 30, 1_000, len(whole) // 2, len(whole) - 1_000, len(whole) - 32, len(whole) - 1]:
         saved.write_bytes(whole[:end])
-        with pytest.raises(ValueError, match="cut short or damaged. Build it anew"):
+        with pytest.raises(ValueError, match="cut short or damaged. Build it again"):
             Approximate.load(saved)
 
 
@@ -169,7 +169,7 @@ def test_another_kind_of_file_is_refused(tmp_path):
     np.save(tmp_path / "array.npy", np.zeros(1_000))
     (tmp_path / "text").write_text("how do I pay?\n" * 100)
     for name in ("array.npy", "text"):
-        with pytest.raises(ValueError, match="no approximate index"):
+        with pytest.raises(ValueError, match="not an approximate index"):
             Approximate.load(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         Approximate.load(tmp_path / "none")
@@ -210,9 +210,9 @@ def test_an_unreachable_recall_is_said():
 
 def test_below_its_threshold_it_does_not_answer(near, rows):
     """Recall was not measured there."""
-    with pytest.raises(ValueError, match="measured at 0.8, but 0.79 is asked for"):
+    with pytest.raises(ValueError, match="measured at 0.8, but the threshold is 0.79"):
         near.candidates(rows[:1], 0.79)
-    with pytest.raises(ValueError, match="measured at 0.8, but nan"):
+    with pytest.raises(ValueError, match="measured at 0.8, but the threshold is nan"):
         near.candidates(rows[:1], float("nan"))
 
 

@@ -80,7 +80,7 @@ def test_bad_rows_lose_nothing(index):
     assert found.set_aside.rows == (2, 3, 4, 5, 6, 8)
     reasons = " ".join(fault.reason for fault in found.set_aside)
     assert "update changes it" in reasons
-    assert "came before with another text" in reasons
+    assert "was given before with another text" in reasons
     assert found.right_ids is not None
 
 
@@ -118,7 +118,7 @@ def test_search_with_k_gives_the_closest_first(index):
         (dict(threshold=float("nan")), "finite"),
         (dict(threshold=3.0), "between -1 and 1"),
         (dict(k=0), "at least 1"),
-        (dict(embeddings=np.zeros((1, 3), dtype=np.float32)), "one of them only"),
+        (dict(embeddings=np.zeros((1, 3), dtype=np.float32)), "only one of them"),
     ],
 )
 def test_a_wrong_search_is_refused(index, how, told):

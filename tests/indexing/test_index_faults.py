@@ -12,12 +12,12 @@ import pytest
 
 from textsiam import Index, Siamese
 from textsiam.encoding.encoder import Encoder
-from textsiam.errors import BrokenIndex, EncoderMismatch, IndexLocked, UnreadableInput
+from textsiam.errors import BrokenIndex, EncoderMismatch, IndexLocked, TooManyMatches, UnreadableInput
 from textsiam.indexing.changes import adding, rebuilding
 from textsiam.indexing.search import approximate
 from textsiam.indexing.search.approximate import Approximate
 from textsiam.indexing.search.short_rows import ShortRows
-from textsiam.indexing.storage.sqlite import sqlite_told
+from textsiam.indexing.storage.folder_store import sqlite_errors
 from textsiam.indexing.storage.store import checked
 from textsiam.indexing.storage.vector_file import VectorFile
 
@@ -205,8 +205,8 @@ def test_a_match_with_a_text_that_the_same_call_replaced_is_not_told(folder, mod
 
 def test_many_equal_texts_can_be_removed_verified_and_rebuilt(folder, models, monkeypatch):
     """However many match each other: no limit stands in the way of what nobody asked to be told."""
-    for place in ("index.MAX_MATCHES", "changes.repair.MAX_MATCHES", "changes.rebuilding.MAX_MATCHES"):
-        monkeypatch.setattr(f"textsiam.indexing.{place}", 10)
+    for place in ("indexing.index", "matching.join.exact"):
+        monkeypatch.setattr(f"textsiam.{place}.MAX_MATCHES", 10)
     index = Index.create(folder, models[0], threshold=0.9)
     index.add(range(300), ["pay"] * 300, max_matches=100_000)
     assert index.remove([0]) == 1
@@ -272,13 +272,13 @@ def test_caches_of_another_history_are_thrown_away(tmp_path, tiny_transformer, m
 def _bare(folder, model, rows):
     """An index of vectors of another dimension than the model's, for which one is faked in its settings."""
     from textsiam.indexing import index as module
-    from textsiam.indexing.identity import told_of
+    from textsiam.indexing.identity import settings_of
 
     def wide(*given, **more):
-        return told_of(*given, **more) | {"dim": rows.shape[1]}
+        return settings_of(*given, **more) | {"dim": rows.shape[1]}
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(module, "told_of", wide)
+        patched.setattr(module, "settings_of", wide)
         index = Index.create(folder, model, threshold=0.9, keep_texts=False)
     index._at.model = None
     index.add(range(len(rows)), embeddings=rows)
@@ -341,6 +341,19 @@ def test_numbers_too_large_for_half_precision_are_refused(folder, models):
         index.add(["a"], embeddings=1e5 * unit(0))
     index.add(["b"], embeddings=unit(0))
     assert len(index.search(embeddings=unit(0), k=2)) == 1
+
+
+def test_queries_are_rounded_after_a_failed_change_too(folder, models):
+    """In half precision a vector scores 1 with itself, also by an index that just forgot what a change had seen."""
+    index = Index.create(folder, models[0], threshold=0.9, stored_as="float16")
+    rows = np.random.default_rng(3).normal(size=(9, 32)).astype(np.float32)
+    index.add(range(9), embeddings=rows)
+    before = index.search(embeddings=rows, threshold=0.999)
+    assert before.score.tolist() == [1.0] * 9
+    with pytest.raises(TooManyMatches):
+        index.add(["a", "b"], embeddings=rows[:2], max_matches=1)
+    after = index.search(embeddings=rows, threshold=0.999)
+    assert (after.right.tolist(), after.score.tolist()) == (before.right.tolist(), before.score.tolist())
 
 
 def test_what_is_no_number_on_disk_is_told(folder, models):
@@ -424,7 +437,7 @@ def test_a_structure_that_cannot_be_is_no_loss(folder, models, monkeypatch):
         (lambda _: checked(np.zeros(32, dtype=np.float32), 32), "the shape is"),
         (lambda _: checked([], 32), "the shape is"),
         (lambda index: index.search(embeddings=unit(0)[:, :5]), "32 dimensions"),
-        (lambda index: index.add(["z"]), "Ids came alone"),
+        (lambda index: index.add(["z"]), "Ids were given alone"),
         (lambda index: index.add(["z"], embeddings=np.full((1, 32), np.nan)), "finite"),
         (lambda index: (index.close(), len(index)), "was closed"),
         (lambda index: (index.close(), index.search(["pay"])), "was closed"),
@@ -526,8 +539,8 @@ def test_a_lock_is_told(folder, models):
 
 def test_who_may_not_write_is_told_that_reading_takes_it(tmp_path):
     """SQLite speaks of writing, where somebody only searched."""
-    told = "An index is read, too, by those alone who may write in its folder; SQLite says: attempt to write a readonly"
-    with pytest.raises(PermissionError, match=told), sqlite_told(tmp_path):
+    told = "even to read it, needs write permission on its folder; SQLite says: attempt to write a readonly"
+    with pytest.raises(PermissionError, match=told), sqlite_errors(tmp_path):
         raise sqlite3.OperationalError("attempt to write a readonly database")
 
 

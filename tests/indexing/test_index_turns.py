@@ -30,33 +30,46 @@ def index(tmp_path, small):
 
 @pytest.fixture
 def busy(index, monkeypatch):
-    """After every commit another thread is at work for longer than the index waits."""
-    store, threads = index._at.store, []
+    """After the n-th commit from now on another thread is at work for longer than the index waits."""
+    store, threads, left = index._at.store, [], [0]
     write = store.write
 
-    def written(work):
-        result = write(work)
+    def written(*asked):
+        result = write(*asked)
+        left[0] -= 1
+        if left[0]:
+            return result
         is_at_work = threading.Event()
         threads.append(threading.Thread(target=store.read, args=(lambda: (is_at_work.set(), time.sleep(1.0)),)))
         threads[-1].start()
         assert is_at_work.wait(30)
         return result
 
+    def after(n_commits):
+        for thread in threads:
+            thread.join(30)
+        left[0] = n_commits
+
     monkeypatch.setattr(store, "write", written)
-    yield
-    for thread in threads:
-        thread.join(30)
+    yield after
+    after(0)
 
 
-@pytest.mark.usefixtures("busy")
-def test_what_was_committed_is_told_however_long_others_take(index, monkeypatch):
+def test_what_was_committed_is_told_however_long_others_take(index, busy, monkeypatch):
     """Nobody could ask again: the same call would find its texts there, and tell no match."""
     monkeypatch.setattr(adding, "N_AT_ONCE", 1)  # so many that an approximate structure is thought of
+    busy(1)
     found = index.add(["new"], [TEXTS[0]])
     assert (found.added, found.id_columns()) == (1, (["new"], ["0"]))
-    assert index.update(["new"], [TEXTS[1]]).id_columns() == (["new"], ["1"])
-    assert index.remove(["new"]) == 1
+    busy(2)  # two parts: their texts are looked up again
+    found = index.add(["n1", "n2"], [TEXTS[1], TEXTS[2]])
+    assert (found.added, found.id_columns()) == (2, (["n1", "n2"], ["1", "2"]))
+    busy(1)
+    assert index.update(["new"], [TEXTS[1]]).id_columns() == (["new", "new"], ["1", "n1"])
+    busy(1)
+    assert index.remove(["new", "n1", "n2"]) == 3
     assert len(index) == len(TEXTS)
+    busy(1)
     index.compact()
 
 
@@ -97,6 +110,6 @@ def test_who_forks_within_a_turn_ends_it():
     """In the forked process the lock that was taken is no longer the lock."""
     turns = Turns("faq.index", 1.0)
     with turns.turn():
-        turns.begin_anew()
+        turns.start_over()
     with turns.turn() as left_s:
         assert left_s > 0

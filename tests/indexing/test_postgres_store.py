@@ -30,6 +30,7 @@ from textsiam.errors import BrokenIndex, IndexLocked, IndexNotFound, TooManyMatc
 from textsiam.indexing.changes import rebuilding
 from textsiam.indexing.storage.postgres_store import PostgresStore
 from textsiam.indexing.storage.store import shown
+from textsiam.matching.rule import Rule
 
 HERE = Path(__file__).parent
 PASSWORD = "s3cret@/?x"  # noqa: S105  a server of our own
@@ -303,12 +304,12 @@ def test_readers_keep_their_moment_while_vectors_are_replaced(bare, address):
             with psycopg.connect(address) as looking:
                 if looking.execute("SELECT number FROM files").fetchone() == (1,):
                     break
-        return store.vectors(np.arange(40)), store.find(rows[:1], 0.999, 99)
+        return store.view.vectors(np.arange(40)), store.view.find(rows[:1], Rule(0.999, "cosine", 99))
 
     vectors, found = store.read(work)
     assert np.array_equal(vectors, rows)
     assert 0 in found[1]
-    assert np.array_equal(store.read(lambda: store.vectors(np.arange(40))), rows[::-1])
+    assert np.array_equal(store.read(lambda: store.view.vectors(np.arange(40))), rows[::-1])
     other.close()
 
 

@@ -1,14 +1,17 @@
 """What makes one query fast: heads of short rows, products on threads of our own. Brute force is the oracle."""
 
 import multiprocessing
+import os
 
 import numpy as np
 import pytest
 
 from textsiam import threshold_join
+from textsiam.encoding import processor
 from textsiam.indexing.search import short_rows
-from textsiam.indexing.search.scan import Scan
+from textsiam.indexing.search.scan import Scan, among
 from textsiam.indexing.search.short_rows import Heads, times
+from textsiam.matching.rule import Rule
 
 
 @pytest.fixture
@@ -28,6 +31,18 @@ def test_products_on_threads_are_products(n, monkeypatch):
     random = np.random.default_rng(n)
     matrix, vector = random.normal(size=(n, 24)).astype(np.float32), random.normal(size=24).astype(np.float32)
     assert times(matrix, vector) == pytest.approx(matrix.astype(np.float64) @ vector, abs=1e-4)
+
+
+@pytest.mark.parametrize(("variable", "quota", "expected"), [("", 8, 4), ("", 3, 3), ("2", 3, 2)])
+def test_a_query_takes_no_more_threads_than_the_encoder(monkeypatch, variable, quota, expected):
+    """OMP_NUM_THREADS and a container's quota count; more than four threads do not read faster."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+    monkeypatch.setattr(processor, "n_cores", lambda: 8)
+    monkeypatch.setattr(processor, "_quota", lambda: quota)
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    short_rows._n_threads.cache_clear()
+    assert short_rows._n_threads() == expected
+    short_rows._n_threads.cache_clear()
 
 
 def test_products_go_on_after_a_fork(monkeypatch):
@@ -53,6 +68,18 @@ def test_heads_rule_out_nothing_that_reaches(rows):
     assert heads.reaching(rows[0], -1.0) is None
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean", "manhattan"])
+@pytest.mark.parametrize("n", [0, 1, 2, 32, 33])
+def test_rows_of_one_set_match_as_in_a_join(rows, n, similarity):
+    """Few or many: the same pairs, in the same order, with the same scores."""
+    some = rows[:n]
+    threshold = 0.9 if similarity in {"cosine", "dot"} else -2.0
+    expected = threshold_join(some, threshold=threshold, similarity=similarity)
+    left, right, scores = among(some, Rule(threshold, similarity))
+    assert (left.tolist(), right.tolist()) == (expected.left.tolist(), expected.right.tolist())
+    assert scores.tolist() == expected.score.tolist()
+
+
 @pytest.mark.parametrize("threshold", [0.99, 0.95, 0.5, -0.5])
 def test_a_query_with_heads_finds_what_the_join_finds(rows, threshold, tmp_path, monkeypatch):
     """Rows that were saved have heads; those that came later have none."""
@@ -66,7 +93,7 @@ def test_a_query_with_heads_finds_what_the_join_finds(rows, threshold, tmp_path,
     monkeypatch.setattr(Heads, "reaching", _counting(Heads.reaching, asked))
     for number in range(0, 9_000, 900):
         expected = threshold_join(rows[number : number + 1], rows, threshold=threshold)
-        _, found, scores = scan.find(rows, rows[number : number + 1], threshold, alive)
+        _, found, scores = scan.find(rows, rows[number : number + 1], Rule(threshold, "cosine"), alive)
         assert found.tolist() == expected.right.tolist()
         assert scores.tolist() == expected.score.tolist()
     assert len(asked) == 9  # the first query does without

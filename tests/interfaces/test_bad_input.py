@@ -144,7 +144,7 @@ def test_duplicate_ids(run, tmp_path):
     (tmp_path / "t.csv").write_text("id,question\n" + "".join(f"same,{text}\n" for text in GOOD))
     result = run(tmp_path / "t.csv")
     assert [(pair["id_a"], pair["id_b"]) for pair in answered(result)["pairs"]] == [("same", "same#3")]
-    assert "3 ids came before" in result.stderr
+    assert "3 ids repeat an earlier one" in result.stderr
     refused(run(tmp_path / "t.csv", "--strict"), "3 repeats an id")
 
 
@@ -194,7 +194,7 @@ def test_binary_rubbish(run, tmp_path):
 def test_what_is_no_text(run, tmp_path, name, start, told):
     """A file that begins as spreadsheets, archives, PDFs do is known for it, and the remedy told."""
     (tmp_path / name).write_bytes(start + bytes(100))
-    refused(run(tmp_path / name), f"{name} is no text", told)
+    refused(run(tmp_path / name), f"{name} is not text", told)
 
 
 def test_nothing_but_another_encoding(run, tmp_path):
@@ -220,15 +220,15 @@ def test_standard_input(run):
         (["t.csv", "--sample"], "not both"),
         (
             ["https://example.com/t.csv"],
-            "There is no file https://example.com/t.csv. Addresses are not fetched: download it",
+            "There is no file https://example.com/t.csv. textsiam does not download: fetch it yourself",
         ),
-        (["*.csv"], "There is no file *.csv. Names with wildcards are listed by the shell, without quotes"),
-        (["noending"], "noending has no ending that tells a format. Formats are arrow"),
+        (["*.csv"], "There is no file *.csv. The shell expands wildcards only without quotes"),
+        (["noending"], "noending has no ending that names a format. Formats are arrow"),
         (["t.parquet"], "is corrupted or this is not a parquet file. Write it again"),
         (["t.csv", "./t.csv"], "./t.csv was given twice"),
         (["t.csv", "--against", "./t.csv"], "given twice"),
-        (["t.json"], "one JSON object a line"),
-        (["t.csv", "--against", "t.csv", "--clusters", "c.csv"], "leave out --against"),
+        (["t.json"], "one JSON object per line"),
+        (["t.csv", "--against", "t.csv", "--clusters", "c.csv"], "Leave out --against"),
         (["t.csv", "--output", "x.docx"], "its ending names no format"),
         (["t.csv", "--output", "no/such/folder/x.csv"], "folder does not exist"),
         (["t.csv", "--linkage", "single"], "no linkage 'single'"),
@@ -300,7 +300,7 @@ def test_disk_full_on_output(tmp_path, tiny_transformer, ending):
         [*map(str, command)], capture_output=True, text=True, preexec_fn=limit, env=environment, check=False
     )
     assert done.returncode == 2, done.stderr
-    assert "larger than the file system, or ulimit -f, lets a file be" in done.stderr
+    assert "larger than the file system, or ulimit -f, allows" in done.stderr
     assert "Traceback" not in done.stderr
     assert output.read_text() == "precious"
     assert sorted(path.name for path in tmp_path.iterdir()) == [output.name, "t.txt"]
@@ -336,7 +336,7 @@ def test_no_space_is_said_with_its_remedy(run, tmp_path, monkeypatch):
         ),
         (
             OSError(errno.EACCES, "Permission denied", "q.csv"),
-            "Permission denied: q.csv. Get the right to it, or choose",
+            "Permission denied: q.csv. Get the permission, or choose",
         ),
         (OSError(errno.EIO, "Input/output error", "q.csv"), "Input/output error: q.csv"),
     ],
@@ -356,7 +356,7 @@ def test_what_standard_output_cannot_say(tmp_path, tiny_transformer):
     refused_ = subprocess.run([*asked, "-o", "-"], capture_output=True, env=environment, check=False)
     assert refused_.returncode == 2
     told = refused_.stderr.decode("latin-1")
-    assert "Standard output is latin-1 here, which has no" in told
+    assert "The encoding of standard output, latin-1, has no" in told
     assert "Write to a file, or set PYTHONIOENCODING=utf-8." in told
 
 
@@ -366,7 +366,7 @@ def test_no_permission(run, tmp_path):
     (tmp_path / "t.txt").write_text("\n".join(GOOD))
     (tmp_path / "locked").mkdir()
     (tmp_path / "locked").chmod(stat.S_IRUSR | stat.S_IXUSR)
-    refused(run(tmp_path / "t.txt", "-o", tmp_path / "locked" / "p.csv"), "may not be written")
+    refused(run(tmp_path / "t.txt", "-o", tmp_path / "locked" / "p.csv"), "cannot be written")
 
 
 def test_pairs_with_bad_rows(tmp_path, tiny_transformer):
@@ -392,7 +392,7 @@ def test_where_nothing_can_be_written(tmp_path, tiny_transformer, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("textsiam.data.sources.open_table", lambda *_: pytest.fail("it was read"))
     model = ["--model", str(tiny_transformer("bert"))]
-    for place, told in (("/proc", "may not be written in /proc"), (tmp_path / "file", "is a file")):
+    for place, told in (("/proc", "cannot be written in /proc"), (tmp_path / "file", "is a file")):
         for arguments in (
             ["duplicates", "q.csv", "-o", f"{place}/x.csv", *model],
             ["duplicates", "q.csv", "--clusters", f"{place}/x.csv", *model],

@@ -331,4 +331,4 @@ def test_a_threshold_that_is_no_number_is_refused_at_once(threshold):
     """Before any file is looked for."""
     result = CliRunner().invoke(app, ["duplicates", "no-such-file.csv", "--threshold", threshold])
     assert result.exit_code == 2
-    assert "no finite number" in " ".join(result.stderr.split())
+    assert "not a finite number" in " ".join(result.stderr.split())

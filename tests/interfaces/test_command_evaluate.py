@@ -58,7 +58,7 @@ def test_the_command_takes_a_model_first(run, tiny_transformer):
         (["pairs.csv", "-o", "out.csv"], "End its name in .json"),
         (["pairs.csv", "-o", "nowhere/out.json"], "does not exist"),
         (["missing.csv"], "missing.csv"),
-        (["a", "pairs.csv", "--model", "b"], "Two models"),
+        (["a", "pairs.csv", "--model", "b"], "two models"),
         (["a", "b", "pairs.csv"], "3 arguments"),
         (["pairs.csv", "--split", "dev"], "split"),
     ],

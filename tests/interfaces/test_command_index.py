@@ -39,7 +39,7 @@ def place(tmp_path):
 def test_add_makes_the_index_and_can_be_run_again(tmp_path):
     """The first run makes it and shows the pairs; the second finds all there already."""
     first = run("add", tmp_path / "faq", QUESTIONS, "--threshold", 0.9, "--top", 2, *MODEL)
-    assert "made one" in first.stderr
+    assert "created one" in first.stderr
     assert "2 closest of" in first.stdout
     again = json.loads(run("add", tmp_path / "faq", QUESTIONS, "--json", *MODEL).stdout)["summary"]
     assert (again["added"], again["there_already"], again["pairs"]) == (0, again["texts"], 0)
@@ -87,7 +87,7 @@ def test_rows_that_cannot_go_in_are_told(place, tmp_path):
     reasons = {one["row"]: one["reason"] for one in aside}
     assert {one["source"] for one in aside} == {str(tmp_path / "bad.csv")}
     assert (reasons[1], reasons[5]) == ("no id", "empty")
-    assert "came before with another text" in reasons[3]
+    assert "was given before with another text" in reasons[3]
     assert "is in the index with another text" in reasons[4]
     with Index.open(place) as index:
         assert index.clusters().ids == ["q1", "q2", "q3", "n1"]
@@ -264,7 +264,7 @@ def test_an_interrupted_rebuild_goes_on(place, monkeypatch):
     told = " ".join(run("rebuild", place, "--device", "cpu").stderr.split())
     assert "the threshold was 0.8 and will be 0.945" in told
     assert "going on after 3 texts" in told
-    assert "made 3 vectors anew with sentence-transformers/all-MiniLM-L6-v2 in float32" in told
+    assert "computed 3 vectors with sentence-transformers/all-MiniLM-L6-v2 in float32" in told
 
 
 def interrupted(*_, **__):

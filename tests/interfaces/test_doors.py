@@ -64,7 +64,7 @@ def test_a_single_string_is_no_list_of_characters(tiny):
         Texts,
         lambda text: Pairs(text, text),
     ):
-        with pytest.raises(UnreadableInput, match="one string came: 'pay'. Put it in a list"):
+        with pytest.raises(UnreadableInput, match="got one string: 'pay'. Put it in a list"):
             call("pay")
 
 
@@ -79,7 +79,7 @@ def test_a_single_string_is_no_list_of_characters(tiny):
 )
 def test_a_table_is_no_list_of_the_names_of_its_columns(tiny, table):
     """A frame iterates over its columns' names, which would be encoded in place of its texts, without a word."""
-    told = f"A list of texts was expected, but a {type(table).__name__} came. Give one of its columns; read_texts"
+    told = f"Expected a list of texts, but got a {type(table).__name__}. Give one of its columns; read_texts"
     for call in (
         tiny.encode,
         lambda table: tiny.score(table, WORDS),
@@ -93,17 +93,23 @@ def test_a_table_is_no_list_of_the_names_of_its_columns(tiny, table):
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        ("model.encode(None)", "UnreadableInput: A list of texts was expected, but a NoneType came. Give a list."),
+        ("model.encode(None)", "UnreadableInput: Expected a list of texts, but got a NoneType. Give a list."),
         (
             "find_duplicates(model, 3, threshold=0.5)",
-            "UnreadableInput: A list of texts was expected, but a int came. Give",
+            "UnreadableInput: Expected a list of texts, but got a int. Give",
         ),
         (
             "import pyarrow; model.encode(pyarrow.table({'question': ['a']}))",
-            "UnreadableInput: A list of texts was expected, but a Table came. Give one of its columns; read_texts finds it.",
+            "UnreadableInput: Expected a list of texts, but got a Table. Give one of its columns; read_texts finds it.",
         ),
-        ("find_duplicates(['a'], model)", "TypeError: A model comes first, but a list came. Load one: Siamese.load()."),
-        ("find_duplicates(None, ['a'])", "TypeError: A model comes first, but a NoneType came. Load one: Siamese"),
+        (
+            "find_duplicates(['a'], model)",
+            "TypeError: The first argument is a model, but got a list. Load one: Siamese.load().",
+        ),
+        (
+            "find_duplicates(None, ['a'])",
+            "TypeError: The first argument is a model, but got a NoneType. Load one: Siamese",
+        ),
         (
             "find_duplicates(model, ['a'], threshold='0.8')",
             "ValueError: A threshold is a finite score, but got '0.8'. Give a number.",

@@ -150,7 +150,7 @@ def test_vectors_are_the_models(model):
     told = SentenceEncoder(**FP32).fit_transform(["How do I pay?", None, " "])
     assert np.isnan(told).all(axis=1).tolist() == [False, True, True]
     assert SentenceEncoder(**FP32).transform([]).shape == (0, 384)
-    with pytest.raises(UnreadableInput, match="2 came"):
+    with pytest.raises(UnreadableInput, match="got 2"):
         SentenceEncoder(**FP32).fit_transform([["a", "b"]])
     with pytest.raises(UnreadableInput, match="one string"):
         SentenceEncoder(**FP32).fit_transform("How do I pay?")

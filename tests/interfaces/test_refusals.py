@@ -69,12 +69,12 @@ def index(tiny, tmp_path):
         (
             lambda: Matches(ONE, ONE, SCORE, 1, decision=np.array(["review"])).verified(lambda *_: []),
             ValueError,
-            "no texts, so nothing can be judged",
+            "These matches have no texts to judge",
         ),
         (lambda: top_k_join(np.eye(3, dtype=np.float32), k=0), ValueError, "k is at least 1, but got 0"),
-        (lambda: TextHashes.of("one text"), UnreadableInput, "one string came: 'one text'. Put it in a list"),
-        (lambda: TextHashes.from_bytes(b"123"), BrokenModel, "3 bytes that are no rising list"),
-        (lambda: TextHashes.from_bytes(bytes(16)), BrokenModel, "no rising list of hashes"),
+        (lambda: TextHashes.of("one text"), UnreadableInput, "got one string: 'one text'. Put it in a list"),
+        (lambda: TextHashes.from_bytes(b"123"), BrokenModel, "3 bytes that are not a rising list"),
+        (lambda: TextHashes.from_bytes(bytes(16)), BrokenModel, "not a rising list of hashes"),
         (lambda: read_texts({"q": ["a", "b"], "id": [1]}), UnreadableInput, "q has 2, id has 1. Align them"),
         (lambda: read_pairs({"left": ["a"], "right": ["b"]}), UnreadableInput, "name them (--first and --second"),
         (
@@ -111,8 +111,8 @@ def test_data_without_columns_is_told_so():
     [
         (lambda index: index.search(TEXTS, k=0), ValueError, "k is at least 1, but got 0"),
         (lambda index: index.search(TEXTS, searcher="magic"), ValueError, "no searcher 'magic'. Use one of"),
-        (lambda index: index.add(["c"]), UnreadableInput, "Ids came alone"),
-        (lambda index: index.add(["c"], TEXTS), UnreadableInput, "columns of [1, 4] rows came"),
+        (lambda index: index.add(["c"]), UnreadableInput, "Ids were given alone"),
+        (lambda index: index.add(["c"], TEXTS), UnreadableInput, "the columns have [1, 4] rows"),
         (lambda index: index.add(["c", "d", "e"], ["pay"] * 3, max_matches=2), TooManyMatches, "Allow more"),
         (lambda index: index.export("out.xyz"), UnreadableInput, "names no format by its ending"),
     ],
@@ -128,7 +128,7 @@ def test_of_an_index(index, call, error, told):
 
 
 def test_an_index_has_a_prompt_of_its_own(index, tiny):
-    with pytest.raises(ValueError, match="An index has a prompt and a search of its own"):
+    with pytest.raises(ValueError, match="An index uses its own prompt and search"):
         find_duplicates(tiny, TEXTS, against=index, prompt="query")
 
 
@@ -282,7 +282,7 @@ def shown(*arguments):
 
 def test_a_plan_that_no_number_of_labels_fulfils_says_so():
     code, said = shown("audit", "plan", "--precision", "0.9", "--expected", "0.8")
-    assert (code, "no number of labels will do" in said) == (0, True), said
+    assert (code, "no number of labels is enough" in said) == (0, True), said
 
 
 def test_encode_without_files_teaches():
@@ -296,7 +296,7 @@ def test_a_service_needs_a_free_port_and_a_token_that_is_one(tmp_path):
     assert (code, "The token is empty" in said) == (2, True), said
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, said = shown("serve", "--port", taken.getsockname()[1])
-    assert (code, "Take another (--port)" in said) == (2, True), said
+    assert (code, "Use another port (--port)" in said) == (2, True), said
 
 
 def test_an_output_that_is_a_folder_is_refused(tmp_path):

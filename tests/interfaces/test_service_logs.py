@@ -20,11 +20,11 @@ def lines():
     """What was logged, as values."""
     names = ("root", "textsiam", "textsiam.service", "uvicorn")
     before = {name: (it.handlers, it.level, it.propagate) for name in names if (it := logging.getLogger(name))}
-    hooks = warnings.showwarning, threading.excepthook, sys.unraisablehook
+    hooks = warnings.showwarning, threading.excepthook, sys.unraisablehook, logging.raiseExceptions
     stream = io.StringIO()
     log_to(stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    warnings.showwarning, threading.excepthook, sys.unraisablehook = hooks
+    warnings.showwarning, threading.excepthook, sys.unraisablehook, logging.raiseExceptions = hooks
     for name, (handlers, level, propagate) in before.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = handlers, propagate

@@ -174,7 +174,7 @@ def test_vectors_whose_products_overflow_are_refused(similarity):
     vectors = np.full((2, 4), 1e20)
     with pytest.raises(ValueError, match="length 2e\\+20, whose products overflow"):
         threshold_join(vectors.astype(np.float32), threshold=-1, similarity=similarity)
-    with pytest.raises(ValueError, match="against hold a row of length 2e\\+20"):
+    with pytest.raises(ValueError, match="against have a row of length 2e\\+20"):
         top_k_join(np.ones((2, 4)), vectors, k=1, similarity=similarity)
     assert len(threshold_join(vectors, threshold=0.9)) == 1
     assert len(threshold_join(vectors.astype(np.float32), threshold=0.9)) == 1

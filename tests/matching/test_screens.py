@@ -1,13 +1,16 @@
 """Fast screens change no result: forced on small sets, in fp32 and in int8, they give what brute force gives."""
 
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from textsiam.encoding import processor
 from textsiam.errors import TooManyMatches
 from textsiam.matching import threshold_join, top_k_join
 from textsiam.matching.join import kernel, prepared, screens, tiles
@@ -182,6 +185,19 @@ def test_small_joins_load_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "quota", "torchs", "expected"), [("", 8, 8, 8), ("", 3, 8, 3), ("2", 3, 8, 2), ("", 8, 5, 5)]
+)
+def test_a_join_takes_as_many_threads_as_the_encoder(monkeypatch, variable, quota, torchs, expected):
+    """OMP_NUM_THREADS and a container's quota count, and so does what torch was set to."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+    monkeypatch.setattr(processor, "n_cores", lambda: 8)
+    monkeypatch.setattr(processor, "_quota", lambda: quota)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: torchs)
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    assert kernel.n_threads() == expected
 
 
 @pytest.mark.shared

@@ -81,7 +81,7 @@ def test_int8_is_refused_where_nobody_measured_it(tiny_transformer, pairs, many,
     assert Siamese.load(tiny_transformer("bert"), dtype="int8").rescorer is None  # nothing certified, nothing promised
     certified = replace(plain, threshold=Threshold(0.9, evidence={"precision_class": "float32"}))
     certified.save(tmp_path / "model")
-    with pytest.raises(EncoderMismatch, match="nobody measured at these thresholds"):
+    with pytest.raises(EncoderMismatch, match="it was not measured at these thresholds"):
         Siamese.load(tmp_path / "model", dtype="int8")
     measured = admit(certified, many)
     told = measured.threshold.evidence["agreement"]["int8"]
@@ -138,7 +138,7 @@ def test_too_many_near_a_threshold_are_said_so(coarse):
     assert len(find_duplicates(coarse, texts, threshold=0.8, max_matches=n)) == n
     with pytest.raises(TooManyMatches, match=f"{n} pairs match"):
         find_duplicates(coarse, texts, threshold=0.8, max_matches=n - 1)
-    with pytest.raises(TooManyMatches, match=r"come near 0\.2 to be scored again"):
+    with pytest.raises(TooManyMatches, match=r"near 0\.2 would be scored again"):
         find_duplicates(coarse, texts, threshold=0.2, max_matches=100)
 
 

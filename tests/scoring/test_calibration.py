@@ -82,7 +82,7 @@ def test_the_same_probability_means_the_same_for_any_score():
     [
         (np.arange(10) / 10, np.ones(10), "Both labels are needed"),
         (np.arange(5) / 5, np.array([0, 0, 0, 1, 1]), "at least 5 rows of each label"),
-        (np.full(20, 0.5), np.arange(20) % 2, "All 20 scores are 0.5000"),
+        (np.full(20, 0.5), np.arange(20) % 2, "all 20 are 0.5000"),
         (np.r_[np.nan, np.arange(19) / 19], np.arange(20) % 2, "1 of 20 scores are not finite"),
         (np.arange(20) / 20, np.arange(20) % 3, "Labels are 0 or 1"),
     ],

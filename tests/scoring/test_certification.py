@@ -259,13 +259,13 @@ def test_equal_scores_certify_all_or_nothing():
 @pytest.mark.parametrize(
     ("scores", "labels", "told"),
     [
-        ([0.1, 0.2], [1, 1], "only 1 came"),
-        ([0.1, 0.2], [0, 0], "only 0 came"),
-        ([], [], "none at all came"),
+        ([0.1, 0.2], [1, 1], "got only 1"),
+        ([0.1, 0.2], [0, 0], "got only 0"),
+        ([], [], "got none at all"),
         ([0.1, np.nan, np.inf], [0, 1, 1], r"2 of 3 scores are not finite \(places 1, 2\)"),
-        ([0.1, 0.2], [0, 2], r"Labels are 0 or 1, but \[2\] came"),
+        ([0.1, 0.2], [0, 2], r"Labels are 0 or 1, but got \[2\]"),
         ([0.1, 0.2], [0, -1], r"Labels are 0 or 1"),
-        ([0.1, 0.2], [0.5, 1.0], r"Labels are 0 or 1, but \[0.5\] came"),
+        ([0.1, 0.2], [0.5, 1.0], r"Labels are 0 or 1, but got \[0.5\]"),
         ([0.1, 0.2, 0.3], [0, 1], r"got \(3,\) and \(2,\) scores and labels"),
     ],
 )

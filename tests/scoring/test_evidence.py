@@ -244,7 +244,7 @@ def test_damaged_hashes_are_found(tiny_transformer, tmp_path):
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(BrokenModel, match=r"training_texts\.hashes"):
         Siamese.load(tmp_path / "model", device="cpu")
-    with pytest.raises(BrokenModel, match="no rising list"):
+    with pytest.raises(BrokenModel, match="not a rising list"):
         TextHashes.from_bytes(b"12345678" * 2)
 
 
@@ -375,8 +375,8 @@ def test_the_combined_decision_is_certified_on_other_pairs(certified):
     assert alone.review >= good.review
     assert "accept: precision ≥ 0.90 with 95 % confidence: certified" in str(good)
     nothing = replace(certified, threshold=Threshold(5.0), reject_threshold=None)
-    assert "none of 240 independent draws is decided so" in str(certify_decisions(nothing, fresh))
-    with pytest.raises(NotCalibrated, match="decides nothing"):
+    assert "none of 240 independent draws has this decision" in str(certify_decisions(nothing, fresh))
+    with pytest.raises(NotCalibrated, match="cannot decide"):
         certify_decisions(Siamese(certified.encoder), fresh)
 
 
@@ -413,7 +413,7 @@ def test_certify_exits_with_1_where_none_exists(tmp_path):
     [
         (["--precision", "1.5"], "between 0 and 1"),
         (["--precision", "0.9", "--recall", "0.9"], "Give one of them"),
-        (["-o", "pairs.csv"], "no model folder"),
+        (["-o", "pairs.csv"], "not a model folder"),
         (["-o", "pairs.csv/model"], "is a file"),
         (["--label", "nothing"], "no column"),
     ],

@@ -111,7 +111,7 @@ def test_two_strings_are_one_pair_and_columns_must_align(model):
     assert explain(model, [], []) == []
     with pytest.raises(UnreadableInput, match="1 first and 2 second"):
         explain(model, ["a"], ["a", "b"])
-    with pytest.raises(UnreadableInput, match="one string came"):
+    with pytest.raises(UnreadableInput, match="got one string"):
         explain(model, "a", ["b"])
 
 
@@ -149,7 +149,7 @@ def test_words_beyond_the_cut_contribute_nothing(tiny_transformer, tmp_path, sid
     long = " ".join(np.random.default_rng(0).choice(["how", "do", "pay", "reset", "order", "refund"], 150))
     caplog.set_level(logging.WARNING, "textsiam")
     (one,) = explain(tiny, [long], ["pay order"])
-    assert "1 pairs hold a text cut at 48 tokens: rows [1]" in caplog.text
+    assert "1 pairs have a text cut at 48 tokens: rows [1]" in caplog.text
     np.testing.assert_allclose(values(one.words_first), by_hand(tiny, long, "pay order"), atol=10 * WITHIN)
     far, near = (slice(50, None), slice(0, 40)) if side == "right" else (slice(0, 100), slice(110, None))
     assert np.abs(values(one.words_first)[far]).max() < 10 * WITHIN < np.abs(values(one.words_first)[near]).max()

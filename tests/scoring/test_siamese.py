@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textsiam import Calibrator, Siamese, Threshold
-from textsiam.errors import NotCalibrated, UnreadableInput
+from textsiam import Calibrator, Siamese, Threshold, evaluate
+from textsiam.errors import EncoderMismatch, NotCalibrated, UnreadableInput
+from textsiam.samples import PAIRS
 from textsiam.scoring.similarity import SIMILARITIES
 from textsiam.scoring.thresholds import decisions
 
@@ -104,3 +105,44 @@ def test_a_calibrator_refuses_knots_that_do_not_rise(scores, probabilities):
         Calibrator(scores, probabilities)
     with pytest.raises(ValueError, match="finite"):
         Threshold(float("nan"))
+
+
+def test_judge_says_what_probability_and_decide_say(model):
+    """One place turns scores into both; a model that has neither says None."""
+    scores = model.score(FIRST, SECOND)
+    judged = model.judge(scores)
+    np.testing.assert_array_equal(judged.probability, model.probability(FIRST, SECOND))
+    assert judged.decision.tolist() == model.decide(FIRST, SECOND).tolist()
+    assert Siamese(model.encoder).judge(scores) == (None, None)
+    assert Siamese(model.encoder).judge(scores).columns(2) == ([None, None], [None, None])
+    probability, decision = judged.columns(4)
+    assert (probability[3], decision) == (judged.probability[3], ["review", "reject", "review", "accept"])
+
+
+def test_a_prompt_reaches_probability_and_decision(model):
+    """What scores with a prompt also has its probability and decision with that prompt."""
+    prompted = model.score(FIRST, SECOND, prompt="my little dog: ")
+    assert abs(prompted[0] - model.score(FIRST, SECOND)[0]) > 0.01
+    np.testing.assert_array_equal(
+        model.probability(FIRST, SECOND, prompt="my little dog: "), model.judge(prompted).probability
+    )
+    decided = model.decide(FIRST, SECOND, prompt="my little dog: ")
+    assert decided.tolist() == model.judge(prompted).decision.tolist()
+
+
+def test_thresholds_that_were_chosen_are_kept(model):
+    """`with_thresholds` decides by them, drops the old ones, and refuses those of another encoder or similarity."""
+    kept = model.with_thresholds(Threshold(0.9), None)
+    assert (kept.threshold, kept.reject_threshold, model.threshold is kept.threshold) == (Threshold(0.9), None, False)
+    assert kept.decide(["a", "a"], ["a", "zebra"]).tolist() == ["accept", "review"]
+    with pytest.raises(EncoderMismatch, match="of scores of dot"):
+        model.with_thresholds(Threshold(0.9, "dot"), None)
+
+
+def test_a_model_has_one_name(model, tmp_path):
+    """The default's is the Hub's everywhere; a folder's its own, without the place where it lies."""
+    assert model.encoder.name == "sentence-transformers/all-MiniLM-L6-v2"
+    model.save(tmp_path / "my-model")
+    saved = Siamese.load(tmp_path / "my-model", dtype="float32", device="cpu")
+    assert saved.encoder.name == "my-model"
+    assert evaluate(saved, PAIRS, n_draws=2).model.name == "my-model"

@@ -102,7 +102,7 @@ def test_triplets_are_read_with_their_negatives(tmp_path):
         Triplets(["a"], ["b"], [])
     with pytest.raises(UnreadableInput, match="columns of equal length"):
         Triplets(["a"], ["b"], [["c", "d"]])
-    with pytest.raises(UnreadableInput, match="Row 1 is no usable triplet: negative empty"):
+    with pytest.raises(UnreadableInput, match="Row 1 is not a usable triplet: negative empty"):
         Triplets(["a"], ["b"], [[""]])
     assert triplets.take([0]).columns == (["how do i pay"], ["pay how"], ["refund"], ["order"])
 
@@ -144,7 +144,7 @@ def test_split_makes_folds_and_reads_standard_input(tmp_path):
         (["train", PAIRS, "-o", "tuned", "--loss", "magic"], "There is no loss 'magic'"),
         (["train", PAIRS, "-o", "tuned", "--loss", "triplet"], "learns from triplets, but"),
         (["train", PAIRS, "-o", "tuned", "--keep", 3], "keep is a share from 0 to 1, but got 3"),
-        (["train", PAIRS, "-o", "tuned", "--shares", "0.5,0.5"], "1 files came with 2 shares"),
+        (["train", PAIRS, "-o", "tuned", "--shares", "0.5,0.5"], "files is 1, but the number of shares is 2"),
         (["train", PAIRS, "-o", "tuned", "--shares", "half"], "A share is a number"),
         (["train", "-o", "tuned"], "Missing argument"),
     ],
@@ -166,7 +166,7 @@ def test_train_does_not_overwrite_what_is_no_model(tmp_path):
     for place in ("mine", "mine/letter.txt"):
         answer = run("train", PAIRS, "-o", tmp_path / place)
         assert answer.exit_code == 2
-        assert "is no model folder" in answer.stderr
+        assert "is not a model folder" in answer.stderr
 
 
 def test_several_files_with_a_loss_each(start, tmp_path):

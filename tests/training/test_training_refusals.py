@@ -150,7 +150,7 @@ WRONG = {
     "dict(keep=1.5)": "keep is a share from 0 to 1",
     "dict(bf16=1)": "bf16 is True or False",
     "dict(seed=-1)": "A seed is a whole number from 0",
-    "dict(hard_negatives=2)": "Hard negatives are mined for positives alone",
+    "dict(hard_negatives=2)": "Hard negatives are mined for positives without labels",
     "dict(recipe_is='slow')": "There is no hyper-parameter recipe_is",
 }
 

@@ -1,1 +1,1 @@
-"""A join's own output, sampled and labelled by people: what proves a threshold for that join."""
+"""Audits: people label a random sample of a join's matches, which proves a threshold for that join."""

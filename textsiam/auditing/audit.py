@@ -1,9 +1,9 @@
-"""An audit: a random sample of a join's own output, labelled by people, that certifies a threshold for that join.
+"""An audit: a random sample of a join's matches, labelled by people, that certifies a threshold for that join.
 
-Labels from curated pairs say nothing of a mined join, whose odds are its own. Here the population is what the join found;
-its matches may share texts, for chance is in the sample alone. Of what the join did not find an audit knows nothing.
+Labels of curated pairs say nothing about a join of other texts, because its share of true pairs differs. Here the population is
+what the join found. Matches may share texts: chance is in the sample alone. An audit knows nothing about what the join missed.
 
-Pairs picked because they are informative are labelled if asked for, to train on: they never enter a certificate or estimate.
+Informative pairs can be labelled too, to train on. They never enter a certificate or an estimate.
 """
 
 from collections.abc import Mapping
@@ -33,24 +33,24 @@ if TYPE_CHECKING:
     from textsiam.auditing.result import AuditResult
     from textsiam.scoring.siamese import Siamese
 
-TOLERANCE = 0.02  # bf16 on a GPU against fp32 moves a score by less
+TOLERANCE = 0.02  # scores in bf16 on a GPU differ from those in fp32 by less
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Audit:
-    """A sample of a join's matches and the labels given so far. Labelling makes a new one.
+    """A sample of a join's matches and the labels given so far. Labelling returns a new audit.
 
     Parameters
     ----------
     design
         How the sample was drawn.
     pairs
-        What is labelled.
+        The pairs to label.
     join
-        What is known of the join, as plain values: ``threshold``, ``similarity``, ``encoder`` (fingerprint, or empty),
+        What is known about the join, as plain values: ``threshold``, ``similarity``, ``encoder`` (fingerprint, or empty),
         ``n_texts``.
     labels
-        Labeller → (pairs,) labels: 1, 0, -1 skipped, -2 not given.
+        Labeller → (pairs,) labels: 1, 0, -1 for skipped, -2 for not given.
 
     Examples
     --------
@@ -66,32 +66,32 @@ class Audit:
     labels: Labels = field(default_factory=dict)
 
     def label(self, labels: Mapping[int, object], labeller: str = "me") -> "Audit":
-        """The audit with these labels too, pair number → 1, 0, ``"skip"``, or None to take one back. The last label given counts.
+        """The audit with these labels added: pair number → 1, 0, ``"skip"``, or None to remove one. The last label counts.
 
         Raises
         ------
         ValueError
-            If there is no such pair, a label is none of these, or the labeller has no name that can be a column's.
+            If there is no such pair, if a label is none of these, or if the labeller's name cannot be part of a column's name.
         """
         check_labeller(labeller)
         own = self._by(labeller).copy()
         for number, label in labels.items():
             if not 1 <= number <= len(self.pairs):
                 raise ValueError(
-                    f"Pairs are numbered from 1 to {len(self.pairs)}, but {number} came. Name one of them."
+                    f"Pairs have numbers from 1 to {len(self.pairs)}, but {number} was given. Give one of them."
                 )
-            if (told := label_of(label)) is None:
+            if (value := label_of(label)) is None:
                 raise ValueError(f"A label is 1, 0 or skip, but pair {number} got {label!r}. Give one of these.")
-            own[number - 1] = told
+            own[number - 1] = value
         return replace(self, labels={**self.labels, labeller: own})
 
     def unlabelled(self, labeller: str, purpose: str = AUDIT) -> list[int]:
-        """The numbers of the pairs that this labeller has not seen, in the order to show them."""
+        """The numbers of the pairs that this labeller has not labelled or skipped, in the order to show them."""
         own = self._by(labeller)
         return [int(place) + 1 for place in np.flatnonzero((own == NOT_GIVEN) & self._of(purpose))]
 
     def n_labelled(self, labeller: str, purpose: str = AUDIT) -> int:
-        """How many pairs this labeller has seen, skipped ones too."""
+        """How many pairs this labeller has labelled or skipped."""
         return int(self._of(purpose).sum()) - len(self.unlabelled(labeller, purpose))
 
     def _by(self, labeller: str) -> np.ndarray:
@@ -101,14 +101,14 @@ class Audit:
         return np.asarray((self.pairs.cell >= 0) == (purpose == AUDIT))
 
     def consensus(self) -> Int[np.ndarray, " cells"]:
-        """For the draw of each cell 1 or 0 by majority, -1 where there is none, -2 where nobody labelled it."""
+        """The draw of each cell: 1 or 0 by majority, -1 without a majority, -2 if nobody labelled it."""
         decided = np.full(len(self.design), NOT_GIVEN)
         drawn = self._of(AUDIT)
         decided[self.pairs.cell[drawn]] = consensus(self.labels, len(self.pairs))[drawn]
         return decided
 
     def status(self) -> dict[str, Any]:
-        """How far it is, as plain values."""
+        """The progress of the audit, as plain values."""
         decided = self.consensus()
         return {
             "drawn": len(self.design),
@@ -123,11 +123,11 @@ class Audit:
         }
 
     def agreements(self) -> list[Agreement]:
-        """How far every two labellers agree on the random sample."""
+        """How well each two labellers agree on the random sample."""
         return agreements({name: own[self._of(AUDIT)] for name, own in self.labels.items()})
 
     def training_pairs(self) -> Pairs | None:
-        """The informative pairs that have a label by majority, to train on; None if there is none."""
+        """The informative pairs with a label by majority, to train on; None if there are none."""
         decided = consensus(self.labels, len(self.pairs))
         places = np.flatnonzero(self._of(TRAINING) & (decided >= 0)).tolist()
         if not places:
@@ -141,7 +141,7 @@ class Audit:
         Raises
         ------
         UnreadableInput
-            If no pair of the random sample was decided by anybody.
+            If no pair of the random sample has a label by majority.
         ValueError
             If the precision or confidence is not in (0, 1).
         """
@@ -150,12 +150,12 @@ class Audit:
         return judge(self, precision, confidence)
 
     def certify(self, model: "Siamese", precision: float = 0.95, confidence: float = 0.95) -> "Siamese":
-        """The model with the threshold that this audit proves for it, or with the finding that none is proven.
+        """The model with the threshold that this audit proves for it, or with the record that it proves none.
 
         Raises
         ------
         EncoderMismatch
-            If the model gives the sample's pairs other scores than the join did.
+            If the model scores the sample's pairs differently from the join.
         UnreadableInput, ValueError
             As `finish` does.
         """
@@ -164,7 +164,7 @@ class Audit:
         if len(other := np.flatnonzero(~(np.abs(own - self.pairs.score) <= TOLERANCE))):
             place = int(other[0])
             raise EncoderMismatch(
-                f"This model is not the one that the join was made with: {len(other):,} of {len(own):,} pairs score otherwise "
+                f"The join was made with another model: with this one {len(other):,} of {len(own):,} pairs score otherwise "
                 f"(pair {place + 1}: {self.pairs.score[place]:.4f} in the join, {own[place]:.4f} by the model). Name the "
                 "join's own model, or join again with this one and audit that."
             )
@@ -172,14 +172,14 @@ class Audit:
         return replace(model, threshold=threshold)
 
     def save(self, folder: str | Path) -> None:
-        """Write the audit to a folder, or its labels to the folder that it came from; every file whole or not at all.
+        """Write the audit to a new folder, or its labels to its own folder; each file is written whole or not at all.
 
         Raises
         ------
         FileExistsError
             If the folder holds something else.
         OSError
-            What the file system says.
+            If a file cannot be written.
         """
         from textsiam.auditing.audit_folder import write_audit
 
@@ -187,16 +187,16 @@ class Audit:
 
     @classmethod
     def open(cls, folder: str | Path) -> "Audit":
-        """The audit of a folder.
+        """The audit in a folder.
 
         Raises
         ------
         UnreadableInput
-            If the folder holds none, one of another version, or an altered one.
+            If the folder holds no audit, one of another version, or an altered one.
         """
         from textsiam.auditing.audit_folder import read_audit
 
-        return read_audit(Path(folder))
+        return cls(*read_audit(Path(folder)))
 
     def __repr__(self) -> str:
         n = len(self.design)
@@ -220,25 +220,26 @@ def start_audit(
     Parameters
     ----------
     matches
-        All that the join found, with texts.
+        All matches of the join, with texts.
     n
-        How many to draw; all where there are no more. See `plan_labels`.
+        How many matches to draw; all of them if there are fewer. See `textsiam.auditing.labelling.plan_labels`.
     n_strata, allocation
-        How labels are spread over the scores: see `draw_sample`.
+        How labels are spread over the scores: see `textsiam.auditing.sampling.draw_sample`.
     n_informative
-        So many more pairs to train on: those not drawn whose probability is nearest to one half, else whose score is nearest
-        to the model's threshold.
+        How many more pairs to label for training: those not drawn whose probability is nearest to one half or, without
+        probabilities, whose score is nearest to the model's threshold.
     threshold, model
-        The join's own, by default the lowest score; and what it was made with, if that shall be remembered.
+        The threshold and the model of the join, for the audit's record. Default: the lowest score, and no model.
     seed
-        Of the draws, of the order in which they are shown, and of ties.
+        Of the draws, of the order in which pairs are shown, and of ties.
 
     Raises
     ------
     UnreadableInput
-        If there is no match, a score is not finite, or the matches have no texts.
+        If there is no match, if a score is not finite, or if the matches have no texts.
     ValueError
-        If a number is out of range, a score lies below the threshold, or nothing says which pairs are informative.
+        If a number is out of range, if a score lies below the threshold, or if neither probabilities nor a threshold show
+        which pairs are informative.
 
     Examples
     --------
@@ -251,15 +252,15 @@ def start_audit(
     True
     """
     if matches.left_texts is None or (matches.n_right is not None and matches.right_texts is None):
-        raise UnreadableInput("An audit shows texts, but these matches have none. Join texts, or give the texts by id.")
+        raise UnreadableInput("People label texts, but these matches have none. Join texts, or give the texts by id.")
     if n_informative < 0:
-        raise ValueError(f"The number of informative pairs is 0 or more, but got {n_informative}. Give such a number.")
+        raise ValueError(f"The number of informative pairs is 0 or more, but got {n_informative}. Give another number.")
     design = draw_sample(matches.score, n, n_strata=n_strata, allocation=allocation, seed=seed)
     lowest = float(matches.score.min())
     if threshold is not None and np.float32(threshold) > np.float32(lowest):
         raise ValueError(
-            f"The join's threshold {threshold:g} lies above its lowest score {lowest:.6f}. Give the one it was made with, "
-            "or leave it out."
+            f"The join's threshold {threshold:g} lies above its lowest score {lowest:.6f}. Give the threshold of the join, or "
+            "leave it out."
         )
     cells = np.random.default_rng([seed, 2]).permutation(len(design))
     informative = _informative(matches, design.place, n_informative, model, seed)
@@ -283,7 +284,7 @@ def start_audit(
 def _informative(
     matches: Matches, drawn: Int[np.ndarray, " cells"], n: int, model: "Siamese | None", seed: int
 ) -> Int[np.ndarray, " informative"]:
-    """The places of the matches that the model is least sure of, without those drawn; ties in random order."""
+    """The places of the matches that the model is least sure of, except those drawn; ties in random order."""
     if not n:
         return np.empty(0, dtype=np.int64)
     if matches.probability is not None and np.isfinite(matches.probability).any():
@@ -292,8 +293,8 @@ def _informative(
         doubt = np.abs(matches.score - model.threshold.value)
     else:
         raise ValueError(
-            "Informative pairs are those that a model is unsure of, but the matches have no probability and no model with a "
-            "threshold came. Join with a calibrated model, or name one."
+            "Informative pairs are those that a model is unsure about, but the matches have no probability, and no model with "
+            "a threshold was given. Join with a calibrated model, or give a model."
         )
     order = np.lexsort((np.random.default_rng([seed, 3]).random(len(matches)), doubt))
     return order[~np.isin(order, drawn)][:n]

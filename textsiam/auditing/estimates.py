@@ -1,13 +1,13 @@
-"""What a sample's labels say of all matches: precision and recall at a cut, with intervals.
+"""What a sample's labels say about all matches: precision and recall at a cut, with intervals.
 
 Each stratum above (and below) a cut has a mass, known from the design, and labels. Shares are weighted means (Hájek's ratio
-estimator); a stratum's variance is that of simple random sampling without replacement, an upper bound here, since cells
-within the stratum balance the scores. The chance of a stratum is taken a little towards one half, (right + ½) / (labels + 1),
-for its variance alone: a stratum without an error is not known to have none.
+estimator). A stratum's variance is that of simple random sampling without replacement; this is an upper bound, since the cells
+of a stratum balance the scores. For the variance alone, a stratum's chance is moved a little towards one half,
+(right + ½) / (labels + 1), because a stratum without an error in the sample may still hold one.
 
-Precision: the interval of Clopper & Pearson at the effective sample size (Korn & Graubard 1998). Recall: a normal interval on
-the log odds of two independent totals, above and below the cut (Taylor's linearisation; Woodruff 1971). Coverage of both is
-simulated in ``benchmarks/audit_simulation.py``.
+Precision has the interval of Clopper & Pearson at the effective sample size (Korn & Graubard 1998). Recall has a normal
+interval on the log odds of two independent totals, above and below the cut (Taylor's linearisation; Woodruff 1971).
+``benchmarks/audit_simulation.py`` simulates the coverage of both.
 """
 
 from typing import NamedTuple
@@ -15,15 +15,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from textsiam.auditing.labelling import UNRESOLVED
 from textsiam.auditing.sampling import Design
 from textsiam.scoring.evidence.intervals import Interval
 
 NOTHING = Interval(float("nan"), float("nan"), float("nan"))
-UNRESOLVED = -1
 
 
 class _Parts(NamedTuple):
-    """For each stratum: its mass, decided labels, share of right ones, the chance used for variance, what is not labelled."""
+    """For each stratum: its mass, decided labels, share of right ones, chance for the variance, and share not labelled."""
 
     mass: Float[np.ndarray, " strata"]
     n: Float[np.ndarray, " strata"]
@@ -51,32 +51,32 @@ class _Parts(NamedTuple):
 
     @property
     def is_decided(self) -> bool:
-        """Whether anything is known of it."""
+        """Whether any label is decided."""
         return bool(self.n.any())
 
     def total(self) -> float:
-        """How many right ones there are, estimated."""
+        """The estimated number of right matches."""
         return float((self.mass * self.share).sum())
 
     def variance(self, *, finite: bool = True) -> float:
-        """The variance of `total`; `finite`: what is labelled is known."""
+        """The variance of `total`; with `finite`, labelled matches add none."""
         rest = self.open_share if finite else 1.0
         return float((self.mass**2 * self.chance * (1 - self.chance) / np.maximum(self.n, 1) * rest).sum())
 
 
 def precision_at(design: Design, labels: Int[np.ndarray, " cells"], cut: float, confidence: float = 0.95) -> Interval:
-    """The share of right ones among the matches at or above the cut.
+    """The share of right matches among those at or above the cut, with its interval.
 
     Parameters
     ----------
     labels
-        (cells,) of each draw: 1, 0, or -1 where nobody decided. For these the others of their stratum stand; for a stratum
-        without a decided draw the other strata do, and its own chance counts as one half in the variance.
+        (cells,) the label of each draw: 1, 0, or -1 if undecided. The decided draws of a stratum stand for the undecided ones.
+        For a stratum without a decided draw the other strata do, and its chance counts as one half in the variance.
 
     Returns
     -------
     interval
-        All NaN where no draw above the cut is decided. Without width where every match above is labelled.
+        All NaN if no draw above the cut is decided. Its width is 0 if every match above the cut is labelled.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def precision_at(design: Design, labels: Int[np.ndarray, " cells"], cut: float, 
 def share_of(
     design: Design, labels: Int[np.ndarray, " cells"], inside: Bool[np.ndarray, " cells"], confidence: float = 0.95
 ) -> Interval:
-    """The share of right ones among the matches that the cells `inside` stand for; see `precision_at`.
+    """The share of right matches among those that the cells `inside` stand for; see `precision_at`.
 
     Examples
     --------
@@ -113,7 +113,7 @@ def share_of(
 
 
 def recall_at(design: Design, labels: Int[np.ndarray, " cells"], cut: float, confidence: float = 0.95) -> Interval:
-    """Of the right ones that the join found, the share at or above the cut. Of those below the join's threshold it knows nothing.
+    """The share at or above the cut of the right matches that the join found; those below the join's threshold do not count.
 
     Parameters
     ----------
@@ -123,8 +123,8 @@ def recall_at(design: Design, labels: Int[np.ndarray, " cells"], cut: float, con
     Returns
     -------
     interval
-        All NaN where no draw is right, or none above or none below the cut is decided. Without width where every match is
-        labelled, or no draw lies below the cut.
+        All NaN if no draw is right, or if none above or none below the cut is decided. Its width is 0 if every match is
+        labelled, or if no draw lies below the cut.
 
     Examples
     --------
@@ -148,17 +148,17 @@ def recall_at(design: Design, labels: Int[np.ndarray, " cells"], cut: float, con
 
 
 def _divided(design: Design, cut: float) -> float:
-    """The mass of the cell that the cut divides, whose draw stands for both its parts: 0 for a cut that ends a cell."""
+    """The mass of the cell that the cut divides, whose one draw stands for both parts; 0 if the cut ends a cell."""
     ends = design.is_cut & (design.low == np.float32(cut))
     within = np.flatnonzero(design.low < np.float32(cut))
     return 0.0 if ends.any() or not len(within) else float(design.size[within[0]])
 
 
 def _log_odds(value: float, above: _Parts, below: _Parts, divided: float, confidence: float) -> Interval:
-    """Of the two totals; the draw of a divided cell falls above or below by chance, with a variance of at most a quarter."""
+    """The interval by the totals' log odds. By chance, a divided cell's draw is above or below: a variance of at most ¼."""
     from scipy.special import expit, ndtri
 
-    # The totals as estimated, but where one is 0 and has no logarithm.
+    # The estimated totals; a total of 0 has no logarithm and is replaced.
     found, missed = (side.total() or float((side.mass * side.chance).sum()) for side in (above, below))
     moved = (divided / 2 * (1 / found + 1 / missed)) ** 2
     spread = np.sqrt(above.variance() / found**2 + below.variance() / missed**2 + moved)
@@ -167,7 +167,7 @@ def _log_odds(value: float, above: _Parts, below: _Parts, divided: float, confid
 
 
 def _clopper_pearson(value: float, n: float, confidence: float) -> Interval:
-    """The exact interval at a number of labels that need not be whole."""
+    """The exact interval for a number of labels that may be fractional."""
     from scipy.special import betaincinv
 
     tail, n_right = (1 - confidence) / 2, value * n

@@ -1,7 +1,7 @@
-"""Labels that people gave: several labellers, what they agree on, and how many labels a plan takes.
+"""Labels that people give: the consensus and agreement of several labellers, and how many labels a certificate needs.
 
-A label is 1 (the same), 0 (not), skipped (the labeller cannot tell) or not given. The consensus is the majority of ones and
-zeros; a tie, or nobody who could tell, leaves a pair unresolved.
+A label is 1 (the same), 0 (not the same), skipped (the labeller cannot decide) or not given. The consensus is the majority of
+ones and zeros. A pair is unresolved if they tie, or if every labeller skipped it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from textsiam.scoring.evidence.planning import POWER, check_levels, fewest_draws
 
 SAME, OTHER, UNRESOLVED, NOT_GIVEN = 1, 0, -1, -2  # unresolved: this labeller skipped the pair
 
-# How labels are written, and what else is understood; a spreadsheet makes 1 into 1.0 and TRUE.
+# How labels are written, and what else is understood; a spreadsheet turns 1 into 1.0 and TRUE.
 WRITTEN = {SAME: "1", OTHER: "0", UNRESOLVED: "skip", NOT_GIVEN: ""}
 _READ = {
     **dict.fromkeys(("1", "1.0", "y", "yes", "true"), SAME),
@@ -28,7 +28,7 @@ Labels = Mapping[str, Int[np.ndarray, " pairs"]]  # labeller → the label of ea
 
 
 def label_of(value: object) -> int | None:
-    """The label that was meant, or None if it is none.
+    """The label that this value stands for, or None if it is none.
 
     Examples
     --------
@@ -39,21 +39,21 @@ def label_of(value: object) -> int | None:
 
 
 def check_labeller(name: str) -> None:
-    """Do nothing if the name can be part of a column's name.
+    """Raise if the name cannot be part of a column's name.
 
     Raises
     ------
     ValueError
-        If not.
+        If it is empty, has spaces around it, or has invisible characters.
     """
     if not name.strip() or not name.isprintable() or name != name.strip():
         raise ValueError(f"A labeller's name is one line of visible text, but got {name!r}. Give a name such as ann.")
 
 
 class Agreement(NamedTuple):
-    """How often two labellers agree on the pairs that both decided: the share, and Cohen's kappa (1960), beyond chance.
+    """How often two labellers agree on the pairs that both decided: the share, and Cohen's kappa (1960), which removes chance.
 
-    Both NaN where they share no pair; kappa also where both used one and the same label only.
+    Both are NaN if they share no pair; kappa also if both used only one label, the same.
     """
 
     first: str
@@ -69,12 +69,12 @@ class Agreement(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; None for NaN."""
-        told = self._asdict()
-        return told | {name: None if np.isnan(told[name]) else round(told[name], 4) for name in ("agreement", "kappa")}
+        shares = {name: getattr(self, name) for name in ("agreement", "kappa")}
+        return self._asdict() | {name: None if np.isnan(value) else round(value, 4) for name, value in shares.items()}
 
 
 def consensus(labels: Labels, n: int) -> Int[np.ndarray, " pairs"]:
-    """For each of n pairs 1 or 0 by majority; -1 for a tie, or where nobody could tell; -2 where nobody was asked.
+    """Each of n pairs: 1 or 0 by majority; -1 for a tie, or if all labellers skipped it; -2 if nobody labelled it.
 
     Examples
     --------
@@ -88,7 +88,7 @@ def consensus(labels: Labels, n: int) -> Int[np.ndarray, " pairs"]:
 
 
 def agreements(labels: Labels) -> list[Agreement]:
-    """How far every two labellers agree.
+    """How well each two labellers agree.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def _agreement(a: str, b: str, first: Int[np.ndarray, " pairs"], second: Int[np.
 
 
 class Plan(NamedTuple):
-    """What a certificate takes: the fewest labels with so many wrong ones, and those needed for an expected precision."""
+    """What a certificate needs: the fewest labels for each number of wrong ones, and the labels for an expected precision."""
 
     precision: float
     confidence: float
@@ -132,21 +132,21 @@ def plan_labels(
     expected: float | None = None,
     n_wrong: Sequence[int] = (0, 1, 2, 3, 5, 10, 20),
 ) -> Plan:
-    """How many labels above one cut certify a precision, before anybody has labelled anything.
+    """How many labels above one cut certify a precision, computed before any labelling.
 
     Parameters
     ----------
     precision, confidence
-        What shall be certified, both in (0, 1).
+        What to certify, both in (0, 1).
     expected
-        The precision that you expect above the cut. Default: halfway between the one asked for and 1.
+        The precision that you expect above the cut. Default: halfway between `precision` and 1.
     n_wrong
-        How many may be wrong, one row of the table each.
+        How many labels may be wrong, one row of the table for each number.
 
     Returns
     -------
     plan
-        ``needed``: the labels with which the expected precision is certified with probability .9; None if no number does.
+        ``needed``: the labels that certify the expected precision with probability .9; None if no number does.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A join's matches as they come back from a pairs file, with the texts that they are about."""
+"""A join's matches, read from a pairs file, with their texts."""
 
 from array import array
 from collections.abc import Mapping
@@ -14,28 +14,29 @@ from textsiam.data.texts import Fault, SetAside, Texts, fault_of
 from textsiam.errors import UnreadableInput
 from textsiam.matching.matches import Matches
 
-N_TOLD = 5
+N_SHOWN = 5  # unknown ids in a message
 
 
 def read_matches(
     source: Any, texts: Any = None, against: Any = None, reading: Mapping[str, Any] | None = None
 ) -> tuple[Matches, SetAside]:
-    """The matches of a pairs file with their texts, and the rows that are no match.
+    """The matches of a pairs file with their texts, and the rows that were set aside.
 
     Parameters
     ----------
     source
-        What `textsiam duplicates -o` wrote (csv, jsonl, parquet, …), or a data frame or mapping of its columns ``id_a``,
-        ``id_b``, ``score`` and, if it has it, ``probability``.
+        A file that `textsiam duplicates -o` wrote (csv, jsonl, parquet, …), or a data frame or mapping with its columns
+        ``id_a``, ``id_b``, ``score`` and, optionally, ``probability``.
     texts, against
-        What was searched and compared with, found by id. Default: the source's own columns ``text_a`` and ``text_b``.
+        The texts that were joined, and those they were compared with if others; ids find them. Default: the source's own
+        columns ``text_a`` and ``text_b``.
     reading
         Parameters of `read_texts`: ``column``, ``id_column``, ``split``, ``format``, ``delimiter``, ``encoding``.
 
     Raises
     ------
     UnreadableInput
-        If a column is missing, there is no match, no texts came, or an id is not among the texts.
+        If a column is missing, if there is no match, if texts are missing, or if an id is not among the texts.
     OSError
         If a file cannot be opened.
 
@@ -77,13 +78,13 @@ def _columns(table: Table, has_texts: bool) -> list[str]:  # noqa: FBT001
     own = [] if has_texts else ["text_a", "text_b"]
     if [name for name in own if name not in table.columns]:
         raise UnreadableInput(
-            f"{table.name} holds ids and no texts, and labellers read texts. Give the file that was searched (--texts, texts=)."
+            f"{table.name} holds ids and no texts, but labellers read texts. Give the file that was searched (--texts, texts=)."
         )
     return ["id_a", "id_b", "score", *own, *(["probability"] if "probability" in table.columns else [])]
 
 
 def _score(record: Record) -> tuple[str, float]:
-    """What is wrong with the row's score, and the score."""
+    """What is wrong with the row's score, or ``""``, and the score."""
     if record.fault:
         return record.fault, 0.0
     value = _number(record.values.get("score"))
@@ -98,12 +99,12 @@ def _number(value: object) -> float:
 
 
 class _Sides:
-    """The rows that matches name: by id among texts that were read, or as texts that the matches carry."""
+    """The two sides of the matches: places among the texts that were read, or the matches' own texts."""
 
     def __init__(self, name: str, texts: Any, against: Any, reading: Mapping[str, Any]) -> None:
         if against is not None and texts is None:
             raise UnreadableInput(
-                f"{name} was compared with other texts, but no texts came. Give both (--texts, --against)."
+                f"{name} was compared with other texts, but no texts were given. Give both (--texts, --against)."
             )
         self.name, self.left, self.right = name, array("q"), array("q")
         self.texts: Texts | None = None if texts is None else read_texts(texts, **reading)
@@ -120,8 +121,8 @@ class _Sides:
             for name, value in zip(("text_a", "text_b"), values, strict=True):
                 if fault := fault_of(value):
                     return f"{name} {fault}"
-            for column, told in zip(self.own, [*ids, *map(str, values)], strict=True):
-                column.append(told)
+            for column, cell in zip(self.own, [*ids, *map(str, values)], strict=True):
+                column.append(cell)
             return ""
         rows = [places.get(name, -1) for places, name in zip(self.places, ids, strict=True)]
         self.unknown += [f"{name!r} (row {record.row})" for name, row in zip(ids, rows, strict=True) if row < 0]
@@ -130,21 +131,21 @@ class _Sides:
         return ""
 
     def refuse_unknown(self) -> None:
-        """Do nothing if every id is known.
+        """Raise if an id is unknown.
 
         Raises
         ------
         UnreadableInput
-            If one is not.
+            If an id is not among the texts.
         """
         if self.unknown:
             raise UnreadableInput(
-                f"{self.name} names {len(self.unknown):,} ids that the texts do not hold: {', '.join(self.unknown[:N_TOLD])}. "
+                f"{self.name} names {len(self.unknown):,} ids that the texts do not hold: {', '.join(self.unknown[:N_SHOWN])}. "
                 "Give the files that were searched, with the same --column and --id-column."
             )
 
     def matches(self, score: np.ndarray, probability: np.ndarray | None) -> Matches:
-        """All that was added."""
+        """All matches that were added."""
         if self.texts is None:
             id_a, id_b, text_a, text_b = self.own
             rows = np.arange(len(id_a))

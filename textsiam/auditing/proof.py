@@ -1,24 +1,20 @@
-"""The loosest threshold that a sample's labels prove for the join they were drawn from, or that none is proven.
+"""The loosest threshold that a sample's labels prove for the join that the sample comes from, or None.
 
-Thresholds that end a cell are tested in an order fixed by the design, strictest first, before any label is seen; the first
-that fails ends the sequence, so none passes wrongly with more than 1 - confidence (fixed-sequence testing: see
-`textsiam.scoring.evidence.certification`). Each test is exact: the draws above are thinned to equal mass (`thinning`), and
-the number
-of right ones among them is judged by the binomial. Where every match above is labelled there is nothing to test: the
-precision is known.
+Only thresholds that end a cell are tested, the strictest first. The design fixes this order before any label is known. The
+first test that fails ends the sequence, so the probability that any threshold passes wrongly is at most 1 - confidence
+(fixed-sequence testing: see `textsiam.scoring.evidence.certification`). Each test is exact: the draws above the threshold are
+thinned to equal mass (`thin`), and the binomial judges the number of right ones among them. If every match above a threshold
+is labelled, its precision is known and needs no test. A draw that nobody decided counts as wrong.
 
-What nobody decided counts as wrong.
+Why the test is exact. A binomial test needs draws that stand for the same mass. If weights differ, pivotal sampling (Deville &
+Tillé 1998) keeps a fixed number of draws, each with a probability in proportion to its weight, without looking at labels. Such
+a choice is strongly Rayleigh (Brändén & Jonasson 2012, "Negative dependence in sampling"), and stays so when each kept draw is
+right or wrong by its own independent chance. The number of right ones among n kept draws is then a sum of n independent trials,
+and its mean is n times the weighted share of right ones. From one above the mean on, no such sum has a heavier tail than the
+binomial (Hoeffding 1956, theorem 4), and a test at 95 % never passes below that.
 
-Draws of unequal weight made equal: a random, label-blind choice of a fixed number, each by its weight.
-
-An exact binomial test asks that every draw stand for the same mass. Where weights differ, the draws are thinned by pivotal
-sampling (Deville & Tillé 1998): a fixed number is kept, each draw with a probability in proportion to its weight. Such a
-choice is strongly Rayleigh (Brändén & Jonasson 2012, "Negative dependence in sampling"), and stays so when every kept draw is
-right or wrong by its own independent chance; the number of right ones among n kept draws is then a sum of n independent
-trials, whose mean is n times the weighted share of right ones. From one above the mean on, no such sum has a heavier tail than
-the binomial (Hoeffding 1956, theorem 4), and a test at 95 % never passes below that: the exact test holds.
-
-Systematic thinning with one random start also keeps a fixed number by weight, but shares its start among all: no such bound.
+Deliberately left out: systematic thinning with one random start. It also keeps a fixed number by weight, but all draws depend
+on the same start, and no such bound is known.
 """
 
 import math
@@ -40,76 +36,23 @@ from textsiam.scoring.evidence.planning import (
     starts,
 )
 
-ROUNDING = 1e-9
-
-
-def n_kept(weights: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """How many of the first 1, 2, …, n draws can be kept with equal mass: their total weight over the heaviest of them.
-
-    Examples
-    --------
-    >>> n_kept(np.array([1, 1, 2, 2])).tolist()
-    [1, 2, 2, 3]
-    """
-    return np.asarray(np.cumsum(weights) // np.maximum.accumulate(weights))
-
-
-def thin(weights: Shaped[np.ndarray, " n"], rng: np.random.Generator) -> Bool[np.ndarray, " n"]:
-    """Which draws are kept: exactly total weight over heaviest of them (rounded down), each by its weight.
-
-    Neighbours compete, so that the kept ones are spread over the order given. All are kept where weights are equal.
-
-    Examples
-    --------
-    >>> kept = thin(np.array([1, 1, 1, 1, 2, 2]), np.random.default_rng(0))
-    >>> int(kept.sum())
-    4
-    """
-    if not len(weights) or (weights == weights[0]).all():
-        return np.ones(len(weights), dtype=bool)
-    n = int(n_kept(weights)[-1])
-    return _pivotal(n * weights / weights.sum(), rng.random(len(weights)))
-
-
-def _pivotal(chances: Float[np.ndarray, " n"], luck: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
-    """Two undecided draws fight: together below 1 the winner takes both chances, else the winner is kept, the loser goes on."""
-    winners = []
-    holder, held = 0, float(chances[0])
-    for place, (chance, lot) in enumerate(zip(chances[1:].tolist(), luck[1:].tolist(), strict=True), start=1):
-        total = held + chance
-        if total < 1 - ROUNDING:
-            if lot * total >= held:
-                holder = place
-            held = total
-        else:
-            # Where both chances are 1 up to rounding the holder is kept, and the other goes on with the rest.
-            if total > 2 - ROUNDING or lot * (2 - total) < 1 - chance:
-                winners.append(holder)
-                holder = place
-            else:
-                winners.append(place)
-            held = total - 1 if total > 1 else 0.0
-    if held > 0.5:  # noqa: PLR2004  the chances add up to a whole number, so what is left is 0 or 1 but for rounding
-        winners.append(holder)
-    kept = np.zeros(len(chances), dtype=bool)
-    kept[winners] = True
-    return kept
+ROUNDING = 1e-9  # of sums of chances
 
 
 @dataclass(frozen=True)
 class Proof:
-    """The loosest cut proven, or None; and every cut that was looked at.
+    """The loosest proven cut, or None, and every cut that was examined.
 
     Parameters
     ----------
     level, confidence
-        What is promised at or above the cut, and with which probability over samples the promise is kept.
+        The precision at or above the cut, and the probability over samples that this promise holds.
     value
-        The cut; None: none is proven.
+        The cut, or None if none is proven.
     cuts
-        Those looked at, strictest first, with the labels that counted in each test.
+        The cuts examined, strictest first, with the labels that counted in each test.
     n_usable
-        The most draws of equal mass that any cut has above it: fewer than labels where weights differ.
+        The most draws of equal mass above any cut; fewer than the labels if weights differ.
     """
 
     level: float
@@ -125,13 +68,13 @@ class Proof:
 
     @property
     def nearest(self) -> Cut | None:
-        """Of the cuts tested the one with the highest lower bound: a hint, no proof."""
+        """The cut with the highest lower bound of those tested: a hint, not a proof."""
         return max(self.cuts, key=lambda cut: lower_bound(cut.n_right, cut.n, self.confidence), default=None)
 
     def more_labels(self, n: int) -> int | None:
-        """How many more than `n` labels would prove the nearest cut with probability .9 if it is as good as it looks.
+        """How many more than `n` labels prove the nearest cut with probability .9, if it is as good as it looks.
 
-        None if no number would, as far as these tell (Laplace's estimate of the share).
+        None if no number does, judged by Laplace's estimate of the share of right labels.
         """
         if self.value is not None:
             return 0
@@ -161,7 +104,7 @@ def prove(
     Parameters
     ----------
     labels
-        (cells,) of each draw: 1 is right, everything else wrong.
+        (cells,) the label of each draw: 1 is right, any other value wrong.
     precision, confidence
         In (0, 1).
 
@@ -186,7 +129,7 @@ def prove(
 
 
 def _known(design: Design, labels: Int[np.ndarray, " cells"], precision: float) -> list[Cut]:
-    """The cuts above which every match is labelled: of those that keep the precision the loosest, else the loosest of all."""
+    """Of the cuts above which every match is labelled: the loosest that keeps the precision, else the loosest of all."""
     whole = np.flatnonzero(np.cumprod(design.size == 1) * design.is_cut)
     n_right = np.cumsum(labels == 1)
     kept = whole[n_right[whole] >= precision * (whole + 1) - 1e-12]
@@ -197,12 +140,12 @@ def _known(design: Design, labels: Int[np.ndarray, " cells"], precision: float) 
 
 
 def _tested(design: Design, labels: Int[np.ndarray, " cells"], precision: float, confidence: float) -> list[Cut]:
-    """Every cut tested, up to and with the first of its sequence that fails."""
+    """Every cut tested; each sequence ends with the first that fails."""
     mass, kept = np.cumsum(design.size), n_kept(design.size)
     usable = design.is_cut & (np.maximum.accumulate(design.size) > 1)
     cuts: dict[int, Cut] = {}
     for start, own_confidence in starts(int(kept.max()), precision, confidence):
-        # A cut that the draws above are too few to judge is passed over, by numbers alone.
+        # A cut with too few draws above it is skipped, by numbers alone.
         cells = np.flatnonzero(usable & (kept >= start))
         while len(cells):
             cell = int(cells[0])
@@ -210,7 +153,7 @@ def _tested(design: Design, labels: Int[np.ndarray, " cells"], precision: float,
             if not cut.passed:
                 break
             further = cells[mass[cells] >= STEP * mass[cell] - 1e-6]
-            # The join's own threshold is the last cut to be tested, however short the step to it.
+            # The join's own threshold is the last cut to test, even if the step to it is short.
             cells = further if len(further) else cells[1:][-1:]
     return list(cuts.values())
 
@@ -220,3 +163,56 @@ def _test(design: Design, labels: Int[np.ndarray, " cells"], cell: int, precisio
     kept = thin(design.size[above], np.random.default_rng([design.seed, 1, cell]))
     n, n_right = int(kept.sum()), int((labels[above][kept] == 1).sum())
     return Cut(float(design.low[cell]), n, n_right, passes(n_right, n, precision, confidence))
+
+
+def n_kept(weights: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """How many of the first 1, 2, …, n draws can be kept with equal mass: their total weight over the heaviest weight.
+
+    Examples
+    --------
+    >>> n_kept(np.array([1, 1, 2, 2])).tolist()
+    [1, 2, 2, 3]
+    """
+    return np.asarray(np.cumsum(weights) // np.maximum.accumulate(weights))
+
+
+def thin(weights: Shaped[np.ndarray, " n"], rng: np.random.Generator) -> Bool[np.ndarray, " n"]:
+    """Which draws are kept: their number is the total weight over the heaviest, rounded down; each is kept by its weight.
+
+    Neighbours compete, so that the kept draws spread over the order given. All are kept if the weights are equal.
+
+    Examples
+    --------
+    >>> kept = thin(np.array([1, 1, 1, 1, 2, 2]), np.random.default_rng(0))
+    >>> int(kept.sum())
+    4
+    """
+    if not len(weights) or (weights == weights[0]).all():
+        return np.ones(len(weights), dtype=bool)
+    n = int(n_kept(weights)[-1])
+    return _pivotal(n * weights / weights.sum(), rng.random(len(weights)))
+
+
+def _pivotal(chances: Float[np.ndarray, " n"], luck: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """Undecided draws compete in twos: if their chances sum to below 1, the winner takes both; else the winner is kept."""
+    winners = []
+    holder, held = 0, float(chances[0])
+    for place, (chance, lot) in enumerate(zip(chances[1:].tolist(), luck[1:].tolist(), strict=True), start=1):
+        total = held + chance
+        if total < 1 - ROUNDING:
+            if lot * total >= held:
+                holder = place
+            held = total
+        else:
+            # If both chances are 1 up to rounding, the holder is kept, and the other goes on with the rest.
+            if total > 2 - ROUNDING or lot * (2 - total) < 1 - chance:
+                winners.append(holder)
+                holder = place
+            else:
+                winners.append(place)
+            held = total - 1 if total > 1 else 0.0
+    if held > 0.5:  # noqa: PLR2004  chances sum to a whole number: the rest is 0 or 1 up to rounding
+        winners.append(holder)
+    kept = np.zeros(len(chances), dtype=bool)
+    kept[winners] = True
+    return kept

@@ -1,4 +1,4 @@
-"""What an audit's labels prove of a threshold, and what they suggest about the whole join."""
+"""What an audit's labels prove about a threshold, and what they suggest about the whole join."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Band(NamedTuple):
-    """One stratum: its scores, its matches and labels, its own precision; precision and recall of everything from it upwards."""
+    """One stratum: its scores, matches, labels and precision; then precision and recall at its lowest score."""
 
     low: float
     high: float
@@ -44,27 +44,26 @@ class AuditResult:
     Parameters
     ----------
     threshold
-        The loosest one proven for this join; its ``value`` is None where none is.
+        The loosest threshold proven for this join; its ``value`` is None if none is proven.
     proof
         The tests behind it.
     n_matches, n_drawn
-        What the join found, and how many of these were drawn.
+        The matches of the join, and how many of them were drawn.
     n_labels, n_wrong
-        Draws that the labellers decided, and those of them that are no match.
+        Draws that the labellers decided, and how many of them are wrong.
     n_unresolved, n_unlabelled
-        Draws skipped or tied, and draws that nobody labelled. Both count as wrong in the proof, and are left out of the
-        estimates.
+        Draws skipped or tied, and draws that nobody labelled. Both count as wrong in the proof; estimates leave them out.
     precision
-        Of all matches, at the join's own threshold.
+        The precision of all matches, at the join's own threshold.
     precision_at_worst
-        The same with everything that nobody decided counted as wrong.
+        The same, if every undecided draw were wrong.
     recall
-        Of the true pairs that the join found, the share at or above the threshold; NaN where there is none. True pairs below
+        The share at or above the threshold of the true pairs that the join found; NaN without a threshold. True pairs below
         the join's own threshold are not counted: an audit cannot see them.
     bands
-        The strata, from the highest scores.
+        The strata, from the highest scores down.
     agreement
-        Of every two labellers.
+        The agreement of each two labellers.
     training
         The informative pairs with a label, for `train`; None if there are none.
 
@@ -126,43 +125,43 @@ class AuditResult:
 
     def _verdict(self) -> str:
         if self.threshold.value is not None:
-            of = f"recall there {_told(self.recall)} of what the join found"
+            of = f"recall there {_text(self.recall)} of what the join found"
             return f"{self.proof.promise}: at or above {self.threshold.value:.4f}; {of}"
         nearest = self.proof.nearest
         if nearest is None:
             return (
-                f"{self.proof.promise}: none is proven. {self.n_drawn:,} labels are too few to prove anything: "
-                f"{self.more_labels:,} more are needed if none is wrong."
+                f"{self.proof.promise}: none is proven. {self.n_drawn:,} labels are too few to prove anything: at least "
+                f"{self.more_labels:,} more are needed, even if all are right."
             )
-        looked = f"Nearest: {nearest.n_right:,} right of {nearest.n:,} at {nearest.value:.4f}"
+        closest = f"Nearest: {nearest.n_right:,} right of {nearest.n:,} at {nearest.value:.4f}"
         more = (
-            "More labels would hardly help: ask for less, or use another encoder."
+            "More labels would hardly help: ask for a lower precision, or use another encoder."
             if self.more_labels is None
-            else f"About {self.more_labels:,} more labels would do if that cut is as good as it looks; start a new audit."
+            else f"About {self.more_labels:,} more labels suffice if that cut is as good as it looks; start a new audit."
         )
-        return f"{self.proof.promise}: none is proven by {self.n_drawn:,} labels. {looked}. {more}"
+        return f"{self.proof.promise}: none is proven by {self.n_drawn:,} labels. {closest}. {more}"
 
     def _estimates(self) -> list[str]:
         of = f"by {self.n_labels:,} labels ({self.n_wrong:,} wrong)"
-        lines = [f"of all {self.n_matches:,} matches {_told(self.precision)} are right, {of}"]
+        lines = [f"of all {self.n_matches:,} matches {_text(self.precision)} are right, {of}"]
         if self.n_unlabelled:
             lines.append(
-                f"{self.n_unlabelled:,} of {self.n_drawn:,} draws are not labelled yet: go on, then finish again"
+                f"{self.n_unlabelled:,} of {self.n_drawn:,} draws are not labelled yet: label them, then finish again"
             )
         if self.n_unresolved or self.n_unlabelled:
             lines.append(
-                f"{self.n_unresolved:,} draws unresolved and {self.n_unlabelled:,} not labelled: they count as wrong in the "
-                f"proof and are left out of the estimates; all wrong, the precision would be {_told(self.precision_at_worst)}"
+                f"{self.n_unresolved:,} draws are unresolved and {self.n_unlabelled:,} not labelled: they count as wrong in the "
+                f"proof, and estimates leave them out; if all were wrong, precision would be {_text(self.precision_at_worst)}"
             )
         return [*lines, "true pairs below the join's own threshold are not counted: an audit cannot see them"]
 
 
 def judge(audit: "Audit", precision: float, confidence: float) -> AuditResult:
-    """What the labels of an audit's random sample say; see `Audit.finish`."""
+    """What the labels of an audit's random sample prove and suggest; see `Audit.finish`."""
     design, labels = audit.design, audit.consensus()
     if not (labels >= OTHER).any():
         raise UnreadableInput(
-            f"None of the {len(design):,} pairs of this audit was decided by anybody yet. Label them first "
+            f"None of the {len(design):,} pairs of this audit has a label by majority. Label them first "
             "(textsiam audit label, Audit.label)."
         )
     proof = prove(design, labels, precision=precision, confidence=confidence)
@@ -224,5 +223,5 @@ def _band(design: Design, labels: Int[np.ndarray, " cells"], stratum: int) -> Ba
     )
 
 
-def _told(interval: Interval) -> str:
+def _text(interval: Interval) -> str:
     return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

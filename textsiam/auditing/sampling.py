@@ -1,14 +1,13 @@
-"""A random sample of a finite population of scores, from which the shares at or above every cut can be told.
+"""A random sample of a finite population of scores, which estimates the shares at or above every cut.
 
-The population is what a join found: its scores and, once people look, its labels are fixed, and chance is in the draw alone
-(the design-based view; Cochran 1977, chapters 5 and 9). So it does not matter that matches share texts.
+The population is what a join found. Its scores and labels are fixed, and chance is in the draw alone (the design-based view;
+Cochran 1977, chapters 5 and 9). It therefore does not matter that matches share texts.
 
-Scores fall into strata, each stratum is cut by score into cells of nearly equal size, and one match is drawn at random from
-each cell, independently (stratification to the limit, with one draw a stratum). A draw stands for its cell: the design
-weight is the cell's size.
+Scores fall into strata. Each stratum is divided by score into cells of nearly equal size, and one match is drawn at random from
+each cell, independently. A draw stands for its cell: its design weight is the cell's size.
 
-Deliberately left out: a second draw a cell, systematic samples with one random start, and sampling by cluster of texts. Draws
-of cells are independent, which is what an exact test asks for.
+Deliberately left out: a second draw per cell, systematic samples with one random start, and sampling by cluster of texts. An
+exact test needs the independent draws of this design.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,9 +22,9 @@ from textsiam.errors import UnreadableInput
 N_STRATA, N_LABELS = 10, 300
 AUDIT, TRAINING = "audit", "training"
 
-# From the sizes of the strata to what their numbers of labels are proportional to.
-# Measured in benchmarks/audit_simulation.py and, on a real join, benchmarks/audit.py: `equal` has wider intervals, which on a
-# heavily skewed join cover in 89 % of samples instead of 95; `proportional` finds fewer thresholds at strict scores.
+# The sizes of the strata → what their numbers of labels are proportional to. Measured in benchmarks/audit_simulation.py and, on
+# a real join, in benchmarks/audit.py: `equal` has wider intervals, which on a heavily skewed join cover in 89 % of samples
+# instead of 95 %; `proportional` finds fewer thresholds at strict scores.
 ALLOCATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "equal": np.ones_like,
     "root": np.sqrt,
@@ -40,19 +39,19 @@ class Design:
     Parameters
     ----------
     stratum
-        (cells,) from 0, the highest scores.
+        (cells,) the stratum of each cell; 0 has the highest scores.
     size
-        (cells,) how many matches each holds, which is the weight of its draw.
+        (cells,) the number of matches in each: the weight of its draw.
     low
         (cells,) the lowest score in each.
     is_cut
-        (cells,) whether every match below the cell scores lower than `low`: only there does a threshold end.
+        (cells,) whether every match below the cell scores lower than `low`: only such cells can end at a threshold.
     place
-        (cells,) where the draw stands in the population.
+        (cells,) the place of each draw in the population.
     score
-        (cells,) the draw's score.
+        (cells,) the score of each draw.
     seed
-        What the draws came from.
+        The seed of the draws.
 
     Examples
     --------
@@ -74,40 +73,40 @@ class Design:
 
     @property
     def n_matches(self) -> int:
-        """How many matches the population holds."""
+        """The number of matches in the population."""
         return int(self.size.sum())
 
     @property
     def n_strata(self) -> int:
-        """How many strata there are."""
+        """The number of strata."""
         return int(self.stratum.max(initial=-1)) + 1
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the audit's folder."""
         columns = ("stratum", "size", "low", "is_cut", "place", "score")
-        # Scores are fp32 and come back as such: their fp64 digits tell them apart exactly.
+        # Scores are fp32: their fp64 digits give them back exactly.
         return {"seed": self.seed} | {name: getattr(self, name).tolist() for name in columns}
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> "Design":
-        """The design that `to_json` told of."""
-        whole = {name: np.array(told[name], dtype=np.int64) for name in ("stratum", "size", "place")}
-        scores = {name: np.array(told[name], dtype=np.float32) for name in ("low", "score")}
-        return cls(**whole, **scores, is_cut=np.array(told["is_cut"], dtype=bool), seed=int(told["seed"]))
+    def from_json(cls, values: Mapping[str, Any]) -> "Design":
+        """The design whose `to_json` gave these values."""
+        whole = {name: np.array(values[name], dtype=np.int64) for name in ("stratum", "size", "place")}
+        scores = {name: np.array(values[name], dtype=np.float32) for name in ("low", "score")}
+        return cls(**whole, **scores, is_cut=np.array(values["is_cut"], dtype=bool), seed=int(values["seed"]))
 
 
 @dataclass(frozen=True, eq=False)
 class Sampled:
-    """The pairs to label, in the order in which they are shown; numbered from 1.
+    """The pairs to label, in the order in which they are shown, numbered from 1.
 
     Parameters
     ----------
     id_a, id_b, text_a, text_b
-        (pairs,) what is compared.
+        (pairs,) the ids and texts of each pair.
     score
         (pairs,) the join's scores.
     cell
-        (pairs,) the cell of the design that each was drawn from; -1 for those to train on, which come last.
+        (pairs,) the cell of the design that each was drawn from; -1 for the pairs to train on, which come last.
     """
 
     id_a: Sequence[str]
@@ -133,29 +132,29 @@ def draw_sample(
     allocation: str = "root",
     seed: int = 0,
 ) -> Design:
-    """A random sample of at most `n` of these scores, whatever their distribution.
+    """A random sample of at most `n` of these scores, of any distribution.
 
     Parameters
     ----------
     scores
-        (n,) finite. Ties stay in one stratum; among themselves they are in random order.
+        (n,) finite. Ties stay in one stratum, in random order.
     n
-        How many to draw; all of them where the population is no larger.
+        How many to draw; all of them if there are fewer.
     n_strata
-        Strata of equal width in score. One that holds too few for its share of labels is merged with the next lower one, and
-        the highest score is a stratum of its own where it alone holds enough (exact repeats do).
+        The number of strata, of equal width in score. A stratum with too few matches for its share of labels is merged with the
+        next lower one. The highest score is a stratum of its own if it has enough matches, as exact repeats do.
     allocation
-        How labels are shared out, at most as many as a stratum holds: ``equal`` over the strata, ``proportional`` to what they
-        hold, or ``root``, proportional to the square root of it (power allocation, Bankier 1988).
+        How labels are distributed, at most as many as a stratum holds: ``equal`` over the strata, ``proportional`` to their
+        sizes, or ``root``, proportional to the square roots of their sizes (power allocation, Bankier 1988).
     seed
         Of the draws.
 
     Raises
     ------
     UnreadableInput
-        If there is no score, or one is not finite.
+        If there is no score, or if one is not finite.
     ValueError
-        If a number is not positive, or the allocation unknown.
+        If a number is not positive, or if the allocation is unknown.
 
     Examples
     --------
@@ -190,13 +189,15 @@ def _check(scores: Shaped[np.ndarray, " n"], n: int, n_strata: int, allocation: 
     if allocation not in ALLOCATIONS:
         raise ValueError(f"There is no allocation {allocation!r}. Use one of {', '.join(ALLOCATIONS)}.")
     if n < 1 or n_strata < 1:
-        raise ValueError(f"A sample has at least one label and one stratum, but got {n} and {n_strata}. Give more.")
+        raise ValueError(
+            f"A sample has at least one label and one stratum, but got {n} and {n_strata}. Give 1 or more."
+        )
     if not len(scores):
-        raise UnreadableInput("There is no match to draw from: the join found none. Lower its threshold.")
+        raise UnreadableInput("There is no match to draw from: the join found none. Join with a lower threshold.")
     if len(wrong := np.flatnonzero(~np.isfinite(scores))):
         raise UnreadableInput(
             f"{len(wrong):,} of {len(scores):,} scores are not finite (places {', '.join(map(str, wrong[:10]))}). "
-            "A join finds pairs with scores: leave these rows out, or join again."
+            "Leave these rows out, or join again."
         )
 
 
@@ -213,14 +214,14 @@ def _strata(ordered: Float[np.ndarray, " n"], n_strata: int, least: int) -> Int[
         if end - begin >= least:
             bounds.append(end)
             begin = end
-    bounds[-1] = len(ordered)  # what is left at the bottom joins the lowest stratum
+    bounds[-1] = len(ordered)  # the rest at the bottom joins the lowest stratum
     return np.array(bounds, dtype=np.int64)
 
 
 def _shares(
     sizes: Int[np.ndarray, " strata"], n: int, measure: Float[np.ndarray, " strata"]
 ) -> Int[np.ndarray, " strata"]:
-    """`n` labels shared out by `measure`, at least one and at most its size to each stratum; largest remainders come first."""
+    """`n` labels in proportion to `measure`; each stratum gets at least one and at most its size; largest remainders first."""
     share, full = np.zeros(len(sizes)), np.zeros(len(sizes), dtype=bool)
     while not full.all():
         share = np.where(full, sizes, (n - sizes[full].sum()) * measure / measure[~full].sum())

@@ -1,1 +1,1 @@
-"""Sentences come in: checked columns (``Texts``, ``Pairs``) and the readers that fill them."""
+"""Reading sentences: checked columns (``Texts``, ``Pairs``, ``Triplets``) and the readers that fill them."""

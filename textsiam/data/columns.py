@@ -1,6 +1,6 @@
-"""Which column is what: the names that data sets use for texts, pairs, labels, scores and ids.
+"""Names of columns: which hold texts, pairs, labels, scores and ids.
 
-Names are compared without case. An option of the caller always wins; what was chosen is shown to the user.
+Names are compared without case. A column that the caller names always wins. The user sees which columns were chosen.
 """
 
 import re
@@ -24,7 +24,7 @@ PAIR_COLUMNS = (
     ("first", "second"),
     ("anchor", "positive"),
 )
-# `negative`, or `negative_1`, `negative_2` and so on, as mined negatives are stored.
+# `negative`, or `negative_1`, `negative_2`, …, as mined negatives are stored.
 NEGATIVE_COLUMN = re.compile(r"negative(?:_([0-9]+))?", re.IGNORECASE)
 LABEL_COLUMNS = ("label", "is_duplicate", "labels")
 SCORE_COLUMNS = ("score", "similarity_score", "scores")
@@ -43,26 +43,14 @@ def find_column(columns: Sequence[str], names: Sequence[str]) -> str | None:
 
 
 def named_column(source: str, columns: Sequence[str], name: str) -> str:
-    """`name`, if the source has it.
-
-    Raises
-    ------
-    UnreadableInput
-        If it has not; where the header looks like one of another delimiter, the text says so.
-    """
+    """`name`. Raises `UnreadableInput` if the source has no such column, with a hint if the delimiter looks wrong."""
     if name in columns:
         return name
     raise UnreadableInput(f"{source} has no column {name!r}. {_what_it_has(columns)}")
 
 
 def text_column(source: str, columns: Sequence[str]) -> str:
-    """The column that holds texts: the only one, or the one with a usual name.
-
-    Raises
-    ------
-    UnreadableInput
-        If there are several and none has a usual name.
-    """
+    """The column that holds texts: the only one, or the one with a usual name. Raises `UnreadableInput` if there is none."""
     if len(columns) == 1 and not _other_delimiter(columns):
         return columns[0]
     if found := find_column(columns, TEXT_COLUMNS):
@@ -73,13 +61,7 @@ def text_column(source: str, columns: Sequence[str]) -> str:
 
 
 def pair_columns(source: str, columns: Sequence[str]) -> tuple[str, str]:
-    """The two columns that hold the texts of a pair.
-
-    Raises
-    ------
-    UnreadableInput
-        If no two columns have usual names.
-    """
+    """The two columns that hold the texts of a pair. Raises `UnreadableInput` if no two have usual names."""
     for names in PAIR_COLUMNS:
         first, second = (find_column(columns, [name]) for name in names)
         if first and second:
@@ -91,7 +73,7 @@ def pair_columns(source: str, columns: Sequence[str]) -> tuple[str, str]:
 
 
 def negative_columns(columns: Sequence[str]) -> list[str]:
-    """The columns of negatives by their numbers: ``negative``, or ``negative_1``, ``negative_2`` and so on.
+    """The columns of negatives, ordered by number: ``negative``, or ``negative_1``, ``negative_2``, ….
 
     Examples
     --------
@@ -113,7 +95,7 @@ class PairColumns(NamedTuple):
     score: str | None
 
     def mapping(self) -> dict[str, str]:
-        """The columns that there are, by what they are."""
+        """The columns that exist, by what they hold."""
         return {name: column for name, column in self._asdict().items() if column}
 
 
@@ -126,12 +108,9 @@ def find_pair_columns(
     label: str | None = None,
     score: str | None = None,
 ) -> PairColumns:
-    """The columns that hold pairs: those named, else those with usual names.
+    """The columns that hold pairs: those that the caller names, else those with usual names.
 
-    Raises
-    ------
-    UnreadableInput
-        If a named column is missing, or none has a usual name.
+    Raises `UnreadableInput` if a named column is missing, or if no two columns have usual names.
     """
 
     def named(name: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Files go out whole: written under a temporary name beside the target, flushed to disk, then renamed."""
+"""Whole files or none: written under a temporary name beside the target, flushed to disk, then renamed."""
 
 import errno
 import os
@@ -12,15 +12,11 @@ from pathlib import Path
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A temporary path that becomes `target` when the block ends well, and vanishes when it does not.
+    """A temporary path that becomes `target` if the block succeeds, and is deleted if it fails.
 
-    A file or a folder may be written there. An existing file is replaced in one step; an existing folder is moved
-    aside, replaced, then deleted. A target that is neither (a pipe, a device) is written directly.
-
-    Raises
-    ------
-    OSError
-        What the file system says (no such folder, no permission, no space); `target` is then as it was.
+    Write a file or a folder there. An existing file is replaced in one step. An existing folder is moved aside,
+    replaced, then deleted. A target that is neither (a pipe, a device) is written directly. After an `OSError` (no such folder,
+    no permission, no space) `target` is unchanged.
 
     Examples
     --------
@@ -34,7 +30,7 @@ def replacing(target: Path) -> Iterator[Path]:
     if target.exists() and not target.is_file() and not target.is_dir():
         yield target
         return
-    target = target.resolve()  # behind a link stands what shall be replaced, not the link
+    target = target.resolve()  # replace what a link points to, not the link
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
@@ -45,7 +41,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder with all it holds; nothing happens if there is none."""
+    """Delete a file, or a folder with all its content. Do nothing if there is none."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -53,44 +49,38 @@ def remove(path: Path) -> None:
 
 
 def check_writable(target: Path) -> None:
-    """Find out before the slow work whether `target` can be written.
+    """Raise `OSError` if `target` cannot be written: no folder, no permission, or a folder of that name.
 
-    Raises
-    ------
-    OSError
-        If its folder is missing or may not be written, or if it is itself a folder.
+    Call it before slow work.
     """
-    folder = target.resolve().parent  # behind a link stands what shall be replaced
+    folder = target.resolve().parent  # replace what a link points to
     if not folder.exists():
         raise FileNotFoundError(f"The output's folder does not exist: {folder}. Create it first.")
     if target.is_dir():
         raise IsADirectoryError(f"The output is a folder: {target}. Name a file.")
     if target.exists() and not os.access(target, os.W_OK):
-        raise PermissionError(f"The output may not be written: {target}. Choose a place where you may write.")
+        raise PermissionError(f"You have no permission to write the output {target}. Choose another place.")
     if target.exists() and not target.is_file():
         return  # a pipe or a device, which is written directly
     check_folder(folder)
 
 
 def check_folder(folder: Path) -> None:
-    """Find out before the slow work whether files can be written in `folder`, which may be yet to be made.
+    """Raise `OSError` if no file can be written in `folder`, or, while that does not exist, in the nearest one above it.
 
-    Raises
-    ------
-    OSError
-        If it, or the nearest folder above it that exists, is a file or takes none.
+    Call it before slow work.
     """
     place = folder.resolve()
     nearest = next(above for above in (place, *place.parents) if above.exists())
     if not nearest.is_dir():
-        raise NotADirectoryError(f"A folder is needed to write in, but {nearest} is a file. Name another folder.")
+        raise NotADirectoryError(f"Expected a folder to write in, but {nearest} is a file. Name another folder.")
     try:
-        with tempfile.TemporaryFile(dir=nearest):  # asked of the file system: root, too, may not write everywhere
+        with tempfile.TemporaryFile(dir=nearest):  # a trial: even root cannot write everywhere
             pass
     except OSError as error:
-        if error.errno != errno.ENOSPC:  # which is told where it counts
+        if error.errno != errno.ENOSPC:  # a full disk is reported where the file is written
             raise PermissionError(
-                f"The output may not be written in {nearest}: {error.strerror}. Choose a place where you may write."
+                f"The output cannot be written in {nearest}: {error.strerror}. Choose another place."
             ) from None
 
 

@@ -1,9 +1,8 @@
-"""File formats as streams of records: one record a row, with its number, its values, or what is wrong with it.
+"""File formats as streams of records: csv, tsv, jsonl, plain text, parquet and arrow, also compressed by gzip.
 
-A bad row never ends a stream. Everything is read as strings by the csv module, json or pyarrow; nothing guesses that
-"None", "NA" or "null" might mean a missing value. `datasets`' own csv reader does, and dies on one ragged row.
-
-Parquet and arrow files as tables, batch by batch. Damage is found before it is followed.
+A record is one row: its number and its values, or what is wrong with it. A bad row never ends a stream; a damaged file does.
+Text stays text: "None", "NA" and "null" are not missing values. (The csv reader of `datasets` takes them for such, and fails on
+one ragged row.) What each column means is left to `textsiam.data.columns`.
 """
 
 import codecs
@@ -24,100 +23,11 @@ from textsiam.data.columns import ID_COLUMNS, PAIR_COLUMNS, TEXT_COLUMNS
 from textsiam.data.tables import Dialect, Record, Table
 from textsiam.errors import UnreadableInput
 
-
-def read_parquet(name: str, stream: io.BufferedReader, _: Dialect) -> Table:
-    """A parquet file; only the wanted columns are read."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        file = pq.ParquetFile(_arrow_file(name, stream))
-    except (pa.ArrowException, OSError) as error:
-        raise UnreadableInput(
-            f"{name} is no parquet file, or is damaged: {str(error).rstrip('.')}. Write it again, or name the format."
-        ) from None
-    return Table(
-        name,
-        tuple(file.schema_arrow.names),
-        lambda wanted: _batch_records(name, file.iter_batches(columns=list(wanted))),
-    )
-
-
-def read_arrow(name: str, stream: io.BufferedReader, _: Dialect) -> Table:
-    """An arrow file, in the form with a footer (feather) or as a stream."""
-    import pyarrow as pa
-
-    source = _arrow_file(name, stream)
-    try:
-        try:
-            file = pa.ipc.open_file(source)
-            batches: Iterator[Any] = (file.get_batch(place) for place in range(file.num_record_batches))
-        except (pa.ArrowException, OSError):  # the streaming form of the format, which `datasets` writes
-            source.seek(0)
-            file = pa.ipc.open_stream(source)
-            batches = iter(file)
-    except (pa.ArrowException, OSError) as error:
-        raise UnreadableInput(
-            f"{name} is no arrow file, or is damaged: {str(error).rstrip('.')}. Write it again, or name the format."
-        ) from None
-    return Table(
-        name,
-        tuple(file.schema.names),
-        lambda wanted: _batch_records(name, (batch.select(list(wanted)) for batch in batches)),
-    )
-
-
-def _arrow_file(name: str, stream: io.BufferedReader) -> Any:
-    import pyarrow as pa
-
-    with stream:
-        return pa.BufferReader(stream.read()) if not Path(name).is_file() or name.endswith(".gz") else pa.OSFile(name)
-
-
-def _batch_records(name: str, batches: Iterator[Any]) -> Iterator[Record]:
-    import pyarrow as pa
-
-    row = 0
-    try:
-        for batch in batches:
-            columns = _values_of(batch)
-            for values in zip(*columns, strict=True):
-                row += 1
-                yield Record(row, dict(zip(batch.schema.names, values, strict=True)))
-    except (pa.ArrowException, OSError, MemoryError, SystemError, UnicodeDecodeError) as error:
-        raise UnreadableInput(f"{name} is damaged after row {row}: {error}. Write it again.") from None
-
-
-def _values_of(batch: Any) -> list[list[Any]]:
-    """The columns as Python values. Validated first: damaged offsets would otherwise be followed into a crash."""
-    import pyarrow as pa
-
-    try:
-        batch.validate(full=True)
-        return [column.to_pylist() for column in batch.columns]
-    except (pa.ArrowInvalid, UnicodeDecodeError):  # a cell that is not UTF-8 must not cost the others
-        columns = [
-            column.cast(pa.large_binary())
-            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-            else column
-            for column in batch.columns
-        ]
-        for column in columns:
-            column.validate(full=True)
-        return [
-            [
-                value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
-                for value in column.to_pylist()
-            ]
-            for column in columns
-        ]
-
-
-# A quoted field may hold line breaks, but one that runs over this many lines is taken for a quote never closed:
-# the row is reported and reading goes on at the next line, instead of swallowing the rest of the file.
+# A quoted field may hold line breaks. Beyond this many lines the quote counts as never closed: the row is reported, and
+# reading continues at the next line instead of losing the rest of the file.
 MAX_LINES_IN_A_ROW = 100
 
-# How files begin that are often taken for text, and what to do with them.
+# First bytes of files that are often given as text, and what to do with such files.
 _SHEET = "Save the sheet as csv"
 _MARKS = {
     b"PK\x03\x04": f"xlsx, ods and other zip archives do. {_SHEET}, or unpack it",
@@ -139,15 +49,11 @@ _WORDS, _CONTROL = (b"PAR1", b"ARROW1"), re.compile(rb"[\x00-\x08\x0e-\x1f]")
 def open_table(path: str | Path, dialect: Dialect) -> Table:
     """The rows of a file, or of standard input for ``"-"``.
 
-    The format is `dialect.format`, else the file's ending (``.gz`` may follow), else, for standard input, ``jsonl``
-    where the first byte is ``{``, ``csv`` or ``tsv`` where the first line names a known column, and ``txt`` otherwise.
+    The format is `dialect.format`, else the file's ending (``.gz`` may follow). Standard input without a format is ``jsonl`` if
+    its first byte is ``{``, ``csv`` or ``tsv`` if its first line has a known column name, and ``txt`` otherwise.
 
-    Raises
-    ------
-    UnreadableInput
-        If the format is unknown, the file is empty, or it is not what its ending says.
-    OSError
-        If the file cannot be opened.
+    Raises `UnreadableInput` if the format is unknown or the file is empty, damaged or of another format, and `OSError` if it
+    cannot be opened.
     """
     name = str(path)
     stream = _open(name) if name != "-" else _standard_input()
@@ -169,15 +75,15 @@ def _format_of(name: str, start: bytes, dialect: Dialect) -> str:
     chosen = (dialect.format or (_guessed(start) if name == "-" else ending)).lower()
     mark = next((mark for mark in _MARKS if start.startswith(mark)), b"")
     if mark in _WORDS and not _CONTROL.search(start[len(mark) : 4_096]):
-        mark = b""  # a header that says so
+        mark = b""  # a text that begins with this word
     if chosen not in _BINARY and mark:
-        raise UnreadableInput(f"{_shown(name)} is no text: it begins as {_MARKS[mark]}.")
+        raise UnreadableInput(f"{_shown(name)} is not text: it begins as {_MARKS[mark]}.")
     if chosen not in FORMATS:
-        lines = " Write one JSON object a line, which is jsonl." if chosen == "json" else ""
-        what = f"a format that textsiam does not read: {chosen!r}" if chosen else "no ending that tells a format"
+        lines = " Write one JSON object per line, which is jsonl." if chosen == "json" else ""
+        what = f"a format that textsiam does not read: {chosen!r}" if chosen else "no ending that names a format"
         raise UnreadableInput(
             f"{name} has {what}. Formats are {', '.join(sorted(FORMATS))}; "
-            f"name the format if the ending does not tell (--format, format=).{lines}"
+            f"name the format if the ending does not (--format, format=).{lines}"
         )
     return chosen
 
@@ -187,7 +93,7 @@ def _shown(name: str) -> str:
 
 
 def _guessed(start: bytes) -> str:
-    """The format of standard input: JSON objects, a header with a known column name, or plain lines."""
+    """The format of standard input: jsonl, csv or tsv with a known column name, or plain lines."""
     if start.startswith(b"{"):
         return "jsonl"
     header = start.partition(b"\n")[0].decode("utf-8", "replace").lstrip("\ufeff").strip().lower()
@@ -208,11 +114,11 @@ def _open(name: str) -> io.BufferedReader:
 
 
 def _remedy_for(name: str) -> str:
-    """What to do about a file that is not there."""
+    """What to do about a missing file."""
     if "://" in name:
-        return "Addresses are not fetched: download it, and give the file"
+        return "textsiam does not download: fetch it yourself, and give the file"
     if any(mark in name for mark in "*?["):
-        return "Names with wildcards are listed by the shell, without quotes; in quotes they are for --ray"
+        return "The shell expands wildcards only without quotes; quoted wildcards are for --ray"
     return "Check the name, or use - for standard input"
 
 
@@ -222,13 +128,13 @@ def _standard_input() -> io.BufferedReader:
 
 
 def _text_lines(name: str, stream: io.BufferedReader, encoding: str) -> Iterator[str]:
-    """Physical lines, line ends kept. Undecodable bytes become lone surrogates, which fault_of reports with their row."""
+    """Physical lines with their line ends. Undecodable bytes become lone surrogates, which `fault_of` reports with their row."""
     start = stream.peek(2)[:2]
     try:
-        encoding = codecs.lookup(encoding).name  # UTF8, U8 and cp65001 are one encoding
+        encoding = codecs.lookup(encoding).name  # UTF8, U8 and cp65001 are the same
     except LookupError:
         raise UnreadableInput(
-            f"{encoding!r} is no text encoding that Python knows. Try utf-8, latin-1 or cp1252."
+            f"Python does not know the text encoding {encoding!r}. Try utf-8, latin-1 or cp1252."
         ) from None
     if encoding == "utf-8":
         encoding = "utf-16" if start in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
@@ -246,7 +152,7 @@ def _text_lines(name: str, stream: io.BufferedReader, encoding: str) -> Iterator
 
 
 def _read_csv(name: str, stream: io.BufferedReader, dialect: Dialect) -> Table:
-    csv.field_size_limit(2**31 - 1)  # the default of 128 KiB would abort the file at its first long text
+    csv.field_size_limit(2**31 - 1)  # the default of 128 KiB would fail at the first long text
     delimiter = {"\\t": "\t", "tab": "\t"}.get(dialect.delimiter or ",", dialect.delimiter or ",")
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise UnreadableInput(f"A delimiter is one character, but got {delimiter!r}. Try a comma, ';', '|' or '\\t'.")
@@ -274,9 +180,9 @@ def _read_csv(name: str, stream: io.BufferedReader, dialect: Dialect) -> Table:
 
 
 def _csv_rows(lines: Iterator[str], delimiter: str) -> Iterator[tuple[list[str], str]]:
-    """Each logical row's fields, or its fault; after a quoting fault reading goes on at the row's second line."""
-    pending: list[str] = []  # lines of the row at hand, in case they must be read again
-    again: list[str] = []  # lines to be read before the others
+    """Each logical row's fields, or its fault. After a quoting fault, reading continues at the row's second line."""
+    pending: list[str] = []  # lines of the current row, in case they must be read again
+    again: list[str] = []  # lines to read again before the others
 
     def feed() -> Iterator[str]:
         nonlocal again
@@ -330,14 +236,102 @@ def _read_jsonl(name: str, stream: io.BufferedReader, dialect: Dialect) -> Table
             else Record(row, {}, f"JSON, but no object ({type(values).__name__})")
         )
 
-    stream_of = (parse(row, line) for row, line in enumerate(_text_lines(name, stream, dialect.encoding), start=1))
-    first = list(islice(stream_of, 100))  # the columns are those of the first hundred rows, in order of appearance
+    parsed = (parse(row, line) for row, line in enumerate(_text_lines(name, stream, dialect.encoding), start=1))
+    first = list(islice(parsed, 100))  # the columns are those of the first hundred rows, in order of appearance
     columns = tuple(dict.fromkeys(column for record in first for column in record.values))
     if not columns:
         raise UnreadableInput(
-            f"{name} has no JSON object in its first {len(first)} lines. Write one object a line, or name the format."
+            f"{name} has no JSON object in its first {len(first)} lines. Write one object per line, or name the format."
         )
-    return Table(name, columns, lambda _: chain(first, stream_of))
+    return Table(name, columns, lambda _: chain(first, parsed))
+
+
+def _read_parquet(name: str, stream: io.BufferedReader, _: Dialect) -> Table:
+    """A parquet file, of which only the wanted columns are read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(_arrow_file(name, stream))
+    except (pa.ArrowException, OSError) as error:
+        raise UnreadableInput(
+            f"{name} is not a parquet file, or is damaged: {str(error).rstrip('.')}. Write it again, or name the format."
+        ) from None
+    return Table(
+        name,
+        tuple(file.schema_arrow.names),
+        lambda wanted: _batch_records(name, file.iter_batches(columns=list(wanted))),
+    )
+
+
+def _read_arrow(name: str, stream: io.BufferedReader, _: Dialect) -> Table:
+    """An arrow file: with a footer (feather), or as a stream."""
+    import pyarrow as pa
+
+    source = _arrow_file(name, stream)
+    try:
+        try:
+            file = pa.ipc.open_file(source)
+            batches: Iterator[Any] = (file.get_batch(place) for place in range(file.num_record_batches))
+        except (pa.ArrowException, OSError):  # the streaming form, which `datasets` writes
+            source.seek(0)
+            file = pa.ipc.open_stream(source)
+            batches = iter(file)
+    except (pa.ArrowException, OSError) as error:
+        raise UnreadableInput(
+            f"{name} is not an arrow file, or is damaged: {str(error).rstrip('.')}. Write it again, or name the format."
+        ) from None
+    return Table(
+        name,
+        tuple(file.schema.names),
+        lambda wanted: _batch_records(name, (batch.select(list(wanted)) for batch in batches)),
+    )
+
+
+def _arrow_file(name: str, stream: io.BufferedReader) -> Any:
+    import pyarrow as pa
+
+    with stream:
+        return pa.BufferReader(stream.read()) if not Path(name).is_file() or name.endswith(".gz") else pa.OSFile(name)
+
+
+def _batch_records(name: str, batches: Iterator[Any]) -> Iterator[Record]:
+    import pyarrow as pa
+
+    row = 0
+    try:
+        for batch in batches:
+            columns = _values_of(batch)
+            for values in zip(*columns, strict=True):
+                row += 1
+                yield Record(row, dict(zip(batch.schema.names, values, strict=True)))
+    except (pa.ArrowException, OSError, MemoryError, SystemError, UnicodeDecodeError) as error:
+        raise UnreadableInput(f"{name} is damaged after row {row}: {error}. Write it again.") from None
+
+
+def _values_of(batch: Any) -> list[list[Any]]:
+    """The columns as Python values. They are validated first, because reading along damaged offsets crashes the process."""
+    import pyarrow as pa
+
+    try:
+        batch.validate(full=True)
+        return [column.to_pylist() for column in batch.columns]
+    except (pa.ArrowInvalid, UnicodeDecodeError):  # one cell that is not UTF-8 must not spoil the others
+        columns = [
+            column.cast(pa.large_binary())
+            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+            else column
+            for column in batch.columns
+        ]
+        for column in columns:
+            column.validate(full=True)
+        return [
+            [
+                value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+                for value in column.to_pylist()
+            ]
+            for column in columns
+        ]
 
 
 FORMATS: dict[str, Callable[[str, io.BufferedReader, Dialect], Table]] = {
@@ -345,8 +339,8 @@ FORMATS: dict[str, Callable[[str, io.BufferedReader, Dialect], Table]] = {
     "tsv": _read_tsv,
     "jsonl": _read_jsonl,
     "ndjson": _read_jsonl,
-    "parquet": read_parquet,
-    "arrow": read_arrow,
-    "feather": read_arrow,
+    "parquet": _read_parquet,
+    "arrow": _read_arrow,
+    "feather": _read_arrow,
     "txt": _read_txt,
 }

@@ -1,7 +1,7 @@
-"""Which texts were seen before, as hashes: enough to find a text again, and nothing to read it from.
+"""Which texts were seen before, as hashes: enough to recognise a text, not enough to read it.
 
-Whoever guesses a text can check the guess, for the hashes have no secret: a model trained on texts whose presence alone is
-confidential should be published without its ``training_texts.hashes``.
+The hashes have no secret key, so anyone who guesses a text can check the guess. If it is confidential that a model saw certain
+texts, publish the model without its ``training_texts.hashes``.
 """
 
 import hashlib
@@ -21,12 +21,13 @@ N_BYTES = 8
 class TextHashes:
     """A set of texts, each as 8 bytes of the BLAKE2 hash of its normalised form.
 
-    Two different texts share a hash with probability 2⁻⁶⁴: among a million texts and a million others one in 10⁷ such sets.
+    Two different texts share a hash with probability 2⁻⁶⁴. With a million texts on each side, one comparison in 10⁷ has such
+    an error.
 
     Parameters
     ----------
     hashes
-        (n,) unsigned 64-bit numbers; kept in rising order, each once.
+        (n,) unsigned 64-bit numbers, sorted, each once.
 
     Examples
     --------
@@ -42,11 +43,11 @@ class TextHashes:
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "TextHashes":
-        """The hashes of these texts; equal after `normalise` is equal."""
+        """The hashes of these texts. Texts that are equal after `normalise` have the same hash."""
         return cls(_hashed(texts))
 
     def holds(self, texts: Iterable[str]) -> Bool[np.ndarray, " m"]:
-        """For each text whether it, or one equal after `normalise`, is among them."""
+        """For each text, whether the set holds it or one that is equal after `normalise`."""
         return np.isin(_hashed(texts), self.hashes)
 
     def __or__(self, other: "TextHashes") -> "TextHashes":
@@ -60,26 +61,20 @@ class TextHashes:
         return self.hashes.astype("<u8").tobytes()
 
     @classmethod
-    def from_bytes(cls, told: bytes) -> "TextHashes":
-        """The set that `to_bytes` told of.
-
-        Raises
-        ------
-        BrokenModel
-            If these are no whole hashes in rising order.
-        """
-        if len(told) % N_BYTES == 0:
-            hashes = np.frombuffer(told, dtype="<u8").astype(np.uint64)
+    def from_bytes(cls, content: bytes) -> "TextHashes":
+        """The set that `to_bytes` wrote. Raises `BrokenModel` if these are not whole hashes in rising order."""
+        if len(content) % N_BYTES == 0:
+            hashes = np.frombuffer(content, dtype="<u8").astype(np.uint64)
             if (hashes[1:] > hashes[:-1]).all():
                 return cls(hashes)
         raise BrokenModel(
-            f"The hashes of the training texts are {len(told):,} bytes that are no rising list of hashes. "
-            "Restore the file from where the model came from."
+            f"The hashes of the training texts are {len(content):,} bytes that are not a rising list of hashes. "
+            "Restore the file from the model's source."
         )
 
 
 def _hashed(texts: Iterable[str]) -> Shaped[np.ndarray, " n"]:
     if isinstance(texts, str):
-        raise UnreadableInput(f"A list of texts was expected, but one string came: {texts[:40]!r}. Put it in a list.")
+        raise UnreadableInput(f"Expected a list of texts, but got one string: {texts[:40]!r}. Put it in a list.")
     digests = [hashlib.blake2b(normalise(text).encode("utf-8"), digest_size=N_BYTES).digest() for text in texts]
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)

@@ -1,4 +1,4 @@
-"""Which texts belong together: equal after normalisation, a positive pair, a pair at or above a stated score, a known link."""
+"""Which texts belong together: equal after normalisation, a positive pair, a pair at or above a stated score, or a known link."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,46 +10,32 @@ from jaxtyping import Int
 from textsiam.data.pairs import Pairs, Triplets
 from textsiam.data.texts import distinct, normalise
 
-Places = Int[np.ndarray, " _"]  # rows of a table of pairs, of any number
+Places = Int[np.ndarray, " _"]  # numbers of rows or of components
 Links = Iterable[tuple[str, str]]
 Examples = Pairs | Triplets
 
-# A graded pair links its texts from this share of the way between the lowest and the highest score: 4 of 0 to 5.
+# A graded pair links its texts from this share of the way between the lowest and the highest score: from 4 on a scale of 0 to 5.
 LINK_SHARE = 0.8
 
 
 @dataclass(frozen=True, eq=False)
 class Linked:
-    """Which texts belong together, over one or several tables.
+    """Which texts belong together, over one or several tables: `columns` and `texts` have one array per table."""
 
-    Parameters
-    ----------
-    columns
-        For each table (rows, texts a row): the component of each text.
-    texts
-        For each table (rows, texts a row): the number of each text after normalisation.
-    component
-        (n,) the component of each distinct normalised text.
-    places
-        The number of each distinct normalised text.
-    link_score
-        The score from which graded pairs were linked (of several graded tables, the last), or None.
-    """
-
-    columns: list[Int[np.ndarray, "_ _"]]
-    texts: list[Int[np.ndarray, "_ _"]]
-    component: Places
-    places: Mapping[str, int]
-    link_score: float | None
+    columns: list[Int[np.ndarray, "_ _"]]  # (rows, texts per row): the component of each text
+    texts: list[Int[np.ndarray, "_ _"]]  # (rows, texts per row): the number of each text after normalisation
+    component: Places  # of each distinct normalised text
+    places: Mapping[str, int]  # the number of each distinct normalised text
+    link_score: float | None  # graded pairs were linked from this score on, that of the last graded table
 
     def components_of(self, table: Examples) -> Int[np.ndarray, "n width"]:
-        """(rows, texts a row): the component of each text of a table made of linked rows, such as a part of one."""
+        """(rows, texts per row): the component of each text of a table made of linked rows, such as one part of a split."""
         flat = [self.places[normalise(text)] for column in columns_of(table) for text in column]
         return self.component[np.array(flat, dtype=np.int64)].reshape(len(columns_of(table)), len(table)).T
 
 
 def link(tables: Sequence[Examples], *, links: Links = (), link_score: float | None = None) -> Linked:
-    """The components of the texts of all tables together: over positives, equal normalised texts and `links`."""
+    """The components of the texts of all tables, connected by positives, equal normalised texts and `links`."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -76,7 +62,7 @@ def link(tables: Sequence[Examples], *, links: Links = (), link_score: float | N
 
 
 def dependence(columns: Int[np.ndarray, "n width"]) -> Places:
-    """Which rows depend on each other: the number of each row's group, over all the components that rows share."""
+    """The number of each row's group: rows that share a component, directly or through other rows, have the same."""
     from scipy.sparse.csgraph import connected_components
 
     used, places = np.unique(columns, return_inverse=True)
@@ -86,7 +72,7 @@ def dependence(columns: Int[np.ndarray, "n width"]) -> Places:
 
 
 def columns_of(table: Examples) -> tuple[Sequence[str], ...]:
-    """The columns of texts; the first two mean the same where the row is a positive."""
+    """The columns of texts. In a positive row the first two mean the same."""
     return table.columns if isinstance(table, Triplets) else (table.first, table.second)
 
 
@@ -101,7 +87,7 @@ def kinds_of(table: Examples, link_score: float | None) -> Int[np.ndarray, " n"]
 
 
 def graph_of(columns: Int[np.ndarray, "n width"], n: int) -> Any:
-    """The sparse graph of `n` components that rows connect."""
+    """The sparse graph of `n` components, in which each row is an edge."""
     from scipy.sparse import coo_array
 
     left = np.repeat(columns[:, 0], columns.shape[1] - 1)
@@ -117,7 +103,7 @@ def _checked_link(pair: Any) -> tuple[str, str]:
 
 
 def _link_score(table: Examples, link_score: float | None) -> float | None:
-    """The score from which the table's pairs are linked; None where labels decide, or nothing is graded."""
+    """The score from which the table's pairs are linked, or None if labels decide or there are no scores."""
     scores = None if isinstance(table, Triplets) or table.labels is not None else table.scores
     if scores is None or not len(scores):
         return None

@@ -1,6 +1,6 @@
-"""Pairs: two aligned columns of texts, with labels, scores or neither, checked at birth.
+"""Pairs (two aligned columns of texts, with labels, scores or neither) and triplets (anchors, positives, negatives).
 
-Triplets: an anchor, a text that means the same, and one or more that do not.
+Both check their columns when they are made. Reading them from files is the work of `textsiam.data.readers`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from textsiam.errors import UnreadableInput
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pairs:
-    """Pairs of texts, with a label (1 means the same, 0 not), a graded score, or neither.
+    """Pairs of texts, each with a label (1: same meaning, 0: not), a graded score, or neither.
 
     Parameters
     ----------
@@ -25,13 +25,13 @@ class Pairs:
     labels
         (n,) of 0 and 1, or None.
     scores
-        (n,) finite graded similarities, larger is closer, on any scale, or None.
+        (n,) finite similarities on any scale, larger is closer, or None.
     rows
         Row number of each pair in its source, from 1. Default: 1, 2, 3, …
     set_aside
-        The rows of the source that are not here, with reasons.
+        The unusable rows of the source, with reasons.
     mapping
-        Which column became what, to be shown to the user.
+        Which column was read as what, to show to the user.
 
     Raises
     ------
@@ -65,23 +65,23 @@ class Pairs:
         if len(lengths) > 1:
             raise UnreadableInput(
                 f"Pairs needs columns of equal length, but got {len(self.first)} first and {len(self.second)} second "
-                "texts (or labels, scores or rows of another number). Align them row by row."
+                "texts (or another number of labels, scores or rows). Align them row by row."
             )
         for row, fault in zip(self.rows, map(fault_of_pair, self.first, self.second), strict=True):
             if fault:
                 raise UnreadableInput(
-                    f"Row {row} is no usable pair: {fault}. Use Pairs.usable or read_pairs, which set it aside."
+                    f"Row {row} is not a usable pair: {fault}. Use Pairs.usable or read_pairs, which set it aside."
                 )
         if self.labels is not None:
             object.__setattr__(self, "labels", _checked_labels(np.asarray(self.labels)))
         if self.scores is not None:
             object.__setattr__(self, "scores", np.asarray(self.scores, dtype=np.float64))
             if not np.isfinite(self.scores).all():
-                raise UnreadableInput("Scores are finite numbers, but NaN or infinity came too. Remove those rows.")
+                raise UnreadableInput("Scores are finite numbers, but got NaN or infinity. Remove those rows.")
 
     @classmethod
     def usable(cls, first: Iterable[object], second: Iterable[object]) -> "Pairs":
-        """The pairs whose two texts are usable; the others are in ``set_aside``, ``rows`` says which remain.
+        """The pairs whose two texts are usable, with their ``rows``. The others are in ``set_aside``.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class Pairs:
         first, second = as_list(first), as_list(second)
         if len(first) != len(second):
             raise UnreadableInput(
-                f"A pair has two texts, but {len(first)} first and {len(second)} second texts came. Align them row by row."
+                f"A pair has two texts, but got {len(first)} first and {len(second)} second texts. Align them row by row."
             )
         faults = [fault_of_pair(a, b) for a, b in zip(first, second, strict=True)]
         keep = [place for place, fault in enumerate(faults) if not fault]
@@ -109,7 +109,7 @@ class Pairs:
         )
 
     def unique(self) -> tuple[list[str], Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-        """Each distinct text once, and the place of every pair's first and second text among them.
+        """Each distinct text once, and the places of each pair's first and second text among them.
 
         Examples
         --------
@@ -125,7 +125,7 @@ class Pairs:
         Raises
         ------
         ValueError
-            If the places are no whole numbers: a mask, say.
+            If the places are not whole numbers (a mask, for example).
 
         Examples
         --------
@@ -145,7 +145,7 @@ class Pairs:
         )
 
     def __array__(self, dtype: Any = None, *, copy: bool | None = None) -> Shaped[np.ndarray, "n 2"]:
-        # (n, 2) texts: scikit-learn's cross_val_score and GridSearchCV take rows of what they are given.
+        # (n, 2) texts: scikit-learn's cross_val_score and GridSearchCV select rows.
         if copy is False:
             raise ValueError("Pairs are two columns, and only a copy makes them one array. Leave out copy=False.")
         texts = np.empty((len(self), 2), dtype=object)
@@ -160,53 +160,22 @@ class Pairs:
         return f"Pairs({len(self):,} {kind}pairs, {self.set_aside})"
 
 
-def checked_places(places: Sequence[int] | Int[np.ndarray, " m"]) -> Int[np.ndarray, " m"]:
-    """Places of rows as an array.
-
-    Raises
-    ------
-    ValueError
-        If they are no whole numbers: True and False would be taken for the places 1 and 0.
-    """
-    chosen = np.asarray(places)
-    if chosen.size and not np.issubdtype(chosen.dtype, np.integer):
-        raise ValueError(
-            f"Places are whole numbers from 0, but {chosen.dtype} came. Of a mask take numpy.flatnonzero(mask)."
-        )
-    return chosen.astype(np.int64)
-
-
-def _checked_labels(labels: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    if others := set(np.unique(labels).tolist()) - {0, 1}:
-        raise UnreadableInput(f"Labels are 0 or 1, but {sorted(others)[:5]} came too. Graded values are `scores`.")
-    return labels.astype(np.int64)
-
-
-def fault_of_pair(first: object, second: object) -> str:
-    """Why these two are no usable pair, or ``""`` if they are."""
-    if fault := fault_of(first):
-        return f"first text {fault}"
-    if fault := fault_of(second):
-        return f"second text {fault}"
-    return ""
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Triplets:
-    """Anchors, positives (they mean the same) and negatives (they do not), row by row.
+    """Anchors, positives (same meaning as the anchor) and negatives (another meaning), row by row.
 
     Parameters
     ----------
     anchors, positives
-        One text each a row; all usable (see `textsiam.data.texts.fault_of`).
+        One text per row; all usable (see `textsiam.data.texts.fault_of`).
     negatives
-        Columns of texts: ``negatives[k][i]`` is the k-th negative of row i. At least one column.
+        At least one column of texts: ``negatives[k][i]`` is the k-th negative of row i.
     rows
         Row number of each triplet in its source, from 1. Default: 1, 2, 3, …
     set_aside
-        The rows of the source that are not here, with reasons.
+        The unusable rows of the source, with reasons.
     mapping
-        Which column became what, to be shown to the user.
+        Which column was read as what, to show to the user.
 
     Raises
     ------
@@ -230,7 +199,7 @@ class Triplets:
     def __post_init__(self) -> None:
         object.__setattr__(self, "anchors", as_list(self.anchors))
         object.__setattr__(self, "positives", as_list(self.positives))
-        # A list of texts is no column of columns: its first text would be read letter by letter.
+        # as_list refuses a list of texts here, whose texts would be read letter by letter.
         object.__setattr__(self, "negatives", [as_list(column) for column in as_list(self.negatives)])
         object.__setattr__(self, "rows", self.rows if len(self.rows) else range(1, len(self.anchors) + 1))
         if not self.negatives:
@@ -246,7 +215,7 @@ class Triplets:
             ):
                 if fault := fault_of(column[place]):
                     raise UnreadableInput(
-                        f"Row {row} is no usable triplet: {what} {fault}. Use read_triplets, which sets it aside."
+                        f"Row {row} is not a usable triplet: {what} {fault}. Use read_triplets, which sets it aside."
                     )
 
     @property
@@ -260,7 +229,7 @@ class Triplets:
         Raises
         ------
         ValueError
-            If the places are no whole numbers: a mask, say.
+            If the places are not whole numbers (a mask, for example).
 
         Examples
         --------
@@ -274,7 +243,7 @@ class Triplets:
         return Triplets(anchors, positives, negatives, rows, mapping=self.mapping)
 
     def unique(self) -> tuple[list[str], tuple[Int[np.ndarray, " n"], ...]]:
-        """Each distinct text once, and for each column the place of its texts among them.
+        """Each distinct text once, and for each column the places of its texts among them.
 
         Examples
         --------
@@ -289,3 +258,28 @@ class Triplets:
 
     def __repr__(self) -> str:
         return f"Triplets({len(self):,} triplets with {len(self.negatives)} negatives each, {self.set_aside})"
+
+
+def checked_places(places: Sequence[int] | Int[np.ndarray, " m"]) -> Int[np.ndarray, " m"]:
+    """Places of rows as int64. Raises `ValueError` for a mask, whose True and False would be read as 1 and 0."""
+    chosen = np.asarray(places)
+    if chosen.size and not np.issubdtype(chosen.dtype, np.integer):
+        raise ValueError(
+            f"Places are whole numbers from 0, but got {chosen.dtype}. Give numpy.flatnonzero(mask) instead of a mask."
+        )
+    return chosen.astype(np.int64)
+
+
+def _checked_labels(labels: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    if others := set(np.unique(labels).tolist()) - {0, 1}:
+        raise UnreadableInput(f"Labels are 0 or 1, but got {sorted(others)[:5]}. Pass graded values as `scores`.")
+    return labels.astype(np.int64)
+
+
+def fault_of_pair(first: object, second: object) -> str:
+    """Why these two are not a usable pair, or ``""`` if they are."""
+    if fault := fault_of(first):
+        return f"first text {fault}"
+    if fault := fault_of(second):
+        return f"second text {fault}"
+    return ""

@@ -1,7 +1,7 @@
-"""Sources to texts and pairs.
+"""From sources to texts, pairs and triplets.
 
-Everything is streamed (see `sources`, `formats` and `streams`). Rows that cannot be used are set aside with row number and
-reason, and never end the reading.
+Sources are read as streams (see `sources`, `formats` and `streams`). Unusable rows are set aside with row number and reason.
+They never stop the reading.
 """
 
 from collections.abc import Sequence
@@ -31,25 +31,25 @@ def read_texts(
     delimiter: str | None = None,
     encoding: str = "utf-8",
 ) -> Texts:
-    """The usable texts of a source, with ids; the other rows are in ``.set_aside``.
+    """The usable texts of a source, with ids. The other rows are in ``.set_aside``.
 
     Parameters
     ----------
     source
-        A path (csv, tsv, jsonl, parquet, arrow, txt, each also with ``.gz``), ``"-"`` for standard input, a
-        `datasets.Dataset`, a folder of a data set, the name of a data set on the Hub, a data frame (pandas, polars,
-        pyarrow), a mapping of columns, or a list of strings.
+        A path (csv, tsv, jsonl, parquet, arrow or txt, also with ``.gz``), ``"-"`` for standard input, a `datasets.Dataset`,
+        the folder or the Hub name of a data set, a data frame (pandas, polars, pyarrow), a mapping of columns, or a list of
+        strings.
     column
         The column of texts. Default: the only one, or one with a usual name (`columns.TEXT_COLUMNS`).
     id_column
-        The column of ids. Default: ``id``, ``_id`` or ``qid``, else the row numbers. An id that came before carries
-        its row number too (``a1#7``); such rows are in ``.renamed``.
+        The column of ids. Default: ``id``, ``_id`` or ``qid``, else the row numbers. An id that repeats gets its row number
+        appended (``a1#7``). Such rows are in ``.renamed``.
     split
         Keep the rows of this split of a data set, or with this value in a file's ``split`` column.
     strict
         Raise `BadRows` if any row would be set aside or renamed.
     format, delimiter, encoding
-        How a file is to be understood, where its ending does not tell.
+        How to read a file if its ending does not say.
 
     Raises
     ------
@@ -95,18 +95,18 @@ def read_pairs(
     delimiter: str | None = None,
     encoding: str = "utf-8",
 ) -> Pairs:
-    """The usable pairs of a source, with labels or scores where it has them; the other rows are in ``.set_aside``.
+    """The usable pairs of a source, with labels or scores if it has them. The other rows are in ``.set_aside``.
 
     Parameters
     ----------
     source
-        As for `read_texts`; a list holds ``(first, second)`` or ``(first, second, label)`` rows, a tuple of two or three
-        lists holds the columns.
+        As for `read_texts`. A list holds rows, ``(first, second)`` or ``(first, second, label)``. A tuple of two or three lists
+        holds the columns.
     first, second, label, score
-        Columns. Default: usual names (`columns.PAIR_COLUMNS`, ``label`` or ``is_duplicate``, ``score``). A row whose
-        label is not 0 or 1, or whose score is not a finite number, is set aside.
+        Columns. Default: usual names (`columns.PAIR_COLUMNS`, ``label`` or ``is_duplicate``, ``score``). Rows whose label is
+        not 0 or 1, or whose score is not a finite number, are set aside.
     labelled
-        Whether labels and scores matter; without, they are not read, and no row is set aside for them.
+        Whether to read labels and scores. If False, no row is set aside because of them.
     split, strict, format, delimiter, encoding
         As for `read_texts`.
 
@@ -154,12 +154,12 @@ def read_triplets(
     delimiter: str | None = None,
     encoding: str = "utf-8",
 ) -> Triplets:
-    """The usable triplets of a source; the other rows are in ``.set_aside``.
+    """The usable triplets of a source. The other rows are in ``.set_aside``.
 
     Parameters
     ----------
     source
-        As for `read_texts`, with columns.
+        As for `read_texts`. It must have columns.
     anchor, positive
         Columns. Default: those of pairs (`columns.PAIR_COLUMNS`).
     negatives
@@ -197,18 +197,16 @@ def read_triplets(
 
 
 def read_examples(source: Any, **how: Any) -> Pairs | Triplets:
-    """What a source holds to train on: triplets if it has a column of negatives, else pairs.
+    """The training examples in a source: triplets if it has a column of negatives, else pairs.
 
-    Takes `read_pairs`' parameters. Who names a label, a score, or the negatives' column as one of the two, means pairs.
-
-    Raises
-    ------
-    UnreadableInput, OSError
-        As `read_pairs` does.
+    Takes the parameters of `read_pairs` and raises what it raises. Naming a label, a score, or the column of negatives as
+    `first` or `second` gives pairs.
     """
     if isinstance(source, Pairs | Triplets):
         if how.get("split") is not None:
-            raise UnreadableInput(f"{source!r} knows no splits to take {how['split']!r} from. Take it when you read.")
+            raise UnreadableInput(
+                f"{source!r} has no splits, but got split={how['split']!r}. Name the split when reading."
+            )
         return source
     split, strict = how.pop("split", None), how.pop("strict", False)
     dialect = Dialect(**{name: how.pop(name) for name in ("format", "delimiter", "encoding") if name in how})
@@ -232,7 +230,7 @@ def _set_aside(
     strict: bool,
     renamed: tuple[Fault, ...] = (),
 ) -> SetAside:
-    """All rows set aside; refuses them where none may be, and a source that has no other."""
+    """All rows set aside. Raises if there are any and `strict`, or if no row is usable."""
     set_aside = SetAside(tuple(chain.from_iterable(chunk.set_aside for chunk in chunks)))
     if strict:
         (set_aside + SetAside(renamed)).refuse()
@@ -242,8 +240,8 @@ def _set_aside(
 
 
 def nothing_usable(source: str, what: str, set_aside: SetAside) -> UnreadableInput:
-    """The error that a source has no usable row at all, with the remedy for why."""
-    told = str(set_aside) if set_aside else f"it {'is empty' if source == 'the list' else 'has a header and no row'}"
+    """The error for a source without a usable row, with the cause and the remedy."""
+    cause = str(set_aside) if set_aside else f"it {'is empty' if source == 'the list' else 'has a header and no row'}"
     wrongly_read = any(fault.reason.startswith("undecodable") for fault in set_aside)
     remedy = "Name its encoding, such as latin-1 (--encoding, encoding=)" if wrongly_read else "Give at least one"
-    return UnreadableInput(f"{source} has no usable {what}: {told}. {remedy}.")
+    return UnreadableInput(f"{source} has no usable {what}: {cause}. {remedy}.")

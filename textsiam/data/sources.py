@@ -1,4 +1,4 @@
-"""What callers hand in, as one kind of table: files, data sets, data frames, mappings and lists."""
+"""Sources as tables: files, data sets, data frames, mappings and lists."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,20 +12,16 @@ from textsiam.data.tables import Dialect, Record, Table
 from textsiam.data.texts import as_list
 from textsiam.errors import UnreadableInput
 
-# A folder with one of these is a data set as `datasets` saves it or as the Hub lays it out.
+# A folder with one of these holds a data set, saved by `datasets` or laid out as on the Hub.
 _SAVED = ("dataset_dict.json", "state.json")
 _HUB_LAYOUT = ("dataset_infos.json", "data")
 
 
 def open_source(source: Any, split: str | None = None, dialect: Dialect | None = None) -> Table:
-    """A table of the source's rows; of a data set, those of one split.
+    """A table of the source's rows, or of one split's rows.
 
-    Raises
-    ------
-    UnreadableInput
-        If the source is of no known kind, or a data set has several splits and none was named.
-    OSError
-        If a file cannot be opened.
+    Raises `UnreadableInput` if the kind of source is unknown, or if a data set has several splits and none is named, and
+    `OSError` if a file cannot be opened.
 
     Examples
     --------
@@ -55,12 +51,9 @@ def open_source(source: Any, split: str | None = None, dialect: Dialect | None =
 
 
 def _only(table: Table, split: str | None) -> Table:
-    """The table with only the rows whose ``split`` column says `split`; the whole table where none is asked for.
+    """The rows whose ``split`` column says `split`; the whole table if that is None.
 
-    Raises
-    ------
-    UnreadableInput
-        If there is no such column; or, at the end of reading, no such row: the text names the splits that came.
+    Raises `UnreadableInput` if there is no such column. If there is no such row, the end of the stream raises it.
     """
     if split is None:
         return table
@@ -95,7 +88,7 @@ def _of_name(source: str | Path, split: str | None, dialect: Dialect) -> Table:
 
 
 def _is_data_set(folder: Path) -> bool:
-    """As `datasets` saves one, or as the Hub lays one out: a card with a header of settings, or a folder ``data``."""
+    """Whether `datasets` saved it, or the Hub laid it out: a card with a header of settings, or a folder ``data``."""
     card = folder / "README.md"
     has_card = card.is_file() and card.read_bytes()[:3] == b"---"
     return has_card or any((folder / mark).exists() for mark in (*_SAVED, *_HUB_LAYOUT))
@@ -122,10 +115,10 @@ def _load(name: str) -> Any:
 
     try:
         try:
-            # Its csv reader takes "None", "NA" and "null" for missing values unless told not to.
+            # By default its csv reader takes "None", "NA" and "null" for missing values.
             return datasets.load_dataset(name, keep_default_na=False)
         except (ValueError, TypeError) as error:
-            if "keep_default_na" not in str(error):  # other readers do not know that setting
+            if "keep_default_na" not in str(error):  # only the csv reader has that setting
                 raise
             return datasets.load_dataset(name)
     except (OSError, ValueError, ConnectionError) as error:
@@ -172,7 +165,7 @@ def _of_rows(rows: Iterable[Any]) -> Table:
         return _of_columns("the lists", dict(zip(("first", "second", "label"), rows, strict=False)))
     held = list(rows)
     if not held:
-        return _of_columns("the list", {"text": [], "first": [], "second": []})  # nothing, be it texts or pairs
+        return _of_columns("the list", {"text": [], "first": [], "second": []})  # empty as texts and as pairs
     if any(isinstance(row, (tuple, list)) for row in held):
         labelled = any(isinstance(row, (tuple, list)) and len(row) > 2 for row in held)  # noqa: PLR2004
         return Table(

@@ -1,4 +1,4 @@
-"""Records → texts and pairs, chunk by chunk, for sources larger than memory. What is unusable is set aside here."""
+"""Records → texts, pairs and triplets, chunk by chunk, for sources larger than memory. Unusable rows are set aside."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -24,12 +24,9 @@ def stream_texts(
     id_column: str | None = None,
     n_rows: int = N_ROWS_A_CHUNK,
 ) -> Iterator[Texts]:
-    """The usable texts of a table, `n_rows` rows at a time, for sources larger than memory. At least one chunk comes.
+    """The usable texts of a table, `n_rows` rows at a time; at least one chunk, which may be empty.
 
-    Raises
-    ------
-    UnreadableInput
-        If the table has no such column.
+    Raises `UnreadableInput` if the table has no such column.
     """
     text_name = named_column(table.name, table.columns, column) if column else text_column(table.name, table.columns)
     id_name = (
@@ -66,7 +63,7 @@ def stream_texts(
 
 
 def stream_pairs(table: Table, columns: PairColumns, *, n_rows: int = N_ROWS_A_CHUNK) -> Iterator[Pairs]:
-    """The usable pairs of a table, `n_rows` rows at a time. At least one chunk comes."""
+    """The usable pairs of a table, `n_rows` rows at a time; at least one chunk, which may be empty."""
     for records in _chunks(table, columns, n_rows):
         kept, rows, faults = [], [], []
         for record in records:
@@ -89,10 +86,7 @@ def stream_pairs(table: Table, columns: PairColumns, *, n_rows: int = N_ROWS_A_C
 
 
 def stream_triplets(table: Table, columns: Sequence[str], *, n_rows: int = N_ROWS_A_CHUNK) -> Iterator[Triplets]:
-    """The usable triplets of a table (anchor, positive, one or more negatives), `n_rows` rows at a time.
-
-    At least one chunk comes.
-    """
+    """The usable triplets of a table (anchor, positive, one or more negatives), by chunks like `stream_pairs`."""
     keys = ["negative"] if len(columns) == 3 else [f"negative_{k}" for k in range(1, len(columns) - 1)]  # noqa: PLR2004
     mapping = dict(zip(("anchor", "positive", *keys), columns, strict=True))
     names = ("anchor", "positive", *["negative"] * (len(columns) - 2))

@@ -1,4 +1,4 @@
-"""A source of rows as a table of records, whatever it was: a file, a data set, a data frame, a list."""
+"""The one form that every source takes: a table of records, and how to read a text file into it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Record(NamedTuple):
-    """One row: its number from 1, and its values by column, or the fault that hides them."""
+    """One row: its number from 1, and its values by column or the reason why it could not be read."""
 
     row: int
     values: dict[str, object]
@@ -15,7 +15,7 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A source of rows: its name, its columns, a stream of records of the wanted columns, and how to close it."""
+    """A source of rows: its name, its columns, a function that streams records of some columns, and one that closes it."""
 
     name: str
     columns: tuple[str, ...]
@@ -25,7 +25,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a file of text is to be understood. None means the format's own default."""
+    """How to read a text file. None means the format's own default."""
 
     format: str | None = None
     delimiter: str | None = None

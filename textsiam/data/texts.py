@@ -1,8 +1,8 @@
-"""Texts with ids, what makes a text usable, and the record of what was not.
+"""Texts with ids, what makes a text usable, and the record of the unusable ones.
 
-A text is usable if it is a string, is valid Unicode and has at least one visible character. Texts that show nothing embed
-to one vector and would score 1.0 against each other, so they are set aside at the door: counted, kept with row number
-and reason, never silently dropped.
+A text is usable if it is a string, is valid Unicode and has at least one visible character. Texts without one all get the
+same vector and would score 1.0 against each other. So they are set aside when they are read, with row number and reason.
+No text is dropped silently.
 """
 
 import re
@@ -17,9 +17,9 @@ from jaxtyping import Int, Shaped
 
 from textsiam.errors import BadRows, UnreadableInput
 
-# A letter or digit decides at once; Hangul fillers count as letters in Unicode and yet show nothing.
+# One letter or digit is enough. Hangul fillers are letters in Unicode, but invisible.
 _LETTER = re.compile("[^\\W_\u115f\u1160\u3164\uffa0]")
-# Categories that show nothing by themselves: controls, formats, separators, unassigned, marks on another character.
+# Categories that are invisible by themselves: controls, formats, separators, unassigned, marks on another character.
 _UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp", "Mn", "Me"})
 _UNSEEN = frozenset("\u115f\u1160\u3164\uffa0\u2800\ufffd")
 
@@ -32,20 +32,16 @@ def _is_visible(text: str) -> bool:
 
 def is_missing(value: object) -> bool:
     """Whether a value is one of the marks for "nothing here": None, NaN, pandas' NA and NaT."""
-    # pandas' own marks are told by name: comparing pd.NA raises, and importing pandas to ask it would be slow.
+    # pandas' marks are recognised by name: comparing pd.NA raises, and importing pandas would be slow.
     is_nan = isinstance(value, (float, np.floating)) and bool(np.isnan(value))
     return value is None or is_nan or type(value).__name__ in {"NAType", "NaTType"}
 
 
 def as_list(values: Iterable[Any]) -> Sequence[Any]:
-    """The values of any column by position: a list, a tuple, an iterator, an array, a Series of pandas, polars, arrow.
+    """The values of a column by position: of a list, a tuple, an iterator, an array, or a pandas, polars or arrow series.
 
-    A Series of pandas would otherwise be indexed by its labels, which after a filter or a sort are not positions.
-
-    Raises
-    ------
-    UnreadableInput
-        If it is a single string, whose characters nobody means, a table, whose names nobody means, or no sequence.
+    A pandas Series is indexed by its labels, which are not positions after a filter or a sort. Raises `UnreadableInput` if
+    `values` is a single string (it would give its characters), a table (it would give its names), or not iterable.
 
     Examples
     --------
@@ -53,19 +49,19 @@ def as_list(values: Iterable[Any]) -> Sequence[Any]:
     ['a', 'b']
     """
     if isinstance(values, (str, bytes)):
-        raise UnreadableInput(f"A list of texts was expected, but one string came: {values[:40]!r}. Put it in a list.")
+        raise UnreadableInput(f"Expected a list of texts, but got one string: {values[:40]!r}. Put it in a list.")
     if isinstance(values, (list, tuple, Texts)):
         return values
     is_table = hasattr(values, "columns") or hasattr(values, "column_names")
     if is_table or not hasattr(values, "__iter__"):
         remedy = "Give one of its columns; read_texts finds it" if is_table else "Give a list"
-        raise UnreadableInput(f"A list of texts was expected, but a {type(values).__name__} came. {remedy}.")
+        raise UnreadableInput(f"Expected a list of texts, but got a {type(values).__name__}. {remedy}.")
     method = next((name for name in ("to_pylist", "to_list", "tolist") if hasattr(values, name)), None)
     return list(getattr(values, method)() if method else values)
 
 
 def fault_of(value: object) -> str:
-    """Why this value is no usable text, or ``""`` if it is one.
+    """Why this value is not a usable text, or ``""`` if it is one.
 
     Examples
     --------
@@ -83,13 +79,13 @@ def fault_of(value: object) -> str:
             value.encode("utf-8")
         except UnicodeEncodeError as error:
             code = ord(value[error.start])
-            # Readers decode with surrogateescape, which parks the undecodable byte 0xNN at U+DCNN.
+            # Readers decode with surrogateescape, which puts the undecodable byte 0xNN at U+DCNN.
             return f"undecodable (byte 0x{code - 0xDC00:02x})" if 0xDC80 <= code <= 0xDCFF else "not Unicode"  # noqa: PLR2004
     return ""
 
 
 def normalise(text: str) -> str:
-    r"""The text with compatibility characters, case and runs of whitespace made equal (NFKC, casefold).
+    r"""The text without differences of compatibility characters, case and whitespace (NFKC, casefold, single spaces).
 
     Examples
     --------
@@ -100,7 +96,7 @@ def normalise(text: str) -> str:
 
 
 def distinct(texts: Iterable[str]) -> tuple[list[str], Int[np.ndarray, " n"]]:
-    """Each distinct text once, in order of first appearance, and for every text the place of its equal among them.
+    """Each distinct text once, in order of first appearance, and for every text its place among them.
 
     Examples
     --------
@@ -113,7 +109,7 @@ def distinct(texts: Iterable[str]) -> tuple[list[str], Int[np.ndarray, " n"]]:
 
 
 class Fault(NamedTuple):
-    """One row that could not be used: where it stood and why. Rows count from 1, headers not counted."""
+    """One unusable row: where it is and why it is unusable. Rows count from 1, without the header."""
 
     source: str
     row: int
@@ -122,7 +118,7 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class SetAside:
-    """The rows of a source that could not be used, with reasons.
+    """The unusable rows of a source, with reasons.
 
     Examples
     --------
@@ -147,7 +143,7 @@ class SetAside:
         return tuple(fault.row for fault in self.faults)
 
     def counts(self) -> dict[str, int]:
-        """How many rows for each reason, most frequent first."""
+        """Number of rows per reason, most frequent first."""
         return dict(Counter(fault.reason for fault in self.faults).most_common())
 
     def __str__(self) -> str:
@@ -165,7 +161,7 @@ class SetAside:
         return f"{len(self):,} row{'s' if len(self) > 1 else ''} set aside: {', '.join(parts)}"
 
     def columns(self) -> dict[str, list[str] | list[int]]:
-        """``source, row, reason``, the columns of a file of rows set aside."""
+        """``source``, ``row`` and ``reason`` of each row, as columns for a file."""
         return {
             "source": [fault.source for fault in self.faults],
             "row": [fault.row for fault in self.faults],
@@ -173,38 +169,30 @@ class SetAside:
         }
 
     def refuse(self) -> None:
-        """Do nothing if no row was set aside.
-
-        Raises
-        ------
-        BadRows
-            If any was; the text names rows and reasons.
-        """
+        """Raise `BadRows`, with rows and reasons, if any row was set aside."""
         if self.faults:
             sources = ", ".join(dict.fromkeys(fault.source for fault in self.faults))
-            raise BadRows(
-                f"{sources}: {self}. Mend these rows, or read without `strict` to go on with the others.", self
-            )
+            raise BadRows(f"{sources}: {self}. Correct these rows, or read without `strict` to use the others.", self)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Texts(Sequence[str]):
-    """Usable texts with their ids: a sequence of strings that remembers where each came from.
+    """Usable texts with their ids and rows: a sequence of strings.
 
     Parameters
     ----------
     texts
         Strings, each usable (see `fault_of`).
     ids
-        One id a text, all different. Default: the row numbers.
+        One id per text, all different. Default: the row numbers.
     rows
         Row number of each text in its source, from 1. Default: 1, 2, 3, …
     set_aside
-        The rows of the source that are not here, with reasons.
+        The unusable rows of the source, with reasons.
     mapping
-        Which column became what, to be shown to the user.
+        Which column was read as what, to show to the user.
     renamed
-        Rows whose id repeated an earlier one and therefore carries its row number too, as in ``a1#7``.
+        Rows whose id repeats an earlier one, so that the row number was appended, as in ``a1#7``.
 
     Raises
     ------
@@ -237,7 +225,7 @@ class Texts(Sequence[str]):
         for row, text in zip(self.rows, self.texts, strict=True):
             if fault := fault_of(text):
                 raise UnreadableInput(
-                    f"Row {row} is no usable text: {fault}. Use read_texts, which sets such rows aside."
+                    f"Row {row} is not a usable text: {fault}. Use read_texts, which sets such rows aside."
                 )
         if repeated := first_repeat(self.ids):
             raise UnreadableInput(f"Ids must differ, but {repeated!r} names more than one text. Give each its own id.")
@@ -257,12 +245,12 @@ class Texts(Sequence[str]):
 
     @property
     def n_read(self) -> int:
-        """Rows that the source held, usable or not."""
+        """Number of rows in the source, usable or not."""
         return len(self) + len(self.set_aside)
 
 
 def join_texts(parts: Mapping[str, Texts]) -> Texts:
-    """The texts of several named sources as one; where there is more than one, ids carry the source's name (``a.csv:17``).
+    """The texts of several named sources as one. If there is more than one, ids begin with the source's name (``a.csv:17``).
 
     Examples
     --------
@@ -284,7 +272,7 @@ def join_texts(parts: Mapping[str, Texts]) -> Texts:
 
 
 def first_repeat(ids: Iterable[str]) -> str | None:
-    """The first id that came before, or None.
+    """The first id that repeats an earlier one, or None.
 
     Examples
     --------

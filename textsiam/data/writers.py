@@ -1,4 +1,4 @@
-"""Columns out: csv, jsonl or parquet by a file's ending."""
+"""Writing columns as csv, jsonl or parquet."""
 
 import csv
 import json
@@ -12,10 +12,10 @@ Write = Callable[[Columns], None]
 
 
 class _UnixLines:
-    """Ends each row in one newline, for these files meet Unix tools first.
+    """A stream that ends each row in one newline, as Unix tools expect.
 
-    The csv module could do so itself, but then it would leave a lone carriage return within a text unquoted, which readers
-    take for the end of the row.
+    The csv module can do that itself, but then it leaves a lone carriage return within a text unquoted, and readers take it
+    for the end of the row.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -27,7 +27,7 @@ class _UnixLines:
 
 @contextmanager
 def csv_rows(stream: TextIO) -> Iterator[Write]:
-    """A function that writes columns to a stream, a header before the first."""
+    """A function that writes columns to a stream, with a header before the first."""
     writer = csv.writer(_UnixLines(stream))
     header: list[str] = []
 
@@ -94,13 +94,13 @@ WRITERS = {
 
 
 def rows_of(columns: Columns) -> Iterator[dict[str, Any]]:
-    """The columns as one mapping a row, of plain values that JSON knows."""
+    """One mapping per row, of plain values that JSON can hold."""
     names = list(columns)
     return (dict(zip(names, values, strict=True)) for values in zip(*map(_plain, columns.values()), strict=True))
 
 
 def _plain(values: Any) -> list[Any]:
-    """Python's own numbers and strings; fp32 with the digits that tell it apart, not fp64's seventeen."""
+    """Python's own numbers and strings; fp32 with as many digits as it needs, not the seventeen of fp64."""
     if getattr(values, "dtype", None) == "float32":
         return [None if value != value else float(str(value)) for value in values]  # noqa: PLR0124  NaN
     return values.tolist() if hasattr(values, "tolist") else list(values)

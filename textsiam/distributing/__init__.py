@@ -1,1 +1,1 @@
-"""Past one machine: the road from texts to matches and clusters in tasks that any machine may do, each finished once."""
+"""More texts than one machine takes: from texts to matches and clusters, in tasks that any machine can do."""

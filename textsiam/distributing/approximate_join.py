@@ -1,7 +1,8 @@
-"""Approximate, when asked: vectors go to the cells of their nearest centres and meet only there. What that misses is measured.
+"""The approximate join: compares only vectors that share a cell, and measures which share of the pairs that finds.
 
-A vector lives in the cell of its nearest centre and visits those of the next ones. In each cell those that live there are
-compared with each other and with all visitors, exactly. So a pair is found if one visits the cell where the other lives.
+Cells are the neighbourhoods of k-means centres. A vector lives in the cell of its nearest centre and visits the cells of the
+next ones. In each cell, the vectors that live there are compared with each other and with all visitors, exactly. So the join
+finds a pair if one of its vectors visits the cell where the other one lives.
 """
 
 import time
@@ -16,24 +17,26 @@ from textsiam.distributing.blocks import Block, Joined, Joining
 from textsiam.distributing.encoders import Encoded
 from textsiam.distributing.match_table import Part
 from textsiam.distributing.workspace import Workspace, key_of
-from textsiam.matching.join.exact import joined
+from textsiam.matching.join.tiles import joined
 
-_N_ROWS_A_CENTRE = 64  # of the sample that centres are found with
+_N_ROWS_A_CENTRE = 64  # of the sample for k-means
 _N_DISTANCES_AT_ONCE = 8_000_000
 
 
 @dataclass(frozen=True)
 class Probing:
-    """How approximate.
+    """How approximate the join is.
 
     Parameters
     ----------
     n_probes
-        Cells a vector is in: one where it lives, the others it visits. More find more, and cost as much more.
+        Cells per vector: it lives in one and visits the others. More cells find more pairs and cost more time.
     n_cells
-        Default: the square root of the number of distinct texts.
+        Number of cells. Default: the square root of the number of distinct texts.
     n_sample
-        Texts compared with all others, exactly, to measure the recall.
+        How many texts are compared with all others, exactly, to measure the recall.
+    seed
+        Of k-means and of both samples.
     """
 
     n_probes: int = 8
@@ -43,16 +46,17 @@ class Probing:
 
 
 class Assigned(NamedTuple):
-    """A file of ``cell, place, lives`` by cell: which vectors of a shard are in which cells."""
+    """A file of ``cell, place, lives``, sorted by cell: which vectors of a shard are in which cells."""
 
     name: str
     encoded: Encoded
 
 
 class Recall(NamedTuple):
-    """Of the pairs that some texts have with all others, how many there are and how many were found; of pairs of distinct texts.
+    """How many pairs a sample of the distinct texts has with all others, and how many of them the join found.
 
-    The interval is of 95 %, by drawing the texts anew, for pairs of one text depend on each other.
+    ``low`` and ``high`` bound the share with 95 % confidence. The bootstrap draws texts, because pairs of one text depend on each
+    other.
     """
 
     n_texts: int
@@ -64,7 +68,7 @@ class Recall(NamedTuple):
 
     @classmethod
     def of(cls, n_pairs: Rows, n_found: Rows, seed: int = 0) -> "Recall":
-        """From each text's pairs, and those of them that were found."""
+        """The recall, from the number of pairs of each text and the number of them that were found."""
         total = int(n_pairs.sum())
         if not total:
             return cls(len(n_pairs), 0, 0, None, None, None)
@@ -75,7 +79,7 @@ class Recall(NamedTuple):
 
 
 def find_centres(work: Workspace, encoded: Sequence[Encoded], probing: Probing, similarity: str) -> str:
-    """Write the centres of k-means on a sample; the file's name comes back. For cosine vectors and centres have length 1."""
+    """Write the centres of k-means on a sample and return the file's name. For cosine, vectors and centres have length 1."""
     from sklearn.cluster import MiniBatchKMeans
 
     n = sum(of.n for of in encoded)
@@ -97,7 +101,7 @@ def find_centres(work: Workspace, encoded: Sequence[Encoded], probing: Probing, 
 
 
 def assign(work: Workspace, of: Encoded, centres: str, n_probes: int, similarity: str) -> Assigned:
-    """Write which cells each vector of a shard is in."""
+    """Write the cells of each vector of a shard."""
     name = f"cells/{key_of(of.name, centres, n_probes)}.arrow"
     if name not in work:
         centre = work.read(centres, "centre")["centre"]
@@ -107,7 +111,9 @@ def assign(work: Workspace, of: Encoded, centres: str, n_probes: int, similarity
         n_at_once = max(64, _N_DISTANCES_AT_ONCE // len(centre))
         for start in range(0, len(vectors), n_at_once):
             rows = _ready(vectors[start : start + n_at_once], similarity)
-            away = (centre * centre).sum(1) - 2 * rows @ centre.T  # squared distance, less what is the row's own
+            away = (centre * centre).sum(
+                1
+            ) - 2 * rows @ centre.T  # squared distance, without the square of the row itself
             few = np.argpartition(away, n_probes - 1, axis=1)[:, :n_probes]
             order = np.argsort(np.take_along_axis(away, few, axis=1), axis=1, kind="stable")
             cells[start : start + len(rows)] = np.take_along_axis(few, order, axis=1)
@@ -120,13 +126,13 @@ def assign(work: Workspace, of: Encoded, centres: str, n_probes: int, similarity
 
 
 def groups_of(n_cells: int, n: int, n_a_task: int) -> list[tuple[int, int]]:
-    """Neighbouring cells, in which about so many vectors live together."""
+    """Ranges of cells; in each range live about `n_a_task` vectors."""
     size = max(1, round(n_cells * n_a_task / max(1, n)))
     return [(start, min(start + size, n_cells)) for start in range(0, n_cells, size)]
 
 
 def join_cells(work: Workspace, assigned: Sequence[Assigned], cells: tuple[int, int], joining: Joining) -> Joined:
-    """Find the pairs in these cells and write them as `join_blocks` does; another task may find some of them too."""
+    """Find the pairs in these cells and write them as `join_blocks` does; other tasks may find some of them again."""
     started = time.perf_counter()
     files = [(of.name, of.encoded.shard.start) for of in assigned]
     name = f"pairs/{key_of(files, cells, joining.threshold, joining.similarity)}.arrow"
@@ -148,7 +154,7 @@ def join_cells(work: Workspace, assigned: Sequence[Assigned], cells: tuple[int, 
 
 
 def draw(work: Workspace, encoded: Sequence[Encoded], probing: Probing) -> Block:
-    """Some texts at random, as a block of their own."""
+    """A block of random texts."""
     n = sum(of.n for of in encoded)
     name = (
         f"cells/{key_of('sample', [(of.name, of.shard.start) for of in encoded], probing.n_sample, probing.seed)}.arrow"
@@ -171,7 +177,7 @@ def draw(work: Workspace, encoded: Sequence[Encoded], probing: Probing) -> Block
 def measure_recall(
     work: Workspace, sample: Block, block: Block, joining: Joining, parts: Sequence[Part]
 ) -> tuple[Rows, Rows]:
-    """Compare the sample with a block, exactly: the pairs of each text of the sample, and those in the match table."""
+    """Compare the sample with a block, exactly: each text's number of pairs, and how many of them are in the match table."""
     rows, vectors = sample.load(work)
     others, other_vectors = block.load(work)
     found = joining.join(vectors, other_vectors)
@@ -194,7 +200,7 @@ def measure_recall(
 def _members(
     work: Workspace, assigned: Sequence[Assigned], cells: tuple[int, int]
 ) -> tuple[Rows, Rows, np.ndarray, Vectors]:
-    """Who is in these cells, by cell: cell, row, whether it lives there, vector."""
+    """The members of these cells, sorted by cell: cell, row, whether it lives there, vector."""
     parts = []
     for of in assigned:
         told = work.read(of.name)

@@ -1,4 +1,4 @@
-"""The join in blocks: every pair of two blocks of vectors, by the exact join of one machine, and all rows that repeat them."""
+"""The join in blocks: joins two blocks of vectors exactly, then adds all rows that repeat a text of a pair."""
 
 import math
 import time
@@ -18,12 +18,12 @@ from textsiam.matching.matches import Matches
 from textsiam.matching.repeats import RowPairs, crossed, merged, repeats_of
 from textsiam.scoring.similarity import SIMILARITIES
 
-_N_ROWS = 8_192  # made ready at a time
+_N_ROWS = 8_192  # prepared at the same time
 
 
 @dataclass(frozen=True)
 class Joining:
-    """What is joined, and how."""
+    """Settings of a join."""
 
     threshold: float
     similarity: str
@@ -44,13 +44,13 @@ class Joining:
 
 @dataclass(frozen=True)
 class Block:
-    """Vectors that are compared in one task: files in the workspace, and the row where each one's shard starts."""
+    """The vectors that one task compares: files in the workspace, each with the first row of its shard."""
 
     files: tuple[tuple[str, int], ...]
     n: int
 
     def load(self, work: Workspace) -> tuple[Rows, Vectors]:
-        """Row numbers and vectors; of one file on this machine without a copy."""
+        """Row numbers and vectors; a single file on this machine is not copied."""
         parts = [work.read(name, "row", "embedding") for name, _ in self.files]
         rows = [start + part["row"] for (_, start), part in zip(self.files, parts, strict=True)]
         if len(parts) == 1:
@@ -59,16 +59,16 @@ class Block:
 
 
 class Bounds(NamedTuple):
-    """A ball that holds all of a block's vectors, by the similarity's own distance (cosine: the angle)."""
+    """A ball that holds all vectors of a block, in the distance of the similarity (for cosine the angle)."""
 
     centre: Float[np.ndarray, " dim"]
     radius: float
 
 
 class Joined(NamedTuple):
-    """A file of ``left, right, score`` by left, then right row; the lowest and highest left row; what it took.
+    """A file of ``left, right, score``, sorted by left and then right row; its lowest and highest left row; what it took.
 
-    Rows are those of texts that did not come before, or after `expand` all that hold them.
+    Rows are the first rows of their texts; after `expand` they are all rows of these texts.
     """
 
     name: str
@@ -90,14 +90,14 @@ class Joined(NamedTuple):
 
     @classmethod
     def of(cls, work: Workspace, name: str, n_compared: int, started: float, *, reused: bool) -> "Joined":
-        """What lies there."""
+        """The pairs in a file that a task wrote."""
         left = work.read(name, "left")["left"]
         lowest, highest = (int(left[0]), int(left[-1])) if len(left) else (0, -1)
         return cls(name, len(left), lowest, highest, n_compared, time.perf_counter() - started, reused)
 
 
 def blocks_of(encoded: Sequence[Encoded], n_rows: int) -> list[Block]:
-    """Neighbouring shards, up to so many vectors together."""
+    """Blocks of neighbouring shards, each with at most `n_rows` vectors or one shard."""
     blocks: list[Block] = []
     files: list[tuple[str, int]] = []
     n = 0
@@ -134,7 +134,7 @@ def are_apart(a: Bounds | None, b: Bounds | None, joining: Joining) -> bool:
         return False
     if joining.similarity == "cosine":
         between = math.acos(float(np.clip(a.centre @ b.centre, -1, 1)))
-        # What is below the threshold may be rounded to it; and where the cosine is near 1, little of it is much of an angle.
+        # A score just below the threshold may be rounded to it. Near cosine 1, a small difference is a large angle.
         lowest = float(np.nextafter(np.float32(joining.threshold), np.float32(-2))) - 1e-7
         reach = math.acos(max(-1.0, min(1.0, lowest)))
     else:
@@ -145,7 +145,7 @@ def are_apart(a: Bounds | None, b: Bounds | None, joining: Joining) -> bool:
 
 
 def block_pairs(bounds: Sequence[Bounds | None], joining: Joining) -> Iterator[tuple[int, int]]:
-    """Pairs of blocks, one with itself included, that are not provably apart."""
+    """Pairs of blocks that are not provably apart; a block also pairs with itself."""
     for i, first in enumerate(bounds):
         for j in range(i, len(bounds)):
             if i == j or not are_apart(first, bounds[j], joining):
@@ -153,12 +153,12 @@ def block_pairs(bounds: Sequence[Bounds | None], joining: Joining) -> Iterator[t
 
 
 def join_blocks(work: Workspace, a: Block, b: Block | None, joining: Joining) -> Joined:
-    """Find the pairs of a block, or of two, among texts that did not come before; what is there is not found again.
+    """Find and write the pairs within a block, or between two, unless the workspace holds them already.
 
     Raises
     ------
     TooManyMatches
-        If more than `Joining.max_matches` pairs reach the threshold in this block alone.
+        If more than `Joining.max_matches` pairs reach the threshold in this task alone.
     """
     started = time.perf_counter()
     name = f"pairs/{key_of(a.files, b.files if b else None, joining.threshold, joining.similarity)}.arrow"
@@ -173,12 +173,12 @@ def join_blocks(work: Workspace, a: Block, b: Block | None, joining: Joining) ->
 
 
 def expand(work: Workspace, found: Joined, own: Block | None, joining: Joining, repeats: Sequence[str]) -> Joined:
-    """These pairs for all rows that hold their texts; of a block joined with itself also the pairs of rows with equal texts.
+    """Write these pairs for all rows with the same texts; with `own` also the pairs of rows with equal texts.
 
     Parameters
     ----------
     own
-        The block whose equal texts are paired here, or None.
+        The block whose equal texts this task pairs; None pairs none.
     """
     started = time.perf_counter()
     name = f"pairs/{key_of('expanded', found.name, own and own.files, list(repeats))}.arrow"
@@ -201,7 +201,7 @@ def _expanded(left: Rows, right: Rows, score: Scores, repeats: Repeats, max_matc
 
 
 def _of_equals(rows: Rows, vectors: Vectors, repeats: Repeats, joining: Joining) -> RowPairs:
-    """Pairs of rows that hold the same text, where its score with itself reaches the threshold."""
+    """Pairs of rows with the same text, if the text's score with itself reaches the threshold."""
     side = repeats.groups(rows)
     repeated = np.flatnonzero(side.sizes > 1)
     paired, own = SIMILARITIES[joining.similarity].paired, np.empty(len(repeated), dtype=np.float32)
@@ -213,13 +213,13 @@ def _of_equals(rows: Rows, vectors: Vectors, repeats: Repeats, joining: Joining)
 
 
 def _ready(rows: Vectors, similarity: str) -> Float[np.ndarray, "n dim"]:
-    """In fp64, for cosine of length 1."""
+    """The rows in fp64; for cosine with length 1."""
     rows = rows.astype(np.float64)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30) if similarity == "cosine" else rows
 
 
 def _away(rows: Vectors, centre: Float[np.ndarray, " dim"], similarity: str) -> Float[np.ndarray, " n"]:
-    """Each row's distance from the centre, for cosine the angle."""
+    """The distance of each row from the centre; for cosine the angle."""
     ready = _ready(rows, similarity)
     if similarity == "cosine":
         return np.asarray(np.arccos(np.clip(ready @ centre, -1, 1)))

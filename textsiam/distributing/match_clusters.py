@@ -1,8 +1,8 @@
-"""Clusters from a match table in parts: every row joins the keeper it matches best, as on one machine; a bit a row in memory.
+"""Clusters from a match table in parts: each row joins the keeper that it matches best, as on one machine.
 
-Rows are taken in order; one that matches no earlier keeper becomes a keeper (see `textsiam.matching.matches.cluster`). So one
-pass over the parts in order settles who is a keeper. Then each part finds the best keeper of what it knows, and each range of
-rows the best of what the parts found: both in tasks.
+A row that matches no earlier keeper becomes a keeper (see `textsiam.matching.matches.cluster`). So one pass over the parts, in
+order, finds all keepers, with one bit per row in memory. Then one task per part offers each row the best keeper of that part,
+and one task per range of rows takes the best offer.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,15 +12,16 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from textsiam.arrays import Rows, Scores
-from textsiam.distributing.match_table import Names, Part
+from textsiam.distributing.encoders import EncodedTexts
+from textsiam.distributing.match_table import Part
 from textsiam.distributing.shard_sources import Shard
 from textsiam.distributing.workspace import Workspace, key_of
 
-_N_BYTES = 1 << 20  # of bits that are counted at a time
+_N_BYTES = 1 << 20  # of bits that are counted at the same time
 
 
 class Offered(NamedTuple):
-    """A file of ``row, keeper, score``: the best keeper that a part knows for each row it drops, by row."""
+    """A file of ``row, keeper, score``, sorted by row: the best keeper in a part for each row that is no keeper."""
 
     name: str
     n: int
@@ -29,7 +30,7 @@ class Offered(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """A file of ``cluster, keeper, score`` for each of these rows, and how many of them are no keepers."""
+    """A file of ``cluster, keeper, score`` for each row from start below stop, and how many of them are no keepers."""
 
     start: int
     stop: int
@@ -38,7 +39,7 @@ class Settled(NamedTuple):
 
 
 def find_keepers(work: Workspace, parts: Sequence[Part], shards: Sequence[Shard]) -> str:
-    """Write a bit for each row, 1 where it is a keeper; the file's name comes back. Holds these bits and one part."""
+    """Write one bit per row, 1 for a keeper, and return the file's name. Memory holds these bits and one part."""
     name = f"keepers/{key_of([part.name for part in parts], [(shard.start, shard.n) for shard in shards])}.arrow"
     if name in work:
         return name
@@ -57,7 +58,7 @@ def find_keepers(work: Workspace, parts: Sequence[Part], shards: Sequence[Shard]
 
 
 def offer(work: Workspace, part: Part, keepers: str) -> Offered:
-    """Write, for each row that is no keeper, the best keeper among this part's pairs; ties go to the earlier keeper."""
+    """Write the best keeper in this part's pairs for each row that is no keeper; ties go to the earlier keeper."""
     name = f"offers/{key_of(part.name, keepers)}.arrow"
     if name not in work:
         told, bits = work.read(part.name), work.read(keepers)["bits"]
@@ -96,7 +97,7 @@ def settle(work: Workspace, rows: tuple[int, int], offers: Sequence[Offered], ke
 
 
 def _bits_of(shards: Sequence[Shard]) -> UInt8[np.ndarray, " n_bytes"]:
-    """A bit for each row, 1 but for those of shards that were left out."""
+    """One bit per row: 0 for the rows of shards that were left out, else 1."""
     bits = np.zeros(-(-(shards[-1].stop if shards else 0) // 8), dtype=np.uint8)
     for shard in shards:
         first, last = shard.start >> 3, (shard.stop - 1) >> 3
@@ -107,7 +108,7 @@ def _bits_of(shards: Sequence[Shard]) -> UInt8[np.ndarray, " n_bytes"]:
 
 
 def n_clusters(work: Workspace, settled: Sequence[Settled], n_rows: int) -> int:
-    """Clusters of two rows or more: keepers that somebody joined. A bit a row."""
+    """How many clusters have at least two rows. Memory holds one bit per row."""
     joined = np.zeros(-(-n_rows // 8), dtype=np.uint8)
     for of in settled:
         keeper = work.read(of.name, "keeper")["keeper"]
@@ -116,16 +117,16 @@ def n_clusters(work: Workspace, settled: Sequence[Settled], n_rows: int) -> int:
     return int(np.bitwise_count(joined).sum())
 
 
-def columns_of(work: Workspace, settled: Settled, names: Names) -> Iterator[dict[str, Any]]:
-    """``id, cluster, keeper, score_to_keeper`` of these rows, the columns of a clusters file, a shard at a time."""
-    told = work.read(settled.name)
-    for shard in names.shards:
+def columns_of(settled: Settled, texts: EncodedTexts) -> Iterator[dict[str, Any]]:
+    """The columns of a clusters file, ``id, cluster, keeper, score_to_keeper``, for these rows, in blocks of a shard."""
+    told = texts.work.read(settled.name)
+    for shard in texts.shards:
         if settled.start <= shard.start < settled.stop:
             inside = slice(shard.start - settled.start, shard.stop - settled.start)
             yield {
-                "id": names.of(np.arange(shard.start, shard.stop)),
+                "id": texts.of(np.arange(shard.start, shard.stop)),
                 "cluster": told["cluster"][inside],
-                "keeper": names.of(told["keeper"][inside]),
+                "keeper": texts.of(told["keeper"][inside]),
                 "score_to_keeper": told["score"][inside],
             }
 
@@ -135,7 +136,7 @@ def _are(bits: UInt8[np.ndarray, " n_bytes"], rows: Rows) -> Bool[np.ndarray, " 
 
 
 def _numbers(bits: UInt8[np.ndarray, " n_bytes"], keeper: Rows) -> Rows:
-    """The number of each keeper among all keepers, from 0; sums are kept for stretches of bits, not for each byte."""
+    """The number of each keeper among all keepers, from 0; keeps one sum per stretch of bits, not per byte."""
     pieces = [bits[start : start + _N_BYTES] for start in range(0, len(bits), _N_BYTES)]
     totals = np.cumsum([0, *(int(np.bitwise_count(piece).sum(dtype=np.int64)) for piece in pieces)])
     numbers = np.empty(len(keeper), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The match table in parts by row: pairs in order of their left rows, the same rows on one machine would give."""
+"""The match table in parts: pairs in order of their left rows, the same as on one machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from textsiam.distributing.workspace import Workspace, key_of
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of some neighbouring shards, and the pairs whose left row is one of them: ``left, right, score`` in order."""
+    """Rows from start below stop, and a file of the pairs whose left row is one of them: ``left, right, score``, in order."""
 
     start: int
     stop: int
@@ -31,7 +31,7 @@ class Best(NamedTuple):
 
 
 def ranges_of(shards: Sequence[Shard], n_rows: int) -> list[tuple[int, int]]:
-    """Neighbouring shards' rows, up to so many together."""
+    """Ranges of the rows of neighbouring shards, each with at most `n_rows` rows or one shard."""
     ranges: list[tuple[int, int]] = []
     for shard in shards:
         if ranges and shard.stop - ranges[-1][0] <= n_rows:
@@ -42,7 +42,7 @@ def ranges_of(shards: Sequence[Shard], n_rows: int) -> list[tuple[int, int]]:
 
 
 def gather(work: Workspace, rows: tuple[int, int], joined: Sequence[Joined], top: int) -> tuple[Part, Best]:
-    """Write the pairs of these left rows, from all blocks that have any, in order; the closest of them come back too."""
+    """Write the pairs with these left rows from all blocks, in order; return the part and its `top` closest pairs."""
     start, stop = rows
     mine = [of for of in joined if of.n and of.lowest < stop and of.highest >= start]
     name = f"parts/{key_of(rows, [of.name for of in mine])}.arrow"
@@ -59,7 +59,7 @@ def gather(work: Workspace, rows: tuple[int, int], joined: Sequence[Joined], top
     whole = {key: np.concatenate(found) for key, found in columns.items()}
     order = np.lexsort((whole["right"], whole["left"]))
     left, right = whole["left"][order], whole["right"][order]
-    new = np.ones(len(order), dtype=np.bool_)  # an approximate join may find a pair in two places
+    new = np.ones(len(order), dtype=np.bool_)  # an approximate join may find a pair in two cells
     new[1:] = (left[1:] != left[:-1]) | (right[1:] != right[:-1])
     order = order[new]
     whole = {key: values[order] for key, values in whole.items()}
@@ -70,23 +70,3 @@ def gather(work: Workspace, rows: tuple[int, int], joined: Sequence[Joined], top
 def _best(pairs: dict[str, Any], top: int) -> Best:
     order = np.lexsort((pairs["right"], pairs["left"], -pairs["score"]))[:top]
     return Best(pairs["left"][order], pairs["right"][order], pairs["score"][order])
-
-
-class Names:
-    """What stands in each row, shard by shard, from the workspace; of several sources, ids carry the source's name."""
-
-    def __init__(self, work: Workspace, shards: Sequence[Shard], *, several: bool) -> None:
-        self.work, self.shards, self.several = work, list(shards), several
-        self._starts = np.array([shard.start for shard in self.shards], dtype=np.int64)
-
-    def of(self, rows: Rows, column: str = "id") -> list[str]:
-        """The ids, or the texts, of these rows."""
-        found = np.empty(len(rows), dtype=object)
-        owner = np.searchsorted(self._starts, rows, side="right") - 1
-        for place in np.unique(owner).tolist():
-            mine = np.flatnonzero(owner == place)
-            shard = self.shards[place]
-            values = self.work.table(shard.name, column).column(column).take(rows[mine] - shard.start).to_pylist()
-            before = f"{shard.source}:" if self.several and column == "id" else ""
-            found[mine] = [before + value for value in values] if before else values
-        return found.tolist()

@@ -1,4 +1,4 @@
-"""Exact repeats across all shards: texts are sorted by hash, a bucket of them at a time; the first of equals stands for all."""
+"""Exact repeats across all shards: one task sorts one bucket of hashes; the first row of equal texts stands for all."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from textsiam.distributing.shard_sources import Shard
 from textsiam.distributing.workspace import Workspace
 from textsiam.matching.repeats import Side
 
-N_TEXTS_A_BUCKET = 4_000_000  # 24 bytes each, and as much again to sort them
+N_TEXTS_A_BUCKET = 4_000_000  # 24 bytes each, and as much to sort them
 
 
 class Found(NamedTuple):
-    """A bucket's file, how many texts in it repeat an earlier one, and how many pairs of equal texts there are."""
+    """A bucket's file, how many of its texts repeat an earlier one, and how many pairs of equal texts it has."""
 
     name: str
     n_repeats: int
@@ -23,9 +23,9 @@ class Found(NamedTuple):
 
 
 def find_repeats_of(work: Workspace, shards: Sequence[Shard], bucket: int, n_buckets: int, name: str) -> Found:
-    """Write, of every text in this bucket that repeats an earlier one, ``row`` and ``first`` by row; the same by ``first``.
+    """Write ``row`` and ``first`` of every text in this bucket that repeats an earlier one, sorted by row; and again by first.
 
-    A bucket is a range of hashes, which lie in each shard in order: only it is read.
+    A bucket is a range of hashes. The hashes of each shard are sorted, so the task reads only this range.
     """
     if f"{name}.json" in work:
         return Found(name, *work.read_json(f"{name}.json"))
@@ -54,7 +54,7 @@ def find_repeats_of(work: Workspace, shards: Sequence[Shard], bucket: int, n_buc
 
 
 class Repeats:
-    """Which rows repeat an earlier one; only as much of it is read as is asked for.
+    """Which rows repeat the text of an earlier one; each call reads only the rows that it is about.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class Repeats:
         self.work, self.names = work, tuple(names)
 
     def distinct(self, start: int, stop: int) -> Bool[np.ndarray, " n"]:
-        """Of the rows from `start` below `stop`, those whose text did not come before."""
+        """Which of the rows from `start` below `stop` are the first ones with their text."""
         first = np.ones(stop - start, dtype=np.bool_)
         for name in self.names:
             rows = self.work.read(name, "row")["row"]
@@ -74,7 +74,7 @@ class Repeats:
         return first
 
     def firsts(self, start: int, stop: int) -> Rows:
-        """For each of the rows from `start` below `stop` the first row with its text: itself where none came before."""
+        """For each row from `start` below `stop`, the first row with its text; that may be the row itself."""
         found = np.arange(start, stop)
         for name in self.names:
             told = self.work.read(name, "row", "first")
@@ -83,11 +83,11 @@ class Repeats:
         return found
 
     def sizes(self, distinct: Rows) -> Rows:
-        """For distinct rows, in order, how many rows hold the text of each."""
+        """How many rows have the text of each of these distinct rows, which must be in order."""
         return 1 + np.bincount(self._repeats_of(distinct)[0], minlength=len(distinct))
 
     def groups(self, distinct: Rows) -> Side:
-        """For distinct rows, in order, all rows that hold the text of each, in order: what `crossed` and `repeats_of` need."""
+        """All rows with the text of each of these distinct rows, which must be in order: what `crossed` and `repeats_of` need."""
         owners, repeats = self._repeats_of(distinct)
         row = np.concatenate([distinct, repeats])
         owner = np.concatenate([np.arange(len(distinct)), owners])
@@ -96,7 +96,7 @@ class Repeats:
         return Side(row[order], [], owner[order], row[order], np.cumsum(sizes) - sizes, sizes)
 
     def _repeats_of(self, distinct: Rows) -> tuple[Rows, Rows]:
-        """Places among these rows, and the rows that repeat their texts."""
+        """The rows that repeat the texts of these distinct rows, and the place of each text among them."""
         owners, repeats = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for name in self.names if len(distinct) else ():
             told = self.work.read(name, "of", "repeat")

@@ -1,7 +1,4 @@
-"""Sources → shards of texts: every source is read once, where a task runs, by the readers of one machine.
-
-How the work is cut into tasks.
-"""
+"""Sources → shards of texts: one task reads one source, with the readers of `textsiam.data`. And the sizes of all tasks."""
 
 import glob
 import hashlib
@@ -26,7 +23,7 @@ from textsiam.errors import UnreadableInput
 
 @dataclass(frozen=True)
 class Reading:
-    """How sources are read; the options of `textsiam.read_texts`, and the rows of a shard."""
+    """How sources are read: the options of `textsiam.read_texts`, and the number of texts per shard."""
 
     column: str | None = None
     id_column: str | None = None
@@ -39,16 +36,16 @@ class Reading:
 
 @dataclass(frozen=True)
 class Shard:
-    """Neighbouring usable texts of one source: a file of ``id`` and ``text`` in the workspace, beside it one of hashes.
+    """Neighbouring usable texts of one source: a file of ``id`` and ``text`` in the workspace, and a file of their hashes.
 
     Parameters
     ----------
     name
-        The file's name in the workspace; it holds the hash of the source's name, size, date and reading.
+        The file's name in the workspace: a hash of the source's name, size and date and of how it is read.
     start, n
         The row number of the first text among those of all sources, and how many texts there are.
     source, first, last
-        The source, and the rows of it that the first and the last text stand in.
+        The source, and the rows of the first and the last text in it.
     """
 
     name: str
@@ -60,7 +57,7 @@ class Shard:
 
     @property
     def hashes(self) -> str:
-        """The file of the texts' hashes (see `hashes_of`)."""
+        """The file of the hashes of the texts (see `hashes_of`)."""
         return f"{self.name.removesuffix('.arrow')}.hashes.arrow"
 
     @property
@@ -75,8 +72,8 @@ class Shard:
 def expanded(patterns: Sequence[str]) -> list[str]:
     """The files that paths, URIs and patterns name, each once, in order.
 
-    ``*``, ``?`` and ``[…]`` are wildcards, ``**`` any folders; in a URI ``*`` and ``[…]`` of its last part. A path that exists is
-    taken as it is.
+    In paths, ``*``, ``?`` and ``[…]`` are wildcards and ``**`` matches any folders. In URIs, ``*`` and ``[…]`` are wildcards in
+    the last part. A path that exists is no pattern.
 
     Raises
     ------
@@ -117,12 +114,12 @@ def _expanded(pattern: str) -> list[str]:
 
 
 def place_of(name: str) -> str:
-    """What every worker finds the source by, whatever folder it works in."""
+    """The absolute path or URI of a source, which is the same for every worker."""
     return name if "://" in name else str(Path(name).resolve())
 
 
 def label_of(name: str) -> str:
-    """What people and ids call the source: without a URI's keys.
+    """The name of a source in messages and ids: a URI without its keys and options.
 
     Examples
     --------
@@ -136,7 +133,7 @@ def label_of(name: str) -> str:
 
 
 def key_of_source(place: str, label: str, reading: Reading) -> str:
-    """A hash that changes when the source does, by size and date, or is read otherwise.
+    """A hash of a source's place, size and date and of how it is read.
 
     Raises
     ------
@@ -151,14 +148,14 @@ def key_of_source(place: str, label: str, reading: Reading) -> str:
 
 
 def read_source(work: Workspace, place: str, label: str, reading: Reading) -> str:
-    """Write the source's shards, and a JSON file that tells of them; its name comes back. One that is there is not read again.
+    """Write the shards of a source and a JSON listing of them, unless they exist; return the listing's name.
 
-    Where a source breaks off, what came before is kept, and the listing tells why it ends.
+    If a source becomes unreadable after some shards, these are kept, and the listing says why it ends.
 
     Raises
     ------
     UnreadableInput, OSError
-        If the source cannot be read.
+        If nothing of the source can be read.
     """
     key = key_of_source(place, label, reading)
     listing = f"texts/{key}.json"
@@ -198,7 +195,7 @@ def _written(work: Workspace, name: str, chunk: Texts) -> dict[str, Any]:
 
 
 def shards_of(listings: Sequence[dict[str, Any]]) -> list[Shard]:
-    """The shards of all sources in order, their rows counted through."""
+    """The shards of all sources in order; row numbers count the texts of all sources."""
     shards, start = [], 0
     for told in listings:
         for of in told["shards"]:
@@ -208,14 +205,14 @@ def shards_of(listings: Sequence[dict[str, Any]]) -> list[Shard]:
 
 
 def set_aside_of(listings: Sequence[dict[str, Any]]) -> SetAside:
-    """The rows of all sources that could not be used."""
+    """The unusable rows of all sources."""
     return SetAside(tuple(Fault(*fault) for told in listings for fault in told["set_aside"]))
 
 
 def hashes_of(texts: Sequence[str]) -> dict[str, Any]:
-    """``high, low, place``: two halves of a hash of 128 bits for each text, and where it stands, by ``high``.
+    """``high, low, place``, sorted by ``high``: two halves of a hash of 128 bits for each text, and the text's place.
 
-    That two different texts of a billion are alike has odds of 1 : 10²⁰.
+    Among a billion different texts, two have the same hash with a probability of 10⁻²⁰.
     """
     joined = b"".join(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts)
     halves = np.frombuffer(joined, dtype=np.uint64).reshape(-1, 2)
@@ -225,7 +222,7 @@ def hashes_of(texts: Sequence[str]) -> dict[str, Any]:
 
 @contextmanager
 def here(name: str) -> Iterator[str]:
-    """The source's path on this machine; one that lies elsewhere is fetched for as long as it is read."""
+    """A path on this machine for the source; a source elsewhere is copied to a temporary file within the block."""
     if "://" not in name:
         yield name
         return
@@ -238,15 +235,15 @@ def here(name: str) -> Iterator[str]:
         yield str(copy)
 
 
-_MOST_BYTES = 2 << 30  # a block's vectors
+_MOST_BYTES = 2 << 30  # of the vectors of a block
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How the work is cut: texts a shard, vectors a block of the join, rows a part of the match table.
+    """The sizes of tasks: texts per shard, vectors per block of the join, rows per part of the match table.
 
-    Without a block's size it grows with the texts, from 8,192 vectors on, whatever the workers are, so that another cluster goes
-    on with what one has done.
+    The default size of a block grows with the number of texts and does not depend on the workers, so that another cluster can go
+    on with finished work.
     """
 
     shard: int = 16_384
@@ -254,7 +251,7 @@ class Sizes:
     part: int = 1_048_576
 
     def block_of(self, n: int, dim: int = 384) -> int:
-        """Vectors a block where there are n in all: about an eighth of them, at most 262,144; of very many a 512th, at most 2 GB.
+        """Vectors per block among `n`: an eighth of them, from 8,192 to 262,144; more than that a 512th of them, at most 2 GB.
 
         Examples
         --------

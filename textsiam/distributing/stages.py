@@ -1,9 +1,10 @@
-"""The stages of the road past one machine, each of which finishes before the next begins."""
+"""The stages of a run past one machine; each stage ends before the next one begins."""
 
 import logging
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 from textsiam.distributing import match_clusters
@@ -18,7 +19,7 @@ from textsiam.distributing.approximate_join import (
     measure_recall,
 )
 from textsiam.distributing.blocks import Block, Joined, Joining, block_pairs, blocks_of, bounds_of, expand, join_blocks
-from textsiam.distributing.encoders import Encoded, Recipe
+from textsiam.distributing.encoders import Encoded, EncodedTexts, Recipe, encode_shard
 from textsiam.distributing.match_table import Best, Part, gather, ranges_of
 from textsiam.distributing.runners import Runner
 from textsiam.distributing.shard_repeats import N_TEXTS_A_BUCKET, find_repeats_of
@@ -39,17 +40,17 @@ from textsiam.matching.repeats import refuse_too_many
 
 logger = logging.getLogger("textsiam")
 
-Progress = Callable[[str, int, int], None]  # (stage, done, total), called now and then
+Progress = Callable[[str, int, int], None]  # (stage, done, total)
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 class Stages:
-    """What the stages share: the workspace, who does the tasks, what was lost, and what each stage took.
+    """The stages, and what they share: workspace, runner, sizes, what was left out, and what each stage took.
 
     Parameters
     ----------
     progress
-        Called with the stages read, repeats, encode, bounds, join, expand, parts, keepers, offers and clusters.
+        Called after each task; stages are read, repeats, encode, bounds, join, expand, parts, keepers, offers and clusters.
     """
 
     def __init__(self, work: Workspace, runner: Runner, sizes: Sizes, progress: Progress | None) -> None:
@@ -59,12 +60,12 @@ class Stages:
         self.told: dict[str, dict[str, float]] = {}
 
     def read(self, sources: Sequence[str], reading: Reading) -> list[dict[str, Any]]:
-        """What each source holds, in order; one that cannot be read is lost, or the rows after which it breaks off.
+        """The listing of each source, in order; a source that cannot be read is left out, or the rows from where it cannot.
 
         Raises
         ------
         UnreadableInput
-            If there is no usable text at all.
+            If no source has a usable text.
         """
         labels = [label_of(name) for name in sources]
         tasks: list[Task] = [
@@ -82,11 +83,12 @@ class Stages:
         return listings
 
     def encode(
-        self, listings: Sequence[dict[str, Any]], recipe: Recipe, max_matches: int | None = None
-    ) -> tuple[list[Shard], list[str], list[Encoded], int]:
-        """The shards that could be encoded, the files of repeats among them, their vectors, and the distinct texts."""
+        self, sources: Sequence[str], reading: Reading, recipe: Recipe, max_matches: int | None = None
+    ) -> EncodedTexts:
+        """The texts of all shards that could be read and encoded, with their vectors."""
+        listings = self.read(sources, replace(reading, n_rows=self.sizes.shard))
         shards, n_new, n_tasks, started = shards_of(listings), 0, 0, time.perf_counter()
-        told = {"texts": 0, "tokens": 0}
+        n_encoded = n_tokens = 0
         while True:
             repeats, n_repeats = self.repeats(shards, max_matches)
             found: list[Any] = [None] * len(shards)
@@ -98,15 +100,22 @@ class Stages:
                     self.progress("encode", n_done, n_texts)
             new = [of for of in found if isinstance(of, Encoded) and not of.reused]
             n_new, n_tasks = n_new + len(new), n_tasks + len(shards)
-            told = {
-                "texts": told["texts"] + sum(of.n for of in new),
-                "tokens": told["tokens"] + sum(of.n_tokens for of in new),
-            }
+            n_encoded, n_tokens = n_encoded + sum(of.n for of in new), n_tokens + sum(of.n_tokens for of in new)
             kept = [shard for shard, of in zip(shards, found, strict=True) if isinstance(of, Encoded)]
             if len(kept) == len(shards):
-                self._tell("encode", started, n_tasks, n_new, **told)
-                return shards, repeats, found, n_texts - n_repeats
-            # Texts that stood for equals elsewhere are gone: others must stand for them.
+                self._tell("encode", started, n_tasks, n_new, texts=n_encoded, tokens=n_tokens)
+                return EncodedTexts(
+                    self.work,
+                    shards,
+                    len(sources) > 1,
+                    found,
+                    repeats,
+                    n_texts - n_repeats,
+                    set_aside_of(listings),
+                    sum(told["renamed"] for told in listings),
+                    listings[0]["mapping"],
+                )
+            # Texts of a shard that is left out may stand for equal texts elsewhere: find the repeats again without it.
             for shard, of in zip(shards, found, strict=True):
                 if isinstance(of, Failure):
                     self._left_out(str(shard), str(of.error) or type(of.error).__name__)
@@ -115,14 +124,17 @@ class Stages:
             shards = kept
 
     def _encoded(self, recipe: Recipe, repeats: list[str], shards: Sequence[Shard]) -> Generator[tuple[int, Any]]:
-        """What becomes of each shard; an error that would befall all of them ends the run."""
-        for place, result in self.runner.encode(self.work, recipe, repeats, shards):
+        """The result for each shard; an error that would happen to every shard ends the run."""
+        shared = self.runner.share(repeats)
+        tasks = [(self.work, recipe, shared, shard) for shard in shards]
+        on_gpu = not str(recipe.device or "").startswith("cpu")
+        for place, result in self.runner.run(encode_shard, tasks, on_gpu=on_gpu):
             if isinstance(result, Failure) and isinstance(result.error, (*FATAL, OSError)):
                 raise result.error
             yield place, result
 
     def repeats(self, shards: Sequence[Shard], max_matches: int | None) -> tuple[list[str], int]:
-        """The files of texts that repeat earlier ones, and how many there are."""
+        """The files of texts that repeat earlier ones, and the number of such texts."""
         n_buckets = max(1, -(-sum(shard.n for shard in shards) // N_TEXTS_A_BUCKET))
         key = key_of([(shard.name, shard.start) for shard in shards], n_buckets)
         shared = self.runner.share(list(shards))
@@ -137,7 +149,7 @@ class Stages:
         return [of.name for of in found] if n_repeats else [], n_repeats
 
     def join(self, encoded: Sequence[Encoded], joining: Joining) -> tuple[list[Joined], list[Block | None]]:
-        """The pairs of every two blocks that are not provably apart; and the block where it was joined with itself."""
+        """The pairs of every two blocks that are not provably apart; for each result, the block if it was joined with itself."""
         blocks = self._blocks(encoded)
         bounds = self._all("bounds", [(bounds_of, (self.work, block, joining.similarity)) for block in blocks])
         places = list(block_pairs(bounds, joining))
@@ -152,7 +164,7 @@ class Stages:
     def join_cells(
         self, encoded: Sequence[Encoded], joining: Joining, probing: Probing
     ) -> tuple[list[Joined], list[Block | None]]:
-        """The pairs in cells of near vectors: not all pairs, and far fewer comparisons; and for each block itself no pairs."""
+        """The pairs in cells of near vectors, and an empty result for each block, to which `expand` adds equal texts."""
         asked = (self.runner.share(list(encoded)), probing, joining.similarity)
         (centres,) = self._all("centres", [(find_centres, (self.work, *asked))])
         each: list[Task] = [
@@ -170,7 +182,7 @@ class Stages:
     def expand(
         self, found: Sequence[Joined], own: Sequence[Block | None], joining: Joining, repeats: list[str]
     ) -> list[Joined]:
-        """The pairs for all rows that hold their texts."""
+        """The pairs for all rows with the same texts."""
         if not repeats:
             return list(found)
         shared = self.runner.share(repeats)
@@ -182,7 +194,7 @@ class Stages:
     def gather(
         self, shards: Sequence[Shard], joined: Sequence[Joined], top: int, joining: Joining
     ) -> tuple[list[Part], list[Best]]:
-        """The match table by row, and the closest pairs of each part."""
+        """The parts of the match table, and the closest pairs of each part."""
         there = [of for of in joined if of.n]
         tasks: list[Task] = []
         for start, stop in ranges_of(shards, self.sizes.part):
@@ -194,7 +206,7 @@ class Stages:
         return [part for part, _ in found], [best for _, best in found]
 
     def recall(self, encoded: Sequence[Encoded], joining: Joining, parts: list[Part], probing: Probing) -> Recall:
-        """How many of the pairs that a sample of the texts has are in the match table."""
+        """The recall of an approximate join: which share of the pairs of a sample of the texts the match table has."""
         (sample,) = self._all("sample", [(draw, (self.work, self.runner.share(list(encoded)), probing))])
         shared = self.runner.share(parts)
         tasks: list[Task] = [
@@ -204,7 +216,7 @@ class Stages:
         return Recall.of(sum(of[0] for of in found), sum(of[1] for of in found), probing.seed)
 
     def settle(self, shards: list[Shard], parts: Sequence[Part]) -> list[match_clusters.Settled]:
-        """The clusters by row."""
+        """The clusters, sorted by row."""
         shared = self.runner.share(shards)
         (bits,) = self._all("keepers", [(match_clusters.find_keepers, (self.work, list(parts), shared))])
         offers = self._all("offers", [(match_clusters.offer, (self.work, part, bits)) for part in parts])
@@ -218,7 +230,7 @@ class Stages:
         return blocks_of(encoded, self.sizes.block_of(sum(of.n for of in encoded), encoded[0].dim))
 
     def _found(self, tasks: Sequence[Task], joining: Joining, n_pairs: int) -> list[Joined]:
-        """What the tasks of a join find, as long as it is not too much; the pairs to compare, if they are known beforehand."""
+        """The results of the tasks of a join, which compare `n_pairs` pairs; 0: not known beforehand."""
         started = time.perf_counter()
         found: list[Any] = [None] * len(tasks)
         n_found, n_compared = 0, 0
@@ -229,7 +241,7 @@ class Stages:
                 n_compared += result.n_compared
                 if (
                     n_pairs and n_found > joining.max_matches
-                ):  # cells find some pairs twice: those are counted when gathered
+                ):  # cells find some pairs twice, so their pairs are counted when gathered
                     raise _too_many(joining)
                 self.progress("join", *((n_compared, n_pairs) if n_pairs else (n_done, len(tasks))))
         new = [of for of in found if not of.reused]
@@ -237,7 +249,7 @@ class Stages:
         return found
 
     def _all(self, stage: str, tasks: Sequence[Task], named: Callable[[int], str] | None = None) -> list[Any]:
-        """The results of a stage's tasks in order; where tasks have names, None for those that failed and were left out."""
+        """The results of the tasks of a stage, in order; if tasks have names, None for each that failed and is left out."""
         started = time.perf_counter()
         found: list[Any] = [None] * len(tasks)
         with closing(self._run(stage, tasks, named)) as done:
@@ -250,7 +262,7 @@ class Stages:
     def _run(
         self, stage: str, tasks: Sequence[Task], named: Callable[[int], str] | None = None
     ) -> Generator[tuple[int, Any]]:
-        """Each task's place and result; one that failed ends the run, unless tasks have names: then it is None, and lost."""
+        """The place and result of each task. A failure ends the run; if tasks have names, the task is left out instead."""
         if not tasks:
             return
         for place, result in self.runner.run(tasks[0][0], [arguments for _, arguments in tasks]):
@@ -263,7 +275,7 @@ class Stages:
                 raise result.error
             else:
                 raise TaskFailed(
-                    f"A task of the stage {stage} failed: {result.error}. What is finished is kept: mend that, and run again."
+                    f"A task of the stage {stage} failed: {result.error}. Finished work is kept: mend that, and run again."
                 ) from result.error
 
     def _left_out(self, what: str, why: str) -> None:
@@ -277,6 +289,6 @@ class Stages:
 
 def _too_many(joining: Joining) -> TooManyMatches:
     return TooManyMatches(
-        f"More than {joining.max_matches:,} pairs reach {joining.threshold:g}. Raise the threshold, or allow more "
+        f"More than {joining.max_matches:,} pairs reach {joining.threshold:g}. Raise the threshold or the limit "
         "(--max-matches, max_matches=)."
     )

@@ -1,4 +1,4 @@
-"""A task: a function of this package that tells what it could not do, in a form that travels between machines."""
+"""A task: a function of this package whose errors become results that can be sent between machines."""
 
 import pickle
 import time
@@ -8,22 +8,22 @@ from typing import Any, NamedTuple
 
 from textsiam.errors import EncoderMismatch, MissingExtra, ModelNotFound
 
-N_TRIES = 3  # of a task whose worker died, and of one that the file system failed
-FATAL = (EncoderMismatch, MissingExtra, ModelNotFound)  # what would befall every shard, and ends a run
+N_TRIES = 3  # of a task whose worker died, or that had an error of the file system
+FATAL = (EncoderMismatch, MissingExtra, ModelNotFound)  # would happen to every shard: ends the run
 
 _PAUSE_S = 1.0
-_SURE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)  # would be the same again
+_SURE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)  # would happen again
 
 
 class Failure(NamedTuple):
-    """A task that raised, or whose workers died again and again."""
+    """A task that raised an error, or whose worker died in every try."""
 
     error: Exception
 
 
 @dataclass(frozen=True)
 class Lost:
-    """A shard, or a source, that could not be worked on: its name and rows, and why. The rest was finished without it."""
+    """A source, or a shard of it, that was left out: its name and rows, and why."""
 
     what: str
     why: str
@@ -33,7 +33,7 @@ class Lost:
 
 
 def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The function's result, or a `Failure`; what may be a file system's moment of weakness is tried again."""
+    """The result of the function, or a `Failure`; tries again after errors of the file system that may pass."""
     for n_left in reversed(range(N_TRIES)):
         try:
             return function(*arguments)
@@ -43,22 +43,22 @@ def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
             if n_left == 0 or isinstance(error, _SURE):
                 return Failure(_portable(error))
             time.sleep(_PAUSE_S)
-        except BaseException as error:  # noqa: BLE001  a panic of a library in Rust is no Exception
+        except BaseException as error:  # noqa: BLE001  a panic in a Rust library is no Exception
             return Failure(_portable(error))
     raise AssertionError
 
 
 def died(error: Exception) -> Exception:
-    """What is told of a worker's end, by what Ray says of it."""
+    """The error of a task whose worker ended, with the first line of what Ray says."""
     first = str(error).strip().partition("\n")[0]
     return RuntimeError(f"its worker ended ({type(error).__name__}): {first}")
 
 
 def _portable(error: BaseException) -> Exception:
-    """The error if it can be sent and read again, else one that says the same."""
+    """The error if it can be pickled, else a RuntimeError with the same text."""
     try:
-        again = pickle.loads(pickle.dumps(error))  # noqa: S301  our own, of a moment ago
-    except Exception:  # noqa: BLE001  whatever keeps it from travelling
+        again = pickle.loads(pickle.dumps(error))  # noqa: S301  what this line pickled
+    except Exception:  # noqa: BLE001  an error may fail to pickle in any way
         again = None
     if isinstance(error, Exception) and type(again) is type(error):
         return error

@@ -1,7 +1,7 @@
-"""Where tasks leave what they finished: Arrow tables and JSON in one folder that all machines see, or in an object store.
+"""Where tasks write their results: Arrow and JSON files in a folder that all machines see, or in an object store.
 
-Names hold the hash of all that their content depends on. So what is there is finished and right, whoever wrote it, and whoever
-comes again after a crash goes on with what is missing.
+The name of a file is a hash of all that its content depends on, and files appear whole. So a file that exists is finished and
+right, and a run after a crash only computes what is missing.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from textsiam.data.files import replacing
 
 Columns = Mapping[str, Any]
 
-# What lies in a workspace, and the version of all of it: a part of every name, so that what another version wrote is not taken.
+# The version is part of every name, so that files of another version are not used.
 FOLDERS = ("texts", "repeats", "vectors", "bounds", "pairs", "cells", "parts", "keepers", "offers", "clusters")
 VERSION = 1
 
@@ -29,12 +29,12 @@ _STORES = ("s3", "gcs", "abfs")
 
 
 class Workspace:
-    """A folder, or a place such as ``s3://bucket/prefix``; files appear in it whole or not at all.
+    """A folder, or a place such as ``s3://bucket/prefix``; files appear in it complete or not at all.
 
     Parameters
     ----------
     root
-        The folder's path or the place's URI, the same on all machines.
+        Path or URI, the same on all machines.
 
     Examples
     --------
@@ -53,7 +53,7 @@ class Workspace:
         return Workspace, (self.root,)
 
     def __contains__(self, name: str) -> bool:
-        """Whether the file is there, and for Arrow whether it is whole: a disk may lose what it was given before a power cut."""
+        """Whether the file exists and, for Arrow, is complete: in a power cut a disk may lose data that it had accepted."""
         path = self._path(name)
         info = self._files.get_file_info(path)
         if info.type != pafs.FileType.File or not info.size:
@@ -65,12 +65,12 @@ class Workspace:
             return bool(source.read() == _ENDING)
 
     def write(self, name: str, columns: Columns) -> None:
-        """Columns as one Arrow file; a matrix (n, dim) as lists of fixed size.
+        """Write columns as one Arrow file; a matrix (n, dim) becomes lists of fixed size.
 
         Raises
         ------
         OSError
-            What the file system says; nothing of that name is there then.
+            If the file system refuses it; no file of that name exists then.
         """
         table = pa.table({key: _column(values) for key, values in columns.items()})
         sink = pa.BufferOutputStream()
@@ -79,7 +79,7 @@ class Workspace:
         self._put(name, sink.getvalue())
 
     def read(self, name: str, *names: str) -> dict[str, Any]:
-        """Columns of an Arrow file, numbers as NumPy arrays without a copy where the folder is on this machine, texts as lists.
+        """Columns of an Arrow file: numbers as NumPy arrays (not copied if the folder is on this machine), texts as lists.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class Workspace:
         return table.select(list(names)) if names else table
 
     def write_json(self, name: str, told: Any) -> None:
-        """Plain values as a JSON file."""
+        """Write plain values as a JSON file."""
         self._put(name, json.dumps(told, ensure_ascii=False).encode())
 
     def read_json(self, name: str) -> Any:
@@ -106,7 +106,7 @@ class Workspace:
             return json.loads(source.read())
 
     def remove(self) -> None:
-        """Delete what was written here, and the folder if nothing else is in it."""
+        """Delete the files of this class, and the folder if it is empty then."""
         for folder in FOLDERS:
             if self._files.get_file_info(self._path(folder)).type == pafs.FileType.Directory:
                 self._files.delete_dir(self._path(folder))
@@ -121,7 +121,7 @@ class Workspace:
         return f"{self._base}/{name}"
 
     def _put(self, name: str, content: Any) -> None:
-        """The file, in one step: renamed when it is on the disk; an object store shows none before all of it has come."""
+        """Write the file in one step: rename it when it is on the disk; an object store shows only complete files."""
         path = self._path(name)
         if isinstance(self._files, pafs.LocalFileSystem):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -149,13 +149,13 @@ def file_system(place: str) -> tuple[Any, str]:
         files, path = pafs.FileSystem.from_uri(place)
     except pa.ArrowInvalid as error:
         raise ValueError(
-            f"textsiam cannot reach {place}: {error}. Give a path, or s3://, gs://, hdfs://, file://."
+            f"textsiam cannot open {place}: {error}. Give a path, or s3://, gs://, hdfs://, file://."
         ) from None
     return files, path.rstrip("/")
 
 
 def key_of(*parts: Any) -> str:
-    """A short hash of plain values, for names.
+    """A short hash of plain values, to name files.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""Sentence → embedding: tokenise, order by length, batch by a token budget, embed, restore order; load and save models."""
+"""Sentence → embedding: tokenise, sort by length, batch by a token budget, embed, restore the order. Load and save models."""

@@ -1,4 +1,4 @@
-"""What computes embeddings, by name, and which of it is the best here."""
+"""The backends that compute embeddings, by name, and the best one for this machine."""
 
 import logging
 import sys
@@ -19,29 +19,29 @@ logger = logging.getLogger("textsiam")
 
 @runtime_checkable
 class Backend(Protocol):
-    """What turns a padded batch into embeddings.
+    """Computes the embeddings of padded batches.
 
-    One that computes elsewhere than on the CPU, and whose `embed_many` returns before it has done so, may say so with an
-    attribute ``offloads = True``: the next texts are then tokenised meanwhile.
+    If `embed_many` returns before the embeddings are computed (on a GPU, for example), set an attribute ``offloads = True``:
+    the next texts are then tokenised meanwhile.
     """
 
     @property
     def precision(self) -> str:
-        """The precision class of its vectors, such as ``float32``."""
+        """The precision class of the vectors, such as ``float32``."""
 
     @property
     def token_budget(self) -> int:
-        """Padded tokens a batch that it works best with."""
+        """The number of padded tokens per batch that is fastest."""
 
     @property
     def padding_budget(self) -> int:
-        """Tokens of padding beyond which a batch had better be cut in two; `token_budget` where padding costs nothing."""
+        """The most padding tokens per batch; with more, two batches are faster. `token_budget` if padding costs nothing."""
 
     def embed(self, ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> Float[np.ndarray, "n dim"]:
         """Embeddings of a padded batch, fp32."""
 
     def embed_many(self, batches: Sequence[Batch]) -> Iterator[Float[np.ndarray, "n dim"]]:
-        """Embeddings of each batch, in order; several may be computed at a time."""
+        """Embeddings of each batch, in order. Several batches may be computed at a time."""
 
 
 def _openvino(folder: ModelFolder, device: str | None, dtype: str | None) -> Backend:
@@ -66,8 +66,8 @@ BACKENDS: dict[str, Callable[[ModelFolder, str | None, str | None], Backend]] = 
 
 
 def best(folder: ModelFolder, device: str | None, dtype: str | None) -> Backend:
-    """OpenVINO, which needs no torch, where it is installed, runs this model and no GPU does; else PyTorch."""
-    if str(dtype).removeprefix("torch.") == "int8":  # nothing else computes it
+    """OpenVINO, which needs no torch, if it is installed and runs this model, and there is no GPU; else PyTorch."""
+    if str(dtype).removeprefix("torch.") == "int8":  # only OpenVINO computes it
         return _openvino(folder, device, dtype)
     if find_spec("openvino") and (device is not None or not has_gpu()):
         from textsiam.encoding.openvino.backend import can_compute, is_cpu
@@ -81,8 +81,8 @@ def best(folder: ModelFolder, device: str | None, dtype: str | None) -> Backend:
 
 
 def has_gpu() -> bool:
-    """Whether PyTorch would compute on a GPU; torch is imported to find out only where the machine seems to have one."""
-    signs = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, either under Windows' Linux
+    """Whether PyTorch can compute on a GPU. Imports torch only if the machine seems to have one."""
+    signs = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA; AMD; both under Linux on Windows
     if sys.platform == "linux" and not any(Path(sign).exists() for sign in signs):
         return False
     import torch

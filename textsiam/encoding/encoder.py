@@ -1,6 +1,7 @@
-"""Texts → embeddings: distinct texts once, ordered by token count, in batches of a token budget, order restored.
+"""Texts → embeddings: each distinct text once, sorted by token count, in batches of a token budget, order restored.
 
-An encoder that keeps what it has encoded: cross-validation asks for the same texts again and again.
+`RememberingEncoder` also keeps the embeddings, for callers such as cross-validation that encode the same texts repeatedly.
+Tokens are the work of `textsiam.encoding.tokenizing`, and the model itself of a backend.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 
 from textsiam.data.texts import as_list, distinct, fault_of
 from textsiam.encoding.backends import BACKENDS, Backend, best
-from textsiam.encoding.model_folder.finding import find_model
+from textsiam.encoding.model_folder.finding import find_model, name_of
 from textsiam.encoding.model_folder.folder import ModelFolder
 from textsiam.encoding.model_folder.layout import read_folder
 from textsiam.encoding.tokenizing import Tokenizer, Tokens, batches_of, calls_of
@@ -26,17 +27,23 @@ from textsiam.errors import UnsupportedModel
 
 logger = logging.getLogger("textsiam")
 
-Progress = Callable[[int, int], None]  # (done, total), called now and then
+Progress = Callable[[int, int], None]  # (done, total), called from time to time
 Asked = Iterator[tuple[Int[np.ndarray, " m"], Float[np.ndarray, "m dim"]]]  # rows, and their embeddings
+
+
+class _Known(NamedTuple):
+    embedding: Float[np.ndarray, " dim"]
+    cut: bool
+    unknown: bool
+    length: int
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Embeddings (n, dim) fp32; which of the n texts were cut to the maximum length; which hold unknown characters.
+    """Embeddings (n, dim) fp32; which of the n texts were cut to the maximum length; which have unknown characters.
 
-    `lengths` counts the tokens of each text, special ones and the prompt's included.
-
-    An unknown character embeds like every other: texts that differ in such characters alone cannot be told apart.
+    `lengths` counts the tokens of each text, with special tokens and the prompt. All unknown characters embed alike, so texts
+    that differ only in such characters get the same embedding.
     """
 
     embeddings: Float[np.ndarray, "n dim"]
@@ -44,24 +51,40 @@ class Encoded:
     unknown: Bool[np.ndarray, " n"]
     lengths: Int[np.ndarray, " n"]
 
+    @classmethod
+    def blank(cls, n: int, dim: int) -> "Encoded":
+        """`n` rows to fill with `put`; until then their embeddings are NaN and they hold no tokens."""
+        cut, unknown = np.zeros((2, n), dtype=np.bool_)
+        return cls(np.full((n, dim), np.nan, dtype=np.float32), cut, unknown, np.zeros(n, dtype=np.int64))
+
+    def put(self, rows: slice | Sequence[int], encoded: "Encoded") -> None:
+        """Write what was encoded for these rows, in their order."""
+        self.embeddings[rows], self.lengths[rows] = encoded.embeddings, encoded.lengths
+        self.cut[rows], self.unknown[rows] = encoded.cut, encoded.unknown
+
+    def row(self, place: int) -> "_Known":
+        """One row as plain values, copied: a view would keep the whole batch in memory."""
+        row = self.embeddings[place].copy()
+        return _Known(row, bool(self.cut[place]), bool(self.unknown[place]), int(self.lengths[place]))
+
     def __getitem__(self, rows: slice | Int[np.ndarray, " m"]) -> "Encoded":
         return Encoded(self.embeddings[rows], self.cut[rows], self.unknown[rows], self.lengths[rows])
 
 
 class Encoder:
-    """Texts → embeddings, by one model folder, one tokenizer and one backend.
+    """Texts → embeddings, with one model folder, one tokenizer and one backend.
 
-    Several threads may use one. Pickled, it is read again from its folder, which must be there.
+    Several threads may share an encoder. Unpickling reads the model folder again, which must still exist.
 
     Parameters
     ----------
     folder
-        What the model folder says (`textsiam.encoding.model_folder.layout.read_folder`).
+        The content of a model folder (`textsiam.encoding.model_folder.layout.read_folder`).
     backend
         A name from `textsiam.encoding.backends.BACKENDS`, ``"auto"`` for the best installed one, or an object with the methods of
         `textsiam.encoding.backends.Backend`.
     device, dtype
-        Passed to the backend; None lets it choose.
+        Passed to the backend, which chooses if they are None.
 
     Raises
     ------
@@ -78,7 +101,7 @@ class Encoder:
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What was compiled cannot travel: another process reads the folder again.
+        # A compiled model cannot be pickled: another process reads the folder again.
         if self.backend_name not in BACKENDS:
             raise TypeError(
                 f"An encoder with a backend of its own ({self.backend_name}) cannot be pickled. Make it where it is used."
@@ -86,7 +109,7 @@ class Encoder:
         return _read_again, (self.folder.path, self.backend_name, self._device, self.precision)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Encoder":
-        return self  # nothing of it changes: a copy would read and compile the model again
+        return self  # it never changes, and a copy would read and compile the model again
 
     def __init__(
         self,
@@ -127,54 +150,59 @@ class Encoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What the vectors depend on, as one hash; numbers made with one encoder are good for no other.
+        """A hash of all that the vectors depend on. Scores and thresholds are valid only for encoders with the same hash.
 
-        Reads all weights once, unless the folder told their hashes.
+        Reads all weights once, unless the folder holds their hashes.
         """
         return self.folder.fingerprint(self.folder.carried.get("files"))
 
     @property
+    def name(self) -> str:
+        """The model's name for people: its folder's or the Hub's, without the place where it lies."""
+        return name_of(self.folder.path)
+
+    @property
     def backend_name(self) -> str:
-        """What computes the vectors: a name from `BACKENDS`, or of the caller's own class."""
+        """The backend's name: one from `BACKENDS`, or that of the caller's own class."""
         return str(getattr(self.backend, "name", type(self.backend).__name__))
 
     @property
     def precision(self) -> str:
-        """The precision class of the vectors: only vectors of one class may be compared."""
+        """The precision class of the vectors. Compare only vectors of the same class."""
         return self.backend.precision
 
     def release(self) -> None:
-        """Give back the memory of what the backend can make again at the next call; nothing with backends that cannot."""
+        """Free the backend's memory, if it can compile the model again at the next call; else do nothing."""
         if hasattr(self.backend, "release"):
             self.backend.release()
 
     def encode(
         self, texts: Iterable[object], *, prompt: str | None = None, progress: Progress | None = None
     ) -> Float[np.ndarray, "n dim"]:
-        """One embedding a text, fp32, in the order given.
+        """One embedding per text, fp32, in the order of `texts`.
 
         Parameters
         ----------
         texts
-            Strings. A value that is no usable text (None, empty, only whitespace, no string) gets a row of NaN; how many
-            and which are logged as a warning. Texts longer than the model's maximum are cut, and logged likewise.
+            Strings. A value that is not a usable text (None, empty, only whitespace, not a string) gets a row of NaN. Texts
+            longer than the model's maximum are cut. A warning is logged with the number and the positions of both.
         prompt
-            A name from the model's prompts, or the text itself, put before every text. Default: the model's default.
+            A name from the model's prompts, or a text, to put before every text. Default: the model's default.
         progress
-            Called with (texts done, texts in all) now and then.
+            Called with (texts done, texts in all) from time to time.
 
         Returns
         -------
         embeddings
-            (n, dim); (0, dim) for no texts; zeros for a text of which the tokenizer leaves no token. In fp32 a row differs by
-            less than 1e-5 whatever else is encoded with it.
+            (n, dim); (0, dim) for no texts; zeros for a text of which the tokenizer leaves no token. In fp32 a row depends
+            on the other texts by less than 1e-5.
 
         Raises
         ------
         UnreadableInput
-            If a single string came instead of a list.
+            If `texts` is a single string.
         UnsupportedModel
-            If the model cannot be used with a prompt of that name.
+            If the model has no prompt of that name.
 
         Examples
         --------
@@ -204,26 +232,24 @@ class Encoder:
         return embeddings
 
     def embed(self, texts: Sequence[str], *, prompt: str | None = None, progress: Progress | None = None) -> Encoded:
-        """Embeddings of usable texts, and which were cut; what `encode` does without its checks and its log."""
+        """Embeddings of usable texts, and which were cut: `encode` without its checks and its log."""
         before = self.prompt_text(prompt)
         unique, rows = distinct(texts)
-        embeddings = np.empty((len(unique), self.dim), dtype=np.float32)
-        cut, unknown = np.zeros((2, len(unique)), dtype=np.bool_)
-        lengths = np.zeros(len(unique), dtype=np.int64)
+        encoded = Encoded.blank(len(unique), self.dim)
         for part, tokens, asked in self._asked(unique, before):
-            cut[part], unknown[part], lengths[part] = tokens.cut, tokens.unknown, tokens.lengths
+            some = encoded[part]  # a view
+            some.cut[:], some.unknown[:], some.lengths[:] = tokens.cut, tokens.unknown, tokens.lengths
             n_done = part.start
             for places, found in asked:
-                embeddings[part][places] = found
+                some.embeddings[places] = found
                 n_done += len(places)
                 if progress:
                     progress(n_done * len(texts) // len(unique), len(texts))
-        # Where no text repeats, the rows stand in order already: no copy of what may be gigabytes.
-        encoded = Encoded(embeddings, cut, unknown, lengths)
+        # If no text repeats, the rows are already in order: do not copy what may be gigabytes.
         return encoded if len(unique) == len(texts) else encoded[rows]
 
     def count_lost(self, texts: Iterable[str], *, prompt: str | None = None) -> tuple[int, int]:
-        """How many of these usable texts would be cut, and how many hold unknown characters; tokenises only."""
+        """How many of these usable texts would be cut, and how many have unknown characters. Only tokenises."""
         before = self.prompt_text(prompt)
         unique, rows = distinct(texts)
         parts = [self.tokenizer([before + text for text in unique[start:stop]]) for start, stop in calls_of(unique)]
@@ -235,7 +261,7 @@ class Encoder:
         return int(cut), int(unknown)
 
     def _asked(self, texts: Sequence[str], prompt: str) -> Iterator[tuple[slice, Tokens, Asked]]:
-        """Neighbouring texts, their tokens, and their embeddings on the way; the next are tokenised while a GPU computes."""
+        """Parts of the texts, their tokens and pending embeddings. The next part is tokenised while a GPU computes."""
         ahead: deque[tuple[slice, Tokens, Asked]] = deque()
         n_ahead = int(getattr(self.backend, "offloads", False))
         for start, stop in calls_of(texts):
@@ -246,18 +272,15 @@ class Encoder:
         yield from ahead
 
     def _ask(self, tokens: Tokens) -> Asked:
-        """Let the backend begin; which rows, and their embeddings, batch by batch."""
+        """Start the backend. Gives rows and their embeddings, batch by batch."""
         places = list(batches_of(tokens.lengths, self.backend.token_budget, self.backend.padding_budget))
         found = self.backend.embed_many([tokens.padded(rows, self.tokenizer.pad_id()) for rows in places])
         return zip(places, found, strict=True)
 
     def prompt_text(self, prompt: str | None) -> str:
-        """The text put before every text: that of the prompt named, else the model's default.
+        """The text to put before every text: that of the named prompt, or else the model's default.
 
-        Raises
-        ------
-        UnsupportedModel
-            If the model has no prompt of that name.
+        Raises `UnsupportedModel` if the model has no prompt of that name.
         """
         prompts = self.folder.prompts
         if prompt is None:
@@ -280,25 +303,18 @@ def _few(places: Sequence[int], n: int = 10) -> str:
     return ", ".join(map(str, places[:n])) + (", …" if len(places) > n else "")
 
 
-class _Known(NamedTuple):
-    embedding: Float[np.ndarray, " dim"]
-    cut: bool
-    unknown: bool
-    length: int
-
-
 class RememberingEncoder(Encoder):
-    """The same encoder, which encodes a text that it still remembers no second time.
+    """An encoder that remembers embeddings, and does not encode a text that it remembers again.
 
-    Several threads may use one. Pickled, it is the plain encoder. Texts are known by a hash of 128 bits and not kept:
-    a long one takes no more memory than a short one.
+    Several threads may share it. Unpickling gives the plain encoder. Texts are recognised by a hash of 128 bits and not kept,
+    so a long text takes no more memory than a short one.
 
     Parameters
     ----------
     encoder
-        Whose tokenizer and backend are used.
+        The encoder whose tokenizer and backend are used.
     n_texts
-        Between so many texts and half of them are remembered, those that were asked for last; 4 · dim + 300 bytes each.
+        Remember between half and all of this many texts, the most recent ones. Each takes 4 · dim + 300 bytes.
 
     Examples
     --------
@@ -323,24 +339,17 @@ class RememberingEncoder(Encoder):
         with self._lock:
             known = [self._young.get(key) or self._old.get(key) for key in keys]
         new = [place for place, told in enumerate(known) if told is None]
-        encoded = super().embed([unique[place] for place in new], prompt=prompt, progress=progress)
-        embeddings = np.empty((len(unique), self.dim), dtype=np.float32)
-        cut, unknown = np.zeros((2, len(unique)), dtype=np.bool_)
-        lengths = np.zeros(len(unique), dtype=np.int64)
-        embeddings[new], lengths[new] = encoded.embeddings, encoded.lengths
-        cut[new], unknown[new] = encoded.cut, encoded.unknown
+        encoded = Encoded.blank(len(unique), self.dim)
+        encoded.put(new, super().embed([unique[place] for place in new], prompt=prompt, progress=progress))
         for place, told in enumerate(known):
             if told is not None:
-                embeddings[place], cut[place], unknown[place], lengths[place] = told
+                encoded.embeddings[place], encoded.cut[place], encoded.unknown[place], encoded.lengths[place] = told
         with self._lock:
             for place, key in enumerate(keys):
-                told = known[place] or _Known(
-                    embeddings[place].copy(), bool(cut[place]), bool(unknown[place]), int(lengths[place])
-                )
-                self._young[key] = told
+                self._young[key] = known[place] or encoded.row(place)
                 if len(self._young) >= max(1, self.n_texts // 2):
                     self._young, self._old = {}, self._young
-        return Encoded(embeddings, cut, unknown, lengths)[rows]
+        return encoded[rows]
 
 
 def _key(text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What this processor can do: threads that may compute, and the precisions that it computes itself."""
+"""What this processor can do: how many threads may compute, and which precisions it computes natively."""
 
 import math
 import os
@@ -9,19 +9,19 @@ import numpy as np
 
 
 def n_threads() -> int:
-    """How many threads compute: one a core that this process may use, or fewer where ``OMP_NUM_THREADS`` says so.
+    """How many threads compute: one per core that this process may use, or as many as ``OMP_NUM_THREADS`` allows.
 
-    It may use what its affinity allows, and no more than its container's quota of CPU time lasts for.
+    The process's affinity and its container's quota of CPU time are the limits.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if told.isdecimal() and int(told):
-        return min(int(told), allowed)
+    limit = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if limit.isdecimal() and int(limit):
+        return min(int(limit), allowed)
     return max(1, min(allowed, n_cores(), _quota()))
 
 
 def _quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Processors' worth of time that the container grants; all there are where it says nothing."""
+    """How many processors' time the container's quota allows; all of them if it has none."""
     try:
         granted, period = file.read_text(encoding="utf-8").split()
         return math.ceil(int(granted) / int(period))
@@ -30,14 +30,14 @@ def _quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 def n_cores() -> int:
-    """Cores, of which several may hold two of the processors that the system counts."""
+    """Number of cores. The system counts a core with two hardware threads as two processors."""
     pairs = {file.read_text() for file in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/core_cpus_list")}
     return len(pairs) or os.cpu_count() or 1
 
 
 @cache
 def computes_bf16() -> bool:
-    """Whether this processor multiplies bf16 matrices itself, as OpenVINO finds it."""
+    """Whether this processor multiplies bf16 matrices natively, according to OpenVINO."""
     from textsiam.encoding.openvino.runtime import ov
 
     return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -45,10 +45,10 @@ def computes_bf16() -> bool:
 
 @cache
 def computes_int8() -> bool:
-    """Whether this processor adds products of int8 in 32 bits (VNNI, AMX); others add pairs of them in 16, which overflow."""
-    told = Path("/proc/cpuinfo")
-    if told.is_file():
-        flags = told.read_text(encoding="utf-8", errors="replace").split()
+    """Whether this processor adds int8 products in 32 bits (VNNI, AMX). Others add pairs of them in 16 bits, which overflow."""
+    file = Path("/proc/cpuinfo")
+    if file.is_file():
+        flags = file.read_text(encoding="utf-8", errors="replace").split()
         return any(flag in flags for flag in ("avx512_vnni", "avx_vnni", "amx_int8"))
     features = getattr(getattr(np, "_core", None), "_multiarray_umath", None)
     return bool(getattr(features, "__cpu_features__", {}).get("AVX512VNNI"))

@@ -1,7 +1,7 @@
-"""Long encodings: shard by shard to disk, in bounded memory, resumed after a kill, joined into one parquet file.
+"""Long encodings: written shard by shard in bounded memory, resumed after an interruption, joined into one parquet file.
 
-Each shard is written whole or not at all and carries the hash of what it was made from (model, precision, prompt, ids,
-texts), so a shard is reused only if it would come out the same.
+Each shard is written whole or not at all. It holds a hash of what it was made from (model, precision, prompt, ids, texts),
+and is reused only if that hash is the same.
 """
 
 import hashlib
@@ -26,20 +26,18 @@ _KEY = b"textsiam"
 
 @dataclass(frozen=True)
 class EncodeReport:
-    """What an encoding to disk did.
+    """The result of an encoding to disk, in numbers.
 
     Parameters
     ----------
     n_texts
         Rows written.
     n_cut, n_unknown
-        Texts longer than the model's maximum, which were cut; texts with characters that the model does not know.
-    n_reused
-        Shards found finished from an earlier run.
-    n_shards
-        Shards in all.
+        Texts that were cut to the model's maximum length; texts with characters that the model does not know.
+    n_reused, n_shards
+        Shards reused from an earlier run; all shards.
     set_aside
-        Rows of the source that could not be used.
+        The unusable rows of the source.
     """
 
     n_texts: int
@@ -58,24 +56,24 @@ def encode_to_parquet(
     prompt: str | None = None,
     progress: Progress | None = None,
 ) -> EncodeReport:
-    """Write ``id`` and ``embedding`` (a list of dim fp32) of every text to a parquet file, in the order given.
+    """Write ``id`` and ``embedding`` (a list of dim fp32) of every text to a parquet file, in order.
 
-    Finished shards lie in a folder ``TARGET.parts`` until all are done; call again with the same arguments after an
-    interruption and they are not computed again.
+    Finished shards stay in a folder ``TARGET.parts`` until all are done. After an interruption, call again with the same
+    arguments: finished shards are not computed again.
 
     Parameters
     ----------
     chunks
-        Texts, a shard each: `textsiam.data.streams.stream_texts` gives them without holding the source in memory.
+        Texts, one shard per chunk: `textsiam.data.streams.stream_texts` gives them without holding the source in memory.
     target
         The file to write; replaced in one step at the end.
     progress
-        Called with (texts done, 0): the total is not known while the source streams.
+        Called with (texts done, 0), because a stream does not know its total.
 
     Raises
     ------
     OSError
-        If the target cannot be written; finished shards stay.
+        If the target cannot be written. Finished shards stay.
     UnreadableInput
         If there is no usable text.
 
@@ -99,34 +97,34 @@ def encode_to_parquet(
         parts.mkdir(exist_ok=True)
         shard = parts / f"{len(shards):06d}.parquet"
         key = _key_of(model, chunk)
-        told = _told_by(shard)
-        n_reused += told.get("key") == key
-        if told.get("key") != key:
+        metadata = _metadata_of(shard)
+        n_reused += metadata.get("key") == key
+        if metadata.get("key") != key:
             done = n_texts
-            told = _write_shard(encoder, chunk, shard, {**model, "key": key}, prompt, _from(done, progress))
+            metadata = _write_shard(encoder, chunk, shard, {**model, "key": key}, prompt, _from(done, progress))
         shards.append(shard)
         n_texts += len(chunk)
-        n_cut += told["n_cut"]
-        n_unknown += told["n_unknown"]
+        n_cut += metadata["n_cut"]
+        n_unknown += metadata["n_unknown"]
         set_aside += chunk.set_aside
         if progress:
             progress(n_texts, 0)
     if not n_texts:
         _remove_parts(parts)
-        raise nothing_usable("What was to be encoded", "text", set_aside)
+        raise nothing_usable("The source", "text", set_aside)
     _join(shards, target, model, encoder.dim)
     _remove_parts(parts)
     return EncodeReport(n_texts, n_cut, n_unknown, n_reused, len(shards), set_aside)
 
 
 def told_of(encoder: Encoder, prompt: str) -> dict[str, object]:
-    """What a file of vectors tells of what made them."""
-    told: dict[str, object] = {"fingerprint": encoder.folder.fingerprint(), "precision": encoder.precision}
-    return told | {"dim": encoder.dim, "prompt": prompt}
+    """The metadata of a file of vectors: which encoder made them."""
+    model: dict[str, object] = {"fingerprint": encoder.folder.fingerprint(), "precision": encoder.precision}
+    return model | {"dim": encoder.dim, "prompt": prompt}
 
 
 def _remove_parts(parts: Path) -> None:
-    """Remove the shards, and their folder unless somebody keeps something else in it."""
+    """Remove the shards, and their folder if it holds nothing else."""
     for shard in parts.glob("[0-9]*.parquet"):
         shard.unlink()
     if parts.is_dir() and not any(parts.iterdir()):
@@ -138,40 +136,39 @@ def _from(n_before: int, progress: Progress | None) -> Progress:
 
 
 def _key_of(model: dict[str, object], chunk: Texts) -> str:
-    told = json.dumps([model, list(chunk.ids), list(chunk.texts)], ensure_ascii=True)
-    return hashlib.sha256(told.encode()).hexdigest()
+    content = json.dumps([model, list(chunk.ids), list(chunk.texts)], ensure_ascii=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _told_by(shard: Path) -> dict[str, Any]:
-    """What a finished shard says of itself; nothing if it is missing or was damaged, so that it is made again."""
+def _metadata_of(shard: Path) -> dict[str, Any]:
+    """The metadata of a finished shard; empty if it is missing or damaged, so that it is made again."""
     try:
-        metadata = pq.read_table(shard).schema.metadata or {}  # all of it: a footer may outlive its rows
+        metadata = (
+            pq.read_table(shard).schema.metadata or {}
+        )  # reads the rows too: they may be damaged under a good footer
         return json.loads(metadata.get(_KEY, b"{}"))  # type: ignore[no-any-return]
     except (OSError, ValueError):
         return {}
 
 
-def _schema(dim: int, told: dict[str, object]) -> pa.Schema:
+def _schema(dim: int, metadata: dict[str, object]) -> pa.Schema:
     fields = [pa.field("id", pa.string()), pa.field("embedding", pa.list_(pa.float32(), dim))]
-    return pa.schema(fields, metadata={_KEY: json.dumps(told).encode()})
+    return pa.schema(fields, metadata={_KEY: json.dumps(metadata).encode()})
 
 
 def _write_shard(
-    encoder: Encoder, chunk: Texts, shard: Path, told: dict[str, Any], prompt: str | None, progress: Progress
+    encoder: Encoder, chunk: Texts, shard: Path, metadata: dict[str, Any], prompt: str | None, progress: Progress
 ) -> dict[str, Any]:
     encoded = encoder.embed(chunk.texts, prompt=prompt, progress=progress)
-    told = {**told, "n_cut": int(encoded.cut.sum()), "n_unknown": int(encoded.unknown.sum())}
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(encoded.embeddings.reshape(-1)), encoder.dim)
-    table = pa.table([pa.array(list(chunk.ids), pa.string()), vectors], schema=_schema(encoder.dim, told))
-    with replacing(shard) as temporary:
-        pq.write_table(table, temporary)
-    return told
+    metadata = {**metadata, "n_cut": int(encoded.cut.sum()), "n_unknown": int(encoded.unknown.sum())}
+    write_vectors(shard, metadata, encoder.dim, [(list(chunk.ids), encoded.embeddings)])
+    return metadata
 
 
 def write_vectors(
     target: Path, model: dict[str, object], dim: int, blocks: Iterable[tuple[list[str], Float[np.ndarray, "n dim"]]]
 ) -> None:
-    """A parquet file like `encode_to_parquet`'s, of ids and vectors that come block by block."""
+    """Write a parquet file like that of `encode_to_parquet`, from blocks of ids and vectors."""
     with replacing(target) as temporary, pq.ParquetWriter(temporary, _schema(dim, model)) as writer:
         for ids, vectors in blocks:
             column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dim)

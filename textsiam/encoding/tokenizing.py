@@ -1,6 +1,6 @@
-"""Text → token ids, and what is lost on the way: ends beyond the maximum length, characters that no token stands for.
+"""Text → token ids, and which texts lose something: ends beyond the maximum length, characters without a token.
 
-Which texts are tokenised in one call, and which computed in one batch.
+Also decides which texts are tokenised in one call, and which are computed in one batch. Embeddings are the work of a backend.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,15 +19,18 @@ from textsiam.errors import BrokenModel, UnsupportedModel
 
 Batch = tuple[Int[np.ndarray, "_ _"], Int[np.ndarray, "_ _"]]  # padded ids, and a mask: 1 where a token is
 
+# Texts tokenised in one call: enough to keep the tokenizer's threads busy, few enough to show progress. Long texts are
+# limited by their characters, because the tokenizer holds about a hundred bytes per token, cut or not.
+N_TEXTS_A_CALL, N_CHARACTERS_A_CALL = 8_192, 2_000_000
 
-_FEW = 8  # texts for which waking the tokenizer's threads takes longer than they save
+_FEW = 8  # with this many texts or fewer, starting the tokenizer's threads takes longer than they save
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of n texts end to end, where each text ends, which were cut, and which hold an unknown token.
+    """Token ids of n texts one after another, where each text ends, which were cut, and which have an unknown token.
 
-    Flat, because a list of lists of questions takes three times the memory.
+    One flat array: for questions, a list of lists takes three times the memory.
     """
 
     ids: Int[np.ndarray, " total"]
@@ -37,7 +40,7 @@ class Tokens:
 
     @cached_property
     def lengths(self) -> Int[np.ndarray, " n"]:
-        """Tokens of each text, special tokens included."""
+        """Number of tokens of each text, with special tokens."""
         return np.diff(self.ends, prepend=0)
 
     def padded(
@@ -48,32 +51,20 @@ class Tokens:
         mask = np.arange(max(1, lengths.max())) < lengths[:, None]
         ids = np.full(mask.shape, pad_id, dtype=np.int64)
         starts = self.ends[rows] - lengths
-        before = lengths.cumsum() - lengths  # tokens of the rows before
+        before = lengths.cumsum() - lengths  # number of tokens in earlier rows
         ids[mask] = self.ids[np.repeat(starts - before, lengths) + np.arange(lengths.sum())]
         return ids, mask.astype(np.int64)
 
 
 class Tokenizer:
-    """A model's own tokenizer, read by the `tokenizers` library.
+    """A model's own tokenizer, read from `folder` by the `tokenizers` library.
 
-    Parameters
-    ----------
-    folder
-        Where ``tokenizer.json`` is; without one, or where ``tokenizer_config.json`` overrides its normalisation,
-        transformers converts what the folder has.
-    max_length
-        Longest sequence in tokens, special tokens included; longer texts are cut on the right, or on the left if
-        the tokenizer's ``truncation_side`` says so.
-    lowercase
-        Lower-case before the model's own normalisation.
+    If there is no ``tokenizer.json``, or ``tokenizer_config.json`` overrides its normalisation, transformers converts the
+    folder's tokenizer. Texts of more than `max_length` tokens, with special tokens, are cut on the right, or on the left if the
+    tokenizer's ``truncation_side`` says so. `lowercase` lower-cases before the model's own normalisation.
 
-    Raises
-    ------
-    BrokenModel
-        If ``tokenizer.json`` cannot be read, knows ids that the model has no embedding for, or if `max_length` leaves
-        no room for text.
-    UnsupportedModel
-        If the folder's tokenizer has no fast form.
+    Raises `BrokenModel` if ``tokenizer.json`` cannot be read or has ids without an embedding in the model, or if `max_length`
+    leaves no room for text; `UnsupportedModel` if the folder's tokenizer has no fast form.
     """
 
     def __init__(self, folder: Path, max_length: int, *, lowercase: bool = False) -> None:
@@ -89,26 +80,26 @@ class Tokenizer:
         self._tokenizer.enable_truncation(max_length, direction=_side(self._tokenizer, folder))
 
     def __call__(self, texts: list[str]) -> Tokens:
-        """Token ids of the texts; a text that tokenises to nothing keeps its special tokens."""
+        """Token ids of the texts. A text without tokens of its own keeps the special tokens."""
         if len(texts) <= _FEW:
             encodings = [self._tokenizer.encode(text) for text in texts]
         else:
             encodings = self._tokenizer.encode_batch_fast(texts)
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
         ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int32, int(lengths.sum()))
-        # A text of exactly max_length tokens has no overflow; asking the others for theirs would copy it.
+        # Only texts of max_length tokens can have overflow. Reading `overflowing` copies it.
         cut = np.fromiter(
             (len(encoding) >= self.max_length and bool(encoding.overflowing) for encoding in encodings),
             np.bool_,
             len(encodings),
         )
         owner = np.repeat(np.arange(len(encodings)), lengths)
-        is_unknown = (ids[:, None] == self._unknown_ids).any(1)  # np.isin takes longer where there are few
+        is_unknown = (ids[:, None] == self._unknown_ids).any(1)  # faster than np.isin for one or two ids
         unknown = np.bincount(owner[is_unknown], minlength=len(encodings)) > 0
         return Tokens(ids, lengths.cumsum(), cut, unknown)
 
     def pad_id(self) -> int:
-        """The id of the padding token; 0 where the tokenizer names none, for masked places are never read."""
+        """The id of the padding token, or 0 if there is none: masked places are never read."""
         for token in ("[PAD]", "<pad>", "<|padding|>"):
             if (found := self._tokenizer.token_to_id(token)) is not None:
                 return found
@@ -121,20 +112,20 @@ def _read(folder: Path) -> RustTokenizer:
         try:
             tokenizer = RustTokenizer.from_file(str(file))
         except Exception as error:  # noqa: BLE001  the Rust side raises bare Exception
-            raise BrokenModel(f"{file} cannot be read: {error}. Restore it from where the model came from.") from None
+            raise BrokenModel(f"{file} cannot be read: {error}. Restore it from the model's source.") from None
         if _agrees(tokenizer, folder):
             return tokenizer
     from transformers import AutoTokenizer
 
     try:
         whole = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # noqa: BLE001  wrong values raise whatever the line that meets them raises
+    except Exception as error:  # noqa: BLE001  wrong values raise errors of any type
         raise BrokenModel(
             f"{folder} has no tokenizer that transformers can read: {error}. Restore its tokenizer files."
         ) from None
     if (found := getattr(whole, "backend_tokenizer", None)) is None:
         raise UnsupportedModel(
-            f"The tokenizer in {folder} has no fast form. Save it once as tokenizer.json with transformers."
+            f"The tokenizer in {folder} has no fast form. Save it as tokenizer.json with transformers."
         )
     return RustTokenizer.from_str(found.to_str())
 
@@ -142,23 +133,22 @@ def _read(folder: Path) -> RustTokenizer:
 def _agrees(tokenizer: RustTokenizer, folder: Path) -> bool:
     """Whether ``tokenizer.json`` normalises as transformers would.
 
-    transformers 5 builds the normaliser of BERT's tokenizers anew from ``tokenizer_config.json``, so that an edited
-    ``do_lower_case`` wins over ``tokenizer.json``. Which class does so is for transformers to say: it is asked wherever
-    the two differ, and not where they agree, for it takes longer.
+    transformers 5 builds the normaliser of BERT's tokenizers again from ``tokenizer_config.json``, so that an edited
+    ``do_lower_case`` wins over ``tokenizer.json``. If the two files differ, transformers decides, which takes longer.
     """
-    told = read_object(folder / "tokenizer_config.json", {})
+    config = read_object(folder / "tokenizer_config.json", {})
     own = tokenizer.normalizer
     if not isinstance(own, normalizers.BertNormalizer):
-        return told.get("tokenizer_class") not in ("BertTokenizer", "BertTokenizerFast")
+        return config.get("tokenizer_class") not in ("BertTokenizer", "BertTokenizerFast")
     return (own.lowercase, own.strip_accents, own.handle_chinese_chars) == (
-        told.get("do_lower_case", True),
-        told.get("strip_accents"),
-        told.get("tokenize_chinese_chars", True),
+        config.get("do_lower_case", True),
+        config.get("strip_accents"),
+        config.get("tokenize_chinese_chars", True),
     )
 
 
 def _side(tokenizer: RustTokenizer, folder: Path) -> str:
-    """Where long texts are cut: what ``tokenizer_config.json`` says, else ``tokenizer.json``, else right."""
+    """The side on which long texts are cut, from ``tokenizer_config.json``, else ``tokenizer.json``, else right."""
     file = folder / "tokenizer_config.json"
     side = read_object(file, {}).get("truncation_side") or (tokenizer.truncation or {}).get("direction", "right")
     if side not in ("left", "right"):
@@ -179,21 +169,17 @@ def _check(tokenizer: RustTokenizer, folder: Path, max_length: int) -> None:
     if isinstance(n_rows, int) and largest >= n_rows:
         raise BrokenModel(
             f"The tokenizer in {folder} gives token ids up to {largest}, but the embedding table has {n_rows} rows "
-            "(vocab_size in config.json). Restore tokenizer.json and config.json from one and the same model."
+            "(vocab_size in config.json). Restore tokenizer.json and config.json from the same model."
         )
-
-
-# Texts tokenised in one call: enough to keep the tokenizer's threads busy, little enough to show progress. Long texts
-# are bounded by their characters, for the tokenizer holds about a hundred bytes a token, cut or not.
-N_TEXTS_A_CALL, N_CHARACTERS_A_CALL = 8_192, 2_000_000
 
 
 def batches_of(
     lengths: Int[np.ndarray, " n"], token_budget: int, padding_budget: int
 ) -> Iterator[Int[np.ndarray, " m"]]:
-    """Rows of each batch, longest first: neighbours in length, and no more padding among them than is allowed.
+    """Rows of each batch, longest first: rows of similar length, within both budgets.
 
-    All but the last hold a number of rows that comes again (`rounded_down`): every new shape costs a backend time and memory.
+    All batches but the last have a round number of rows (`rounded_down`), because every new shape costs a backend time and
+    memory.
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
@@ -208,7 +194,7 @@ def batches_of(
 
 
 def rounded_down(n: int) -> int:
-    """The largest of 1, 2, 4 and the multiples of 8 that is no larger.
+    """The largest of 1, 2, 4 and the multiples of 8 that is not above `n`.
 
     Examples
     --------
@@ -219,7 +205,7 @@ def rounded_down(n: int) -> int:
 
 
 def rounded_up(n: int) -> int:
-    """The smallest of 1, 2, 4 and the multiples of 8 that is no smaller.
+    """The smallest of 1, 2, 4 and the multiples of 8 that is not below `n`.
 
     Examples
     --------
@@ -230,7 +216,7 @@ def rounded_up(n: int) -> int:
 
 
 def calls_of(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Neighbouring texts that are tokenised together."""
+    """Ranges (start, stop) of texts to tokenise together."""
     start = n_characters = 0
     for place, text in enumerate(texts):
         n_characters += len(text)

@@ -1,1 +1,1 @@
-"""How good, and how sure: metrics with intervals, slices, suspected labels, and a report of one file."""
+"""Evaluation of a model: metrics with intervals, slices, suspected labels, and a report in one file."""

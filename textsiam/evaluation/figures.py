@@ -1,8 +1,8 @@
-"""The figures of a report as SVG for a page: no outside address, the page's own fonts, and colours that follow its variables.
+"""The figures of a report as SVG: without outside addresses, in the page's own fonts and colours.
 
-Matplotlib draws with placeholder colours, which become ``var(--…)`` in the SVG's text, so that one drawing serves light and dark.
-Clip paths, metadata and the document's head are removed: nothing in a figure points anywhere. What the colours mean stands in
-a legend of words beside the figure, which wraps on a small screen and is read aloud.
+Matplotlib draws with placeholder colours, which become ``var(--…)`` in the SVG: one drawing then serves the light and the dark
+page. Clip paths, metadata and the document's head are removed, so nothing in a figure refers to another address. A legend in
+words beside the figure explains the colours; it wraps on a small screen, and screen readers read it.
 """
 
 import re
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from textsiam.evaluation.evaluation import Evaluation
 
 INSTALL = "A report needs jinja2 and matplotlib. Install them: pip install 'textsiam[report]'."
-SIZE = (4.2, 3.3)  # inches of 72 units: small, so that letters stay legible on a telephone
+SIZE = (4.2, 3.3)  # inches of 72 units: small, so that letters stay legible on a phone
 N_POINTS, N_BINS = 400, 40
 
-# The page's variables by the placeholders that stand for them in matplotlib.
+# The page's variable → the placeholder that stands for it in matplotlib.
 COLOURS = {
     name: f"#{place:02x}fe{place:02x}"
     for place, name in enumerate(("ink", "muted", "line", "same", "other", "model", "base", "accept", "reject"), 1)
@@ -42,7 +42,7 @@ STYLE: dict[str, Any] = {
 
 
 class Key(NamedTuple):
-    """One entry of a legend: the shape (line, dashes, dot, ring, bar, band), the variable of its colour, and what it means."""
+    """One entry of a legend: its shape (line, dashes, dots, dot, bar, band), the variable of its colour, and its meaning."""
 
     shape: str
     colour: str
@@ -50,29 +50,29 @@ class Key(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """A figure for a page: its title, the SVG, what it shows in a sentence, and its legend."""
+    """A figure for a page: its title, the SVG, a caption of one sentence, and its legend."""
 
     title: str
     svg: str
-    told: str
+    caption: str
     keys: tuple[Key, ...]
 
 
 class Drawn(NamedTuple):
-    """What a function of `FIGURES` drew, in words."""
+    """What a function in `FIGURES` drew, in words."""
 
     title: str
-    told: str
+    caption: str
     keys: tuple[Key, ...]
 
 
 def draw(evaluation: "Evaluation") -> list[Drawing]:
-    """Every figure of `FIGURES` that these pairs and this model allow; the same evaluation gives the same text.
+    """Every figure in `FIGURES` that these pairs and this model allow; the same evaluation gives the same SVG, byte for byte.
 
     Raises
     ------
     MissingExtra
-        If matplotlib is not installed; the text gives the install line.
+        If matplotlib is not installed; the message gives the install line.
 
     Examples
     --------
@@ -91,33 +91,36 @@ def draw(evaluation: "Evaluation") -> list[Drawing]:
                 continue
             written = StringIO()
             canvas.savefig(written, format="svg")
-        drawings.append(Drawing(drawn.title, _for_page(written.getvalue(), name, drawn.told), drawn.told, drawn.keys))
+        svg = _for_page(written.getvalue(), name, drawn.caption)
+        drawings.append(Drawing(drawn.title, svg, drawn.caption, drawn.keys))
     return drawings
 
 
 def draw_precision_recall(evaluation: "Evaluation", axes: Any) -> Drawn | None:
-    """Precision against recall at every cut, with the models' own accept thresholds and their intervals."""
+    """Precision against recall at every cut, with each model's own accept threshold and its intervals."""
     if evaluation.model.refitted == {}:
         return None
     keys = [Key("line", "model", evaluation.model.name)]
-    told = f"Average precision {evaluation['average_precision'].value:.3f}"
+    caption = f"Average precision {evaluation['average_precision'].value:.3f}"
     if evaluation.baseline is not None:
         _curve(axes, evaluation.baseline, "base", "--")
         _own_cut(axes, evaluation.baseline, "base", filled=False)
         keys.append(Key("dashes", "base", f"{evaluation.baseline.name} (baseline)"))
     _curve(axes, evaluation.model, "model", "-")
     if _own_cut(axes, evaluation.model, "model", filled=True):
-        told += f"; at its own threshold precision {evaluation['precision'].value:.3f}, recall {evaluation['recall'].value:.3f}"
+        caption += (
+            f"; at its threshold precision {evaluation['precision'].value:.3f}, recall {evaluation['recall'].value:.3f}"
+        )
         keys.append(Key("dot", "model", f"its accept threshold {evaluation.model.cuts[0]:.4f}, with 95 % intervals"))
     share = float(evaluation.model.scored.labels.mean())
     axes.axhline(share, color=COLOURS["muted"], linewidth=0.9, linestyle=":")
     keys.append(Key("dots", "muted", f"accepting all: {share:.2f}"))
     axes.set(xlim=(0, 1.01), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
-    return Drawn("Precision and recall", f"{told}.", tuple(keys))
+    return Drawn("Precision and recall", f"{caption}.", tuple(keys))
 
 
 def draw_scores(evaluation: "Evaluation", axes: Any) -> Drawn | None:
-    """How scores spread by label, over the bands of the three decisions."""
+    """The distribution of scores for each label, over the bands of the three decisions."""
     model = evaluation.model
     if model.scored.pairs.labels is None:
         return None
@@ -135,23 +138,23 @@ def draw_scores(evaluation: "Evaluation", axes: Any) -> Drawn | None:
     axes.set(xlim=(edges[0], edges[-1]), xlabel=f"{model.scored.similarity} score", ylabel="share of the label's pairs")
     axes.set_ylim(bottom=0)
     medians = [f"{np.median(scores[labels == label]):.3f}" for label in (1, 0) if (labels == label).any()]
-    told = f"Median score {' of the same, and '.join(medians)}{' of different pairs' if len(medians) > 1 else ''}."
-    return Drawn("Scores", told, tuple(keys))
+    caption = f"Median score {' of the same, and '.join(medians)}{' of different pairs' if len(medians) > 1 else ''}."
+    return Drawn("Scores", caption, tuple(keys))
 
 
 def draw_reliability(evaluation: "Evaluation", axes: Any) -> Drawn | None:
-    """The share of duplicates found among pairs of one probability, with intervals, against the probability told."""
+    """The share of duplicates among the pairs of one bin of probabilities, with intervals, against the mean probability."""
     curve = evaluation.model.reliability
     if not curve:
         return None
     axes.plot([0, 1], [0, 1], color=COLOURS["muted"], linewidth=0.9, linestyle=":")
-    told = np.array([one.probability for one in curve])
+    stated = np.array([one.probability for one in curve])
     low, value, high = np.array([(one.share.low, one.share.value, one.share.high) for one in curve]).T
     errors = np.nan_to_num(np.array([value - low, high - value]).clip(0))
     axes.errorbar(
-        told, value, yerr=errors, color=COLOURS["model"], marker="o", markersize=4, linewidth=1.2, elinewidth=1.2
+        stated, value, yerr=errors, color=COLOURS["model"], marker="o", markersize=4, linewidth=1.2, elinewidth=1.2
     )
-    axes.set(xlim=(0, 1.01), ylim=(0, 1.02), xlabel="probability told", ylabel="share labelled the same")
+    axes.set(xlim=(0, 1.01), ylim=(0, 1.02), xlabel="probability given by the model", ylabel="share labelled the same")
     keys = (
         Key("dot", "model", f"bins of about {int(np.median([one.n for one in curve])):,} pairs, with 95 % intervals"),
         Key("dots", "muted", "a perfect model"),
@@ -161,7 +164,7 @@ def draw_reliability(evaluation: "Evaluation", axes: Any) -> Drawn | None:
 
 
 def draw_grades(evaluation: "Evaluation", axes: Any) -> Drawn | None:
-    """Scores against grades: median and the middle eight tenths in bins of equal mass."""
+    """Scores against grades: the median and the middle 80 % of scores, in bins of equally many pairs."""
     pairs = evaluation.model.scored.pairs
     if pairs.scores is None:
         return None
@@ -173,11 +176,11 @@ def draw_grades(evaluation: "Evaluation", axes: Any) -> Drawn | None:
     axes.fill_between(x, low, high, color=COLOURS["model"], alpha=0.18, linewidth=0)
     axes.plot(x, middle, color=COLOURS["model"], marker="o", markersize=4)
     axes.set(xlabel="grade", ylabel=f"{evaluation.model.scored.similarity} score")
-    keys = (Key("dot", "model", "median score"), Key("band", "model", "the middle eight tenths"))
+    keys = (Key("dot", "model", "median score"), Key("band", "model", "the middle 80 % of scores"))
     return Drawn("Scores by grade", f"Spearman's correlation {evaluation['spearman'].value:.3f}.", keys)
 
 
-# Name → what draws it on axes and says what it drew, or None where there is nothing to draw.
+# Name → a function that draws on axes and returns what it drew, or None if there is nothing to draw.
 FIGURES: dict[str, Callable[["Evaluation", Any], Drawn | None]] = {
     "precision_recall": draw_precision_recall,
     "scores": draw_scores,
@@ -196,7 +199,7 @@ def _curve(axes: Any, model: Measured, colour: str, dashes: str) -> None:
 
 
 def _own_cut(axes: Any, model: Measured, colour: str, *, filled: bool) -> bool:
-    """Whether the model's accept threshold has a place on the curve, now marked."""
+    """Mark the model's accept threshold on the curve; False if it has no place there."""
     at = [model.metrics.get(name) for name in ("recall", "precision")]
     x, y = (one if one is not None and np.isfinite(one.value) else None for one in at)
     if x is None or y is None:
@@ -210,7 +213,7 @@ def _own_cut(axes: Any, model: Measured, colour: str, *, filled: bool) -> bool:
 
 
 def _bands(axes: Any, model: Measured, low: float, high: float) -> list[Key]:
-    """The bands of accepting and rejecting behind a histogram of scores; nothing without a threshold."""
+    """Draw the bands of accepting and rejecting behind a histogram of scores; none without a threshold."""
     accept, reject = model.cuts
     keys = []
     if accept is not None:
@@ -223,7 +226,7 @@ def _bands(axes: Any, model: Measured, low: float, high: float) -> list[Key]:
 
 
 def _band(axes: Any, start: float, end: float, colour: str, *, at_left: bool) -> None:
-    """A band with a line at its threshold; nothing where it lies beyond all scores, for figures are not clipped."""
+    """A band with a line at its threshold; nothing if it lies beyond all scores, because figures are not clipped."""
     if start < end:
         axes.axvspan(start, end, color=COLOURS[colour], alpha=0.18, linewidth=0)
         axes.axvline(start if at_left else end, color=COLOURS[colour], linewidth=1.2)
@@ -231,7 +234,7 @@ def _band(axes: Any, start: float, end: float, colour: str, *, at_left: bool) ->
 
 @contextmanager
 def _axes() -> Iterator[tuple[Any, Any]]:
-    """A figure and its axes, in our style whatever the user's settings, which stay as they are."""
+    """A figure and its axes in our own style; the user's settings are neither used nor changed."""
     try:
         from matplotlib import style
         from matplotlib.figure import Figure
@@ -242,8 +245,8 @@ def _axes() -> Iterator[tuple[Any, Any]]:
         yield canvas, canvas.subplots()
 
 
-def _for_page(svg: str, name: str, told: str) -> str:
-    """The SVG as part of a page: only its root, ids of its own, variables for colours, the page's fonts."""
+def _for_page(svg: str, name: str, caption: str) -> str:
+    """The SVG as part of a page: its root element alone, with ids of its own, variables for colours, and the page's fonts."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<clipPath.*?</clipPath>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' clip-path="[^"]*"', "", svg)
@@ -255,4 +258,6 @@ def _for_page(svg: str, name: str, told: str) -> str:
     root = re.search(r'viewBox="[^"]*"', svg)
     box = root.group(0) if root else ""
     xlinks = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return re.sub(r"<svg[^>]*>", lambda _: f'<svg {xlinks} {box} role="img" aria-label="{escape(told)}">', svg, count=1)
+    return re.sub(
+        r"<svg[^>]*>", lambda _: f'<svg {xlinks} {box} role="img" aria-label="{escape(caption)}">', svg, count=1
+    )

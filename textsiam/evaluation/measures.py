@@ -1,12 +1,12 @@
-"""What a model is measured by on labelled or graded pairs: `MEASURES`, and each with its interval.
+"""`MEASURES`: the figures of a model on labelled or graded pairs, each with its interval.
 
-Thresholds and probabilities are the model's own. None is chosen anew on the pairs that judge it: the best F1 that a threshold
-fitted here would reach appears as what the model's own misses of it, and nowhere as a merit.
+Thresholds and probabilities are the model's own. None is chosen on the pairs that judge the model. A threshold fitted to these
+pairs serves one figure alone: how much F1 the model's own threshold misses.
 
-The rows that judge: scored, in an order of their own, and for two models the same ones.
+Pairs are scored in the order of their texts, and two models are compared on the same rows.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,13 +34,16 @@ from textsiam.scoring.thresholds import ACCEPT, REJECT, REVIEW, Threshold, decis
 if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
 
-
 RANKING = ("average_precision", "roc_auc", "precision_at_recall")
 GRADED = ("spearman", "pearson")
 
+# The groups of a report.
+RANKED, OWN_CUT, DECIDED = "By score alone", "At the model's own accept threshold", "Decisions"
+LIKELY, BY_GRADE = "Probabilities", "Against grades"
+
 
 class Measure(NamedTuple):
-    """How a measure is called, what it is in a few words, its group, and whether more is better: 1, -1, or 0 for neither."""
+    """A measure's title, what it means in a few words, its group, and whether more is better (1), worse (-1) or neither (0)."""
 
     title: str
     meaning: str
@@ -48,28 +51,27 @@ class Measure(NamedTuple):
     better: int = 1
 
 
-RANKED, OWN_CUT, DECIDED = "By score alone", "At the model's own accept threshold", "Decisions"
-LIKELY, BY_GRADE = "Probabilities", "Against grades"
-
 MEASURES: dict[str, Measure] = {
     "average_precision": Measure("Average precision", "mean precision over the duplicates, in order of score", RANKED),
-    "roc_auc": Measure("ROC AUC", "how often a duplicate scores above another pair", RANKED),
+    "roc_auc": Measure("ROC AUC", "how often a duplicate scores above a pair that is none", RANKED),
     "precision_at_recall": Measure(
-        f"Precision at recall {RECALL:g}", f"the best where {100 * RECALL:g} % of the duplicates are found", RANKED
+        f"Precision at recall {RECALL:g}", f"the best precision that finds {100 * RECALL:g} % of the duplicates", RANKED
     ),
-    "precision": Measure("Precision", "of the pairs accepted so many are duplicates", OWN_CUT),
-    "recall": Measure("Recall", "of the duplicates so many are accepted", OWN_CUT),
+    "precision": Measure("Precision", "share of the accepted pairs that are duplicates", OWN_CUT),
+    "recall": Measure("Recall", "share of the duplicates that are accepted", OWN_CUT),
     "f1": Measure("F1", "harmonic mean of precision and recall", OWN_CUT),
-    "f1_regret": Measure("F1 missed", "a threshold fitted on these very pairs would do so much better", OWN_CUT, -1),
-    "accuracy": Measure("Accuracy", "share of pairs on the side of their label", OWN_CUT),
-    "mcc": Measure("MCC", "correlation of label and acceptance", OWN_CUT),
-    "reject_precision": Measure("Precision of rejecting", "of the pairs rejected so many are no duplicates", DECIDED),
+    "f1_regret": Measure("F1 missed", "how much better a threshold fitted to these pairs would do", OWN_CUT, -1),
+    "accuracy": Measure("Accuracy", "share of the pairs on the side of their label", OWN_CUT),
+    "mcc": Measure("MCC", "correlation of label and decision", OWN_CUT),
+    "reject_precision": Measure(
+        "Precision of rejecting", "share of the rejected pairs that are no duplicates", DECIDED
+    ),
     "share_accept": Measure("Accepted", "share of all pairs", DECIDED, 0),
     "share_review": Measure("Left for review", "share of all pairs", DECIDED, 0),
     "share_reject": Measure("Rejected", "share of all pairs", DECIDED, 0),
-    "brier": Measure("Brier score", "mean squared distance of probability and label; 0 is best", LIKELY, -1),
+    "brier": Measure("Brier score", "mean squared difference of probability and label; 0 is best", LIKELY, -1),
     "calibration_error": Measure(
-        "Calibration error", "how far a probability is off, on average; 0 is best", LIKELY, -1
+        "Calibration error", "how far probabilities are off, on average; 0 is best", LIKELY, -1
     ),
     "spearman": Measure("Spearman", "rank correlation of score and grade", BY_GRADE),
     "pearson": Measure("Pearson", "linear correlation of score and grade", BY_GRADE),
@@ -78,22 +80,23 @@ MEASURES: dict[str, Measure] = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Measured:
-    """One model, as these pairs show it.
+    """What these pairs say about one model.
 
     Parameters
     ----------
     name
         The model's folder or Hub name.
     scored
-        The pairs with its scores.
+        The pairs with the model's scores.
     accept, reject
-        Its own thresholds, or None.
+        The model's own thresholds, or None.
     metrics
-        Name from `MEASURES` → value with its 95 % interval; only those that can be had.
+        Name in `MEASURES` → value with its 95 % interval; only those that these pairs and this model allow.
     reliability
-        Bins of its reliability curve; empty without a calibrator or labels.
+        The bins of the reliability curve; empty without a calibrator or labels.
     refitted
-        ``f1`` and the ``threshold`` that reaches it on these very pairs, which flatters; empty without both labels.
+        The best ``f1`` that any threshold reaches on these pairs, and that ``threshold``; it looks better than it is. Empty
+        unless both labels occur.
     draws
         The draws of `resample` behind the intervals.
     """
@@ -109,12 +112,12 @@ class Measured:
 
     @property
     def cuts(self) -> tuple[float | None, float | None]:
-        """The scores to accept at and to reject below; None where there is none. Without the first nothing is rejected."""
+        """The scores to accept at and to reject below, each or None; without the first, nothing is rejected."""
         accept, reject = (one.value if one is not None else None for one in (self.accept, self.reject))
         return accept, None if accept is None else reject
 
     def to_json(self) -> dict[str, Any]:
-        """What tells the model, as plain values."""
+        """What identifies the model, as plain values."""
         return {
             "model": self.name,
             "fingerprint": self.scored.encoder,
@@ -131,7 +134,8 @@ def measure(
 ) -> Measured:
     """The model's own figures on these pairs, with intervals over components.
 
-    Two models measured on the same rows in the same order with one seed have the same draws: their difference is paired.
+    Two models that are measured on the same rows, in the same order and with the same seed, see the same draws: their
+    difference is paired.
 
     Examples
     --------
@@ -143,17 +147,15 @@ def measure(
     >>> list(measured.metrics)[:3]
     ['average_precision', 'roc_auc', 'precision_at_recall']
     """
-    draws = resample(figures_of(model, scored), scored.components, n_draws=n_draws, seed=seed, progress=progress)
-    shares = shares_of(model, scored)
-    metrics = {name: interval(drawn, scored.components, shares.get(name)) for name, drawn in draws.items()}
+    metrics, draws = with_intervals(model, scored, n_draws=n_draws, seed=seed, progress=progress)
     curve: list[ReliabilityBin] = []
     if model.calibrator is not None and scored.pairs.labels is not None:
-        told = (model.calibrated(scored.scores).astype(np.float64), scored.labels, scored.components)
-        metrics["calibration_error"] = calibration_error(*told)
-        curve = reliability_curve(*told)
+        judged = (model.calibrated(scored.scores).astype(np.float64), scored.labels, scored.components)
+        metrics["calibration_error"] = calibration_error(*judged)
+        curve = reliability_curve(*judged)
     ordered = {name: metrics[name] for name in MEASURES if name in metrics}
     return Measured(
-        _name_of(model),
+        model.encoder.name,
         scored,
         model.threshold,
         model.reject_threshold,
@@ -164,9 +166,76 @@ def measure(
     )
 
 
-def figures_of(model: "Siamese", scored: ScoredPairs) -> dict[str, Figure]:
-    """Every measure that these pairs and this model allow but the calibration error, as a function of weights of rows."""
-    # In order of score, so that no draw has to sort.
+def with_intervals(
+    model: "Siamese",
+    scored: ScoredPairs,
+    names: Collection[str] = MEASURES,
+    *,
+    n_draws: int = 1_000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[dict[str, Interval], Draws]:
+    """The figures of these names that pairs and model allow, with intervals, and the draws; without the calibration error."""
+    figures = {name: figure for name, figure in _figures(model, scored).items() if name in names}
+    draws = resample(figures, scored.components, n_draws=n_draws, seed=seed, progress=progress)
+    among = _shares(model, scored)
+    return {name: interval(drawn, scored.components, among.get(name)) for name, drawn in draws.items()}, draws
+
+
+def score_in_order(
+    model: "Siamese", pairs: Any, *, on: str | None = None, progress: Progress | None = None
+) -> ScoredPairs:
+    """The pairs with the model's scores, in the order of their texts: the order of a file then changes nothing.
+
+    Raises
+    ------
+    UnreadableInput, EncoderMismatch
+        As `textsiam.evaluate` does.
+
+    Examples
+    --------
+    >>> from textsiam import Pairs, Siamese
+    >>> score_in_order(Siamese.load(), Pairs(["z", "b"], ["y", "a"], labels=[0, 1])).pairs.rows
+    [2, 1]
+    """
+    scored = scored_by(model, pairs, on=on, progress=progress)
+    if scored.pairs.labels is None and scored.pairs.scores is None:
+        raise UnreadableInput(
+            "An evaluation compares scores with labels or grades, but these pairs have neither labels nor graded scores. "
+            "Give a column of labels (0 and 1) or of scores."
+        )
+    return _take(scored, _own_order(scored))
+
+
+def score_alike(
+    baseline: "Siamese", scored: ScoredPairs, *, progress: Progress | None = None
+) -> tuple[ScoredPairs, ScoredPairs]:
+    """The model's scored pairs and the same rows scored by the baseline, without rows that the baseline was trained on.
+
+    Raises
+    ------
+    UnreadableInput
+        If the baseline was trained on all rows.
+
+    Examples
+    --------
+    >>> from textsiam import Pairs, Siamese
+    >>> model = Siamese.load()
+    >>> scored = score_in_order(model, Pairs(["z", "b"], ["y", "a"], labels=[0, 1]))
+    >>> [len(one) for one in score_alike(model, scored)]
+    [2, 2]
+    """
+    other = score_pairs(baseline, scored.pairs, on=scored.told.get("on"), progress=progress)
+    kept = _kept(scored, other)
+    n_lost = len(scored) - len(kept)
+    lost = {"rows_set_aside": scored.told.get("rows_set_aside", 0) + n_lost, "rows_seen_by_baseline": n_lost}
+    scored = replace(_take(scored, kept), told={**scored.told, **lost})
+    return scored, replace(other, components=scored.components)
+
+
+def _figures(model: "Siamese", scored: ScoredPairs) -> dict[str, Figure]:
+    """Every measure that these pairs and this model allow, except the calibration error, as a function of the rows' weights."""
+    # Rows in order of score: no draw has to sort.
     order = np.argsort(-scored.scores, kind="stable")
     scores = scored.scores[order]
 
@@ -188,8 +257,8 @@ def figures_of(model: "Siamese", scored: ScoredPairs) -> dict[str, Figure]:
     return figures
 
 
-def shares_of(model: "Siamese", scored: ScoredPairs) -> dict[str, Bool[np.ndarray, " n"]]:
-    """For each measure that is a share of rows: which rows it is a share of."""
+def _shares(model: "Siamese", scored: ScoredPairs) -> dict[str, Bool[np.ndarray, " n"]]:
+    """For each measure that is a share: the rows that it is a share of."""
     every = np.ones(len(scored), dtype=np.bool_)
     among = {f"share_{one}": every for one in (ACCEPT, REVIEW, REJECT)} | {"accuracy": every}
     if model.threshold is not None and model.threshold.value is not None and scored.pairs.labels is not None:
@@ -211,11 +280,10 @@ def _at_thresholds(model: "Siamese", labels: Int[np.ndarray, " n"], of: Callable
 
 
 def _precision_below(labels: np.ndarray, scores: np.ndarray, threshold: float, weights: np.ndarray | None) -> float:
-    """Of the pairs below the threshold the share that are negative: the precision of what is mirrored."""
-    above = np.nextafter(
-        np.float32(threshold), np.float32(-np.inf)
-    )  # below it, strictly, and at or below that: the same
-    return precision(1 - labels, -scores, -float(above), weights)
+    """The share of negatives among the pairs below the threshold: the precision with labels and scores mirrored."""
+    # "Below the threshold" is the same as "at or below the next smaller number".
+    below = np.nextafter(np.float32(threshold), np.float32(-np.inf))
+    return precision(1 - labels, -scores, -float(below), weights)
 
 
 def _mean(values: Float[np.ndarray, " n"]) -> Figure:
@@ -229,69 +297,8 @@ def _refitted(scored: ScoredPairs) -> dict[str, float]:
     return {"f1": f1(scored.labels, scored.scores, cut), "threshold": cut}
 
 
-def _name_of(model: "Siamese") -> str:
-    """The folder's or the Hub's name, without the place where it lies: reports travel."""
-    path = model.encoder.folder.path
-    if path.parent.name == "snapshots":
-        return path.parent.parent.name.removeprefix("models--").replace("--", "/")
-    return path.parent.name if path.name == "model" else path.name
-
-
-def score_in_order(
-    model: "Siamese", pairs: Any, *, on: str | None = None, progress: Progress | None = None
-) -> ScoredPairs:
-    """The pairs with the model's scores, in order of their texts, so that the order of a file says nothing.
-
-    Raises
-    ------
-    UnreadableInput
-        If the pairs cannot be read, are none, or have neither labels nor grades.
-    EncoderMismatch
-        If `ScoredPairs` of another encoder came.
-
-    Examples
-    --------
-    >>> from textsiam import Pairs, Siamese
-    >>> score_in_order(Siamese.load(), Pairs(["z", "b"], ["y", "a"], labels=[0, 1])).pairs.rows
-    [2, 1]
-    """
-    scored = scored_by(model, pairs, on=on, progress=progress)
-    if scored.pairs.labels is None and scored.pairs.scores is None:
-        raise UnreadableInput(
-            "Evaluating compares scores with what people said, but these pairs have neither labels nor graded scores. "
-            "Give a column of labels (0 and 1) or of scores."
-        )
-    return _take(scored, _own_order(scored))
-
-
-def score_alike(
-    baseline: "Siamese", scored: ScoredPairs, *, progress: Progress | None = None
-) -> tuple[ScoredPairs, ScoredPairs]:
-    """What the model scored and the same rows scored by the baseline, without those that the baseline was trained on.
-
-    Raises
-    ------
-    UnreadableInput
-        If the baseline was trained on all of them.
-
-    Examples
-    --------
-    >>> from textsiam import Pairs, Siamese
-    >>> model = Siamese.load()
-    >>> scored = score_in_order(model, Pairs(["z", "b"], ["y", "a"], labels=[0, 1]))
-    >>> [len(one) for one in score_alike(model, scored)]
-    [2, 2]
-    """
-    other = score_pairs(baseline, scored.pairs, on=scored.told.get("on"), progress=progress)
-    kept = _kept(scored, other)
-    n_lost = len(scored) - len(kept)
-    told = {"rows_set_aside": scored.told.get("rows_set_aside", 0) + n_lost, "rows_seen_by_baseline": n_lost}
-    scored = replace(_take(scored, kept), told={**scored.told, **told})
-    return scored, replace(other, components=scored.components)
-
-
 def _own_order(scored: ScoredPairs) -> Int[np.ndarray, " n"]:
-    """The places of the pairs in order of their texts, so that the order of a file, and of a pair's two texts, says nothing."""
+    """The places of the pairs in order of their texts, whatever the order of the file and of each pair's two texts."""
     pairs = scored.pairs
     truth = np.asarray(pairs.scores if pairs.labels is None else pairs.labels).tolist()
     keys = [
@@ -302,7 +309,7 @@ def _own_order(scored: ScoredPairs) -> Int[np.ndarray, " n"]:
 
 
 def _take(scored: ScoredPairs, places: Int[np.ndarray, " m"]) -> ScoredPairs:
-    """These rows; components numbered as they come."""
+    """These rows, with components numbered in order of first appearance."""
     components = scored.components[places]
     _, first, numbers = np.unique(components, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))
@@ -310,7 +317,7 @@ def _take(scored: ScoredPairs, places: Int[np.ndarray, " m"]) -> ScoredPairs:
 
 
 def _kept(scored: ScoredPairs, other: ScoredPairs) -> Int[np.ndarray, " m"]:
-    """The places of the other's rows, which are the same in the same order but for some that are missing."""
+    """The places of the rows that `other` has too: the same rows in the same order, except that some are missing."""
     rows = iter(zip(other.pairs.rows, other.pairs.first, other.pairs.second, strict=True))
     places, wanted = [], next(rows, None)
     for place, row in enumerate(zip(scored.pairs.rows, scored.pairs.first, scored.pairs.second, strict=True)):

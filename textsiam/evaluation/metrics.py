@@ -1,11 +1,10 @@
-"""How well scores agree with what people said: `METRICS` need no threshold, `THRESHOLD_METRICS` judge one; larger is better.
+"""Metrics: how well scores agree with the labels or grades that people gave. Larger is better.
 
-Every metric takes `weights`, how often each row counts. A bootstrap draw is a set of weights, so that a thousand draws sort
-nothing anew and copy no row: on 16,000 pairs, in order of score, a metric takes a third of a millisecond.
+`METRICS` need no threshold; `THRESHOLD_METRICS` judge one. Every metric takes `weights`: how often each row counts. A bootstrap
+draw is then a set of weights, and a thousand draws sort and copy no rows. A metric of 16,000 pairs that stand in order of score
+takes a third of a millisecond.
 
-Deliberately left out: metrics of a probability, which are `textsiam.scoring.evidence.reliability`'s.
-
-Rates by which verification is judged: how often it errs, in either direction.
+Deliberately left out: metrics of probabilities, which are in `textsiam.scoring.evidence.reliability`.
 """
 
 from collections.abc import Callable
@@ -23,9 +22,9 @@ Weights = Shaped[np.ndarray, " n"] | None
 def average_precision(
     labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], weights: Weights = None
 ) -> float:
-    """The mean precision over all positives, taken in order of score, in [0, 1]; NaN if one label alone is there.
+    """The mean precision over all positives, taken in order of score, in [0, 1]; NaN unless both labels occur.
 
-    Ties count as one step, as in scikit-learn's ``average_precision_score``.
+    Equal scores count as one step, as in scikit-learn's ``average_precision_score``.
 
     Examples
     --------
@@ -40,7 +39,7 @@ def average_precision(
 
 
 def roc_auc(labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], weights: Weights = None) -> float:
-    """How often a positive scores above a negative, in [0, 1], ties half; NaN if one label alone is there.
+    """How often a positive scores above a negative, in [0, 1]; a tie counts half. NaN unless both labels occur.
 
     The area under the ROC curve, which is the Mann-Whitney statistic (Hanley & McNeil 1982).
 
@@ -57,9 +56,9 @@ def roc_auc(labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], 
 
 
 def best_f1(labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], weights: Weights = None) -> float:
-    """The best harmonic mean of precision and recall that any threshold reaches, in [0, 1]; NaN if one label alone is there.
+    """The highest F1 that any threshold reaches, in [0, 1]; NaN unless both labels occur.
 
-    A threshold chosen on the rows it is judged by flatters: use it to compare models, not to decide.
+    A threshold chosen on the rows that judge it looks better than it is. Use this to compare models, not to decide.
 
     Examples
     --------
@@ -71,7 +70,7 @@ def best_f1(labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], 
 
 
 def best_cut(labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"]) -> float:
-    """The score at which `best_f1` is reached, the highest of equals; NaN if one label alone is there.
+    """The score at which `best_f1` is reached, the highest one if there are several; NaN unless both labels occur.
 
     Examples
     --------
@@ -87,7 +86,7 @@ def best_cut(labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"])
 def precision_at_recall(
     labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], weights: Weights = None, recall: float = RECALL
 ) -> float:
-    """The highest precision of any threshold that finds at least `recall` of the positives; NaN if one label alone is there.
+    """The highest precision of any threshold that finds at least `recall` of the positives; NaN unless both labels occur.
 
     Examples
     --------
@@ -118,7 +117,7 @@ def pearson(grades: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], 
 
 
 def spearman(grades: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], weights: Weights = None) -> float:
-    """Spearman's rank correlation, in [-1, 1], ties at their mean rank; NaN if either is constant.
+    """Spearman's rank correlation, in [-1, 1]; ties get their mean rank. NaN if either is constant.
 
     Examples
     --------
@@ -129,7 +128,7 @@ def spearman(grades: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"],
 
 
 class Counts(NamedTuple):
-    """What a threshold does: positives and negatives at or above it, then those below."""
+    """Positives and negatives at or above a threshold, then positives and negatives below it."""
 
     right: float
     wrong: float
@@ -140,7 +139,7 @@ class Counts(NamedTuple):
 def counts_at(
     labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], threshold: float, weights: Weights = None
 ) -> Counts:
-    """How many positives and negatives lie on each side; compared in fp32, as `textsiam.scoring.thresholds.decisions` does.
+    """The positives and negatives on each side of the threshold, compared in fp32 as in `textsiam.scoring.thresholds.decisions`.
 
     Examples
     --------
@@ -156,7 +155,7 @@ def counts_at(
 def precision(
     labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], threshold: float, weights: Weights = None
 ) -> float:
-    """The share of positives among pairs at or above the threshold; NaN if there is none.
+    """The share of positives among the pairs at or above the threshold; NaN if there is no such pair.
 
     Examples
     --------
@@ -170,7 +169,7 @@ def precision(
 def recall(
     labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], threshold: float, weights: Weights = None
 ) -> float:
-    """The share of positives that lie at or above the threshold; NaN if there is no positive.
+    """The share of the positives that score at or above the threshold; NaN if there is no positive.
 
     Examples
     --------
@@ -184,7 +183,7 @@ def recall(
 def f1(
     labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], threshold: float, weights: Weights = None
 ) -> float:
-    """The harmonic mean of precision and recall; 0 if nothing is found, NaN if there is no positive and nothing is accepted.
+    """The harmonic mean of precision and recall; 0 if no positive is found, NaN if there is none and no pair is accepted.
 
     Examples
     --------
@@ -198,9 +197,9 @@ def f1(
 def accuracy(
     labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], threshold: float, weights: Weights = None
 ) -> float:
-    """The share of pairs on their label's side of the threshold; NaN for no pairs.
+    """The share of pairs on their label's side of the threshold; NaN if there are no pairs.
 
-    Where one label is rare, accepting nothing is accurate: read it with `mcc`.
+    If positives are rare, a model that accepts nothing is accurate: read this together with `mcc`.
 
     Examples
     --------
@@ -214,7 +213,7 @@ def accuracy(
 def mcc(
     labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], threshold: float, weights: Weights = None
 ) -> float:
-    """The correlation of label and side of the threshold (Matthews 1975), in [-1, 1]; NaN if either is constant.
+    """The correlation of the label with the side of the threshold (Matthews 1975), in [-1, 1]; NaN if either is constant.
 
     Examples
     --------
@@ -226,7 +225,7 @@ def mcc(
     return (right * left_out - wrong * missed) / margins**0.5 if margins else NAN
 
 
-# (truth, scores, weights) → a number. The last two are of graded pairs, the others of labels 0 and 1.
+# (truth, scores, weights) → a number. The last two take grades, the others labels 0 and 1.
 METRICS: dict[str, Callable[..., float]] = {
     "average_precision": average_precision,
     "roc_auc": roc_auc,
@@ -247,9 +246,9 @@ THRESHOLD_METRICS: dict[str, Callable[..., float]] = {
 
 
 def reciprocal_ranks(scores: Float[np.ndarray, "n n"], same: Shaped[np.ndarray, "n n"]) -> Float[np.ndarray, " n"]:
-    """For each row 1 / the rank of its own column, i for row i, among all columns; (0, 1], 1 is best.
+    """For each row i, 1 / the rank of column i among all columns, in (0, 1]; 1 is best.
 
-    ``same[i, j]`` marks columns that mean the same as row i: they are no rivals. Ties count half.
+    ``same[i, j]`` says that column j means the same as row i: it is then no rival. A tie counts half.
 
     Examples
     --------
@@ -263,9 +262,9 @@ def reciprocal_ranks(scores: Float[np.ndarray, "n n"], same: Shaped[np.ndarray, 
 
 
 def _beyond(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Positives and negatives at or above each distinct score, strictest first; one zero each for no rows.
+    """The positives and negatives at or above each distinct score, strictest first; one zero each if there are no rows.
 
-    The sort is stable: rows that stand in order of score already cost one pass.
+    The sort is stable, so rows that already stand in order of score cost one pass.
     """
     if not len(labels):
         return np.zeros(1), np.zeros(1)
@@ -282,7 +281,7 @@ def _f1s(right: np.ndarray, wrong: np.ndarray) -> np.ndarray:
 
 
 def _ranks(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """The mean rank of each value, a row of weight w standing for w rows."""
+    """The mean rank of each value; a row of weight w counts as w rows."""
     distinct, places = np.unique(values, return_inverse=True)
     at = np.bincount(places, weights=weights, minlength=len(distinct)).astype(np.float64)
     return np.asarray((np.cumsum(at) - (at - 1) / 2)[places])
@@ -290,39 +289,3 @@ def _ranks(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
 
 def _share(part: float, whole: float) -> float:
     return part / whole if whole else NAN
-
-
-def equal_error_rate(labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"]) -> float:
-    """The share of errors at the cut where as many equals are refused as others accepted; between two cuts, by a straight line.
-
-    Parameters
-    ----------
-    labels
-        (n,) of 0 and 1.
-    scores
-        (n,) finite, larger is closer. Equal scores fall on one side of every cut.
-
-    Returns
-    -------
-    rate
-        In [0, 1]: 0 where a cut separates all, .5 at chance; NaN unless there are pairs of both labels.
-
-    Examples
-    --------
-    >>> equal_error_rate(np.array([1, 1, 0, 0]), np.array([0.9, 0.4, 0.6, 0.1]))
-    0.5
-    """
-    labels = np.asarray(labels) == 1
-    n_same, n_other = int(labels.sum()), int((~labels).sum())
-    if not n_same or not n_other:
-        return float("nan")
-    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
-    ranked, same = np.asarray(scores, dtype=np.float64)[order], labels[order]
-    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # the last of each run of equal scores
-    accepted = np.concatenate([[0.0], np.cumsum(~same)[ends] / n_other])
-    refused = np.concatenate([[1.0], 1 - np.cumsum(same)[ends] / n_same])
-    after = int(np.argmax(accepted >= refused))
-    before = after - 1
-    gap_before, gap_after = refused[before] - accepted[before], accepted[after] - refused[after]
-    share = gap_before / (gap_before + gap_after)
-    return float(accepted[before] + share * (accepted[after] - accepted[before]))

@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page: it opens offline, asks nobody for anything, runs no script, and escapes every text."""
+"""An evaluation as one HTML page that opens offline, loads nothing, runs no script and escapes every text."""
 
 import platform
 from collections.abc import Iterator, Mapping
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from textsiam.evaluation.evaluation import Evaluation
 
 PAGE = Path(__file__).with_name("report.html")
-N_SUSPECTS = 60  # shown; the page says how many there are
+N_SUSPECTS = 60  # shown; the page also gives their total number
 HEADLINES = ("average_precision", "precision", "recall", "calibration_error", "spearman", "pearson")
 SHARES = ("accept", "review", "reject")
 PACKAGES = ("textsiam", "numpy", "torch", "transformers", "tokenizers", "matplotlib")
 
 
 class Row(NamedTuple):
-    """A figure as the page shows it: in words, and as a bar in percent of its range (None where it has no place there)."""
+    """A figure as the page shows it: in words, and as a bar in percent of the range from 0 to 1 (None if it is outside)."""
 
     group: str
     title: str
@@ -47,9 +47,9 @@ def write_report(evaluation: "Evaluation", path: Path) -> None:
     Raises
     ------
     MissingExtra
-        If jinja2 or matplotlib is not installed; the text gives the install line.
+        As `render` does.
     OSError
-        What the file system says.
+        If the file cannot be written.
     """
     page = render(evaluation)
     with replacing(path) as temporary:
@@ -57,12 +57,12 @@ def write_report(evaluation: "Evaluation", path: Path) -> None:
 
 
 def render(evaluation: "Evaluation") -> str:
-    """The page; the same evaluation gives the same page, byte for byte, so it carries no date.
+    """The page. It has no date: the same evaluation gives the same page, byte for byte.
 
     Raises
     ------
     MissingExtra
-        If jinja2 or matplotlib is not installed; the text gives the install line.
+        As `check_installed` does.
 
     Examples
     --------
@@ -96,19 +96,19 @@ def render(evaluation: "Evaluation") -> str:
 
 
 def check_installed() -> None:
-    """Do nothing if a report can be made here.
+    """Raise if a report cannot be made here.
 
     Raises
     ------
     MissingExtra
-        If jinja2 or matplotlib is not installed; the text gives the install line.
+        If jinja2 or matplotlib is not installed; the message gives the install line.
     """
     if not all(map(find_spec, ("jinja2", "matplotlib"))):
         raise MissingExtra(INSTALL)
 
 
 def versions() -> dict[str, str]:
-    """What computed the figures: Python, textsiam, and the packages that matter, as far as they are installed."""
+    """The versions of Python, of textsiam, and of the packages that matter, if they are installed."""
     found = {"Python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -136,7 +136,7 @@ def _rows(evaluation: "Evaluation") -> Iterator[Row]:
 
 
 def _shares(evaluation: "Evaluation") -> Iterator[tuple[str, float, str]]:
-    """The three decisions with their share in percent, and the rule for each."""
+    """The three decisions, each with its share in percent and its rule."""
     accept, reject = evaluation.model.cuts
     rules = {
         "accept": "no threshold to accept at" if accept is None else f"score at or above {accept:.4f}",
@@ -162,15 +162,15 @@ def _slices(evaluation: "Evaluation") -> Iterator[dict[str, Any]]:
     parts += [(one.name, SLICES[one.name].meaning, one.n, one.n_positive, one.metrics) for one in evaluation.slices]
     for name, meaning, n, positives, metrics in parts:
         cells = [metrics.get(metric, nothing) for metric in names]
-        told = [(_number(cell.value), _bounds(cell), _bar(cell)) for cell in cells]
-        yield {"name": name, "meaning": meaning, "n": n, "positives": positives, "cells": told}
+        shown = [(_number(cell.value), _bounds(cell), _bar(cell)) for cell in cells]
+        yield {"name": name, "meaning": meaning, "n": n, "positives": positives, "cells": shown}
 
 
 def _worst(evaluation: "Evaluation", markup: Any) -> Iterator[dict[str, Any]]:
     graded = evaluation.model.scored.pairs.labels is None
     for title, is_close in (("Score too high", True), ("Score too low", False)):
         if pairs := [pair for pair in evaluation.worst if pair.is_close is is_close]:
-            told = [
+            shown = [
                 {
                     "row": pair.row,
                     "truth": f"grade {pair.truth:g}" if graded else f"label {pair.truth:.0f}",
@@ -178,7 +178,7 @@ def _worst(evaluation: "Evaluation", markup: Any) -> Iterator[dict[str, Any]]:
                 }
                 for pair in pairs
             ]
-            yield {"title": title, "pairs": told}
+            yield {"title": title, "pairs": shown}
 
 
 def _number(value: float, sign: str = "") -> str:
@@ -200,7 +200,7 @@ def _bar(figure: Interval) -> tuple[float, float, float] | None:
 
 
 def _verdict(difference: Interval | None, better: int) -> str:
-    """``better`` or ``worse`` where the interval leaves no doubt, else ``unsure``; nothing where neither is meant."""
+    """``better`` or ``worse`` if the interval leaves no doubt, else ``unsure``; empty if neither is defined."""
     if difference is None or not better or not np.isfinite(difference.low):
         return ""
     low, high = sorted((better * difference.low, better * difference.high))

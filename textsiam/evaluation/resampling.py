@@ -1,8 +1,7 @@
-"""Intervals for many figures from one set of draws: the bootstrap over components, with draws as weights of rows.
+"""Intervals for many figures from one set of draws: the bootstrap over components, where a draw is a weight for each row.
 
-What `textsiam.scoring.evidence.intervals.bootstrap` computes for one figure, seed for seed; here every figure, and those of
-a second
-model, see the same draws, so that their difference is paired.
+For one figure the result equals that of `textsiam.scoring.evidence.intervals.bootstrap` with the same seed. Here all figures,
+and those of a second model, see the same draws, so that their differences are paired.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +27,7 @@ def resample(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Draws:
-    """For each figure its value on the rows as they are, then on `n_draws` draws of components: (1 + n_draws,).
+    """Each figure's value on the rows as they are, then on `n_draws` draws of components: (1 + n_draws,); NaN without rows.
 
     Components are drawn whole, with replacement (the cluster bootstrap; Efron & Tibshirani 1993, chapter 13), because rows
     that share a text are not independent.
@@ -58,16 +57,16 @@ def interval(
     among: Bool[np.ndarray, " n"] | None = None,
     confidence: float = 0.95,
 ) -> Interval:
-    """The figure, which `resample` puts first, with the percentiles of its draws; undefined draws are left out.
+    """The figure, which `resample` puts first, with the percentiles of its draws; NaN draws are left out.
 
-    Bounds are NaN where the figure is, with no defined draw, and with fewer than 5 components, of which no draw says how far
-    another sample could be off.
+    The bounds are NaN if the figure is NaN, if every draw is, or if there are fewer than 5 components: draws of so few do not
+    show how far another sample could be off.
 
     Parameters
     ----------
     among
-        The rows that the figure is a share of, if it is one. Where all of them or none count, no draw differs; the bounds are
-        then exact binomial ones (Clopper & Pearson 1934), a component being one trial.
+        The rows that the figure is a share of, if it is a share. If all of them count, or none, no draw differs. The bounds
+        are then the exact binomial ones (Clopper & Pearson 1934), with each component as one trial.
 
     Examples
     --------

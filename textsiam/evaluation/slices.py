@@ -1,11 +1,11 @@
-"""Parts of the pairs where models are known to fail, each with its own figures: `SLICES`.
+"""`SLICES`: parts of the pairs on which models are known to fail, each with its own figures.
 
-A mean over all pairs hides them: "5 %" against "15 %", "turn on" against "turn off", a name changed for another. A slice is
-chosen by the texts alone, never by labels or scores, so that its figures are as honest as those of the whole.
+A mean over all pairs hides such failures: "5 %" against "15 %", "turn on" against "turn off", one name against another. A slice
+depends on the texts alone, never on labels or scores, so its figures are as honest as those of all pairs.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,9 +13,7 @@ from jaxtyping import Bool, Float
 
 from textsiam.data.pairs import Pairs
 from textsiam.encoding.encoder import Progress
-from textsiam.evaluation.measures import shares_of
-from textsiam.evaluation.metrics import METRICS, THRESHOLD_METRICS
-from textsiam.evaluation.resampling import Figure, interval, resample
+from textsiam.evaluation.measures import with_intervals
 from textsiam.scoring.evidence.certificates import plain
 from textsiam.scoring.evidence.intervals import Interval
 from textsiam.scoring.evidence.scored_pairs import ScoredPairs
@@ -24,14 +22,15 @@ from textsiam.scoring.explaining.differences import difference, overlap
 if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
 
-TAIL = 0.1  # the longest tenth of pairs is long
+TAIL = 0.1  # the longest tenth of the pairs is long
 LOW, HIGH = 0.25, 0.75  # shares of common words
+IN_SLICES = ("average_precision", "precision", "recall", "spearman")  # of `textsiam.evaluation.measures.MEASURES`
 N_TEXTS_A_CALL = 8_192
 
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """A part of the pairs with its figures: intervals over components; NaN where a figure is not defined there."""
+    """A part of the pairs with its figures and their intervals over components; NaN where a figure is not defined."""
 
     name: str
     n: int
@@ -40,8 +39,8 @@ class Slice:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        told = {name: plain(figure) for name, figure in self.metrics.items()}
-        return {"name": self.name, "pairs": self.n, "positives": self.n_positive, "metrics": told}
+        metrics = {name: plain(figure) for name, figure in self.metrics.items()}
+        return {"name": self.name, "pairs": self.n, "positives": self.n_positive, "metrics": metrics}
 
 
 Mask = Callable[["Siamese", Pairs], Bool[np.ndarray, " n"]]
@@ -62,7 +61,7 @@ def _long(_: "Siamese", pairs: Pairs) -> Bool[np.ndarray, " n"]:
 
 
 def _cut(model: "Siamese", pairs: Pairs) -> Bool[np.ndarray, " n"]:
-    """Pairs with a text that the encoder cuts; tokenises only."""
+    """The pairs with a text that the encoder cuts; this tokenises and does not encode."""
     texts, left, right = pairs.unique()
     encoder = model.encoder
     before = encoder.prompt_text(None)
@@ -86,18 +85,18 @@ def _overlaps(first: Sequence[str], second: Sequence[str]) -> Float[np.ndarray, 
 
 
 class Kind(NamedTuple):
-    """What a slice holds, in a few words, and which pairs those are."""
+    """What a slice holds, in a few words, and the function that finds its pairs."""
 
     meaning: str
     mask: Mask
 
 
 SLICES: dict[str, Kind] = {
-    "numbers differ": Kind("one text names a number that the other does not", _differ("numbers")),
-    "negation differs": Kind("one text denies what the other does not", _differ("negation")),
-    "names differ": Kind("one text names somebody or something that the other does not", _differ("entities")),
-    "long": Kind("longer than nine tenths of the pairs, in words of the longer text", _long),
-    "cut": Kind("a text is longer than the model reads, and is cut", _cut),
+    "numbers differ": Kind("one text holds a number that the other does not", _differ("numbers")),
+    "negation differs": Kind("one text has a negation that the other does not", _differ("negation")),
+    "names differ": Kind("one text holds a name that the other does not", _differ("entities")),
+    "long": Kind("longer than nine tenths of the pairs, counting the words of the longer text", _long),
+    "cut": Kind("one text is longer than the model reads, and is cut", _cut),
     "few common words": Kind(f"at most {100 * LOW:g} % of the words are common", _low_overlap),
     "many common words": Kind(f"at least {100 * HIGH:g} % of the words are common", _high_overlap),
 }
@@ -108,8 +107,8 @@ def measure_slices(
 ) -> list[Slice]:
     """Each of `SLICES`, in that order: pairs, positives, and metrics with 95 % intervals over components.
 
-    Of labelled pairs average precision, and precision and recall at the model's own accept threshold where it has one; of
-    graded pairs Spearman's correlation. An empty slice has no metrics.
+    The metrics of labelled pairs are average precision and, if the model has an accept threshold, precision and recall at it;
+    that of graded pairs is Spearman's correlation. An empty slice has no metrics.
 
     Examples
     --------
@@ -121,33 +120,15 @@ def measure_slices(
     >>> [one.name for one in slices] == list(SLICES), slices[0].n > 0
     (True, True)
     """
-    measured, among = [], shares_of(model, scored)
+    measured = []
     for place, (name, kind) in enumerate(SLICES.items()):
         rows = np.flatnonzero(kind.mask(model, scored.pairs))
-        components = scored.components[rows]
-        drawn = resample(_figures(model, scored, rows), components, n_draws=n_draws, seed=seed) if len(rows) else {}
-        figures = {
-            metric: interval(values, components, among[metric][rows] if metric in among else None)
-            for metric, values in drawn.items()
-        }
-        n_positive = None if scored.pairs.labels is None else int(scored.labels[rows].sum())
+        part = replace(
+            scored, pairs=scored.pairs.take(rows), scores=scored.scores[rows], components=scored.components[rows]
+        )
+        n_positive = None if scored.pairs.labels is None else int(part.labels.sum())
+        figures = with_intervals(model, part, IN_SLICES, n_draws=n_draws, seed=seed)[0] if len(rows) else {}
         measured.append(Slice(name, len(rows), n_positive, figures))
         if progress:
             progress(place + 1, len(SLICES))
     return measured
-
-
-def _figures(model: "Siamese", scored: ScoredPairs, rows: np.ndarray) -> dict[str, Figure]:
-    graded = scored.pairs.labels is None
-    truth = np.asarray(scored.pairs.scores if graded else scored.labels)[rows]
-    scores = scored.scores[rows]
-
-    def of(metric: Callable[..., float], *more: float) -> Figure:
-        return lambda weights: metric(truth, scores, *more, weights=weights)
-
-    if graded:
-        return {"spearman": of(METRICS["spearman"])}
-    figures = {"average_precision": of(METRICS["average_precision"])}
-    if model.threshold is not None and model.threshold.value is not None:
-        figures |= {name: of(THRESHOLD_METRICS[name], model.threshold.value) for name in ("precision", "recall")}
-    return figures

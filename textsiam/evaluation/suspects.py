@@ -1,7 +1,7 @@
-"""Labels that are probably wrong, each with what speaks against it: contradictions among labels, and a sure model.
+"""Labels that are probably wrong, each with its reason: other labels contradict it, or the model is sure of the other label.
 
-Nothing is relabelled and nothing left out: a person should look. Contradictions need no model: "the same" is an equivalence,
-so A = B and B = C leave no room for A ≠ C. Which of the labels on the way is wrong they cannot say.
+Nothing is relabelled or left out: a person must look. Contradictions need no model: "means the same" is an equivalence, so
+A = B and B = C contradict A ≠ C. They do not show which of these labels is wrong.
 """
 
 from collections import defaultdict
@@ -20,30 +20,30 @@ from textsiam.scoring.evidence.scored_pairs import ScoredPairs
 if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
 
-SURE = 0.05  # the model gives the label at most so much probability
-TAIL = 0.01  # without probabilities: beyond all but so large a share of the pairs with the other label
+SURE = 0.05  # the highest probability of a disputed label
+TAIL = 0.01  # without probabilities: the share of the pairs with the other label that may score farther out
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """A label that something speaks against.
+    """A label that is probably wrong.
 
     Parameters
     ----------
     kind
         ``conflict``: the same pair has the other label elsewhere. ``chain``: positives connect the texts of a negative.
-        ``same_text``: a negative whose texts are equal but for case, spaces and compatibility characters. ``model``: the
-        model is sure of the other label.
+        ``same_text``: the texts of a negative differ only in case, spaces and compatibility characters. ``model``: the model
+        is sure of the other label.
     row
-        Where the pair stands in its source, from 1.
+        The row of the pair in its source, from 1.
     first, second, label, score
         The pair, its label, and the model's score.
     why
-        What speaks against the label, in words.
+        The reason, in words.
     rows
-        The rows of that evidence.
+        The rows that give the reason.
     chain
-        For ``chain``: the texts on the shortest way from first to second, each equal to the next by a row's label.
+        For ``chain``: the texts on the shortest path from first to second; by its label, each means the same as the next.
     """
 
     kind: str
@@ -67,12 +67,12 @@ class Suspect:
 def find_suspects(scored: ScoredPairs, model: "Siamese | None" = None) -> list[Suspect]:
     """Every suspected label: contradictions first, then those that the model disputes, the surest first.
 
-    A row is suspected once for each kind. Graded pairs have no suspects.
+    A row may appear once for each kind. Graded pairs have no suspects.
 
     Parameters
     ----------
     model
-        The model that scored the pairs: its probabilities say where it is sure, or without a calibrator its scores do.
+        The model that scored the pairs. Its probabilities show where it is sure; without a calibrator its scores do.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def find_suspects(scored: ScoredPairs, model: "Siamese | None" = None) -> list[S
 def contradictions(scored: ScoredPairs) -> list[Suspect]:
     """Rows whose labels contradict each other, in order of row: conflicts, chains of positives, and equal texts.
 
-    Cost: a breadth-first search for each text of a negative that a chain reaches.
+    Cost: one breadth-first search for the first text of each negative whose texts a chain connects.
 
     Raises
     ------
@@ -106,17 +106,17 @@ def contradictions(scored: ScoredPairs) -> list[Suspect]:
     linked = link([scored.pairs])
     texts, labels = linked.texts[0], scored.labels
     rows_of = _rows_by_pair(texts, labels)
-    ways = _Ways(texts, labels, len(linked.component))
+    paths = _Paths(texts, labels, len(linked.component))
     found = []
     for place, (a, b) in enumerate(texts.tolist()):
         others = rows_of.get((1 - labels[place], min(a, b), max(a, b)), [])
         if others:
             rows = _numbers(scored.pairs, others)
-            found.append(_suspect(scored, place, "conflict", f"labelled {1 - labels[place]} in {_told(rows)}", rows))
+            found.append(_suspect(scored, place, "conflict", f"labelled {1 - labels[place]} in {_listed(rows)}", rows))
         elif labels[place] == 0 and a == b:
             found.append(_suspect(scored, place, "same_text", "the two texts are the same"))
         elif labels[place] == 0 and linked.component[a] == linked.component[b]:
-            found.append(_chain(scored, place, ways.between(a, b), texts, rows_of))
+            found.append(_chain(scored, place, paths.between(a, b), texts, rows_of))
     return sorted(found, key=lambda suspect: suspect.row)
 
 
@@ -124,8 +124,8 @@ def disputed(scored: ScoredPairs, model: "Siamese | None" = None) -> list[Suspec
     """Labels to which the model gives a probability of at most 0.05, the least probable first.
 
     Without a calibrator: positives that score below all but 1 % of the negatives, and negatives that score above all but 1 %
-    of the positives, the farthest beyond first; of fewer than 100 pairs of the other label no such share can be told, and
-    nothing is suspected. Ties stay in order of row.
+    of the positives, the farthest first. Fewer than 100 pairs of the other label have no such 1 %: nothing is then suspect.
+    Ties stay in order of row.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def disputed(scored: ScoredPairs, model: "Siamese | None" = None) -> list[Suspec
 def _beyond_the_others(
     scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, " n"], dict[int, str]]:
-    """How far each row lies beyond the tail of the other label, negative if it does, and why for those."""
+    """How far each row is from the tail of the other label, negative if beyond it, and the reason for those beyond."""
     low, high = -np.inf, np.inf
     if (labels == 0).sum() * TAIL >= 1:
         low = float(np.quantile(scores[labels == 0], TAIL))
@@ -164,12 +164,12 @@ def _beyond_the_others(
         high = float(np.quantile(scores[labels == 1], 1 - TAIL))
     doubt = np.where(labels == 1, scores - low, high - scores)
     n = f"{100 * (1 - TAIL):g}"
-    told = {1: f"{n} % of the pairs labelled 0 score higher", 0: f"{n} % of the pairs labelled 1 score lower"}
-    return doubt, {place: told[int(labels[place])] for place in np.flatnonzero(doubt < 0).tolist()}
+    whys = {1: f"{n} % of the pairs labelled 0 score higher", 0: f"{n} % of the pairs labelled 1 score lower"}
+    return doubt, {place: whys[int(labels[place])] for place in np.flatnonzero(doubt < 0).tolist()}
 
 
-class _Ways:
-    """Shortest ways over positives; searches from a text once."""
+class _Paths:
+    """Shortest paths over positives; consecutive calls with the same start search once."""
 
     def __init__(self, texts: Int[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"], n_texts: int) -> None:
         self.graph = graph_of(texts[labels == 1], n_texts)
@@ -179,13 +179,12 @@ class _Ways:
         from scipy.sparse.csgraph import breadth_first_order
 
         if start not in self.before:
-            self.before = {
-                start: breadth_first_order(self.graph, start, directed=False)[1]
-            }  # one is held: they are long
-        way = [end]
-        while way[-1] != start:
-            way.append(int(self.before[start][way[-1]]))
-        return way[::-1]
+            # One search is kept: its result is as long as the list of texts.
+            self.before = {start: breadth_first_order(self.graph, start, directed=False)[1]}
+        path = [end]
+        while path[-1] != start:
+            path.append(int(self.before[start][path[-1]]))
+        return path[::-1]
 
 
 def _rows_by_pair(texts: Int[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"]) -> Mapping[Any, list[int]]:
@@ -196,15 +195,15 @@ def _rows_by_pair(texts: Int[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"]) 
 
 
 def _chain(
-    scored: ScoredPairs, place: int, way: list[int], texts: Int[np.ndarray, "n 2"], rows_of: Mapping[Any, list[int]]
+    scored: ScoredPairs, place: int, path: list[int], texts: Int[np.ndarray, "n 2"], rows_of: Mapping[Any, list[int]]
 ) -> Suspect:
-    """The suspect that a way of positives contradicts, with a row for each step of it."""
-    steps = [rows_of[1, min(step), max(step)][0] for step in pairwise(way)]
+    """The negative that a path of positives contradicts, with one row for each step of the path."""
+    steps = [rows_of[1, min(step), max(step)][0] for step in pairwise(path)]
     names = [scored.pairs.first[place]]
-    for step, text in zip(steps, way[1:], strict=True):
+    for step, text in zip(steps, path[1:], strict=True):
         names.append(scored.pairs.first[step] if texts[step, 0] == text else scored.pairs.second[step])
     rows = _numbers(scored.pairs, steps)
-    why = f"{' = '.join(names)} ({_told(rows)})"
+    why = f"{' = '.join(names)} ({_listed(rows)})"
     return _suspect(scored, place, "chain", why, rows, tuple(names))
 
 
@@ -222,6 +221,6 @@ def _numbers(pairs: Pairs, places: list[int]) -> tuple[int, ...]:
     return tuple(int(pairs.rows[place]) for place in places)
 
 
-def _told(rows: tuple[int, ...]) -> str:
+def _listed(rows: tuple[int, ...]) -> str:
     few = ", ".join(map(str, rows[:10])) + (", …" if len(rows) > 10 else "")  # noqa: PLR2004
     return f"row{'s' if len(rows) > 1 else ''} {few}"

@@ -1,4 +1,4 @@
-"""An index as columns, for whoever wants to read it without textsiam."""
+"""An index as columns: its clusters, and files to read without textsiam."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,19 +13,33 @@ from textsiam.data.writers import WRITERS, Columns, Write
 from textsiam.errors import UnreadableInput
 from textsiam.indexing.open_index import Opened
 from textsiam.indexing.storage.ledger import rows_of
+from textsiam.matching.matches import Clusters
 
 COLUMNS = ("id", "text", "cluster", "keeper", "score_to_keeper")
 
 _N_AT_ONCE = 16_384
 
 
+def clusters_of(at: Opened) -> Clusters:
+    """Every text's cluster, its keeper and its score to it (see `Index.clusters`)."""
+    items = at.store.read(lambda: list(at.store.ledger.all_items()), at.made)
+    keepers = {item.cluster: place for place, item in enumerate(items) if item.score is None}
+    return Clusters(
+        np.array([item.cluster for item in items], dtype=np.int64),
+        np.array([keepers[item.cluster] for item in items], dtype=np.int64),
+        _fp32([item.score for item in items]),
+        [item.id for item in items],
+        [item.text for item in items] if at.settings["keep_texts"] else None,
+    )
+
+
 def export(at: Opened, target: Path) -> int:
-    """Write all texts to a file (see `Index.export`); how many.
+    """Write all texts to a file (see `Index.export`); returns how many.
 
     Raises
     ------
     UnreadableInput
-        If the file's ending names no format.
+        If the file's ending is none of the formats'.
     OSError
         If it cannot be written.
     """
@@ -38,7 +52,7 @@ def export(at: Opened, target: Path) -> int:
         n = 0
         is_parquet = ending == ".parquet"
         with replacing(target) as temporary:
-            opened = _parquet(temporary, at.told["dim"]) if is_parquet else WRITERS[ending](temporary)
+            opened = _parquet(temporary, at.settings["dim"]) if is_parquet else WRITERS[ending](temporary)
             with opened as append:
                 for columns in blocks(at, with_embeddings=is_parquet):
                     append(columns)
@@ -47,7 +61,7 @@ def export(at: Opened, target: Path) -> int:
                     append({name: [] for name in COLUMNS})
         return n
 
-    return at.read(write)
+    return at.store.read(write, at.made)
 
 
 @contextmanager
@@ -71,7 +85,7 @@ def _parquet(path: Path, dim: int) -> Iterator[Write]:
 
 
 def blocks(at: Opened, *, with_embeddings: bool) -> Iterator[dict[str, Any]]:
-    """``id, text, cluster, keeper, score_to_keeper`` and perhaps ``embedding``, some rows at a time; within one read."""
+    """``id, text, cluster, keeper, score_to_keeper`` and on request ``embedding``, some rows at a time; in one transaction."""
     ledger = at.store.ledger
     last = -1
     while items := ledger.after(last, _N_AT_ONCE):
@@ -84,7 +98,7 @@ def blocks(at: Opened, *, with_embeddings: bool) -> Iterator[dict[str, Any]]:
             "keeper": [keepers[item.cluster] for item in items],
             "score_to_keeper": _fp32([item.score for item in items]),
         }
-        yield columns | ({"embedding": at.store.vectors(rows_of(items))} if with_embeddings else {})
+        yield columns | ({"embedding": at.store.view.vectors(rows_of(items))} if with_embeddings else {})
         last = items[-1].row
 
 

@@ -1,13 +1,12 @@
-"""What an index remembers of the encoder that made its vectors, and how it knows that encoder again.
+"""What an index records about the encoder that made its vectors, and how it recognises that encoder.
 
-Vectors of two encoders, of two precision classes, or of two maximum lengths look alike and mean nothing to each other.
+Vectors of two encoders, of two precision classes, or of two maximum lengths look alike, but comparing them means nothing.
 """
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from textsiam.encoding.model_folder.finding import name_of
 from textsiam.errors import EncoderMismatch, UnsupportedModel
 from textsiam.scoring.canaries import canaries_of, check_canaries
 from textsiam.scoring.siamese import Siamese
@@ -15,13 +14,13 @@ from textsiam.scoring.siamese import Siamese
 SCHEMA = 1
 
 
-def told_of(model: Siamese, *, threshold: float, prompt: str | None, keep_texts: bool) -> dict[str, Any]:
+def settings_of(model: Siamese, *, threshold: float, prompt: str | None, keep_texts: bool) -> dict[str, Any]:
     """The settings of a new index, as plain values.
 
     Raises
     ------
     UnsupportedModel
-        If the model computes in int8, whose vectors are too coarse to be kept.
+        If the model computes in int8: its vectors are too coarse to be kept.
     """
     encoder = model.encoder
     if encoder.precision == "int8":
@@ -29,14 +28,14 @@ def told_of(model: Siamese, *, threshold: float, prompt: str | None, keep_texts:
             "An index keeps vectors for years, but this model computes them in int8, whose scores near a threshold need a second "
             "look at the texts. Load it with dtype='bfloat16' or 'float32'."
         )
-    encoder.prompt_text(prompt)  # refuses a name that the model has not
+    encoder.prompt_text(prompt)  # raises for a name that the model does not have
     return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "threshold": threshold,
         "keep_texts": keep_texts,
         "prompt": prompt,
-        "model": name_of(encoder.folder.path),
+        "model": encoder.name,
         "similarity": model.similarity,
         "dim": encoder.dim,
         "precision": encoder.precision,
@@ -47,44 +46,45 @@ def told_of(model: Siamese, *, threshold: float, prompt: str | None, keep_texts:
     }
 
 
-def check_encoder(model: Siamese, told: Mapping[str, Any], place: object) -> None:
-    """Do nothing if this is the encoder that made the index's vectors.
+def check_encoder(model: Siamese, settings: Mapping[str, Any], place: object) -> None:
+    """Raise if this is not the encoder that made the index's vectors.
 
     Raises
     ------
     EncoderMismatch
-        If it is another, computes in another precision class, cuts texts elsewhere, or gives other vectors for the canary texts.
+        If it is another, computes in another precision class, cuts texts at another length, or gives other vectors for the canary
+        texts.
     """
     remedy = (
-        f"Open it with its own encoder (--model), or make all vectors anew from its texts: "
+        f"Open it with its own encoder (--model), or make all vectors again from its texts: "
         f"textsiam index rebuild {place} (Index.rebuild)."
-        if told["keep_texts"]
+        if settings["keep_texts"]
         else "Open it with its own encoder, or make a new index from your texts: this one keeps none."
     )
-    if difference := _difference(model, told):
-        raise EncoderMismatch(f"The index at {place} holds vectors of '{told['model']}', {difference}. {remedy}")
+    if difference := _difference(model, settings):
+        raise EncoderMismatch(f"The index at {place} holds vectors of '{settings['model']}', {difference}. {remedy}")
     try:
-        check_canaries(model.encoder, told["canaries"])
+        check_canaries(model.encoder, settings["canaries"])
     except EncoderMismatch as error:
         raise EncoderMismatch(f"The encoder changed since the index at {place} was made. {error} {remedy}") from None
 
 
-def _difference(model: Siamese, told: Mapping[str, Any]) -> str:
-    """In what the model is not the one that was told of; empty if in nothing."""
+def _difference(model: Siamese, settings: Mapping[str, Any]) -> str:
+    """How the model differs from the one that the settings describe; empty if it does not."""
     encoder = model.encoder
-    if encoder.folder.max_length != told["max_length"]:
-        return f"texts cut at {told['max_length']} tokens, but the encoder cuts them at {encoder.folder.max_length}"
-    if encoder.fingerprint != told["fingerprint"]:
+    if encoder.folder.max_length != settings["max_length"]:
+        return f"texts cut at {settings['max_length']} tokens, but the encoder cuts them at {encoder.folder.max_length}"
+    if encoder.fingerprint != settings["fingerprint"]:
         files = dict(encoder.folder.carried.get("files") or encoder.folder.hashes())
         others = sorted(
-            name for name in files.keys() | told["files"].keys() if files.get(name) != told["files"].get(name)
+            name for name in files.keys() | settings["files"].keys() if files.get(name) != settings["files"].get(name)
         )
         return f"but the encoder is another: its {', '.join(others) or 'pooling, normalisation or prompt'} differ"
-    if encoder.precision != told["precision"]:
+    if encoder.precision != settings["precision"]:
         return (
-            f"computed in {told['precision']}, but the encoder computes in {encoder.precision}: load it with "
-            f"dtype='{told['precision']}' (--dtype {told['precision']})"
+            f"computed in {settings['precision']}, but the encoder computes in {encoder.precision}: load it with "
+            f"dtype='{settings['precision']}' (--dtype {settings['precision']})"
         )
-    if model.similarity != told["similarity"]:
-        return f"compared by {told['similarity']}, but the model compares by {model.similarity}"
+    if model.similarity != settings["similarity"]:
+        return f"compared by {settings['similarity']}, but the model compares by {model.similarity}"
     return ""

@@ -1,7 +1,7 @@
 """The index: texts kept for years, each new one compared with all before it, by processes that may be killed.
 
-An index has one encoder, one threshold and one set of clusters. What it answers is what one batch run over all its texts would
-have answered, given the same vectors. It is kept in a folder, or in a PostgreSQL database (`textsiam.indexing.storage.store`).
+An index has one encoder, one threshold and one set of clusters. Its answers are those of one batch run over all its texts, given
+the same vectors. It is kept in a folder, or in a PostgreSQL database (`textsiam.indexing.storage.store`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,17 +15,15 @@ from jaxtyping import Shaped
 from textsiam.data.texts import as_list
 from textsiam.encoding.encoder import Progress
 from textsiam.errors import BrokenIndex
-from textsiam.indexing.changes.adding import Writing
-from textsiam.indexing.changes.arrivals import Arrivals, fault_of_id
-from textsiam.indexing.changes.change import change
+from textsiam.indexing.changes.adding import Arrivals, Writing, fault_of_id
+from textsiam.indexing.changes.clusters import change
 from textsiam.indexing.changes.rebuilding import rebuild
 from textsiam.indexing.changes.repair import Soundness, verify
-from textsiam.indexing.exporting import COLUMNS, blocks, export
-from textsiam.indexing.identity import SCHEMA, check_encoder, told_of
-from textsiam.indexing.open_index import Opened, made_key, make_if_large
+from textsiam.indexing.exporting import COLUMNS, blocks, clusters_of, export
+from textsiam.indexing.identity import SCHEMA, check_encoder, settings_of
+from textsiam.indexing.open_index import Opened, create_store, made_key, make_if_large, open_store
 from textsiam.indexing.search.searching import search
-from textsiam.indexing.storage.ledger import Item, Ledger, Merge, rows_of
-from textsiam.indexing.storage.places import create_store, open_store
+from textsiam.indexing.storage.ledger import Ledger, Merge
 from textsiam.indexing.storage.store import Place, Store, checked, shown
 from textsiam.indexing.storage.vector_file import DTYPES
 from textsiam.matching.duplicates import threshold_of
@@ -38,8 +36,8 @@ from textsiam.scoring.siamese import Siamese
 class Index:
     """Texts with their vectors and clusters, kept safe: open one with `Index.open`, make one with `Index.create`.
 
-    Several threads may use one, and several processes may have one open: one writes at a time, and a reader sees what was
-    committed when it asked. The folder must lie on a local disk.
+    Several threads may use one object, and several processes may open one index: one writes at a time, and a reader sees what was
+    committed when its call began. The folder must be on a local disk.
 
     Examples
     --------
@@ -50,8 +48,8 @@ class Index:
     ['q1']
     """
 
-    def __init__(self, place: Place, store: Store, told: dict[str, Any], model: Siamese | None) -> None:
-        self._at = Opened(shown(place), store, told, model)
+    def __init__(self, place: Place, store: Store, settings: dict[str, Any], model: Siamese | None) -> None:
+        self._at = Opened(shown(place), store, settings, model)
 
     @classmethod
     def create(
@@ -74,25 +72,25 @@ class Index:
         model
             Its encoder, in the precision class in which all texts will be encoded, and its similarity.
         threshold
-            The score from which on two texts match, for good. Default: the model's own accept threshold.
+            The lowest score at which two texts match; only `rebuild` can change it. Default: the model's own accept threshold.
         keep_texts
             Whether the texts are kept beside their vectors: answers show them, and `rebuild` and `verify` can encode them again.
         prompt
             As for `Siamese.encode`, for all texts.
         stored_as
-            ``float32``, or ``float16`` for half the space: numbers are rounded to 11 bits before anything is compared,
-            above 65,504 refused, below 6e-8 zero.
+            ``float32``, or ``float16`` for half the space: numbers are rounded to 11 bits before anything is compared; those
+            above 65,504 are refused, those below 6e-8 become 0.
 
         Raises
         ------
         FileExistsError
-            If there is something at that place.
+            If something is at that place already.
         NotCalibrated
             If neither the call nor the model gives a threshold.
         UnsupportedModel
             If the model computes in int8.
         ValueError
-            If the threshold can be none, or `stored_as` is neither.
+            If the threshold is not a possible score, or `stored_as` is neither of the two.
 
         Examples
         --------
@@ -101,29 +99,27 @@ class Index:
         0
         """
         if stored_as not in DTYPES:
-            raise ValueError(
-                f"Vectors are stored as {' or '.join(DTYPES)}, but {stored_as!r} was asked for. Use one of them."
-            )
-        told = told_of(model, threshold=threshold_of(model, threshold), prompt=prompt, keep_texts=keep_texts)
+            raise ValueError(f"Vectors are stored as {' or '.join(DTYPES)}, but got {stored_as!r}. Use one of them.")
+        settings = settings_of(model, threshold=threshold_of(model, threshold), prompt=prompt, keep_texts=keep_texts)
 
-        def tell(ledger: Ledger) -> None:
-            ledger.tell("settings", told)
-            ledger.tell("made", made_key(told))
+        def write(ledger: Ledger) -> None:
+            ledger.put("settings", settings)
+            ledger.put("made", made_key(settings))
 
-        return cls(folder, create_store(folder, told["dim"], model.similarity, stored_as, tell), told, model)
+        return cls(folder, create_store(folder, settings["dim"], model.similarity, stored_as, write), settings, model)
 
     @classmethod
     def open(cls, folder: Place, model: Siamese | None = None, *, timeout_s: float = 60.0) -> "Index":
-        """An index that is there.
+        """An existing index.
 
         Parameters
         ----------
         folder
             As for `create`.
         model
-            The model whose encoder made its vectors. None: texts cannot be encoded, but removed, exported and counted.
+            The model whose encoder made its vectors. None: texts can be removed, exported and counted, but not encoded.
         timeout_s
-            How long to wait for another writer, or for another thread that uses it; then `IndexLocked` is raised.
+            How long to wait for another writer, or for other threads that use this object; then `IndexLocked` is raised.
 
         Raises
         ------
@@ -131,10 +127,12 @@ class Index:
             If there is none.
         EncoderMismatch
             If its vectors are not this encoder's: another model, maximum length, tokenizer or precision class, or other vectors
-            for the canary texts. `rebuild` makes them anew.
+            for the canary texts. `rebuild` makes them again.
         BrokenIndex
-            If it is damaged beyond opening; a truncated file of vectors is told when it is read. `verify`
-            finds and mends all damage.
+            If its database is damaged. A truncated file of vectors raises it when it is read. `verify` finds damage and repairs
+            it.
+        PermissionError
+            If this process may not write to its folder; reading needs that too.
 
         Examples
         --------
@@ -144,13 +142,13 @@ class Index:
         """
         store = open_store(folder, timeout_s)
         try:
-            told = _settings(folder, store)
+            settings = _settings(folder, store)
             if model is not None:
-                check_encoder(model, told, shown(folder))
+                check_encoder(model, settings, shown(folder))
         except BaseException:
             store.close()
             raise
-        return cls(folder, store, told, model)
+        return cls(folder, store, settings, model)
 
     @classmethod
     def rebuild(
@@ -162,17 +160,18 @@ class Index:
         progress: Progress | None = None,
         timeout_s: float = 60.0,
     ) -> "Index":
-        """An index whose vectors were all made anew by another encoder, from the texts that it keeps.
+        """An index with all vectors made again by another encoder, from the texts that it keeps.
 
-        Until all are made the old ones answer. Interrupted, the same call goes on where it stopped. Keepers stay keepers, with
-        their cluster's number, unless two of them match now: then the later one's cluster is merged into the other's.
+        Until all are made the old ones answer. After an interruption, the same call continues where it stopped. Keepers stay
+        keepers, with their cluster's number, unless two of them match now: then the later one's cluster is merged into the
+        other's.
 
         Parameters
         ----------
         folder, model, threshold
             As for `create`.
         progress
-            Called with (texts done, texts in all) now and then.
+            Called with (texts done, texts in all) from time to time.
         timeout_s
             As for `open`.
 
@@ -185,8 +184,10 @@ class Index:
         try:
             before = _settings(folder, store)
             kept = dict(prompt=before["prompt"], keep_texts=before["keep_texts"])
-            told = told_of(model, threshold=threshold_of(model, threshold), **kept) | {"created": before["created"]}
-            rebuild(shown(folder), store, model, told, progress)
+            settings = settings_of(model, threshold=threshold_of(model, threshold), **kept) | {
+                "created": before["created"]
+            }
+            rebuild(shown(folder), store, model, settings, progress)
         finally:
             store.close()
         return cls.open(folder, model, timeout_s=timeout_s)
@@ -201,29 +202,29 @@ class Index:
         max_matches: int = MAX_MATCHES,
         progress: Progress | None = None,
     ) -> Matches:
-        """Put texts into the index and say what each matches among those that were there before it.
+        """Put texts into the index; returns what each matches among those that were there before it.
 
         Parameters
         ----------
         ids
-            One a text, strings or integers. An id that is there with the same text is left as it is, so that an interrupted call
-            can be made again; with another text it is set aside (`update` changes a text). Unusable texts are set aside too.
+            One per text, strings or integers. An id that is there with the same text is left as it is, so that an interrupted
+            call can be repeated; with another text it is set aside (`update` changes a text). Unusable texts are set aside too.
         texts
-            One an id.
+            One per id.
         embeddings
-            (n, dim) made by the index's encoder, if they are at hand; then texts may be missing.
+            (n, dim) made by the index's encoder, if they exist already; then texts may be missing.
         strict
             Raise `BadRows` if anything would be set aside, before anything is written.
         max_matches
             The most matches to return.
         progress
-            Called with (texts done, texts in all) now and then.
+            Called with (texts done, texts in all) from time to time.
 
         Returns
         -------
         matches
             ``left`` are positions in `texts`, ``right`` rows of the index, of which earlier texts of this call are part: each
-            pair comes once, when the later of its two texts comes. `right_ids` names them; row numbers may change with `compact`.
+            pair is returned once, with the later of its two texts. `right_ids` names them; row numbers may change with `compact`.
             ``set_aside`` says what could not be used, ``added`` how many texts are new.
 
         Raises
@@ -235,21 +236,16 @@ class Index:
         TooManyMatches
             If more than `max_matches` pairs match.
         IndexLocked
-            If another process was writing, or another thread at work, for too long.
+            If another process was writing, or other threads used this object, for too long.
         OSError
             What the file system says, such as a full disk.
-            Whatever is raised, what was committed before (8,192 texts or 32,768 vectors at a time) stays;
-            the rest is not there.
+            After any error, what was committed before (8,192 texts or 32,768 vectors at a time) stays; the rest is not there.
         """
         ids, texts = as_list(ids), None if texts is None else as_list(texts)
         vectors = None if embeddings is None else checked(embeddings, self.dim)
-        arrivals = Arrivals.of(ids, texts, vectors, keep=self._at.told["keep_texts"], unfit=self._at.store.unfit)
-
-        def new(numbers: Sequence[int], there: Sequence[Item]) -> tuple[list[int], list[Item]]:
-            return arrivals.new(numbers, there), []
-
+        arrivals = Arrivals.of(ids, texts, vectors, keep=self._at.settings["keep_texts"], unfit=self._at.store.unfit)
         given = None if vectors is None else vectors[arrivals.places]
-        return Writing(self._at, arrivals, given, new, max_matches, strict=strict).run(texts, ids, progress)
+        return Writing(self._at, arrivals, given, arrivals.new, max_matches, strict=strict).run(texts, ids, progress)
 
     def update(
         self,
@@ -260,35 +256,35 @@ class Index:
         max_matches: int = MAX_MATCHES,
         progress: Progress | None = None,
     ) -> Matches:
-        """Give ids that are there another text; as removing them and adding them again, but in one step.
+        """Give existing ids another text: the same as removing and adding them, in one step.
 
-        Parameters, answer and errors are those of `add`; ``added`` counts the texts that changed. Unknown ids are set aside.
+        Parameters, return value and errors are those of `add`; ``added`` counts the texts that changed. Unknown ids are set
+        aside.
         """
         ids, texts = as_list(ids), as_list(texts)
-        arrivals = Arrivals.of(ids, texts, None, keep=self._at.told["keep_texts"], unfit=self._at.store.unfit)
+        arrivals = Arrivals.of(ids, texts, None, keep=self._at.settings["keep_texts"], unfit=self._at.store.unfit)
         return Writing(self._at, arrivals, None, arrivals.changed, max_matches, strict=strict).run(texts, ids, progress)
 
     def remove(self, ids: Iterable[object]) -> int:
-        """Take texts out; how many there were. Unknown ids, and what can be no id, count for nothing.
+        """Remove texts; returns how many. Unknown and impossible ids are ignored.
 
-        A removed keeper's place goes to the best of its members that matches no other keeper
-        (`textsiam.indexing.changes.clusters`).
+        The best member of a removed keeper that matches no other keeper takes its place (`textsiam.indexing.changes.clusters`).
 
         Raises
         ------
         IndexLocked
-            If another process was writing, or another thread at work, for too long.
+            If another process was writing, or other threads used this object, for too long.
         """
         names = list(dict.fromkeys(str(name) for name in as_list(ids) if not fault_of_id(name)))
-        store, rule = self._at.store, self._at.rule(MAX_MATCHES)
+        store = self._at.store
         none = np.empty((0, self.dim), dtype=np.float32)
 
         def work() -> int:
-            rows = rows_of(store.ledger.items("id", names))
-            change(store, rule, rows, [], none)
-            return len(rows)
+            items = store.ledger.items("id", names)
+            change(store, self._at.rule, items, [], none)
+            return len(items)
 
-        return self._at.write(work)
+        return store.write(work, self._at.made)
 
     def search(
         self,
@@ -315,11 +311,11 @@ class Index:
         embeddings
             (n, dim) instead of texts, made by the index's encoder.
         ids
-            One a text, for the answer.
+            One per text, for the answer.
         searcher
-            ``exact``; ``approximate``, with what `approximate` made; ``auto``: exact below
-            `textsiam.indexing.search.approximate.APPROXIMATE_FROM` texts,
-            beyond that approximate if it was made. With `k` always exact.
+            ``exact``; ``approximate``, with the structure that `approximate` made; ``auto``: exact below a million rows
+            (`textsiam.indexing.search.approximate.APPROXIMATE_FROM`: up to there exact search was measured), from there on
+            approximate if there is a structure for this threshold, else exact. With `k` always exact.
         max_matches
             The most matches to return.
 
@@ -327,7 +323,7 @@ class Index:
         -------
         matches
             ``left`` are positions in `texts`, ``right`` rows of the index, in their order, with `k` by falling score. ``recall``
-            is None: nothing is missing; or the measured share that an approximate search finds.
+            is the measured share that an approximate search finds; None: nothing is missing.
 
         Raises
         ------
@@ -336,7 +332,7 @@ class Index:
         BrokenIndex
             If vectors are missing.
         IndexLocked
-            If another thread was at work for too long.
+            If other threads used this object for too long.
         """
         return search(
             self._at,
@@ -360,9 +356,9 @@ class Index:
         max_matches: int,
         progress: Progress | None,
     ) -> Matches:
-        """What `textsiam.find_duplicates` asks: `search` with a model that must be the index's own."""
+        """`search` with a model that must be the index's own; `textsiam.find_duplicates` calls it."""
         if model is not self.model:
-            check_encoder(model, self._at.told, self._at.place)
+            check_encoder(model, self._at.settings, self._at.place)
         return search(
             self._at,
             texts,
@@ -378,23 +374,15 @@ class Index:
     def clusters(self) -> Clusters:
         """Every text's cluster, its keeper and its score to it.
 
-        Rows are positions among the texts that are there, in order of arrival. Cluster numbers are never used twice, and change
+        Rows are positions among the texts in the index, in order of arrival. Cluster numbers are never used twice, and change
         only as `textsiam.indexing.changes.clusters` says.
 
         Raises
         ------
         IndexLocked
-            If another thread was at work for too long.
+            If other threads used this object for too long.
         """
-        items = list(self._at.read(lambda: list(self._at.store.ledger.all_items())))
-        keepers = {item.cluster: place for place, item in enumerate(items) if item.score is None}
-        return Clusters(
-            np.array([item.cluster for item in items], dtype=np.int64),
-            np.array([keepers[item.cluster] for item in items], dtype=np.int64),
-            np.array([np.nan if item.score is None else item.score for item in items], dtype=np.float32),
-            [item.id for item in items],
-            [item.text for item in items] if self._at.told["keep_texts"] else None,
-        )
+        return clusters_of(self._at)
 
     def counts(self) -> dict[str, int]:
         """``texts``, ``clusters`` of two texts or more, and the texts ``in_clusters``.
@@ -402,30 +390,31 @@ class Index:
         Raises
         ------
         IndexLocked
-            If another thread was at work for too long.
+            If other threads used this object for too long.
         """
 
         def count() -> dict[str, int]:
             n, n_members = self._at.store.ledger.in_clusters()
             return {"texts": len(self._at.store.ledger), "clusters": n, "in_clusters": n + n_members}
 
-        return self._at.read(count)
+        return self._at.store.read(count, self._at.made)
 
     def merges(self) -> list[Merge]:
-        """The clusters that ended in another, in order of their numbers, with the time."""
-        return self._at.read(self._at.store.ledger.merges)
+        """The clusters that were merged into another, in order of their numbers, with the time."""
+        return self._at.store.read(self._at.store.ledger.merges, self._at.made)
 
     def compact(self) -> None:
-        """Give back the space of removed texts. Rows are numbered anew, in their order; ids and clusters stay."""
+        """Give back the space of removed texts. Rows get new numbers, in the same order; ids and clusters stay."""
         self._at.store.compact()
         make_if_large(self._at)
 
     def approximate(self, *, threshold: float | None = None, recall: float = 0.99) -> float:
-        """Make what approximate search needs, for an index of millions of texts; the measured recall.
+        """Make the structure that approximate search needs, for an index of millions of texts; returns its measured recall.
 
-        `add` of many texts at once and `compact` do it by themselves where it is worth it. It is a cache: texts added later are
-        searched exactly, and so is everything once it is missing. A minute for a million texts, in which this object does nothing
-        else; other processes read and write.
+        `add` of 8,192 texts or more in one call and `compact` make it by themselves, from a million rows on
+        (`textsiam.indexing.search.approximate.APPROXIMATE_FROM`) and again whenever the rows have doubled. It is a cache: texts
+        added later are searched exactly, and so is everything once it is missing. It takes a minute for a million texts, during
+        which this object does nothing else; other processes can read and write.
 
         Parameters
         ----------
@@ -443,29 +432,29 @@ class Index:
             If faiss is not installed.
         """
         lowest = self.threshold if threshold is None else threshold
-        return self._at.read(lambda: self._at.store.make_fast(lowest, recall))
+        return self._at.store.read(lambda: self._at.store.view.make_fast(lowest, recall), self._at.made)
 
     def columns(self) -> dict[str, Any]:
         """``id, text, cluster, keeper, score_to_keeper`` of every text, in order of arrival; scores are fp32, NaN for keepers."""
-        parts = self._at.read(lambda: list(blocks(self._at, with_embeddings=False)))
-        told: dict[str, Any] = {name: [value for part in parts for value in part[name]] for name in COLUMNS}
-        return told | {"score_to_keeper": np.array(told["score_to_keeper"], dtype=np.float32)}
+        parts = self._at.store.read(lambda: list(blocks(self._at, with_embeddings=False)), self._at.made)
+        columns: dict[str, Any] = {name: [value for part in parts for value in part[name]] for name in COLUMNS}
+        return columns | {"score_to_keeper": np.array(columns["score_to_keeper"], dtype=np.float32)}
 
     def verify(self, *, repair: bool = True, progress: Progress | None = None) -> Soundness:
-        """Read everything once, say what is damaged, and mend it.
+        """Read everything once, report what is damaged, and repair it.
 
         Parameters
         ----------
         repair
             Make damaged or missing vectors again from their texts, remove those whose text is not kept (they are named: add them
-            again), place anew what is in a wrong cluster, throw away caches that belong to other vectors. False: only look.
+            again), move what is in a wrong cluster, delete caches that belong to other vectors. False: only report.
         progress
-            Called with (texts read, texts in all) now and then.
+            Called with (texts read, texts in all) from time to time.
 
         Returns
         -------
         soundness
-            True if nothing was wrong; else it names what was.
+            True if nothing was wrong; otherwise it names the damage.
 
         Raises
         ------
@@ -483,10 +472,10 @@ class Index:
         return verify(self._at, repair=repair, progress=progress)
 
     def export(self, target: str | Path) -> int:
-        """Write ``id, text, cluster, keeper, score_to_keeper`` of every text to a .csv, .jsonl or .parquet file; how many.
+        """Write ``id, text, cluster, keeper, score_to_keeper`` of every text to a .csv, .jsonl or .parquet file; return how many.
 
-        Texts in order of arrival; whole or not at all, in bounded memory. `keeper` is an id, `score_to_keeper` null for keepers.
-        A parquet file holds ``embedding`` too, `dim` numbers in fp32.
+        Texts are in order of arrival; the file is written whole or not at all, in bounded memory. `keeper` is an id,
+        `score_to_keeper` null for keepers. A parquet file also holds ``embedding``, `dim` numbers in fp32.
 
         Raises
         ------
@@ -498,15 +487,16 @@ class Index:
         return export(self._at, Path(target).expanduser())
 
     def close(self) -> None:
-        """Let go of files and connections; nothing else is left to do, for what was added is safe already."""
+        """Close files and connections. What was added is safe without it."""
         self._at.store.close()
 
     def __len__(self) -> int:
-        """How many texts there are; asked for after a change, it waits for its turn however long that takes."""
+        """How many texts there are; waits for other threads without a timeout."""
         return self._at.store.read(lambda: len(self._at.store.ledger), endlessly=True)
 
     def __contains__(self, name: object) -> bool:
-        return not fault_of_id(name) and bool(self._at.read(lambda: self._at.store.ledger.items("id", [str(name)])))
+        store = self._at.store
+        return not fault_of_id(name) and bool(store.read(lambda: store.ledger.items("id", [str(name)]), self._at.made))
 
     def __enter__(self) -> "Index":
         return self
@@ -521,30 +511,30 @@ class Index:
 
     @property
     def model(self) -> Siamese | None:
-        """What encodes for it; None if it was opened without."""
+        """The model that encodes for it; None if it was opened without one."""
         return self._at.model
 
     @property
     def threshold(self) -> float:
-        """The score from which on two texts match here."""
-        return float(self._at.told["threshold"])
+        """The lowest score at which two texts match."""
+        return float(self._at.settings["threshold"])
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the index was made with, as plain values: ``model``, ``precision``, ``threshold``, ``created`` and more."""
-        return dict(self._at.told)
+        return dict(self._at.settings)
 
     @property
     def dim(self) -> int:
-        """Numbers a vector."""
-        return int(self._at.told["dim"])
+        """Numbers per vector."""
+        return int(self._at.settings["dim"])
 
 
 def _settings(folder: Place, store: Store) -> dict[str, Any]:
-    told: dict[str, Any] | None = store.read(lambda: store.ledger.told("settings"))
-    if told is None or told["schema"] != SCHEMA:
+    settings: dict[str, Any] | None = store.read(lambda: store.ledger.value("settings"))
+    if settings is None or settings["schema"] != SCHEMA:
         raise BrokenIndex(
-            f"The index at {shown(folder)} is of layout {told and told['schema']}, and this textsiam reads {SCHEMA}. "
+            f"The index at {shown(folder)} has layout {settings and settings['schema']}, but this textsiam reads {SCHEMA}. "
             "Open it with the version that made it."
         )
-    return told
+    return settings

@@ -1,16 +1,19 @@
-"""An open index: its store, its settings, and the model that encodes for it; what all verbs of an index begin with."""
+"""An open index: the place where its store lies, its settings, and the model that encodes for it."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from textsiam.arrays import Vector
 from textsiam.encoding.encoder import Encoded, Progress
-from textsiam.errors import EncoderMismatch, MissingExtra
-from textsiam.indexing.storage.ledger import hash_of
-from textsiam.indexing.storage.store import Place, Store
+from textsiam.errors import MissingExtra
+from textsiam.indexing.storage.ledger import Ledger, hash_of
+from textsiam.indexing.storage.store import Place, Store, is_address
 from textsiam.matching.rule import Rule
 from textsiam.scoring.siamese import Siamese
 
@@ -18,35 +21,28 @@ logger = logging.getLogger("textsiam")
 
 RECALL = 0.99  # of an approximate search, at least
 
-Result = TypeVar("Result")
-
 
 @dataclass(eq=False)
 class Opened:
-    """An index as one process has it open."""
+    """An index as one process has it open.
+
+    Its store reads and writes for it: ``store.read(work, made)``.
+    """
 
     place: Place
     store: Store
-    told: dict[str, Any]
+    settings: dict[str, Any]
     model: Siamese | None
 
-    def read(self, work: Callable[[], Result]) -> Result:
-        """What `work` gives, all seen at one moment.
+    @cached_property
+    def made(self) -> str:
+        """What it relies on; reads and writes fail once the index was made again otherwise."""
+        return made_key(self.settings)
 
-        Raises
-        ------
-        EncoderMismatch
-            If the index was rebuilt with another encoder since it was opened.
-        """
-        return self.store.read(lambda: self._same(work))
-
-    def write(self, work: Callable[[], Result]) -> Result:
-        """What `work` gives, its changes made for good or not at all; errors are those of `read`."""
-        return self.store.write(lambda: self._same(work))
-
-    def rule(self, max_matches: int) -> Rule:
+    @cached_property
+    def rule(self) -> Rule:
         """What counts as a match here."""
-        return Rule(self.told["threshold"], self.told["similarity"], max_matches)
+        return Rule(self.settings["threshold"], self.settings["similarity"])
 
     def needed(self) -> Siamese:
         """The model.
@@ -63,8 +59,26 @@ class Opened:
             )
         return self.model
 
-    def encode(self, texts: Sequence[str], model: Siamese | None = None, progress: Progress | None = None) -> Encoded:
-        """Embeddings as they will be stored. A text that is in the index keeps its vector: equal texts have equal vectors.
+    def known(self, texts: Sequence[str]) -> dict[str, Vector]:
+        """The vectors of those texts that are in the index; within a transaction."""
+        by_hash = {hash_of(text): text for text in texts}
+        rows = {
+            by_hash[item.hash]: item.row
+            for item in self.store.ledger.items("hash", by_hash)
+            if item.text is None or item.text == by_hash[item.hash]
+        }
+        if not rows:
+            return {}
+        return dict(zip(rows, self.store.view.vectors(np.array(list(rows.values()), dtype=np.int64)), strict=True))
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        known: Mapping[str, Vector],
+        model: Siamese | None = None,
+        progress: Progress | None = None,
+    ) -> Encoded:
+        """Embeddings as they will be stored. A text that is `known` keeps its vector: equal texts have equal vectors.
 
         Raises
         ------
@@ -72,54 +86,55 @@ class Opened:
             If the index was opened without a model.
         """
         model = model or self.needed()
-        known = self.read(lambda: self._known(texts))
+        prompt = self.settings["prompt"]
         new = [place for place, text in enumerate(texts) if text not in known]
-        encoded = model.encoder.embed([texts[place] for place in new], prompt=self.told["prompt"], progress=progress)
-        embeddings = np.empty((len(texts), self.told["dim"]), dtype=np.float32)
-        cut, unknown = np.zeros((2, len(texts)), dtype=np.bool_)
-        lengths = np.zeros(len(texts), dtype=np.int64)
-        embeddings[new], lengths[new] = self.store.stored(encoded.embeddings), encoded.lengths
-        cut[new], unknown[new] = encoded.cut, encoded.unknown
-        there = [place for place, text in enumerate(texts) if text in known]
+        fresh = model.encoder.embed([texts[place] for place in new], prompt=prompt, progress=progress)
+        encoded = Encoded.blank(len(texts), self.settings["dim"])
+        encoded.put(new, replace(fresh, embeddings=self.store.view.stored(fresh.embeddings)))
+        there = [place for place, text in enumerate(texts) if text in known] if known else []
         if there:
-            before = model.encoder.prompt_text(self.told["prompt"])
-            tokens = model.encoder.tokenizer([before + texts[place] for place in there])
-            cut[there], unknown[there], lengths[there] = tokens.cut, tokens.unknown, tokens.lengths
-            embeddings[there] = [known[texts[place]] for place in there]
-        return Encoded(embeddings, cut, unknown, lengths)
+            tokens = model.encoder.tokenizer([model.encoder.prompt_text(prompt) + texts[place] for place in there])
+            vectors = np.array([known[texts[place]] for place in there])
+            encoded.put(there, Encoded(vectors, tokens.cut, tokens.unknown, tokens.lengths))
+        return encoded
 
-    def _known(self, texts: Sequence[str]) -> dict[str, Any]:
-        """The vectors of those texts that are in the index."""
-        by_hash = {hash_of(text): text for text in texts}
-        rows = {
-            by_hash[item.hash]: item.row
-            for item in self.store.ledger.items("hash", list(by_hash))
-            if item.text is None or item.text == by_hash[item.hash]
-        }
-        return dict(zip(rows, self.store.vectors(np.array(list(rows.values()), dtype=np.int64)), strict=True))
 
-    def _same(self, work: Callable[[], Result]) -> Result:
-        if self.store.ledger.told("made") != made_key(self.told):
-            raise EncoderMismatch(
-                f"The index at {self.place} was rebuilt since it was opened, with another encoder or threshold. Open it again."
-            )
-        return work()
+def create_store(place: Place, dim: int, similarity: str, stored_as: str, tell: Callable[[Ledger], None]) -> Store:
+    """A new, empty store, whole or not at all; `tell` writes the settings into the ledger."""
+    if is_address(place):
+        from textsiam.indexing.storage.postgres_store import PostgresStore
+
+        return PostgresStore.create(str(place), dim, similarity, stored_as, tell)
+    from textsiam.indexing.storage.folder_store import SqliteStore
+
+    return SqliteStore.create(Path(place).expanduser(), dim, similarity, stored_as, tell)
+
+
+def open_store(place: Place, timeout_s: float) -> Store:
+    """The existing store."""
+    if is_address(place):
+        from textsiam.indexing.storage.postgres_store import PostgresStore
+
+        return PostgresStore(str(place), timeout_s)
+    from textsiam.indexing.storage.folder_store import SqliteStore
+
+    return SqliteStore(Path(place).expanduser(), timeout_s)
 
 
 def make_if_large(at: Opened) -> None:
-    """Make what approximate search needs if the index has become so large; without it the search stays exact."""
+    """Make what approximate search needs if the index has grown large enough; without it the search stays exact."""
     try:
-        if at.read(at.store.is_large):
-            at.read(lambda: at.store.make_fast(float(at.told["threshold"]), RECALL))
+        if at.store.read(lambda: at.store.view.is_large(), at.made):  # noqa: PLW0108  the view of then
+            at.store.read(lambda: at.store.view.make_fast(at.rule.threshold, RECALL), at.made)
     except (MissingExtra, ValueError, OSError) as error:  # what was added is safe all the same
         logger.warning("Search stays exact: %s", error)
 
 
-def encoder_key(told: dict[str, Any]) -> str:
+def encoder_key(settings: Mapping[str, Any]) -> str:
     """What vectors must have in common to be compared."""
-    return f"{told['fingerprint']} {told['precision']} {told['similarity']}"
+    return f"{settings['fingerprint']} {settings['precision']} {settings['similarity']}"
 
 
-def made_key(told: dict[str, Any]) -> str:
+def made_key(settings: Mapping[str, Any]) -> str:
     """What an open index relies on: its encoder and its threshold."""
-    return f"{encoder_key(told)} {told['threshold']!r}"
+    return f"{encoder_key(settings)} {settings['threshold']!r}"

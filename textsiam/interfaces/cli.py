@@ -1,6 +1,6 @@
-"""The command line: subcommands are the verbs. Answers go to standard output; progress and what was done to stderr.
+"""The command line: registers every verb. Answers go to standard output; progress and reports go to standard error.
 
-Exit codes: 0 done; 1 the answer is no; 2 bad usage or input; 130 interrupted.
+Exit codes: 0 done; 1 the answer is no, or the work is incomplete; 2 bad usage or input; 130 interrupted.
 """
 
 import atexit
@@ -12,33 +12,43 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from textsiam.interfaces.commands.audit import audit
+from textsiam.interfaces.commands import audit, index, index_care
 from textsiam.interfaces.commands.calibrate import calibrate
 from textsiam.interfaces.commands.certify import certify
 from textsiam.interfaces.commands.duplicates import duplicates
 from textsiam.interfaces.commands.encode import encode
 from textsiam.interfaces.commands.evaluate import evaluate
 from textsiam.interfaces.commands.explain import explain
-from textsiam.interfaces.commands.index_care import index
 from textsiam.interfaces.commands.score import score
 from textsiam.interfaces.commands.serve import serve
 from textsiam.interfaces.commands.split import split
 from textsiam.interfaces.commands.train import train
 from textsiam.interfaces.shell.terminal import BAD_INPUT, say
 
+VERBS = (duplicates, score, encode, split, train, calibrate, certify, evaluate, explain, serve)
+GROUPS = {
+    "audit": (
+        "Certify a threshold for a join from a random sample of its own pairs: plan, start, label, finish.",
+        (audit.plan, audit.start, audit.label, audit.status, audit.finish),
+    ),
+    "index": (
+        "Keep texts in an index and ask whether a new text is a duplicate of one of them.",
+        (
+            *(index.create, index.add, index.update, index.remove, index.search),
+            *(index_care.info, index_care.clusters, index_care.export),
+            *(index_care.compact, index_care.verify, index_care.rebuild),
+        ),
+    ),
+}
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
-app.command()(duplicates)
-app.command()(score)
-app.command()(encode)
-app.command()(split)
-app.command()(train)
-app.command()(calibrate)
-app.command()(certify)
-app.command()(evaluate)
-app.command()(explain)
-app.command()(serve)
-app.add_typer(audit, name="audit")
-app.add_typer(index, name="index")
+for verb in VERBS:
+    app.command()(verb)
+for name, (told, verbs) in GROUPS.items():
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help=told)
+    for verb in verbs:
+        group.command()(verb)
+    app.add_typer(group, name=name)
 
 
 @app.callback(invoke_without_command=True)
@@ -52,28 +62,28 @@ def textsiam(show: Annotated[bool, typer.Option("--version", help="Show the vers
 
 
 def main() -> None:
-    """The console script."""
+    """Run the command line and end the process."""
     _open_missing_streams()
     try:
         app()
     except SystemExit as end:
         leave(end.code)
-    except OSError as error:  # help or version that nobody can read
+    except OSError as error:  # help or version cannot be written
         say(f"textsiam: {error}")
         leave(BAD_INPUT)
 
 
 def _open_missing_streams() -> None:
-    """A service or a cron job may start a process without standard streams: what is said there is lost, and no more."""
+    """Open standard streams that are missing, as in a service or a cron job; what is written there is lost."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in the order of their numbers
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  for as long as the process
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  open until the process ends
 
 
 def leave(code: object) -> NoReturn:
-    """End the process; without torch at once, for taking the libraries apart piece by piece takes a tenth of a second.
+    """End the process. Without torch, skip Python's own cleanup, which takes a tenth of a second.
 
-    All is said and done: another Ctrl-C ends it at once, instead of showing where Python was while it cleared up.
+    Another Ctrl-C ends the process at once, without a traceback of the cleanup.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if "torch" in sys.modules or not isinstance(code, int | None):
@@ -82,6 +92,6 @@ def leave(code: object) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:
-        raise SystemExit(code) from None  # a reader that has gone: Python's own end knows what to do
-    atexit._run_exitfuncs()  # noqa: SLF001  temporary files are removed, logs written
+        raise SystemExit(code) from None  # the reader has gone: Python handles that
+    atexit._run_exitfuncs()  # noqa: SLF001  removes temporary files, writes logs
     os._exit(code or 0)

@@ -1,4 +1,4 @@
-"""Duplicates among texts: encode the distinct ones, join them, and give every repeat its pairs back."""
+"""Finds duplicates: encodes each distinct text once, joins the vectors, and returns the pairs of every row."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -6,23 +6,21 @@ from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
 
-from textsiam.data.texts import Texts, as_list, first_repeat, normalise
+from textsiam.data.texts import as_list, normalise
 from textsiam.encoding.encoder import Encoded, Progress
 from textsiam.errors import NotCalibrated, TooManyMatches
 from textsiam.matching.join.exact import MAX_MATCHES, SEARCHERS
-from textsiam.matching.matches import Matches
+from textsiam.matching.matches import Matches, ids_of
 from textsiam.matching.repeats import RowPairs, Side, Sides, crossed, merged, refuse_too_many, repeats_of
 from textsiam.scoring.siamese import Siamese
-from textsiam.scoring.thresholds import decisions
 
-StageProgress = Callable[[str, int, int], None]  # (stage, done, total), called now and then
+StageProgress = Callable[[str, int, int], None]  # (stage, done, total), called from time to time
 
 
 @runtime_checkable
 class Searched(Protocol):
-    """Texts that are encoded already and know how to be compared with: an index."""
+    """An index: texts that are already encoded and can be searched."""
 
     def matches_of(
         self,
@@ -34,7 +32,7 @@ class Searched(Protocol):
         max_matches: int,
         progress: Callable[[int, int], None],
     ) -> Matches:
-        """The matches of texts with its own."""
+        """The matches between these texts and the indexed ones."""
 
 
 def find_duplicates(
@@ -55,38 +53,38 @@ def find_duplicates(
     Parameters
     ----------
     texts
-        Strings, or `Texts` with their ids. Values that are no usable text match nothing; they are logged as a warning.
+        Strings, or `Texts` with their ids. Unusable values match nothing and are logged as a warning.
     against
-        Compare `texts` with these instead of with themselves: texts, or a `textsiam.Index`, which is not changed. Of an index the
-        prompt is its own, the default threshold too, and the search is its own exact one.
+        Compare `texts` with these instead of with each other: texts, or a `textsiam.Index`, which does not change. An index
+        uses its own prompt, its own default threshold and its own exact search.
     threshold
         Lowest score. Default: the model's own accept threshold.
     prompt
         As for `Siamese.encode`.
     ids
-        One for each text, all different. Default: the ids of `Texts`, else row numbers.
+        One per text, all different. Default: the ids of `Texts`, else row numbers.
     searcher
         A name from `SEARCHERS`, or a function with the parameters of `threshold_join`.
     max_memory_mb, max_matches
         As for `threshold_join`.
     progress
-        Called with (stage, done, total) now and then; the stages are ``encode`` and ``join``.
+        Called with (stage, done, total) from time to time; the stages are ``encode`` and ``join``.
 
     Returns
     -------
     matches
         ``left`` and ``right`` are positions in `texts` (and `against`). Exact repeats are encoded once and appear as
-        pairs like any other. Probability and decision are there if the model has a calibration and a threshold. In int8 the
-        pairs are those of the certified class, unless int8 moved a score further than it did on all pairs that `admit` saw.
+        pairs like all others. The matches have probabilities if the model is calibrated, and decisions if it has a threshold.
+        In int8 the pairs are those of the certified precision, unless int8 moves a score further than on the pairs `admit` saw.
 
     Raises
     ------
     NotCalibrated
-        If neither the call nor the model gives a threshold.
+        If neither the call nor the model has a threshold.
     TooManyMatches
-        If more than `max_matches` pairs reach it; repeated texts alone are counted before anything is encoded.
+        If more than `max_matches` pairs reach it. Pairs of equal texts are counted before anything is encoded.
     ValueError
-        If ids repeat or their number is not that of the texts, or the threshold is not finite.
+        If ids repeat, texts and ids differ in number, or the threshold is not finite.
 
     Examples
     --------
@@ -122,7 +120,7 @@ def find_duplicates(
         right_ids=None if against is None else ids_of(against, None),
         left_texts=texts,
         right_texts=against,
-        **judged(model, pairs.score) | _lost(sides, encoded, others),
+        **model.judge(pairs.score)._asdict() | _lost(sides, encoded, others),
     )
 
 
@@ -133,7 +131,7 @@ def find_repeats(
     ids: Sequence[str] | None = None,
     max_matches: int = MAX_MATCHES,
 ) -> Matches:
-    """Every pair of equal texts, found without an encoder; score 1.
+    """Every pair of equal texts, with score 1, found without an encoder.
 
     Parameters
     ----------
@@ -160,29 +158,22 @@ def find_repeats(
     return Matches(*pairs, n_left=len(texts), left_ids=left_ids, left_texts=texts)
 
 
-def judged(model: Siamese, scores: Float[np.ndarray, " n"]) -> dict[str, Any]:
-    """What a model says of scores, by the names of `Matches`: probabilities if calibrated, decisions if it has a threshold."""
-    return {
-        "probability": None if model.calibrator is None else model.calibrated(scores),
-        "decision": None if model.threshold is None else decisions(scores, model.threshold, model.reject_threshold),
-    }
-
-
 def _refuse_with_index(prompt: str | None, searcher: str | Callable[..., Matches]) -> None:
     if prompt is not None or searcher != "exact":
-        told = "An index has a prompt and a search of its own. Leave prompt and searcher out, or compare with texts."
-        raise ValueError(told)
+        raise ValueError(
+            "An index uses its own prompt and search, but got others. Leave prompt and searcher out, or compare with texts."
+        )
 
 
 def _refuse_many_repeats(side: Side, max_matches: int) -> None:
-    """Refuse, before anything is encoded, more pairs of equal texts than allowed."""
+    """Raise TooManyMatches, before anything is encoded, if equal texts alone make more pairs than allowed."""
     refuse_too_many(int((side.sizes * (side.sizes - 1) // 2).sum()), max_matches)
 
 
 def _encoded(
     model: Siamese, sides: Sides, prompt: str | None, progress: StageProgress | None
 ) -> tuple[Encoded, Encoded | None]:
-    """The distinct texts of the left side, and of the right if there is one, encoded together."""
+    """The distinct texts of the left side and of the right one, if any, encoded together."""
     encoded = model.encoder.embed(sides.unique, prompt=prompt, progress=stage_of(progress, "encode"))
     n = len(sides.left.unique)
     return encoded[:n], None if sides.right is None else encoded[n:]
@@ -191,7 +182,7 @@ def _encoded(
 def _of_all_rows(
     model: Siamese, found: Matches, sides: Sides, encoded: Encoded, threshold: float, max_matches: int
 ) -> RowPairs:
-    """The matches of all rows that hold the texts found, and within one set of those that hold the same text."""
+    """The matches of all rows with the texts found and, within one set, of rows with the same text."""
     pairs = crossed(found, sides.left, sides.right or sides.left, max_matches)
     if sides.right is not None:
         return pairs
@@ -204,12 +195,12 @@ def _of_all_rows(
 
 
 def _lost(sides: Sides, encoded: Encoded, others: Encoded | None) -> dict[str, Any]:
-    """Which rows were cut or hold unknown characters, by the names of `Matches`."""
-    told = {"cut": sides.left.rows_where(encoded.cut), "unknown": sides.left.rows_where(encoded.unknown)}
+    """Which rows were cut or hold unknown characters, named as in `Matches`."""
+    left = {"cut": sides.left.rows_where(encoded.cut), "unknown": sides.left.rows_where(encoded.unknown)}
     if sides.right is None or others is None:
-        return told
+        return left
     right = sides.right
-    return told | {"right_cut": right.rows_where(others.cut), "right_unknown": right.rows_where(others.unknown)}
+    return left | {"right_cut": right.rows_where(others.cut), "right_unknown": right.rows_where(others.unknown)}
 
 
 def _joined(
@@ -220,21 +211,21 @@ def _joined(
     search: Callable[..., Matches],
     limits: dict[str, Any],
 ) -> Matches:
-    """Pairs of distinct texts that reach the threshold, or with a rescorer may."""
+    """Pairs of distinct texts that reach the threshold; with a rescorer also those that may reach it."""
     vectors = encoded.embeddings, None if others is None else others.embeddings
     if model.rescorer is None:
         return search(*vectors, threshold=threshold, similarity=model.similarity, **limits)
-    # Some of those below the threshold do not reach it when they are scored again, and do not count then.
+    # Pairs just below the threshold may fall out when they are scored again, so more are allowed here.
     near, n = threshold - model.rescorer.largest, 4 * limits["max_matches"]
     try:
         return search(*vectors, threshold=near, similarity=model.similarity, **{**limits, "max_matches": n})
     except TooManyMatches as error:
-        raise TooManyMatches(f"Too many pairs come near {threshold:g} to be scored again. {error}") from None
+        raise TooManyMatches(f"Too many pairs near {threshold:g} would be scored again. {error}") from None
 
 
 def _rescored(model: Siamese, found: Matches, sides: Sides, threshold: float, prompt: str | None) -> Matches:
-    """Those matches of distinct texts that still reach the threshold when what is near it is scored again."""
-    assert model.rescorer is not None  # noqa: S101  the caller asked
+    """The matches of distinct texts that reach the threshold after those near it are scored again."""
+    assert model.rescorer is not None  # noqa: S101  the caller checks
     others = found.right if sides.right is None else found.right + len(sides.left.unique)
     how: dict[str, Any] = {"thresholds": (model.threshold, model.reject_threshold), "own": threshold, "prompt": prompt}
     score = model.rescorer(model.compare, sides.unique, found.left, others, found.score, **how)
@@ -243,22 +234,16 @@ def _rescored(model: Siamese, found: Matches, sides: Sides, threshold: float, pr
 
 
 def stage_of(progress: StageProgress | None, name: str) -> Progress:
-    """What one stage calls with (done, total)."""
+    """The callback for one stage, called with (done, total)."""
     return partial(progress, name) if progress else lambda *_: None
 
 
 def check_threshold(threshold: float, similarity: str) -> None:
-    """Do nothing if this can be a threshold.
-
-    Raises
-    ------
-    ValueError
-        If it is not finite, or for cosine not in [-1, 1].
-    """
+    """Raise ValueError if a threshold is not finite, or not in [-1, 1] for cosine."""
     if not isinstance(threshold, Real) or not np.isfinite(threshold):
         raise ValueError(f"A threshold is a finite score, but got {threshold!r}. Give a number.")
     if similarity == "cosine" and not -1 <= threshold <= 1:
-        raise ValueError(f"A cosine lies between -1 and 1, but the threshold is {threshold:g}. Give one in between.")
+        raise ValueError(f"A cosine lies between -1 and 1, but the threshold is {threshold:g}. Give one in that range.")
 
 
 def threshold_of(model: Siamese, threshold: float | None) -> float:
@@ -269,12 +254,12 @@ def threshold_of(model: Siamese, threshold: float | None) -> float:
     NotCalibrated
         If there is neither.
     ValueError
-        If it can be none (see `check_threshold`).
+        If the value cannot be a threshold (see `check_threshold`).
     TypeError
-        If no model came, as where texts and model were swapped.
+        If `model` is no model: texts and model may be swapped.
     """
     if not hasattr(model, "threshold"):
-        raise TypeError(f"A model comes first, but a {type(model).__name__} came. Load one: Siamese.load().")
+        raise TypeError(f"The first argument is a model, but got a {type(model).__name__}. Load one: Siamese.load().")
     if threshold is not None:
         check_threshold(threshold, model.similarity)
         return float(threshold)
@@ -284,22 +269,3 @@ def threshold_of(model: Siamese, threshold: float | None) -> float:
             f"This model has no threshold ({why}). Give one (--threshold, threshold=), or certify it on labelled pairs."
         )
     return model.threshold.value
-
-
-def ids_of(texts: Sequence[object], ids: Sequence[str] | None) -> Sequence[str] | None:
-    """The ids given, else those of `Texts`, else None.
-
-    Raises
-    ------
-    ValueError
-        If ids repeat, or their number is not that of the texts.
-    """
-    if ids is None:
-        return [str(name) for name in texts.ids] if isinstance(texts, Texts) else None
-    if len(ids) != len(texts):
-        raise ValueError(
-            f"Each text needs one id, but {len(texts)} texts and {len(ids)} ids came. Align them row by row."
-        )
-    if (repeated := first_repeat(map(str, ids))) is not None:
-        raise ValueError(f"Ids must differ, but {repeated!r} names more than one text. Give each its own id.")
-    return [str(name) for name in ids]

@@ -1,9 +1,7 @@
-"""Matches: the columns that every finder yields and everything downstream eats.
+"""Matches, the columns that every search returns, and clusters of matching rows.
 
-Clusters that never chain: every dropped row directly matches its keeper.
-
-Connected components (single linkage) chain: A ~ B ~ C puts A with C though nobody ever compared them well; on real questions
-one component held 2,575 of 2,787 rows. It is left out on purpose.
+In a cluster every row directly matches its keeper. Connected components (single linkage) are left out on purpose, because they
+chain: A ~ B ~ C puts A with C although the two do not match. On real questions one component held 2,575 of 2,787 rows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,15 +12,16 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from textsiam.arrays import Rows
-from textsiam.data.texts import SetAside
+from textsiam.data.texts import SetAside, Texts, first_repeat
 from textsiam.errors import NotCalibrated
 from textsiam.scoring.thresholds import Verifier, verified
 
-# Left rows, right rows and scores, before they are `Matches`; between a join's blocks, and within an index.
+# Complete linkage holds a component's whole distance matrix: 10,000 rows are 400 MB.
+MAX_COMPLETE = 10_000
 
 
 class Match(NamedTuple):
-    """One pair: row on the left, row on the right, score."""
+    """One pair: left row, right row and score."""
 
     left: int
     right: int
@@ -31,30 +30,30 @@ class Match(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Matches:
-    """Pairs of rows with their scores, in order of left and then right row unless said otherwise.
+    """Pairs of rows with their scores, ordered by left, then right row, unless a function says otherwise.
 
     Parameters
     ----------
     left, right
-        (n,) row numbers from 0. A threshold join within one set gives left < right; between two sets each counts in its own.
+        (n,) row numbers from 0, each in its own set. A threshold join within one set gives left < right.
     score
-        (n,) fp32, larger is closer.
+        (n,) fp32; larger is closer.
     n_left, n_right
-        Rows of the two sets; `n_right` is None where matches are within one set.
+        Number of rows in each set; `n_right` is None for matches within one set.
     probability, decision
-        (n,) each, or None where the model has no calibration or no threshold.
+        (n,) each, or None if the model has no calibration or no threshold.
     left_ids, right_ids, left_texts, right_texts
-        What stands in each row of the two sets, or None where only vectors were given.
+        The id and text of each row, or None if only vectors were given.
     cut, right_cut
-        Rows of the left and of the right set whose text was longer than the model's maximum.
+        Rows whose text is longer than the model's maximum.
     unknown, right_unknown
-        Rows whose text holds characters that the model does not know, and so cannot tell from one another.
+        Rows whose text has characters that the model does not know and cannot tell apart.
     set_aside
-        Rows of the left set that could not be used, with reasons, where a finder tells them.
+        Unusable rows of the left set with reasons, if the search reports them.
     added
-        How many of the left rows were put into an index (`Index.add`); None where nothing was to be.
+        How many left rows `Index.add` put into the index; None for a search.
     recall
-        None: no match is missing. Else the search was approximate, and this share of all matches was found where it was measured.
+        None: no match is missing. Otherwise the search was approximate, and this is its measured share of all matches.
 
     Examples
     --------
@@ -108,14 +107,14 @@ class Matches:
         return self.take(np.lexsort((self.right, self.left, -self.score))[:k])
 
     def verified(self, verifier: Verifier) -> "Matches":
-        """The matches with those left for review decided by a second judge (see `textsiam.scoring.thresholds.Verifier`).
+        """The matches after a second judge decides those left for review (see `textsiam.scoring.thresholds.Verifier`).
 
         Raises
         ------
         NotCalibrated
-            If the matches carry no decision: the model has no threshold.
+            If the matches have no decisions because the model has no threshold.
         ValueError
-            If there are no texts to judge, or the verifier does not answer once for each pair.
+            If there are no texts to judge, or the verifier does not answer once per pair.
 
         Examples
         --------
@@ -125,37 +124,39 @@ class Matches:
         array(['accept'], dtype='<U6')
         """
         if self.decision is None:
-            raise NotCalibrated("These matches carry no decision: the model has no threshold. Certify one first.")
+            raise NotCalibrated(
+                "These matches have no decisions because the model has no threshold. Certify one first."
+            )
         texts = self.text_columns()
         if texts is None:
-            raise ValueError("These matches carry no texts, so nothing can be judged. Find them with find_duplicates.")
+            raise ValueError("These matches have no texts to judge. Find them with find_duplicates.")
         return replace(self, decision=verified(self.decision, *texts, verifier))
 
     def clusters(self, linkage: str = "keeper") -> "Clusters":
-        """Groups in which every row matches its keeper directly (see `textsiam.matching.matches.cluster`)."""
+        """Clusters in which every row directly matches its keeper (see `textsiam.matching.matches.cluster`)."""
         return cluster(self, linkage=linkage)
 
     def id_columns(self) -> tuple[list[str], list[str]]:
-        """The ids of the left and of the right rows; row numbers where there are no ids."""
+        """The ids of the left and of the right rows; row numbers if there are no ids."""
         left_ids: Sequence[Any] = self.left_ids if self.left_ids is not None else range(self.n_left)
         others = self.right_ids if self.n_right is not None else left_ids
         right_ids: Sequence[Any] = others if others is not None else range(self.n_right or 0)
         return [str(left_ids[row]) for row in self.left.tolist()], [str(right_ids[row]) for row in self.right.tolist()]
 
     def text_columns(self) -> tuple[list[Any], list[Any]] | None:
-        """The texts of the left and of the right rows; None where only vectors were given."""
+        """The texts of the left and of the right rows; None if only vectors were given."""
         right_texts = self.left_texts if self.n_right is None else self.right_texts
         if self.left_texts is None or right_texts is None:
             return None
         return [self.left_texts[row] for row in self.left.tolist()], [right_texts[row] for row in self.right.tolist()]
 
     def blocks(self, n: int = 65_536) -> Iterator[dict[str, Any]]:
-        """The columns of a pairs file, `n` rows at a time, so that writing needs no second copy of them all."""
+        """The columns of a pairs file, `n` rows at a time, so that writing does not copy all of them."""
         for start in range(0, max(len(self), 1), n):
             yield self.take(np.arange(start, min(start + n, len(self)))).columns()
 
     def columns(self) -> dict[str, Any]:
-        """``id_a, id_b, score, probability, decision``, the columns of a pairs file; None where there is no value."""
+        """The columns of a pairs file: ``id_a, id_b, score, probability, decision``; None where there is no value."""
         id_a, id_b = self.id_columns()
         nothing = [None] * len(self)
         return {
@@ -174,24 +175,20 @@ class Matches:
         return "\n".join([f"Matches({len(self):,} pairs{how})", *rows, *(["…"] if len(shown) < len(self) else [])])
 
 
-# Complete linkage holds a component's whole distance matrix: 10,000 rows are 400 MB.
-MAX_COMPLETE = 10_000
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Clusters:
-    """Every row's cluster, the row kept in its place, and the score between the two.
+    """For each row its cluster, the row kept for it (its keeper), and the score between the two.
 
     Parameters
     ----------
     cluster
-        (n,) cluster numbers from 0, in order of their keepers. A row that matches nothing is a cluster of its own.
+        (n,) cluster numbers from 0, in order of their keepers. A row without a match is its own cluster.
     keeper
-        (n,) row number of the cluster's keeper; a keeper's own.
+        (n,) row number of the cluster's keeper; a keeper has its own number.
     score_to_keeper
         (n,) fp32; NaN for a keeper.
     ids, texts
-        What stands in each row, or None.
+        The id and text of each row, or None.
 
     Examples
     --------
@@ -208,16 +205,16 @@ class Clusters:
     texts: Sequence[Any] | None = None
 
     def __len__(self) -> int:
-        """Clusters of two rows or more."""
+        """How many clusters have two or more rows."""
         return int((np.bincount(self.cluster) > 1).sum())
 
     @property
     def n_dropped(self) -> int:
-        """Rows that are not their cluster's keeper: what deduplication would remove."""
+        """How many rows deduplication would remove: those that are not keepers."""
         return int((self.keeper != np.arange(len(self.keeper))).sum())
 
     def groups(self) -> list[list[int]]:
-        """The rows of each cluster of two or more, keeper first, clusters in order of their keepers."""
+        """The rows of each cluster of two or more rows, keeper first; clusters in order of their keepers."""
         order = np.lexsort((np.arange(len(self.cluster)), self.keeper != np.arange(len(self.keeper)), self.cluster))
         parts = np.split(order, np.flatnonzero(np.diff(self.cluster[order])) + 1)
         return [part.tolist() for part in parts if len(part) > 1]
@@ -227,7 +224,7 @@ class Clusters:
         return float(np.nanmin(self.score_to_keeper[list(group)]))
 
     def columns(self) -> dict[str, Any]:
-        """``id, cluster, keeper, score_to_keeper``, the columns of a clusters file, every row in its own order."""
+        """The columns of a clusters file: ``id, cluster, keeper, score_to_keeper``, in the order of the rows."""
         ids: Sequence[Any] = self.ids if self.ids is not None else range(len(self.cluster))
         return {
             "id": [str(name) for name in ids],
@@ -241,24 +238,23 @@ class Clusters:
 
 
 def cluster(matches: Matches, *, linkage: str = "keeper") -> Clusters:
-    """Group the rows of one set by their matches.
+    """The rows of one set, grouped by their matches.
 
     Parameters
     ----------
     matches
         Within one set.
     linkage
-        ``"keeper"``: rows are taken in order; one that matches no keeper becomes a keeper, and every other row joins
-        the keeper it matches best (ties: the earlier). So keepers never match each other, and every dropped row
-        directly matches its keeper.
-        ``"complete"``: complete-linkage clustering cut where a pair does not match, so that *every* two rows of a
-        cluster match; the keeper is its first row.
+        ``"keeper"``: in row order, a row that matches no earlier keeper becomes a keeper. Every other row joins the keeper
+        it matches best (ties: the earlier one). So keepers never match each other, and every dropped row directly matches
+        its keeper.
+        ``"complete"``: complete-linkage clustering. *All* rows of a cluster match each other; the keeper is the first row.
 
     Raises
     ------
     ValueError
-        If the matches are between two sets, there is no such linkage, or complete linkage would need a matrix of more than
-        `MAX_COMPLETE` rows.
+        If the matches are between two sets, the linkage is unknown, or more than `MAX_COMPLETE` connected rows would need
+        one matrix for complete linkage.
 
     Examples
     --------
@@ -268,7 +264,7 @@ def cluster(matches: Matches, *, linkage: str = "keeper") -> Clusters:
     """
     if matches.n_right is not None:
         raise ValueError(
-            "Clusters are within one set, but these matches are between two. Find duplicates without `against` first."
+            "Clusters need matches within one set, but these are between two. Find duplicates without `against` first."
         )
     if linkage not in LINKAGES:
         raise ValueError(f"There is no linkage {linkage!r}. Use one of {', '.join(LINKAGES)}.")
@@ -280,7 +276,7 @@ def cluster(matches: Matches, *, linkage: str = "keeper") -> Clusters:
 def _by_keeper(matches: Matches) -> Rows:
     """Each row's keeper; the keepers are the first maximal independent set in row order."""
     is_keeper = np.ones(matches.n_left, dtype=np.bool_)
-    # Matches come ordered by left row, and left < right: when a row's turn comes all earlier keepers have spoken.
+    # With left < right, each row comes after all earlier keepers have ruled out their matches.
     left, right = _both(matches)
     order = np.lexsort((right, left))
     starts = np.searchsorted(left[order], np.arange(matches.n_left + 1))
@@ -314,7 +310,7 @@ def _by_complete_linkage(matches: Matches) -> Rows:
         rows = members[number]
         if len(rows) > MAX_COMPLETE:
             raise ValueError(
-                f"Complete linkage holds a matrix of {len(rows):,} connected rows, and {MAX_COMPLETE:,} are allowed. "
+                f"Complete linkage needs a matrix of {len(rows):,} connected rows, but {MAX_COMPLETE:,} are allowed. "
                 "Raise the threshold, or use the linkage keeper."
             )
         i, j = np.searchsorted(rows, left[places]), np.searchsorted(rows, right[places])
@@ -337,7 +333,7 @@ def _both(matches: Matches) -> tuple[Rows, Rows]:
 
 
 def _grouped(labels: Rows, values: Rows) -> dict[int, Rows]:
-    """The values of each label, in their order."""
+    """Label → its values, in the order given."""
     order = np.argsort(labels, kind="stable")
     found, starts = np.unique(labels[order], return_index=True)
     return dict(zip(found.tolist(), np.split(values[order], starts[1:]), strict=True)) if len(found) else {}
@@ -350,3 +346,16 @@ def _scores_to(keeper: Rows, matches: Matches) -> Float[np.ndarray, " n"]:
         direct = keeper[row] == other
         scores[row[direct]] = matches.score[direct]
     return scores
+
+
+def ids_of(texts: Sequence[object], ids: Sequence[str] | None) -> Sequence[str] | None:
+    """The ids given, else those of `Texts`, else None; ValueError if ids repeat, or texts and ids differ in number."""
+    if ids is None:
+        return [str(name) for name in texts.ids] if isinstance(texts, Texts) else None
+    if len(ids) != len(texts):
+        raise ValueError(
+            f"Each text needs one id, but got {len(texts)} texts and {len(ids)} ids. Align them row by row."
+        )
+    if (repeated := first_repeat(map(str, ids))) is not None:
+        raise ValueError(f"Ids must differ, but {repeated!r} names more than one text. Give each its own id.")
+    return [str(name) for name in ids]

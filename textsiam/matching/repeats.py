@@ -1,4 +1,4 @@
-"""Texts that repeat: each is encoded and compared once, and every row that holds it gets its pairs back."""
+"""Repeated texts: each distinct text is encoded and compared once; then every row with that text gets its pairs."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -18,30 +18,27 @@ logger = logging.getLogger("textsiam")
 
 @dataclass(frozen=True)
 class Side:
-    """The usable texts of one set: where they stand, each distinct one once, and which rows repeat it."""
+    """The usable texts of one set: their positions, the distinct texts, and the rows of each distinct text."""
 
-    places: Rows  # position of each usable text in what the caller gave
+    places: Rows  # position of each usable text in the caller's texts
     unique: list[str]
-    rows: Rows  # for each usable text the place of its equal in `unique`
+    rows: Rows  # for each usable text, its position in `unique`
     members: Rows  # places, grouped by distinct text
-    starts: Rows  # where each group begins in `members`
-    sizes: Rows  # rows of each group
+    starts: Rows  # start of each group in `members`
+    sizes: Rows  # number of rows in each group
 
     @classmethod
     def of(cls, texts: Sequence[object], name: str, key: Callable[[str], str] | None = None) -> "Side":
-        """The side of these texts; what `key` makes equal counts as one text. Unusable ones are logged under `name`."""
+        """The side of these texts. Texts with equal `key` count as one. Unusable ones are logged under `name`."""
         places = np.array(
             [place for place, text in enumerate(texts) if isinstance(texts, Texts) or not fault_of(text)],
             dtype=np.int64,
         )
         if len(places) < len(texts):
             wrong = np.setdiff1d(np.arange(len(texts)), places)
+            counts = len(wrong), len(texts)
             logger.warning(
-                "%d of %d %s are unusable and match nothing: positions %s",
-                len(wrong),
-                len(texts),
-                name,
-                wrong[:10].tolist(),
+                "%d of %d %s are unusable and match nothing: positions %s", *counts, name, wrong[:10].tolist()
             )
         usable = [str(texts[place]) for place in places.tolist()]
         unique, rows = distinct(map(key, usable) if key else usable)
@@ -49,19 +46,19 @@ class Side:
         return cls(places, unique, rows, places[np.argsort(rows, kind="stable")], np.cumsum(sizes) - sizes, sizes)
 
     def rows_where(self, flags: Shaped[np.ndarray, " _"]) -> list[int]:
-        """Positions, in what the caller gave, of the texts whose distinct text is flagged."""
+        """Positions in the caller's texts of those whose distinct text has a flag."""
         return [int(place) for place in self.places[flags[self.rows]]]
 
 
 class Sides(NamedTuple):
-    """What is compared: one set of texts with itself, or with another."""
+    """The texts to compare: one set with itself, or with another."""
 
     left: Side
     right: Side | None
 
     @classmethod
     def of(cls, texts: Sequence[object], against: Sequence[object] | None) -> "Sides":
-        """The sides of what the caller gave."""
+        """The sides of the caller's texts."""
         return cls(Side.of(texts, "texts"), None if against is None else Side.of(against, "against"))
 
     @property
@@ -71,7 +68,7 @@ class Sides(NamedTuple):
 
 
 class RowPairs(NamedTuple):
-    """Pairs of rows with scores, left before right, in order."""
+    """Pairs of rows with scores, ordered by left, then right row."""
 
     left: Rows
     right: Rows
@@ -79,13 +76,13 @@ class RowPairs(NamedTuple):
 
     @classmethod
     def ordered(cls, left: Rows, right: Rows, score: Float[np.ndarray, " _"]) -> "RowPairs":
-        """By left, then right row."""
+        """These pairs, put in order."""
         order = np.lexsort((right, left))
         return cls(left[order], right[order], score[order])
 
 
 def crossed(found: Matches, left: Side, right: Side, max_matches: int) -> RowPairs:
-    """Matches of distinct texts → matches of all rows that hold them: every row of one with every row of the other."""
+    """The matches of all rows from those of distinct texts: every row with the one text, with every row of the other."""
     i, j = found.left, found.right
     counts = left.sizes[i] * right.sizes[j]
     refuse_too_many(int(counts.sum()), max_matches)
@@ -100,7 +97,7 @@ def crossed(found: Matches, left: Side, right: Side, max_matches: int) -> RowPai
 
 
 def repeats_of(side: Side, groups: Rows, scores: Float[np.ndarray, " n"]) -> RowPairs:
-    """Every two rows that hold the same text, for these distinct texts and the score of each with itself."""
+    """Every pair of rows with the same text, for these distinct texts and the score of each with itself."""
     left, right, own = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
     many = side.sizes[groups] > 1
     for group, score in zip(groups[many].tolist(), scores[many].tolist(), strict=True):
@@ -113,14 +110,14 @@ def repeats_of(side: Side, groups: Rows, scores: Float[np.ndarray, " n"]) -> Row
 
 
 def merged(pairs: RowPairs, repeats: RowPairs) -> RowPairs:
-    """Both, in order."""
+    """Both together, in order."""
     return RowPairs.ordered(*(np.concatenate(columns) for columns in zip(pairs, repeats, strict=True)))
 
 
 def refuse_too_many(n_matches: int, max_matches: int) -> None:
-    """Raise TooManyMatches if these are more than allowed."""
+    """Raise TooManyMatches if there are more matches than allowed."""
     if n_matches > max_matches:
         raise TooManyMatches(
-            f"{n_matches:,} pairs match, many because the same text repeats; {max_matches:,} are allowed. Remove exact repeats "
-            f"first, raise the threshold, or allow more (--max-matches, max_matches=)."
+            f"{n_matches:,} pairs match, many because texts repeat, but {max_matches:,} are allowed. Remove exact repeats "
+            "first, raise the threshold, or allow more (--max-matches, max_matches=)."
         )

@@ -1,1 +1,1 @@
-"""Embeddings → score → probability → decision, and the `Siamese` that carries all of it."""
+"""From embeddings to score, probability and decision; `Siamese` does all of it."""

@@ -1,4 +1,4 @@
-"""Score → probability, as plain numbers: knots on a rising line, and nothing of the library that fitted them."""
+"""Score → probability by knots on a rising line. Reading a calibrator needs no fitting library."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,16 +19,16 @@ class Calibrator:
     probabilities
         The probability at each knot: in [0, 1], never falling.
     evidence
-        What it was fitted on, as plain values.
+        Data and quality of the fit, as plain values.
     encoder
-        The fingerprint of the encoder whose scores it reads; empty if it is anybody's.
+        The fingerprint of the encoder that gives the scores; empty for any encoder.
     similarity
-        The similarity whose scores it reads; empty if it is any.
+        The similarity that gives the scores; empty for any.
 
     Raises
     ------
     ValueError
-        If the knots are not as above.
+        If the knots break these rules.
 
     Examples
     --------
@@ -50,11 +50,11 @@ class Calibrator:
         if not (rising and bounded and bool(np.all(np.diff(self.probabilities) >= 0))):
             raise ValueError(
                 f"A calibrator needs two or more strictly rising scores with probabilities in [0, 1] that never fall, but got "
-                f"{len(self.scores)} scores and {len(self.probabilities)} probabilities that are not so. Fit it again."
+                f"{len(self.scores)} scores and {len(self.probabilities)} probabilities that break this. Fit it again."
             )
 
     def __call__(self, scores: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-        """Probabilities in [0, 1]; beyond the outer knots the outer probability; NaN stays NaN."""
+        """Probabilities in [0, 1], constant beyond the outer knots; NaN stays NaN."""
         return np.asarray(np.interp(scores, self.scores, self.probabilities))
 
     def to_json(self) -> dict[str, Any]:
@@ -68,12 +68,12 @@ class Calibrator:
         }
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> "Calibrator":
-        """The calibrator that `to_json` told of."""
+    def from_json(cls, values: Mapping[str, Any]) -> "Calibrator":
+        """The calibrator from the values of `to_json`."""
         return cls(
-            tuple(told["scores"]),
-            tuple(told["probabilities"]),
-            told.get("evidence", {}),
-            told.get("encoder", ""),
-            told.get("similarity", ""),
+            tuple(values["scores"]),
+            tuple(values["probabilities"]),
+            values.get("evidence", {}),
+            values.get("encoder", ""),
+            values.get("similarity", ""),
         )

@@ -1,4 +1,4 @@
-"""Canary texts: a saved model keeps their vectors, so that an encoder which silently changed is found out when it is loaded."""
+"""Canary texts: a saved model keeps their vectors, so that loading finds an encoder that has changed silently."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,15 +8,14 @@ import numpy as np
 from textsiam.encoding.encoder import Encoder
 from textsiam.errors import EncoderMismatch
 
-# Short, ordinary and odd texts: another library version, tokenizer or machine that would change vectors changes these too.
+# Short texts, ordinary and odd: a library version, tokenizer or machine that changes vectors changes these too.
 CANARIES = ("How do I reset my password?", "Refund of 15 % — not 5 %!", "Wo ist mein Paket? 📦")
-# Largest difference of a coordinate, as a share of the vector's length, that a precision class may show between machines:
-# generous bounds, not measurements.
+# The largest difference of a coordinate between machines, as a share of the vector's length: generous bounds, not measured.
 TOLERANCES = {"float32": 1e-4, "bfloat16": 2e-2, "float16": 5e-3, "int8": 5e-2}
 
 
 def canaries_of(encoder: Encoder) -> dict[str, Any]:
-    """The canaries with their vectors, as plain values."""
+    """The canary texts with their vectors, as plain values."""
     return {
         "precision": encoder.precision,
         "texts": list(CANARIES),
@@ -25,13 +24,7 @@ def canaries_of(encoder: Encoder) -> dict[str, Any]:
 
 
 def check_canaries(encoder: Encoder, canaries: Mapping[str, Any]) -> None:
-    """Do nothing if the encoder gives the vectors recorded.
-
-    Raises
-    ------
-    EncoderMismatch
-        If it gives others.
-    """
+    """Raise EncoderMismatch if a vector differs from the recorded one by more than the precision's tolerance."""
     tolerance = max(TOLERANCES.get(name, 0.0) for name in (canaries["precision"], encoder.precision))
     expected = np.array(canaries["vectors"])
     lengths = np.maximum(np.linalg.norm(expected, axis=1, keepdims=True), 1e-12)
@@ -39,6 +32,6 @@ def check_canaries(encoder: Encoder, canaries: Mapping[str, Any]) -> None:
     if not difference <= tolerance:
         raise EncoderMismatch(
             f"This model gives other vectors than when it was saved: its canary texts differ by {difference:.1e} of their "
-            f"length, and {tolerance:.0e} is allowed. Its thresholds no longer hold: use the library versions it was saved "
+            f"length, but {tolerance:.0e} is allowed, so its thresholds no longer hold. Use the library versions it was saved "
             "with, or certify it again."
         )

@@ -1,7 +1,6 @@
-"""The model card: README.md of a saved folder, in the form that the Hub reads.
+"""The model card (README.md of a saved folder, as the Hub reads it), and the upload to the Hugging Face Hub.
 
-To the Hugging Face Hub, by huggingface_hub's own calls; loading by a Hub name is
-`textsiam.encoding.model_folder.finding.find_model`.
+Left out: loading by a Hub name, which is `textsiam.encoding.model_folder.finding.find_model`.
 """
 
 import tempfile
@@ -80,14 +79,20 @@ def model_card(
     *,
     is_calibrated: bool = False,
 ) -> str:
-    """The card's text.
+    """The text of the model card.
 
     Parameters
     ----------
     name
-        By which `Siamese.load` finds the model.
+        The name or folder for `Siamese.load`.
+    dim, max_length
+        Dimensions of an embedding, and most tokens of a text.
+    accept, reject
+        The thresholds, or None.
     training
-        What `textsiam.train` recorded, or None.
+        The record of `textsiam.train`, or None.
+    is_calibrated
+        Whether scores have probabilities.
 
     Examples
     --------
@@ -107,41 +112,41 @@ def model_card(
 
 
 def _evidence(accept: Threshold) -> str:
-    """How the threshold to accept at was certified; empty where nothing was recorded."""
-    told = accept.evidence
-    if "n_components" not in told:
+    """How the accept threshold was certified; empty if nothing was recorded."""
+    evidence = accept.evidence
+    if "n_components" not in evidence:
         return ""
-    labels = f"{told['n_labels']:,} labels in {told['n_components']:,} components"
+    labels = f"{evidence['n_labels']:,} labels in {evidence['n_components']:,} components"
     found = ""
-    if accept.value is not None and told["found"][1] is not None and told["recall"][1] is not None:
-        found = f"found {_interval(*told['found'])}, recall {_interval(*told['recall'])}, "
-    return f"\n- evidence: {found}{told['review']:.1%} left for review; {labels}, {told['estimand']}"
+    if accept.value is not None and evidence["found"][1] is not None and evidence["recall"][1] is not None:
+        found = f"found {_interval(*evidence['found'])}, recall {_interval(*evidence['recall'])}, "
+    return f"\n- evidence: {found}{evidence['review']:.1%} left for review; {labels}, {evidence['estimand']}"
 
 
-def _training(told: Mapping[str, Any]) -> str:
-    split = told["split"]
+def _training(record: Mapping[str, Any]) -> str:
+    split = record["split"]
     held_out = "a leak-free part of the data" if split["carved"] else "the data given for it"
     validated = (
         f"validated on {split['validation_rows']:,} ({held_out})" if split["validation_rows"] else "not validated"
     )
     return _TRAINING.format(
-        start=told["start"],
-        steps=told["steps"],
-        seconds=told["seconds"],
-        data=_rows([name, f"{of['rows']:,}", of["holds"], f"`{of['loss']}`"] for name, of in told["data"].items()),
+        start=record["start"],
+        steps=record["steps"],
+        seconds=record["seconds"],
+        data=_rows([name, f"{of['rows']:,}", of["holds"], f"`{of['loss']}`"] for name, of in record["data"].items()),
         split=f"Trained on {split['train_rows']:,} rows, {validated}; "
         f"{split['rows_left_out']:,} rows left out because they would have leaked; "
         f"{split.get('rows_set_aside', 0):,} were unusable.",
-        metrics=_METRICS.format(rows=_rows(map(_judged, told["metrics"], told["metrics"].values())))
-        if told["metrics"]
+        metrics=_METRICS.format(rows=_rows(map(_measured, record["metrics"], record["metrics"].values())))
+        if record["metrics"]
         else "",
-        curve=_sparkline(told["curve"]),
-        hyperparameters=", ".join(f"{name} {value}" for name, value in told["hyperparameters"].items()),
-        environment=", ".join(f"{name} {value}" for name, value in told["environment"].items()),
+        curve=_sparkline(record["curve"]),
+        hyperparameters=", ".join(f"{name} {value}" for name, value in record["hyperparameters"].items()),
+        environment=", ".join(f"{name} {value}" for name, value in record["environment"].items()),
     )
 
 
-def _judged(name: str, of: Mapping[str, Any]) -> list[str]:
+def _measured(name: str, of: Mapping[str, Any]) -> list[str]:
     return [
         name, of["metric"], f"{of['rows']:,}", *(_interval(*of[key]) for key in ("before", "after", "difference")),
     ]  # fmt: skip
@@ -152,7 +157,7 @@ def _rows(rows: Iterable[list[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """The text in one cell of a table, whatever it holds."""
+    """The text in one cell of a table: in one line, with escaped bars."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
@@ -177,12 +182,9 @@ def _sparkline(curve: Sequence[Sequence[float]]) -> str:
 
 
 def push(save: Callable[[Path], None], name: str, *, private: bool = False, token: str | None = None) -> str:
-    """Upload the folder that `save` writes as the model ``owner/model``; its address.
+    """Upload the folder that `save` writes as the model ``owner/model``, and return its address.
 
-    Raises
-    ------
-    OSError
-        What the Hub or the network says (huggingface_hub's errors are OSErrors).
+    OSError if the Hub refuses or the network fails (huggingface_hub's errors are OSErrors).
     """
     from huggingface_hub import HfApi
 

@@ -1,4 +1,4 @@
-"""What a model folder carries beyond the encoder: calibration, thresholds, training; to plain values and back."""
+"""What a model folder holds beside the encoder (calibration, thresholds, training), as plain values and back."""
 
 import json
 import logging
@@ -10,7 +10,6 @@ from textsiam.data.hashes import TextHashes
 from textsiam.encoding.encoder import Encoder
 from textsiam.encoding.model_folder.folder import ModelFolder
 from textsiam.encoding.model_folder.layout import TRAINING_TEXTS
-from textsiam.errors import EncoderMismatch
 from textsiam.scoring.calibration import Calibrator
 from textsiam.scoring.canaries import canaries_of
 from textsiam.scoring.precision.agreement import LOWEST
@@ -23,7 +22,7 @@ logger = logging.getLogger("textsiam")
 
 
 def read_carried(encoder: Encoder) -> dict[str, Any]:
-    """The fields of `Siamese` that the encoder's folder tells of; of the embedded default those that come with it.
+    """The fields of `Siamese` in the encoder's folder; for the embedded default, those that textsiam ships.
 
     Raises
     ------
@@ -31,19 +30,19 @@ def read_carried(encoder: Encoder) -> dict[str, Any]:
         If the hashes of the training texts are damaged.
     """
     folder = encoder.folder
-    # The default's evidence is of cosines: a copy of it that compares otherwise has none.
-    told = folder.carried or (_of_the_default(encoder) if folder.similarity == "cosine" else {})
+    # The default's evidence is of cosines: a copy with another similarity has none.
+    record = folder.carried or (_of_the_default(encoder) if folder.similarity == "cosine" else {})
     return {
-        "calibrator": Calibrator.from_json(told["calibrator"]) if told.get("calibrator") else None,
-        "threshold": Threshold.from_json(told["threshold"]) if told.get("threshold") else None,
-        "reject_threshold": Threshold.from_json(told["reject_threshold"]) if told.get("reject_threshold") else None,
-        "training": told.get("training"),
+        "calibrator": Calibrator.from_json(record["calibrator"]) if record.get("calibrator") else None,
+        "threshold": Threshold.from_json(record["threshold"]) if record.get("threshold") else None,
+        "reject_threshold": Threshold.from_json(record["reject_threshold"]) if record.get("reject_threshold") else None,
+        "training": record.get("training"),
         "training_texts": read_training_texts(folder),
     }
 
 
 def read_training_texts(folder: ModelFolder) -> TextHashes | None:
-    """The hashes of the texts that the folder's encoder was trained on; None if it does not tell.
+    """The hashes of the texts that the folder's encoder was trained on; None if it has none.
 
     Raises
     ------
@@ -55,7 +54,7 @@ def read_training_texts(folder: ModelFolder) -> TextHashes | None:
 
 
 def carried_by(model: "Siamese") -> dict[str, Any]:
-    """What ``textsiam.json`` shall hold of the model, as plain values."""
+    """The model's part of ``textsiam.json``, as plain values."""
     return {
         "similarity": model.similarity,
         "calibrator": model.calibrator and model.calibrator.to_json(),
@@ -66,35 +65,11 @@ def carried_by(model: "Siamese") -> dict[str, Any]:
     }
 
 
-def check_carried(model: "Siamese") -> None:
-    """Do nothing if calibrator and thresholds belong to the model's similarity and encoder.
-
-    Raises
-    ------
-    EncoderMismatch
-        If one does not.
-    """
-    for name in ("calibrator", "threshold", "reject_threshold"):
-        of = getattr(model, name)
-        if of is None:
-            continue
-        if of.similarity not in ("", model.similarity):
-            raise EncoderMismatch(
-                f"The model compares by {model.similarity}, but its {name} is of scores of {of.similarity}. "
-                f"Calibrate and certify it for {model.similarity}, or use {of.similarity}."
-            )
-        if of.encoder and of.encoder != model.encoder.fingerprint:
-            raise EncoderMismatch(
-                f"The {name} was made for the encoder {of.encoder[:12]}…, but this one is "
-                f"{model.encoder.fingerprint[:12]}…, whose scores mean something else. Calibrate and certify this model."
-            )
-
-
 def say_other_precision(model: "Siamese") -> None:
-    """Log a warning where the evidence was made in another precision class, and nobody measured that the two decide alike."""
+    """Log a warning if the evidence is of another precision class, unless the two were measured to decide alike."""
     precision = model.encoder.precision
     evidence = [of.evidence for of in (model.calibrator, model.threshold, model.reject_threshold) if of]
-    others = {told.get("precision_class") for told in evidence} - {None, precision}
+    others = {values.get("precision_class") for values in evidence} - {None, precision}
     measured = model.threshold.evidence.get("agreement", {}).get(precision, {}) if model.threshold else {}
     if not others:
         return
@@ -102,7 +77,7 @@ def say_other_precision(model: "Siamese") -> None:
         logger.info("%s decides %s", precision, _alike(measured))
         return
     logger.warning(
-        "the evidence was made in %s, this encoder computes in %s%s: pairs that near a threshold may be decided otherwise; "
+        "the evidence was made in %s, this encoder computes in %s%s: pairs near a threshold may be decided otherwise; "
         "dtype=%s decides as certified",
         " and ".join(sorted(map(str, others))),
         precision,
@@ -113,10 +88,10 @@ def say_other_precision(model: "Siamese") -> None:
 
 def _alike(measured: Mapping[str, Any]) -> str:
     by = f" (measured with {measured['backend']})" if "backend" in measured else ""
-    return f"{measured['share']:.2%} of {measured['pairs']:,} pairs like the class that was certified{by}"
+    return f"{measured['share']:.2%} of {measured['pairs']:,} pairs like the certified class{by}"
 
 
 def _of_the_default(encoder: Encoder) -> Mapping[str, Any]:
-    """The calibration and thresholds that come with the embedded default; nothing for any other model."""
-    told = json.loads(files("textsiam.scoring").joinpath("default.json").read_text(encoding="utf-8"))
-    return told if encoder.fingerprint == told["fingerprint"] else {}
+    """The calibration and thresholds of the embedded default; nothing for any other model."""
+    record = json.loads(files("textsiam.scoring").joinpath("default.json").read_text(encoding="utf-8"))
+    return record if encoder.fingerprint == record["fingerprint"] else {}

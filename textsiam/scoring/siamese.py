@@ -1,54 +1,32 @@
-"""What users hold, save and load: an encoder, a similarity, and the evidence to decide with."""
+"""`Siamese`: what users load, calibrate, certify, explain and save. What it says of pairs is `Scorer`'s."""
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from jaxtyping import Bool, Float, Int
-
 from textsiam.data.hashes import TextHashes
-from textsiam.data.pairs import Pairs
-from textsiam.data.texts import as_list
-from textsiam.encoding.encoder import Encoder, Progress
+from textsiam.encoding.encoder import Encoder
 from textsiam.encoding.model_folder.finding import find_model
 from textsiam.encoding.model_folder.layout import read_folder, write_folder
-from textsiam.errors import NotCalibrated
-from textsiam.scoring.calibration import Calibrator
 from textsiam.scoring.canaries import check_canaries
 from textsiam.scoring.card import model_card
-from textsiam.scoring.record import carried_by, check_carried, read_carried, say_other_precision
-from textsiam.scoring.similarity import SIMILARITIES
-from textsiam.scoring.thresholds import Threshold, decisions
+from textsiam.scoring.record import carried_by, read_carried, say_other_precision
+from textsiam.scoring.scorer import Scorer
+from textsiam.scoring.thresholds import Threshold
 
 if TYPE_CHECKING:
     from textsiam.scoring.explaining.explanation import Explanation
-    from textsiam.scoring.precision.rescoring import Rescorer
-    from textsiam.scoring.thresholds import Verifier
-
-logger = logging.getLogger("textsiam")
-
-N_PAIRS_A_BLOCK = 16_384
 
 
 @dataclass(frozen=True, eq=False)
-class Siamese:
-    """One encoder for both sentences, a similarity between their embeddings, and what is known about its scores.
+class Siamese(Scorer):
+    """A scorer that can be loaded, fitted, explained and saved.
 
     Parameters
     ----------
-    encoder
-        Texts → embeddings.
-    similarity
-        A name from `textsiam.scoring.similarity.SIMILARITIES`.
-    calibrator
-        Score → probability, or None if it was never calibrated.
-    threshold
-        Accept at or above it; None if never certified; its ``value`` is None if none qualifies.
-    reject_threshold
-        Reject below it; None, or with ``value`` None, rejects nothing.
+    encoder, similarity, calibrator, threshold, reject_threshold, rescorer
+        As of `textsiam.scoring.scorer.Scorer`.
     training
         What it was fine-tuned on and what that changed, as plain values (see `textsiam.train`); None if it was not.
     training_texts
@@ -62,19 +40,8 @@ class Siamese:
     ((1,), True)
     """
 
-    encoder: Encoder
-    similarity: str = "cosine"
-    calibrator: Calibrator | None = None
-    threshold: Threshold | None = None
-    reject_threshold: Threshold | None = None
     training: Mapping[str, Any] | None = None
     training_texts: TextHashes | None = None
-    rescorer: "Rescorer | None" = None
-
-    def __post_init__(self) -> None:
-        if self.similarity not in SIMILARITIES:
-            raise ValueError(f"There is no similarity {self.similarity!r}. Use one of {', '.join(SIMILARITIES)}.")
-        check_carried(self)
 
     @classmethod
     def load(
@@ -98,22 +65,21 @@ class Siamese:
             ``cpu``, ``cuda``, ``cuda:1``, ``mps``. Default: a GPU if there is one.
         dtype
             ``float32``, ``bfloat16``, ``float16`` or ``int8`` (on CPUs, by OpenVINO). Default: bf16 where the machine computes it
-            natively, else fp32. int8 is used for deciding only where it was measured to decide like the class that was certified
-            (`textsiam.scoring.precision.agreement.admit`); pairs near a threshold are then scored again in
-            that class.
+            natively, else fp32. int8 decides only where it was measured to decide like the certified class
+            (`textsiam.scoring.precision.agreement.admit`); pairs near a threshold are then scored again in that class.
 
         Raises
         ------
         ModelNotFound
             If the model is nowhere; the text says how to get one.
         MissingExtra
-            If the default was asked for and is not installed; the text gives the install line.
+            If the default is asked for and not installed; the text gives the install line.
         BrokenModel, UnsupportedModel
             If its files are damaged, altered, or ask for what textsiam does not have.
         EncoderMismatch
-            If it gives other vectors here than when it was saved, or int8 was asked for and not measured.
+            If it gives other vectors here than when it was saved, or int8 is asked for and was not measured.
         ValueError
-            If the backend, device or dtype cannot be had.
+            If the backend, device or dtype is not available.
         """
         folder = read_folder(find_model(source))
         encoder = Encoder(folder, backend, device=device, dtype=dtype)
@@ -126,161 +92,6 @@ class Siamese:
 
             return admitted(model)
         return model
-
-    def encode(
-        self, texts: Iterable[object], *, prompt: str | None = None, progress: Progress | None = None
-    ) -> Float[np.ndarray, "n dim"]:
-        """One embedding a text, (n, dim) fp32, in the order given; NaN for a value that is no usable text.
-
-        See `textsiam.encoding.encoder.Encoder.encode`.
-
-        Examples
-        --------
-        >>> Siamese.load().encode(["How do I pay?", "Where is my order?"]).shape
-        (2, 384)
-        """
-        return self.encoder.encode(texts, prompt=prompt, progress=progress)
-
-    def score(
-        self,
-        first: Iterable[object],
-        second: Iterable[object],
-        *,
-        prompt: str | None = None,
-        progress: Progress | None = None,
-    ) -> Float[np.ndarray, " n"]:
-        """The similarity of each pair, (n,) fp32: larger is closer; for cosine in [-1, 1].
-
-        Computed in fp64 from the embeddings and rounded once. A pair with an unusable text (None, empty, only whitespace,
-        no string) scores NaN; how many and which are logged as a warning, as are texts that were cut. No pairs give an
-        empty array. `prompt` is that of `encode`.
-
-        Raises
-        ------
-        UnreadableInput
-            If the columns differ in length, or one is a single string.
-
-        Examples
-        --------
-        >>> model = Siamese.load()
-        >>> model.score(["How do I pay?", ""], ["How do I pay?", "How do I pay?"])
-        array([ 1., nan], dtype=float32)
-        """
-        pairs = Pairs.usable(first, second)
-        if pairs.set_aside:
-            logger.warning("%s; they score NaN", pairs.set_aside)
-        scores = np.full(len(pairs) + len(pairs.set_aside), np.nan, dtype=np.float32)
-        if len(pairs):
-            texts, left, right = pairs.unique()
-            rows = np.asarray(pairs.rows)
-            scores[rows - 1], cut = self.score_rows(texts, left, right, prompt=prompt, progress=progress)
-            if cut.any():
-                limit, few = self.encoder.folder.max_length, rows[cut][:10].tolist()
-                logger.warning("%d pairs hold a text cut at %d tokens: rows %s", cut.sum(), limit, few)
-        return scores
-
-    def score_rows(
-        self,
-        texts: Sequence[str],
-        left: Int[np.ndarray, " k"],
-        right: Int[np.ndarray, " k"],
-        *,
-        prompt: str | None = None,
-        progress: Progress | None = None,
-    ) -> tuple[Float[np.ndarray, " k"], Bool[np.ndarray, " k"]]:
-        """The score of usable texts ``left[i]`` and ``right[i]``, and whether one was cut; `score` without checks and log.
-
-        Examples
-        --------
-        >>> scores, cut = Siamese.load().score_rows(["How do I pay?", "pay " * 999], np.array([0]), np.array([1]))
-        >>> scores.shape, cut
-        ((1,), array([ True]))
-        """
-        encoded = self.encoder.embed(texts, prompt=prompt, progress=progress)
-        scores = self.compare(encoded.embeddings, encoded.embeddings, left, right)
-        if self.rescorer:
-            both = (self.threshold, self.reject_threshold)
-            scores = self.rescorer(self.compare, texts, left, right, scores, thresholds=both, prompt=prompt)
-        return scores, encoded.cut[left] | encoded.cut[right]
-
-    def compare(
-        self, first: Float[np.ndarray, "n dim"], second: Float[np.ndarray, "m dim"], left: np.ndarray, right: np.ndarray
-    ) -> Float[np.ndarray, " k"]:
-        """The similarity of row ``left[i]`` of `first` with row ``right[i]`` of `second`, fp32, block by block."""
-        paired = SIMILARITIES[self.similarity].paired
-        scores = np.empty(len(left), dtype=np.float32)
-        for start in range(0, len(left), N_PAIRS_A_BLOCK):
-            block = slice(start, start + N_PAIRS_A_BLOCK)
-            scores[block] = paired(first[left[block]].astype(np.float64), second[right[block]].astype(np.float64))
-        return scores
-
-    def probability(self, first: Iterable[object], second: Iterable[object]) -> Float[np.ndarray, " n"]:
-        """How likely each pair means the same, (n,) in [0, 1], under the odds of the data it was calibrated on.
-
-        Raises
-        ------
-        NotCalibrated
-            If the model was never calibrated.
-
-        Examples
-        --------
-        >>> p = Siamese.load().probability(["How do I pay?"], ["What is the weather in Lima?"])
-        >>> bool(p[0] < 0.1)
-        True
-        """
-        return self.calibrated(self.score(first, second))
-
-    def calibrated(self, scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        """The probability for each score; NaN stays NaN.
-
-        Raises
-        ------
-        NotCalibrated
-            If the model was never calibrated.
-        """
-        if self.calibrator is None:
-            raise NotCalibrated(
-                "This model was never calibrated: its scores have no probability. Calibrate it on labelled pairs."
-            )
-        return self.calibrator(scores)
-
-    def decide(
-        self, first: Iterable[object], second: Iterable[object], *, verifier: "Verifier | None" = None
-    ) -> np.ndarray:
-        """``accept``, ``review`` or ``reject`` for each pair, (n,) of strings.
-
-        A pair is accepted at or above `threshold`, rejected below `reject_threshold`, and a person should look at the
-        rest, and at pairs with an unusable text. Where no threshold qualifies everything is ``review``.
-
-        Parameters
-        ----------
-        verifier
-            Decides the pairs left for review (see `textsiam.scoring.thresholds.Verifier`): a function from two lists of texts
-            to True (accept), False (reject) or None (still review) for each pair.
-
-        Raises
-        ------
-        NotCalibrated
-            If no threshold was ever certified.
-        ValueError
-            If the verifier does not answer once for each pair.
-
-        Examples
-        --------
-        >>> Siamese.load().decide(["How do I pay?"], ["How do I pay?"])
-        array(['accept'], dtype='<U6')
-        """
-        if self.threshold is None:
-            raise NotCalibrated(
-                "This model has no threshold: none was certified for it. Certify one on labelled pairs, or use score."
-            )
-        first, second = as_list(first), as_list(second)
-        decided = decisions(self.score(first, second), self.threshold, self.reject_threshold)
-        if verifier is None:
-            return decided
-        from textsiam.scoring.thresholds import verified
-
-        return verified(decided, first, second, verifier)
 
     def calibrate(self, pairs: Any, *, method: str = "auto", seed: int = 0, on: str | None = None) -> "Siamese":
         """The model with a calibrator fitted on labelled pairs: its scores get probabilities.
@@ -300,14 +111,14 @@ class Siamese:
         -------
         model
             With ``.calibrator``, whose ``.evidence`` holds Brier score, calibration error and reliability curve on held-out
-            folds, with 95 % intervals over components. This model stays as it is.
+            folds, with 95 % intervals over components. This model does not change.
 
         Raises
         ------
         UnreadableInput
             If the pairs cannot be read, have no labels, too few of one label, or equal scores.
         EncoderMismatch
-            If `ScoredPairs` of another encoder came.
+            If `ScoredPairs` are of another encoder.
 
         Examples
         --------
@@ -343,17 +154,17 @@ class Siamese:
         Parameters
         ----------
         pairs
-            As for `calibrate`. What is promised holds for pairs drawn like them: one at random from each component of pairs
-            that share a text, so that a text with many pairs counts once.
+            As for `calibrate`. The promise holds for pairs drawn like them: one at random from each component of pairs that
+            share a text, so that a text with many pairs counts once.
         precision, recall, false_match_rate
-            What accepting shall keep, one of them: at least so many of the accepted pairs are duplicates; at least so many
-            of the duplicates are accepted; at most so many of the others are. Default: a precision of .95.
+            The target for accepting, one of them: at least this share of the accepted pairs are duplicates; at least this
+            share of the duplicates are accepted; at most this share of the other pairs are accepted. Default: precision=.95.
         reject_precision
-            At least so many of the rejected pairs are no duplicates; None or 0: nothing is rejected.
+            At least this share of the rejected pairs are not duplicates; None or 0: nothing is rejected.
         confidence
-            The probability, over samples of pairs, that a threshold keeps its promise; each of the two has its own.
+            The probability, over samples of pairs, that a threshold keeps its promise; it holds for each of the two alone.
         seed
-            Of the draw of one pair a component. Fix it, like the target, beforehand: the best of several is no certificate.
+            Of the draw of one pair per component. Fix it, like the target, in advance: the best of several proves nothing.
         on
             What the data is called in the evidence. Default: the source's name, or its size.
 
@@ -361,17 +172,17 @@ class Siamese:
         -------
         model
             With ``.threshold`` and ``.reject_threshold``: each with ``value`` (None: none exists), ``guarantee`` and
-            ``evidence`` (labels used, share found and recall with intervals, what is left for review, how many more labels
-            would help). This model stays as it is. The method: `textsiam.scoring.evidence.certification`.
+            ``evidence`` (labels used, share found and recall with intervals, share left for review, how many more labels
+            would help). This model does not change. The method: `textsiam.scoring.evidence.certification`.
 
         Raises
         ------
         UnreadableInput
             If the pairs cannot be read, have no labels, or one label alone.
         ValueError
-            If two targets to accept by came, or a level or the confidence is not in (0, 1).
+            If two targets for accepting are given, or a level or the confidence is not in (0, 1).
         EncoderMismatch
-            If `ScoredPairs` of another encoder came.
+            If `ScoredPairs` are of another encoder.
 
         Examples
         --------
@@ -393,7 +204,24 @@ class Siamese:
             confidence=confidence,
             seed=seed,
         )
-        return replace(self, threshold=chosen.accept, reject_threshold=chosen.reject, rescorer=None)
+        return self.with_thresholds(chosen.accept, chosen.reject)
+
+    def with_thresholds(self, accept: Threshold, reject: Threshold | None) -> "Siamese":
+        """The model with these thresholds, such as those that `textsiam.scoring.evidence.choosing.choose` found.
+
+        It has no rescorer, for that is measured at given thresholds. This model does not change.
+
+        Raises
+        ------
+        EncoderMismatch
+            If a threshold belongs to another encoder or similarity.
+
+        Examples
+        --------
+        >>> Siamese.load().with_thresholds(Threshold(0.9), None).decide(["How do I pay?"], ["Where are you?"])
+        array(['review'], dtype='<U6')
+        """
+        return replace(self, threshold=accept, reject_threshold=reject, rescorer=None)
 
     def explain(self, first: Any, second: Any) -> "list[Explanation]":
         """Why each pair has its score: what each word adds to it, and the numbers, negations and names that differ.
@@ -402,26 +230,25 @@ class Siamese:
 
         Examples
         --------
-        >>> (told,) = Siamese.load().explain("Refund of 5 %?", "Refund of 15 %?")
-        >>> bool(told.differences)
+        >>> (explanation,) = Siamese.load().explain("Refund of 5 %?", "Refund of 15 %?")
+        >>> bool(explanation.differences)
         True
         """
         from textsiam.scoring.explaining.explanation import explain
 
-        told: list[Explanation] = explain(self, first, second)
-        return told
+        return explain(self, first, second)
 
     def save(self, folder: str | Path) -> None:
-        """Write a folder that `load` reads with the same vectors and decisions, and sentence-transformers with the same vectors.
+        """Write a folder that `load` reads with the same vectors and decisions; sentence-transformers reads the same vectors.
 
         Whole or not at all; a model folder there is replaced. No pickle: safetensors, JSON and text.
 
         Raises
         ------
         FileExistsError
-            If the name belongs to something that is no model folder.
+            If something that is not a model folder has that name.
         OSError
-            What the file system says; an existing folder is then as it was.
+            If the file system refuses; an existing folder then stays as it was.
 
         Examples
         --------
@@ -445,16 +272,16 @@ class Siamese:
         hashes = self.training_texts.to_bytes() if self.training_texts else b""
         write_folder(folder, target, carried_by(self), card, hashes)
         if target.resolve() == self.encoder.folder.path.resolve():
-            # What it was loaded from is no more: older layouts keep the transformer in a sub-folder, ours does not.
+            # The folder it was loaded from is replaced: older layouts keep the transformer in a sub-folder, ours does not.
             self.encoder.folder = read_folder(target)
 
     def push_to_hub(self, name: str, *, private: bool = False, token: str | None = None) -> str:
-        """Upload the model to the Hugging Face Hub, where ``Siamese.load(name)`` and sentence-transformers find it; its address.
+        """Upload the model to the Hugging Face Hub for ``Siamese.load(name)`` and sentence-transformers; returns its address.
 
         Parameters
         ----------
         name
-            ``owner/model``; made if there is none, replaced file by file if there is.
+            ``owner/model``; created if it does not exist, else replaced file by file.
         private
             Whether a new one is private.
         token
@@ -463,7 +290,7 @@ class Siamese:
         Raises
         ------
         OSError
-            What the Hub or the network says (huggingface_hub's errors are OSErrors).
+            If the Hub or the network refuses (huggingface_hub's errors are OSErrors).
 
         Examples
         --------

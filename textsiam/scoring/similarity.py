@@ -1,7 +1,7 @@
-"""Four similarities, paired and as a matrix. Larger is always closer, so a distance comes back negated.
+"""Four similarities, for pairs of rows and as a matrix. Larger is always closer, so distances are negative.
 
-Every formula uses only operators that NumPy and PyTorch share: inference and training run the same lines. The epsilon
-stands inside the root, for a bare root has NaN gradients where two rows are equal or a row is zero.
+Every formula uses only operators that NumPy and PyTorch share, so inference and training run the same code. The epsilon is inside
+the root, because a plain root has NaN gradients for equal rows and zero rows.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Float
 
-# NumPy arrays or PyTorch tensors; the same kind comes back.
+# NumPy arrays or PyTorch tensors; functions return the same kind.
 Rows = Float[Any, "n dim"]
 Others = Float[Any, "m dim"]
 
@@ -68,7 +68,7 @@ def paired_euclidean(first: Rows, second: Rows) -> Float[Any, " n"]:
 def euclidean_matrix(first: Rows, second: Others) -> Float[Any, "n m"]:
     """Negative Euclidean distance between every row and every row: (n, dim), (m, dim) → (n, m).
 
-    By the expanded square, hence one matrix product; close rows lose digits (about 1e-3 in fp32 for unit vectors).
+    Uses the expanded square, so it needs one matrix product; close rows lose digits (about 1e-3 in fp32 for unit vectors).
     """
     squares = (first * first).sum(-1)[:, None] + (second * second).sum(-1)[None, :] - 2 * (first @ second.T)
     return _negative_root(squares.clip(min=0))
@@ -89,13 +89,13 @@ def paired_manhattan(first: Rows, second: Rows) -> Float[Any, " n"]:
 def manhattan_matrix(first: Rows, second: Others) -> Float[Any, "n m"]:
     """Negative Manhattan distance between every row and every row: (n, dim), (m, dim) → (n, m).
 
-    Holds n × m × dim numbers at once: for large sets call it block by block.
+    Needs memory for n × m × dim numbers: for large sets call it block by block.
     """
     return -abs(first[:, None, :] - second[None, :, :]).sum(-1)
 
 
 class Similarity(NamedTuple):
-    """A similarity: of aligned rows, (n, dim), (n, dim) → (n,), and of all with all, (n, dim), (m, dim) → (n, m)."""
+    """A similarity for aligned rows, (n, dim), (n, dim) → (n,), and for all pairs of rows, (n, dim), (m, dim) → (n, m)."""
 
     paired: Callable[[Any, Any], Any]
     matrix: Callable[[Any, Any], Any]

@@ -1,37 +1,33 @@
-"""A threshold with the guarantee and the evidence under which it was chosen, and the decision that two of them make."""
+"""A threshold with its guarantee and evidence, the decision that two of them make, and a verifier for what is left."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from textsiam.data.texts import fault_of, is_missing
 
-if TYPE_CHECKING:
-    pass
-
-
 ACCEPT, REVIEW, REJECT = "accept", "review", "reject"
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A score to cut at, or the finding that no score qualifies.
+    """A score to cut at, or the result that no score qualifies.
 
     Parameters
     ----------
     value
-        The score, or None: it was looked for and none qualifies.
+        The score, or None: certification found that none qualifies.
     similarity
         The similarity whose scores it cuts.
     guarantee
         What holds beyond it, in words, such as ``precision ≥ 0.90 with 95 % confidence``.
     evidence
-        What it was chosen on, as plain values; ``on`` names the data.
+        The data and figures behind the choice, as plain values; ``on`` names the data.
     encoder
-        The fingerprint of the encoder whose scores it cuts; empty if it is anybody's.
+        The fingerprint of the encoder whose scores it cuts; empty: of any encoder.
 
     Examples
     --------
@@ -70,23 +66,22 @@ class Threshold:
         }
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> "Threshold":
-        """The threshold that `to_json` told of."""
+    def from_json(cls, values: Mapping[str, Any]) -> "Threshold":
+        """The threshold of the plain values that `to_json` gives."""
         return cls(
-            told["value"],
-            told["similarity"],
-            told.get("guarantee", ""),
-            told.get("evidence", {}),
-            told.get("encoder", ""),
+            values["value"],
+            values["similarity"],
+            values.get("guarantee", ""),
+            values.get("evidence", {}),
+            values.get("encoder", ""),
         )
 
 
 def decisions(scores: Float[np.ndarray, " n"], accept: Threshold, reject: Threshold | None = None) -> np.ndarray:
-    """``accept`` at or above the one threshold, ``reject`` below the other, ``review`` between and for NaN.
+    """``accept`` at or above the one threshold, ``reject`` below the other, ``review`` between them and for NaN.
 
-    Where no threshold to accept at exists, everything is ``review``.
-
-    Scores and thresholds are compared in fp32, in which scores are given: a score printed as the threshold reaches it.
+    If there is no threshold to accept at, everything is ``review``. Scores and thresholds are compared in fp32, the dtype of
+    scores, so a score that prints like the threshold reaches it.
 
     Returns
     -------
@@ -108,18 +103,18 @@ def decisions(scores: Float[np.ndarray, " n"], accept: Threshold, reject: Thresh
     return decided
 
 
-# (first texts, second texts) → True (the same), False (not) or None (cannot tell) for each pair: a rule, a cross-encoder
-# with a cut, an LLM, a form that a person fills in.
+# (first texts, second texts) → True (the same), False (not) or None (undecided) for each pair: a rule, a cross-encoder with a
+# threshold, an LLM, a form that a person fills in.
 Verifier = Callable[[list[str], list[str]], Any]
 
 
 def verified(decided: np.ndarray, first: Sequence[object], second: Sequence[object], verifier: Verifier) -> np.ndarray:
-    """The decisions, with those left for review put to the verifier; it sees no pair with an unusable text.
+    """The decisions after the verifier decided the pairs left for review; it gets no pair with an unusable text.
 
     Raises
     ------
     ValueError
-        If it does not answer True, False or None (or NaN) once for each pair.
+        If it does not give True, False or None (or NaN) once per pair.
 
     Examples
     --------
@@ -139,11 +134,11 @@ def verified(decided: np.ndarray, first: Sequence[object], second: Sequence[obje
         answers = list(given)
     except TypeError:
         raise ValueError(
-            f"A verifier answers once for each pair, but a single {type(given).__name__} came. Return a list."
+            f"A verifier gives one answer per pair, but this one gave a single {type(given).__name__}. Return a list."
         ) from None
     if len(answers) != len(places):
         raise ValueError(
-            f"The verifier got {len(places):,} pairs and gave {len(answers):,} answers. It answers once for each pair."
+            f"The verifier got {len(places):,} pairs and gave {len(answers):,} answers. Give one answer per pair."
         )
     decided = decided.astype("<U6")
     decided[places] = [_decision(answer) for answer in answers]
@@ -156,6 +151,6 @@ def _decision(answer: Any) -> str:
     if isinstance(answer, bool | np.bool_) or (isinstance(answer, int | float | np.number) and answer in (0, 1)):
         return ACCEPT if answer else REJECT
     raise ValueError(
-        f"A verifier answers True (the same), False (not) or None (cannot tell), but {answer!r} came. "
-        "Compare a score with a cut of your choice."
+        f"A verifier answers True (the same), False (not) or None (undecided), but this one answered {answer!r}. "
+        "Compare a score with a threshold of your choice."
     )

@@ -1,1 +1,1 @@
-"""Pairs → a better encoder: losses on embeddings, batches, mined negatives, and a thin subclass of transformers' Trainer."""
+"""Training of an encoder on pairs: losses on embeddings, batches, hard negatives, and a subclass of transformers' Trainer."""

@@ -1,7 +1,7 @@
-"""Batches of tasks: deterministic from the seed, whatever the process or the resumption.
+"""Batches of tasks: the seed alone decides them, also for several processes and for a resumed run.
 
-`Batches` says which rows stand in which batch, for all processes together; each process then prepares its own slice of a
-batch, so that two processes make the same update as one with twice the batch.
+`Batches` says which rows are in which batch, for all processes together. Each process then prepares its own slice of a batch:
+two processes make the same update as one process with twice the batch.
 """
 
 from collections import deque
@@ -18,32 +18,33 @@ from torch.utils.data import Sampler
 from textsiam.training.losses import MultipleNegativesRanking
 from textsiam.training.training_tasks import Task
 
-MIN_RANKED = 2  # a row alone ranks against nothing
+MIN_RANKED = 2  # a single row has no other row to rank against
 ROUNDING = 1e-6  # of shares that sum to 1
+
 Key = tuple[int, int]  # number of the task, number of the row
 
 
 class Batches(Sampler[list[Key]]):
-    """Which rows stand in which batch of an epoch, as lists of (task, row); the same for every process.
+    """Which rows are in which batch of an epoch, as lists of (task, row); the same for every process.
 
-    Each batch holds rows of one task, and an epoch every row once: batches differ in size by one row at most, so that none is
-    left over. Where the loss ranks against the batch's other rows no input stands in two rows of a batch: texts that repeat
-    make more and smaller batches, and a row that nothing is left to rank against waits for another epoch. Tasks with shares
-    take turns at random in proportion to them; one that runs out starts again, shuffled anew.
+    Each batch holds rows of one task, and an epoch holds every row once: batches differ in size by at most one row, so that no
+    row is left over. If the loss ranks a row against the others of its batch, no input is in two rows of a batch. Repeated
+    texts then make more and smaller batches, and a row without another row to rank against waits for another epoch. Tasks with
+    shares take random turns in proportion to them; a task that runs out starts again in a new order.
 
     Parameters
     ----------
     tasks
         At least one.
     batch_size
-        Rows a batch, over all processes together.
+        Rows per batch, over all processes together.
     seed
-        Decides all of it, together with the epoch.
+        Decides the batches, together with the epoch.
 
     Raises
     ------
     ValueError
-        If the batch size is below 1 or the shares of the tasks sum to more than 1.
+        If the batch size is below 1, or if the shares of the tasks sum to more than 1.
     """
 
     def __init__(self, tasks: Sequence[Task], batch_size: int, seed: int = 0) -> None:
@@ -53,7 +54,7 @@ class Batches(Sampler[list[Key]]):
         self.counts = _counts(tasks, batch_size, seed)
 
     def set_epoch(self, epoch: int) -> None:
-        """Later epochs shuffle otherwise."""
+        """Select the epoch: each has an order of its own."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -78,20 +79,20 @@ class Batches(Sampler[list[Key]]):
 
 
 def _even(order: list[int], size: int) -> Iterator[list[int]]:
-    """All rows in as few batches as their size allows, each as large as the others or a row smaller."""
+    """All rows in as few batches as the size allows; their sizes differ by at most one row."""
     n_batches = -(-len(order) // size)
     ends = [len(order) * place // n_batches for place in range(n_batches + 1)]
     return (order[start:end] for start, end in pairwise(ends))
 
 
 def _apart(order: list[int], columns: Int[np.ndarray, "n width"], size: int) -> Iterator[list[int]]:
-    """Batches in which no input stands in two rows; at least one comes, and none but it of a single row.
+    """Batches in which no input is in two rows; at least one batch, and only the first may have a single row.
 
-    A row that would repeat an input waits in the queue of that input, of which each later batch can take one: so a batch
-    costs as many looks as inputs that repeat, not as rows that wait. When no row is left to come, batches are short.
+    A row that would repeat an input waits in the queue of that input, and each later batch can take one row of a queue. A batch
+    then costs one look per repeated input, not per waiting row. The last batches may be short.
     """
     waiting: dict[int, deque[int]] = {}
-    coming = iter(order)
+    rest = iter(order)
     n_made = 0
     while True:
         batch: list[int] = []
@@ -113,7 +114,7 @@ def _apart(order: list[int], columns: Int[np.ndarray, "n width"], size: int) -> 
                 add(queue.popleft())
             else:
                 del waiting[place]
-        while len(batch) < size and (row := next(coming, -1)) >= 0:
+        while len(batch) < size and (row := next(rest, -1)) >= 0:
             add(row)
         if len(batch) < MIN_RANKED and n_made:
             return
@@ -122,11 +123,11 @@ def _apart(order: list[int], columns: Int[np.ndarray, "n width"], size: int) -> 
 
 
 def _counts(tasks: Sequence[Task], batch_size: int, seed: int) -> list[int]:
-    """Batches of each task in an epoch; all tasks' rows once, unless shares say otherwise."""
+    """Batches of each task in an epoch: every row once, unless shares say otherwise."""
     own = []
     for task in tasks:
         n = len(task.columns)
-        if isinstance(task.loss, MultipleNegativesRanking):  # how many come depends on which texts repeat
+        if isinstance(task.loss, MultipleNegativesRanking):  # their number depends on which texts repeat
             order = np.random.default_rng(seed).permutation(n).tolist()
             own.append(sum(1 for _ in _apart(order, task.columns, batch_size)))
         else:
@@ -137,14 +138,14 @@ def _counts(tasks: Sequence[Task], batch_size: int, seed: int) -> list[int]:
     left = 1 - sum(share for share in stated if share is not None)
     n_unstated = sum(count for count, share in zip(own, stated, strict=True) if share is None)
     if left < -ROUNDING or (n_unstated and left <= ROUNDING):
-        raise ValueError(f"The shares of the tasks sum to {1 - left:.2f}, but all together they are 1. Lower them.")
+        raise ValueError(f"The shares of the tasks sum to {1 - left:.2f}, but 1 is for all tasks together. Lower them.")
     shares = [left * count / n_unstated if share is None else share for count, share in zip(own, stated, strict=True)]
     return [max(1, round(sum(own) * share / sum(shares))) for share in shares]
 
 
 @dataclass(frozen=True, eq=False)
 class Collator:
-    """Keys of a batch → what the tower and the loss need, of which this process prepares only its own slice of inputs.
+    """Keys of a batch → what the tower and the loss need; each process prepares only its own slice of the inputs.
 
     Parameters
     ----------
@@ -153,7 +154,7 @@ class Collator:
     prepare
         A list of inputs → what the tower's forward takes.
     rank, world
-        This process's number, and how many there are.
+        The number of this process, and the number of processes.
     """
 
     tasks: Sequence[Task]
@@ -162,11 +163,11 @@ class Collator:
     world: int = 1
 
     def __call__(self, keys: list[Key]) -> dict[str, Any]:
-        """``inputs`` for the tower; ``places`` of this slice's rows among them; of the whole batch what the loss needs."""
+        """``inputs`` for the tower, ``places`` of this slice's rows among them, and what the loss needs of the whole batch."""
         number = keys[0][0]
         task, rows = self.tasks[number], np.array([row for _, row in keys])
         own = np.array_split(rows, self.world)[self.rank]
-        # A process without a row of a tiny batch embeds one all the same, for gradients are exchanged by all.
+        # A process without a row of a tiny batch still embeds one, because all processes exchange gradients.
         used, places = np.unique(task.columns[own if len(own) else rows[:1]], return_inverse=True)
         shape = (max(len(own), 1), task.columns.shape[1])
         batch: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What a loss gets and what it is: a batch after the encoder, and the protocol that `train` minimises."""
+"""What a loss is given and what it is: a batch after the encoder, and the protocol of what `train` minimises."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -9,7 +9,7 @@ from torch import Tensor
 
 Scalar = Float[Tensor, ""]
 
-# What data a loss can use: pairs with labels, with graded scores, positives alone, or triplets.
+# The kinds of data: pairs with labels, pairs with graded scores, positives alone, triplets.
 KINDS = ("labels", "scores", "positives", "triplets")
 
 
@@ -20,17 +20,17 @@ class EmbeddedBatch:
     Parameters
     ----------
     first, second
-        (n, dim) embeddings of each row's two inputs; of triplets the anchor and the positive.
+        (n, dim) embeddings of each row's two inputs; of a triplet, the anchor and the positive.
     labels
         (n,) of 0 and 1, or None.
     scores
-        (n,) graded similarities scaled to 0 … 1 over the data set, or None.
+        (n,) graded similarities, scaled to 0 … 1 over the data set, or None.
     negatives
-        (n, k, dim) embeddings of k negatives a row, or None.
+        (n, k, dim) embeddings of k negatives per row, or None.
     components
-        (n, 2 + k) the positive component of each input: inputs of one component mean the same. None: all differ.
+        (n, 2 + k) the positive component of each input: inputs of one component mean the same. None: all inputs differ.
     taught
-        (n, 2, teacher dim) what a teacher embeds the first and second input to, or None.
+        (n, 2, teacher dim) a teacher's embeddings of the first and second inputs, or None.
     """
 
     first: Float[Tensor, "n dim"]
@@ -43,7 +43,7 @@ class EmbeddedBatch:
 
     @property
     def targets(self) -> Shaped[Tensor, " n"]:
-        """Scores where there are any, else labels."""
+        """The scores if there are any, else the labels."""
         found = self.scores if self.scores is not None else self.labels
         if found is None:
             raise ValueError(
@@ -54,10 +54,10 @@ class EmbeddedBatch:
 
 @runtime_checkable
 class Fittable(Protocol):
-    """A loss that is fitted to the start's scores before the first step."""
+    """A loss that is fitted to the scores of the start model before the first step."""
 
     def fitted(self, scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> "Loss":
-        """The loss to train with, for pairs that the start scores so."""
+        """The loss to train with, fitted to these scores and labels."""
 
 
 @runtime_checkable
@@ -66,7 +66,7 @@ class Loss(Protocol):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of data it can use, from `KINDS`."""
+        """The kinds of data that it can use, from `KINDS`."""
 
     def __call__(self, batch: EmbeddedBatch) -> Scalar:
         """One number, smaller is better, differentiable in the embeddings."""

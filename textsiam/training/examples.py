@@ -1,6 +1,7 @@
-"""What callers hand to `train`, as tasks: read, parted into train and validation without leaks, linked, and taught.
+"""The data sets of `train` as tasks: read, divided into train and validation without leaks, linked, and taught.
 
-Whether what `train` was handed is one data set or several: a mapping of data sets looks much like a mapping of columns.
+`train` takes one data set or a mapping of several. A mapping of data sets looks much like a mapping of columns: `is_mixture`
+tells them apart.
 """
 
 import logging
@@ -22,37 +23,13 @@ from textsiam.training.losses import LOSSES, Distillation
 from textsiam.training.training_tasks import SUITABLE, Task, check_kind
 from textsiam.training.validation import judged_rows
 
-
-def is_mixture(pairs: Any) -> bool:
-    """A mapping of data sets, and neither one of columns nor the splits of one data set."""
-    if not isinstance(pairs, Mapping) or not pairs or type(pairs).__name__ in ("DatasetDict", "IterableDatasetDict"):
-        return False
-    return all(_is_data(member[0] if is_member(member) else member) for member in pairs.values())
-
-
-def is_member(member: object) -> bool:
-    """(data, loss) or (data, loss, share); as a list too, where its first is no text, for then it would be a column."""
-    if not isinstance(member, tuple | list) or not 1 <= len(member) <= 3 or not _is_data(member[0]):  # noqa: PLR2004
-        return False
-    return isinstance(member, tuple) or not isinstance(member[0], str)
-
-
-def _is_data(member: Any) -> bool:
-    """A data set, not a column of one: a table, a path, a mapping, or a list of rows."""
-    if isinstance(member, Pairs | Triplets | str | Path | Mapping) or hasattr(member, "column_names"):
-        return True
-    if hasattr(member, "columns"):  # a data frame; a Series has none
-        return True
-    return isinstance(member, list) and bool(member) and all(isinstance(row, tuple | list) for row in member)
-
-
 logger = logging.getLogger("textsiam")
 
 VALIDATION_SHARE, MIN_ROWS_TO_CARVE = 0.1, 50
 
 
 class Source(NamedTuple):
-    """One data set of a mixture: its name, its rows, its loss (None: the usual one), its share of batches."""
+    """One data set of a mixture: its name, rows, loss (None: the default for its kind), and share of the batches."""
 
     name: str
     examples: Examples
@@ -60,24 +37,24 @@ class Source(NamedTuple):
     share: float | None
 
 
-Held = Sequence[tuple[str, Examples]]  # what is held out, by name
+Held = Sequence[tuple[str, Examples]]  # the held-out data sets with their names
 
 
 class Parted(NamedTuple):
-    """The tasks to learn from, the held-out ones to choose the best checkpoint by, and what was done, as plain values."""
+    """The tasks to learn from, the held-out tasks that choose the best checkpoint, and a record of the division."""
 
     train: list[Task]
     validation: list[Task]
-    told: dict[str, Any]
+    record: dict[str, Any]
 
 
 def sources_of(pairs: Any, loss: str | Loss | None) -> list[Source]:
-    """The data sets of `train`'s argument: one, or a mapping name → data, (data, loss) or (data, loss, share).
+    """The data sets in `train`'s argument: one, or a mapping name → data, (data, loss) or (data, loss, share).
 
     Raises
     ------
     ValueError
-        If a loss is unknown, or is none.
+        If a loss is unknown or is not a loss, or if a share is not a number.
     """
     if not is_mixture(pairs):
         return [Source("pairs", _read("pairs", pairs), loss_of(loss), None)]
@@ -92,8 +69,31 @@ def sources_of(pairs: Any, loss: str | Loss | None) -> list[Source]:
     return found
 
 
+def is_mixture(pairs: Any) -> bool:
+    """Whether this is a mapping of data sets, not a mapping of columns or the splits of one data set."""
+    if not isinstance(pairs, Mapping) or not pairs or type(pairs).__name__ in ("DatasetDict", "IterableDatasetDict"):
+        return False
+    return all(_is_data(member[0] if is_member(member) else member) for member in pairs.values())
+
+
+def is_member(member: object) -> bool:
+    """Whether this is (data, loss) or (data, loss, share); a list may be one, unless it begins with a text, as a column does."""
+    if not isinstance(member, tuple | list) or not 1 <= len(member) <= 3 or not _is_data(member[0]):  # noqa: PLR2004
+        return False
+    return isinstance(member, tuple) or not isinstance(member[0], str)
+
+
+def _is_data(member: Any) -> bool:
+    """Whether this is a data set (a table, a path, a mapping, or a list of rows), not a column of one."""
+    if isinstance(member, Pairs | Triplets | str | Path | Mapping) or hasattr(member, "column_names"):
+        return True
+    if hasattr(member, "columns"):  # a data frame; a Series has none
+        return True
+    return isinstance(member, list) and bool(member) and all(isinstance(row, tuple | list) for row in member)
+
+
 def _read(name: str, data: Any) -> Examples:
-    """The rows of a data set; how many of what is read here were set aside, and why, is logged."""
+    """The rows of a data set. If they are read here, the log says how many rows were set aside, and why."""
     table = read_examples(data)
     if table.set_aside and not isinstance(data, Pairs | Triplets):
         graded = any("label is not 0 or 1" in reason for reason in table.set_aside.counts())
@@ -103,12 +103,12 @@ def _read(name: str, data: Any) -> Examples:
 
 
 def loss_of(loss: str | Loss | None) -> Loss | None:
-    """The loss of that name or class; an object is itself.
+    """The loss of that name or class; an object is returned as it is.
 
     Raises
     ------
     ValueError
-        If there is no loss of that name, or the object is none.
+        If there is no loss of that name, or if the object is not a loss.
     """
     if isinstance(loss, str):
         if loss.strip() not in LOSSES:
@@ -136,19 +136,19 @@ def part(
     Parameters
     ----------
     validation
-        None: a tenth is carved, where there are rows enough; False: none; else data, or a mapping name → data, and rows
+        None: hold out a tenth, if there are enough rows. False: hold out nothing. Else data, or a mapping name → data; rows
         to learn from that share a component with it are left out.
     seed
-        Of the carving.
+        Of the choice of the tenth.
     link_score
-        From which graded pairs mean the same (see `textsiam.split`).
+        Graded pairs at or above it mean the same (see `textsiam.split`).
     mine
-        Makes triplets of positives that are learned from; held-out rows stay as they are.
+        Makes triplets of the positives to learn from; held-out rows stay as they are.
 
     Raises
     ------
     ValueError
-        If no row is left to learn from, or given validation data cannot judge (one label alone).
+        If no row is left to learn from, or if the given validation data cannot judge a model (it has only one label, say).
     """
     tables = [_as_kind(source.examples) for source in sources]
     learned, held = _held_out(sources, tables, validation, seed, link_score)
@@ -157,30 +157,30 @@ def part(
             f"Of {', '.join(empty)} no row is left to learn from: each shares a text, or a chain of positives, with the "
             "validation data. Give other validation data, or none (--no-validation, validation=False)."
         )
-    # Over the whole tables: parts of graded ones alone could have other scores from which they are linked.
+    # Link whole tables: parts of graded tables could imply another score at which to link.
     graph = link([*tables, *(table for _, table in held if validation is not None)], link_score=link_score)
-    told = _told(sources, learned, held, graph.link_score, is_carved=validation is None and bool(held))
+    record = _record(sources, learned, held, graph.link_score, is_carved=validation is None and bool(held))
     _check_kinds(sources, learned, are_mined=mine is not None)
     if mine is not None:
         learned = _with_negatives(sources, learned, mine)
-        told["rows_without_hard_negatives"] = told["train_rows"] - sum(map(len, learned))
-        told["train_rows"] = sum(map(len, learned))
+        record["rows_without_hard_negatives"] = record["train_rows"] - sum(map(len, learned))
+        record["train_rows"] = sum(map(len, learned))
     tasks = [
         _task(source.name, table, source.loss, source.share, graph.components_of(table))
         for source, table in zip(sources, learned, strict=True)
     ]
     checks = [judged_rows(_task(name, table, None, None, graph.components_of(table))) for name, table in held]
-    return Parted(tasks, checks, told)
+    return Parted(tasks, checks, record)
 
 
 def _held_out(
     sources: Sequence[Source], tables: Sequence[Examples], validation: Any, seed: int, link_score: float | None
 ) -> tuple[Sequence[Any], Held]:
-    """What of each table is left to learn from, and what is held out, as `part` says."""
+    """The rows of each table to learn from, and those held out, as `part` describes."""
     if validation is None and sum(map(len, tables)) >= MIN_ROWS_TO_CARVE:
         parts = carve(tables, VALIDATION_SHARE, seed=seed, link_score=link_score)
         held = [(source.name, own) for source, (_, own) in zip(sources, parts, strict=True) if _can_be_judged(own)]
-        # A part that can judge nothing is given back, and so is one without which nothing is left to learn.
+        # Held-out rows that cannot judge a model are returned; so are all of them if too few rows remain to learn from.
         held = held if sum(len(rest) for rest, _ in parts) > sum(len(own) for _, own in parts) else []
         return [rest for rest, _ in parts] if held else tables, held
     if validation is None or validation is False:
@@ -189,15 +189,15 @@ def _held_out(
     held = [(str(name), _as_kind(_read(str(name), data))) for name, data in members.items()]
     if dull := [name for name, table in held if not _can_be_judged(table)]:
         raise ValueError(
-            f"{', '.join(dull)} cannot judge a model: it has one row, or all its labels or scores are equal. Give both kinds."
+            f"{', '.join(dull)} cannot judge a model: it has one row, or all labels or scores are equal. Give other rows."
         )
     return without(tables, [examples for _, examples in held], link_score=link_score), held
 
 
-def _told(
+def _record(
     sources: Sequence[Source], learned: Sequence[Examples], held: Held, link_score: float | None, *, is_carved: bool
 ) -> dict[str, Any]:
-    """What was parted, for the record."""
+    """How the rows were divided, for the model's record."""
     n_rows, n_learned = sum(len(source.examples) for source in sources), sum(map(len, learned))
     n_held = sum(len(table) for _, table in held)
     return {
@@ -213,24 +213,26 @@ def _told(
 def _with_negatives(
     sources: Sequence[Source], learned: Sequence[Examples], mine: Callable[[Pairs], Triplets]
 ) -> list[Examples]:
-    """What is learnt from, positives as triplets."""
+    """The rows to learn from, with positives as triplets."""
     if all(_kind(table) != "positives" for table in learned):
-        raise ValueError("Hard negatives are mined for positives alone, but there are none. Leave hard_negatives out.")
+        raise ValueError(
+            "Hard negatives are mined for positives without labels. There are none: leave hard_negatives out."
+        )
     return [_mined(source.name, table, mine) for source, table in zip(sources, learned, strict=True)]
 
 
 def taught(parted: Parted, teacher: Encoder | None, dim: int) -> Parted:
-    """The tasks, checked, with what the teacher embeds the texts of those that are distilled to.
+    """The tasks, checked; those with a distillation loss also hold the teacher's embeddings of their texts.
 
     Parameters
     ----------
     dim
-        Dimensions of the student's embeddings.
+        The dimensions of the student's embeddings.
 
     Raises
     ------
     ValueError
-        If a loss cannot use its data, a teacher is missing or has nothing to teach, or its embeddings are not finite.
+        If a loss cannot use its data, if a teacher is missing or no loss needs it, or if its embeddings are not finite.
     """
     for task in parted.train:
         task.check(has_teacher=teacher is not None)
@@ -250,7 +252,7 @@ def taught(parted: Parted, teacher: Encoder | None, dim: int) -> Parted:
 
 
 def _check_kinds(sources: Sequence[Source], learned: Sequence[Examples], *, are_mined: bool) -> None:
-    """Refuse a loss that cannot use its data before the slow search for negatives, which makes triplets of positives."""
+    """Refuse a loss that cannot use its data, before the slow search for negatives makes triplets of positives."""
     for source, table in zip(sources, learned, strict=True):
         if source.loss is not None:
             kind = _kind(table)
@@ -258,13 +260,13 @@ def _check_kinds(sources: Sequence[Source], learned: Sequence[Examples], *, are_
 
 
 def _mined(name: str, table: Examples, mine: Callable[[Pairs], Triplets]) -> Examples:
-    """Positives as triplets; other kinds of data as they are."""
+    """Positives as triplets; other kinds of data unchanged."""
     if isinstance(table, Triplets) or table.labels is not None or table.scores is not None:
         return table
     triplets = mine(table)
     if not len(triplets):
         raise ValueError(
-            f"No row of {name} has a safe hard negative among its own texts. Train without, or on more data."
+            f"No row of {name} has a safe hard negative among its own texts. Leave hard_negatives out, or train on more data."
         )
     if len(triplets) < len(table):
         logger.warning(
@@ -277,7 +279,7 @@ def _mined(name: str, table: Examples, mine: Callable[[Pairs], Triplets]) -> Exa
 
 
 def _as_kind(table: Examples) -> Examples:
-    """Pairs that are all labelled 1 are positives."""
+    """The same rows; pairs that all have label 1 become positives."""
     if isinstance(table, Pairs) and table.labels is not None and len(table) and np.all(np.asarray(table.labels) == 1):
         return Pairs(table.first, table.second, rows=table.rows, mapping=table.mapping)
     return table
@@ -311,7 +313,7 @@ def _kind(table: Examples) -> str:
 
 
 def _can_be_judged(table: Examples) -> bool:
-    """Whether a metric is defined on these rows: both labels, or more than one score."""
+    """Whether a metric is defined on these rows: they have both labels, or more than one score."""
     if not isinstance(table, Pairs):
         return len(table) > 0
     truth = table.labels if table.labels is not None else table.scores

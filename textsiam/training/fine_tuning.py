@@ -1,4 +1,4 @@
-"""`train`: a model and pairs in, a better model out."""
+"""`train`: fine-tune a model on pairs."""
 
 import atexit
 import logging
@@ -35,8 +35,8 @@ logger = logging.getLogger("textsiam")
 
 
 @contextmanager
-def _told_once() -> Iterator[None]:
-    """Of several processes only the first one logs."""
+def _logging_once() -> Iterator[None]:
+    """Of several processes, only the first logs."""
     level = logger.level
     if int(os.environ.get("RANK", "0")):
         logger.setLevel(logging.ERROR)
@@ -46,7 +46,7 @@ def _told_once() -> Iterator[None]:
         logger.setLevel(level)
 
 
-@_told_once()
+@_logging_once()
 @random_state_kept()
 def train(
     model: Siamese | str | Path | None,
@@ -64,57 +64,58 @@ def train(
     restart: bool = False,
     **changes: Any,
 ) -> Siamese:
-    """A model fine-tuned on these pairs: the start stays as it is, and the result is neither calibrated nor certified.
+    """The model fine-tuned on these pairs. The start model does not change; the result is neither calibrated nor certified.
 
     Parameters
     ----------
     model
-        Where to start; a folder or Hub name is loaded, None is the default.
+        The model to start from; a folder or Hub name is loaded. None: the default model.
     pairs
-        `Pairs`, `Triplets`, or anything that `read_pairs` reads; or a mapping name → data, (data, loss) or
-        (data, loss, share of the batches) to train on several at once. Each batch holds rows of one data set.
+        `Pairs`, `Triplets`, or anything that `read_pairs` reads. To train on several data sets at once, a mapping
+        name → data, (data, loss) or (data, loss, share of the batches). Each batch holds rows of one data set.
     loss
-        A name from `LOSSES` or an object (see `textsiam.training.losses.Loss`). Default, by what the data holds: labels
+        A name from `LOSSES`, or an object (see `textsiam.training.embedded_batch.Loss`). Default, by kind of data: labels
         → ``logistic``, scores → ``cosent``, positives and triplets → ``multiple_negatives_ranking``.
     validation
-        Held-out data by which the best checkpoint is chosen, or a mapping of several. Rows to learn from that share a text
-        or a chain of positives with it are left out. None: a tenth is carved, leak-free, if there are 50 rows or more;
-        False: nothing is held out.
+        Held-out data that chooses the best checkpoint, or a mapping of several. Rows to learn from that share a text or a
+        chain of positives with it are left out. None: hold out a tenth without leaks, if there are 50 rows or more. False:
+        hold out nothing.
     seed
         The same seed, data and machine give the same weights.
     output
-        A folder for the result. Checkpoints lie beside it (``NAME.checkpoints``) until it is written: a run that was
-        interrupted, or killed, goes on from the last when it is called again. Default: kept until Python ends.
+        A folder for the result. Checkpoints are kept beside it (``NAME.checkpoints``) until it is written: call `train` again
+        after an interruption or a kill, and the run continues from the last one. Default: a temporary folder, which is
+        deleted when Python ends.
     teacher
-        Whose embeddings ``distillation`` matches: a model, a folder or a name.
+        The model whose embeddings ``distillation`` matches: a model, a folder or a name.
     link_score
-        Graded pairs at or above it mean the same, when parts are carved (see `split`).
+        Graded pairs at or above it mean the same when data is divided (see `split`).
     recipe, **changes
-        Hyper-parameters: `textsiam.training.recipe.Recipe`, or single ones of it, such as ``epochs=1``.
+        Hyper-parameters: a `textsiam.training.recipe.Recipe`, or single ones, such as ``epochs=1``.
     arguments
-        More of transformers' TrainingArguments; not those that a parameter here sets.
+        More of transformers' TrainingArguments, except those that a parameter here sets.
     callbacks
         transformers' callbacks.
     restart
-        Throw away the checkpoints of an unfinished run in the same place.
+        Delete the checkpoints of an unfinished run with the same output.
 
     Returns
     -------
     model
-        With ``.training``: data, split, hyper-parameters, metrics before and after with intervals, loss curve, environment.
+        Its ``.training`` holds data, split, hyper-parameters, metrics before and after with intervals, loss curve, environment.
 
     Raises
     ------
     MissingExtra
-        If accelerate is not installed; the text gives the install line.
+        If accelerate is not installed; the message gives the install line.
     ValueError
-        If a loss cannot use the data it was given, a hyper-parameter is out of range, or `output` holds checkpoints of
-        another run. All of it before the run.
+        Before the run: if a loss cannot use its data, if a hyper-parameter is out of range, or if `output` has checkpoints
+        of another run.
     FileExistsError
-        If `output` is the folder of the start, or of something that is no model.
+        If `output` is the folder of the start model, or of something that is no model.
     FloatingPointError
-        If the loss or a gradient becomes NaN or infinite (the text names the rows), or a vector does. `output` is then as it
-        was.
+        If the loss, a gradient or a vector becomes NaN or infinite; the message names the rows of a loss or gradient. `output`
+        does not change.
     UnreadableInput, OSError
         As `read_pairs` raises them.
 
@@ -136,7 +137,7 @@ def train(
     mine = partial(mine_negatives, start, n=recipe.hard_negatives, link_score=link_score)
     parted = part(sources_of(pairs, loss), validation, seed, link_score, mine if recipe.hard_negatives else None)
     if recipe.patience and not parted.validation:
-        logger.warning("patience has no effect: nothing is held out to judge by")
+        logger.warning("patience has no effect: nothing is held out to judge the model")
     parted = taught(parted, _encoder(teacher), start.encoder.dim)
     checkpoints = place.with_name(f"{place.name}.checkpoints")
     run = Run(start, parted, recipe, seed, checkpoints, dict(arguments or {}), [*callbacks])
@@ -146,14 +147,14 @@ def train(
     claim(checkpoints, run.settings())
     twin, training = run.fit()
     training["hyperparameters"] |= {"teacher": _name(teacher), "link_score": link_score}
-    # What chose the best checkpoint was learnt from too.
+    # The model also depends on the texts that chose the best checkpoint.
     texts = TextHashes.of(text for task in (*parted.train, *parted.validation) for text in task.inputs)
     tuned = Tuned(twin, training, texts | (start.training_texts or TextHashes()))
     return _finished(start, tuned, place, checkpoints, is_writer=run.trainer.args.should_save)
 
 
 def _place(output: str | Path | None) -> Path:
-    """The folder for the result, which can be written."""
+    """The folder for the result, checked to be writable."""
     n_processes = int(os.environ.get("WORLD_SIZE", "1"))
     if output is None and n_processes > 1:
         raise ValueError(
@@ -165,15 +166,15 @@ def _place(output: str | Path | None) -> Path:
 
 
 def _start(model: Siamese | str | Path | None, place: Path) -> Siamese:
-    """The model to start from, which the result does not replace."""
+    """The model to start from; the result must not replace it."""
     start = model if isinstance(model, Siamese) else Siamese.load(model)
     if place.resolve() == start.encoder.folder.path.resolve():
-        raise FileExistsError(f"{place} is the model to start from, which stays as it is. Name another output.")
+        raise FileExistsError(f"{place} is the model to start from, which must not change. Name another output.")
     return start
 
 
 class Tuned(NamedTuple):
-    """What training made: the twin, the record, the hashes of the texts it saw."""
+    """The result of training: the twin, the record, and the hashes of the texts it saw."""
 
     twin: Twin
     record: dict[str, Any]
@@ -181,8 +182,8 @@ class Tuned(NamedTuple):
 
 
 def _finished(start: Siamese, tuned: Tuned, place: Path, checkpoints: Path, *, is_writer: bool) -> Siamese:
-    """The trained model, saved to its place; the checkpoints are then no longer needed."""
-    wait()  # until every process has read the checkpoints that are now removed
+    """The trained model, saved to its place; the checkpoints are then removed."""
+    wait()  # every process must have read the checkpoints before they are removed
     if is_writer:
         weights = checkpoints / "result"
         remove(weights)
@@ -191,11 +192,11 @@ def _finished(start: Siamese, tuned: Tuned, place: Path, checkpoints: Path, *, i
         made.save(place)
         remove(checkpoints)
     wait()
-    precision = start.encoder.precision  # a backend of the caller's own may name one that ours do not know
+    precision = start.encoder.precision  # the caller's own backend may have one that ours do not know
     loaded = Siamese.load(place, device=_device_of(start), dtype=precision if precision in (*DTYPES, "int8") else None)
     if start.threshold or start.calibrator:
         logger.warning(
-            "the start's calibration and thresholds do not hold for new vectors: calibrate and certify this model"
+            "the calibration and thresholds of the start model do not hold for new vectors: calibrate and certify this model"
         )
     return loaded
 
@@ -205,7 +206,7 @@ def _like(start: Siamese, folder: ModelFolder) -> Encoder:
 
 
 def _device_of(model: Siamese) -> str:
-    """Where its backend computes; all but PyTorch's compute on the CPU."""
+    """The device of its backend; all backends but PyTorch's compute on the CPU."""
     return str(model.encoder.backend.device) if isinstance(model.encoder.backend, Twin) else "cpu"
 
 
@@ -215,7 +216,7 @@ def _encoder(teacher: Siamese | Encoder | str | Path | None) -> Encoder | None:
     return (teacher if isinstance(teacher, Siamese) else Siamese.load(teacher)).encoder
 
 
-# TrainingArguments that a parameter of `train` sets, because more than the Trainer depends on it.
+# TrainingArguments that a parameter of `train` sets → that parameter: more than the Trainer depends on them.
 _OWNED = {
     "output_dir": "output", "max_steps": "max_steps", "num_train_epochs": "epochs", "seed": "seed", "bf16": "bf16",
     "per_device_train_batch_size": "batch_size", "learning_rate": "learning_rate", "weight_decay": "weight_decay",
@@ -227,7 +228,7 @@ _OWNED = {
 def _check_arguments(arguments: Mapping[str, Any]) -> None:
     if not isinstance(arguments, Mapping):
         raise ValueError(  # noqa: TRY004  as every wrong argument here
-            f"arguments are a mapping from names of TrainingArguments, but got {arguments!r}. Give a dict."
+            f"arguments is a mapping from names of TrainingArguments to values, but got {arguments!r}. Give a dict."
         )
     known = {field.name for field in fields(TrainingArguments)}
     if unknown := sorted(set(arguments) - known):

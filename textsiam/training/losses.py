@@ -1,12 +1,10 @@
-"""Losses on embeddings. None of them sees the model, so each is a few lines and serves any tower.
+"""`LOSSES` on embeddings. They never see the model, so each is a few lines and serves any tower.
 
-A loss gets an `EmbeddedBatch` and returns one number to minimise. It names the kinds of data that it can use, and is
-refused before the run if it cannot use what it was given. Scores are the similarities of `textsiam.scoring.similarity`, the
-same lines as at inference, whose gradients are finite on equal and on zero rows.
+A loss is given an `EmbeddedBatch` and returns one number to minimise. It names the kinds of data that it can use; a run is
+refused before it starts if the loss cannot use the data. Scores come from `textsiam.scoring.similarity`, by the same code as at
+inference; its gradients are finite on equal and on zero rows.
 
-Losses in which a batch's rows are ranked against each other: in-batch negatives, and the order of scores.
-
-Like all of `textsiam.training.losses`, where they are listed, they see embeddings and never the model.
+First are the losses that rank the rows of a batch against each other, then those on distances, then the others.
 """
 
 from collections.abc import Callable
@@ -22,21 +20,27 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 from textsiam.scoring.similarity import cosine_matrix, paired_cosine, paired_euclidean
 from textsiam.training.embedded_batch import KINDS, EmbeddedBatch, Loss, Scalar
 
+# Distances are reversed similarities: 0 for equal rows.
+_DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cosine": lambda first, second: 1 - paired_cosine(first, second),
+    "euclidean": lambda first, second: -paired_euclidean(first, second),
+}
+
 
 @dataclass(frozen=True)
 class MultipleNegativesRanking:
-    """Each anchor shall find its positive among all second texts and negatives of the batch: cross-entropy of scaled cosines.
+    """Each anchor must find its positive among all second texts and negatives of the batch: cross-entropy of scaled cosines.
 
     Henderson et al. 2017, "Efficient natural language response suggestion", equation 4, with the cosine scaled (van den Oord
-    et al. 2018, InfoNCE). A candidate of the anchor's own positive component is no negative, and is masked. Of labelled
-    pairs the positives are anchors, and every second text is a candidate.
+    et al. 2018, InfoNCE). A candidate of the anchor's own positive component is no negative and is masked. With labelled
+    pairs, the positives are anchors, and every second text is a candidate.
 
     Parameters
     ----------
     scale
         1 / temperature.
     symmetric
-        Let each positive find its anchor too, and take the mean of both.
+        Each positive must also find its anchor; the loss is the mean of both directions.
 
     Examples
     --------
@@ -69,7 +73,7 @@ class MultipleNegativesRanking:
 
 @dataclass(frozen=True)
 class CoSENT:
-    """Pairs that rank higher shall score higher: log(1 + Σ exp(scale · (cos_j - cos_i))) over all i that rank above j.
+    """Pairs that rank higher must score higher: log(1 + Σ exp(scale · (cos_j - cos_i))) over all i that rank above j.
 
     Su 2022, "CoSENT: a more efficient sentence vector scheme than Sentence-BERT" (kexue.fm/archives/8847). Only the order of
     labels or scores counts.
@@ -100,34 +104,36 @@ def _places(mask: Bool[Tensor, " n"]) -> Int[Tensor, " m"]:
 
 
 def _masked(scores: Float[Tensor, "m c"], same: Bool[Tensor, "m c"], own: Int[Tensor, " m"]) -> Float[Tensor, "m c"]:
-    """Scores without the candidates that mean the same as the anchor, but for its own."""
+    """Scores without the candidates that mean the same as the anchor, except its own positive."""
     keep = torch.zeros_like(same).scatter(1, own[:, None], value=True)
     return scores.masked_fill(same & ~keep, float("-inf"))
 
 
-# Distances are similarities turned round: 0 for equal rows.
-_DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "cosine": lambda first, second: 1 - paired_cosine(first, second),
-    "euclidean": lambda first, second: -paired_euclidean(first, second),
-}
+@dataclass(frozen=True)
+class _DistanceLoss:
+    """What the losses on distances share: a margin, and a distance by name."""
 
+    margin: float = 0.5
+    distance: str = "cosine"
 
-def _distance(name: str) -> Callable[[Tensor, Tensor], Tensor]:
-    if name not in _DISTANCES:
-        raise ValueError(f"There is no distance {name!r}. Use one of {', '.join(_DISTANCES)}.")
-    return _DISTANCES[name]
+    def __post_init__(self) -> None:
+        if self.distance not in _DISTANCES:
+            raise ValueError(f"There is no distance {self.distance!r}. Use one of {', '.join(_DISTANCES)}.")
+
+    def _apart(self, first: Float[Tensor, "n dim"], second: Float[Tensor, "n dim"]) -> Float[Tensor, " n"]:
+        return _DISTANCES[self.distance](first, second)
 
 
 @dataclass(frozen=True)
-class Contrastive:
-    """Pull positives together, push negatives apart until `margin`: ½ y d² + ½ (1 - y) max(0, margin - d)², the mean.
+class Contrastive(_DistanceLoss):
+    """Positives are pulled together, negatives pushed apart up to `margin`: the mean of ½ y d² + ½ (1 - y) max(0, margin - d)².
 
     Hadsell, Chopra & LeCun 2006, "Dimensionality reduction by learning an invariant mapping", equation 4.
 
     Parameters
     ----------
     margin
-        Negatives farther than this cost nothing. Cosine distances lie in 0 … 2.
+        Negatives farther apart than this cost nothing. Cosine distances lie in 0 … 2.
     distance
         ``cosine`` (1 - cosine) or ``euclidean``.
 
@@ -138,24 +144,19 @@ class Contrastive:
     0.125
     """
 
-    margin: float = 0.5
-    distance: str = "cosine"
     kinds: ClassVar[tuple[str, ...]] = ("labels",)
 
-    def __post_init__(self) -> None:
-        _distance(self.distance)
-
     def __call__(self, batch: EmbeddedBatch) -> Scalar:
-        d, y = _distance(self.distance)(batch.first, batch.second), batch.targets
+        d, y = self._apart(batch.first, batch.second), batch.targets
         return (0.5 * (y * d**2 + (1 - y) * relu(self.margin - d) ** 2)).mean()
 
 
 @dataclass(frozen=True)
-class OnlineContrastive:
-    """`Contrastive` on the batch's hard pairs alone, summed: positives farther apart than the closest negative, and reverse.
+class OnlineContrastive(_DistanceLoss):
+    """`Contrastive` summed over the hard pairs of a batch: positives farther apart than the closest negative, and vice versa.
 
-    Hard pairs as in sentence-transformers (Reimers & Gurevych 2019, ``OnlineContrastiveLoss``); the loss is Hadsell's equation 4
-    without the half, a sum because the number of hard pairs falls as training succeeds.
+    Hard pairs are those of sentence-transformers (Reimers & Gurevych 2019, ``OnlineContrastiveLoss``). The loss is Hadsell's
+    equation 4 without the half. It is a sum because the number of hard pairs falls as training succeeds.
 
     Parameters
     ----------
@@ -169,17 +170,12 @@ class OnlineContrastive:
     0.0
     """
 
-    margin: float = 0.5
-    distance: str = "cosine"
     kinds: ClassVar[tuple[str, ...]] = ("labels",)
 
-    def __post_init__(self) -> None:
-        _distance(self.distance)
-
     def __call__(self, batch: EmbeddedBatch) -> Scalar:
-        d, same = _distance(self.distance)(batch.first, batch.second), batch.targets == 1
+        d, same = self._apart(batch.first, batch.second), batch.targets == 1
         positive, negative = d[same], d[~same]
-        # A lone pair of its kind has no rival to be harder than: its own kind's mean stands in.
+        # With one pair of a label there is no extreme to compare with: the mean of the other label stands in.
         farthest = positive.max() if len(positive) > 1 else negative.mean()
         closest = negative.min() if len(negative) > 1 else positive.mean()
         return (positive[positive > closest] ** 2).sum() + (
@@ -189,17 +185,17 @@ class OnlineContrastive:
 
 @dataclass(frozen=True)
 class Logistic:
-    """The cosine, scaled, as the log-odds of meaning the same: binary cross-entropy of σ(scale · (cos - threshold)), the mean.
+    """The scaled cosine as the log-odds of meaning the same: mean binary cross-entropy of σ(scale · (cos - threshold)).
 
     Zhai et al. 2023, "Sigmoid loss for language image pre-training", equation 1, on given pairs, with a fixed scale and bias.
-    Every pair counts, hard or not, and scores end up near their probabilities.
+    Every pair counts, hard or easy, and scores move close to their probabilities.
 
     Parameters
     ----------
     scale
         Steepness: at 20 the odds change by e for every 0.05 of cosine.
     threshold
-        The cosine of even odds. None: `fitted` to the start, as `train` does.
+        The cosine of even odds. None: `train` fits it to the scores of the start model (see `fitted`).
 
     Examples
     --------
@@ -214,7 +210,7 @@ class Logistic:
 
     def __call__(self, batch: EmbeddedBatch) -> Scalar:
         if self.threshold is None:
-            raise ValueError("This loss needs the cosine of even odds: give a threshold, or fit it to scores (fitted).")
+            raise ValueError("This loss needs the cosine of even odds, but has none. Give a threshold, or call fitted.")
         odds = self.scale * (paired_cosine(batch.first, batch.second) - self.threshold)
         return binary_cross_entropy_with_logits(odds, batch.targets.to(odds.dtype))
 
@@ -229,8 +225,8 @@ class Logistic:
 
 
 @dataclass(frozen=True)
-class Triplet:
-    """The anchor shall be closer to its positive than to each negative by `margin`: max(0, d(a, p) - d(a, n) + margin), the mean.
+class Triplet(_DistanceLoss):
+    """The anchor must be closer to its positive than to each negative by `margin`: mean of max(0, d(a, p) - d(a, n) + margin).
 
     Schroff, Kalenichenko & Philbin 2015, "FaceNet", equation 3 (distances there are squared; here they are not).
 
@@ -242,24 +238,20 @@ class Triplet:
     """
 
     margin: float = 0.3
-    distance: str = "cosine"
     kinds: ClassVar[tuple[str, ...]] = ("triplets",)
-
-    def __post_init__(self) -> None:
-        _distance(self.distance)
 
     def __call__(self, batch: EmbeddedBatch) -> Scalar:
         if batch.negatives is None:
             raise ValueError("The triplet loss needs negatives, but the batch has none. Give triplets.")
-        distance, (n, k, dim) = _distance(self.distance), batch.negatives.shape
+        n, k, dim = batch.negatives.shape
         anchors = batch.first[:, None].expand(n, k, dim).reshape(n * k, dim)
-        apart = distance(anchors, batch.negatives.reshape(n * k, dim)).reshape(n, k)
-        return relu(distance(batch.first, batch.second)[:, None] - apart + self.margin).mean()
+        apart = self._apart(anchors, batch.negatives.reshape(n * k, dim)).reshape(n, k)
+        return relu(self._apart(batch.first, batch.second)[:, None] - apart + self.margin).mean()
 
 
 @dataclass(frozen=True)
 class CosineRegression:
-    """The cosine shall equal the score (scaled to 0 … 1) or the label: the mean squared difference.
+    """The cosine must equal the score (scaled to 0 … 1) or the label: the mean squared difference.
 
     Reimers & Gurevych 2019, "Sentence-BERT", section 3, regression objective.
 
@@ -279,12 +271,12 @@ class CosineRegression:
 
 @dataclass(frozen=True)
 class Distillation:
-    """Embed as a teacher does: match its embeddings, or only the similarities between them.
+    """The model embeds as a teacher does: it matches the teacher's embeddings, or only the similarities between them.
 
     ``embeddings``: the mean squared difference (Reimers & Gurevych 2020, "Making monolingual sentence embeddings
-    multilingual", equation 1); both must have the same dimension. ``similarities``: the mean squared difference between
+    multilingual", equation 1); both need the same dimension. ``similarities``: the mean squared difference between
     the two matrices of cosines of all the batch's texts (Tung & Mori 2019, "Similarity-preserving knowledge
-    distillation", equation 4, on cosines); any dimensions.
+    distillation", equation 4, on cosines); the dimensions may differ.
 
     Parameters
     ----------
@@ -318,17 +310,17 @@ class Distillation:
         return mse_loss(learned, taught)
 
     def check_dims(self, student: int, teacher: int) -> None:
-        """Do nothing if embeddings of so many dimensions can be matched.
+        """Raise if embeddings of these dimensions cannot be matched.
 
         Raises
         ------
         ValueError
-            If embeddings are to be equal that have not as many dimensions.
+            If embeddings are matched and the dimensions differ.
         """
         if self.match == "embeddings" and student != teacher:
             raise ValueError(
-                f"The teacher embeds into {teacher} dimensions, the student into {student}: their embeddings cannot be "
-                "equal. Match similarities instead."
+                f"The teacher embeds into {teacher} dimensions, the student into {student}: their embeddings cannot match. "
+                "Match similarities instead."
             )
 
 

@@ -1,4 +1,4 @@
-"""Hard negatives: texts that the current encoder takes for close to the anchor, though nobody says that they mean the same."""
+"""Hard negatives: texts that the current encoder puts close to the anchor, but that no label calls the same."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from textsiam.data.texts import distinct
 from textsiam.matching.join.exact import top_k_join
 from textsiam.scoring.siamese import Siamese
 
-# Candidates looked at for each negative wanted, beside those of the anchor's own component: some are too close.
+# Candidates examined for each wanted negative, besides those of the anchor's own component: some are too close.
 N_CANDIDATES = 20
 
 
@@ -26,32 +26,32 @@ def mine_negatives(
     candidates: Sequence[str] = (),
     link_score: float | None = None,
 ) -> Triplets:
-    """For each positive pair the `n` closest texts that are safe to call negatives, as triplets.
+    """For each positive pair, the `n` closest texts that are safe negatives, as triplets.
 
-    Never a text of the anchor's own positive component (over positives and equal normalised texts), and never one whose
-    score with the anchor is above the positive's less `margin`: among the closest texts many are duplicates that nobody
-    labelled (de Souza P. Moreira et al. 2024, "NV-Retriever", section 4.1, TopK-MarginPos). A labelled negative of the
-    anchor comes first. A pair for which fewer than `n` are found gives no triplet.
+    A text of the anchor's own positive component (over positives and equal normalised texts) is never a negative. Neither is a
+    text whose score with the anchor is above the positive's score minus `margin`: many of the closest texts are duplicates that
+    nobody labelled (de Souza P. Moreira et al. 2024, "NV-Retriever", section 4.1, TopK-MarginPos). Labelled negatives of the
+    anchor are taken first. A pair with fewer than `n` negatives gives no triplet.
 
     Parameters
     ----------
     model
         The current encoder.
     pairs
-        Pairs, or anything that `read_pairs` reads; of labelled or graded ones the positives are anchored.
+        Pairs, or anything that `read_pairs` reads; of labelled or graded pairs, the positives give triplets.
     n
-        Negatives a triplet.
+        Negatives per triplet.
     margin
-        Least distance in score below the positive; 0 allows all that are not closer than it.
+        How far a negative's score must lie below the positive's; 0 allows all that are not closer than the positive.
     candidates
-        Texts to choose from beside those of the pairs. A text here that belongs to no pair is a component of its own.
+        More texts to choose from, besides those of the pairs. A text that is in no pair is a component of its own.
     link_score
         Graded pairs at or above it are positives (see `split`).
 
     Returns
     -------
     triplets
-        With the row numbers of the pairs; empty columns if none qualifies. Ties between candidates go to the earlier text.
+        With the row numbers of the pairs; empty if no pair has `n` negatives. If candidates tie, the earlier text is taken.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def mine_negatives(
     )
     positive = np.flatnonzero(kinds == 1)
     vectors = model.encoder.embed(texts).embeddings
-    # So many more than wanted that an anchor of the largest component still sees texts of others.
+    # Enough that an anchor of the largest component also meets texts of other components.
     largest = int(np.unique(component, return_counts=True)[1].max(initial=0))
     close = _closest(model, vectors, np.unique(first[positive]), min(len(texts), N_CANDIDATES * n + largest))
     own = model.compare(vectors, vectors, first[positive], second[positive])
@@ -99,7 +99,7 @@ def mine_negatives(
 def _components(
     pairs: Pairs, candidates: Sequence[str], places: Mapping[str, int], link_score: float | None
 ) -> tuple[Int[np.ndarray, " texts"], Int[np.ndarray, " n"]]:
-    """The positive component of each text, by its place, and whether each pair means the same (1) or not (0)."""
+    """The positive component of each text, by place, and whether each pair means the same (1) or not (0)."""
     loners = Pairs(list(candidates), list(candidates)) if len(candidates) else None
     graph = link([pairs, *([loners] if loners else [])], link_score=link_score)
     component = np.empty(len(places), dtype=np.int64)
@@ -112,7 +112,7 @@ def _components(
 def _closest(
     model: Siamese, vectors: np.ndarray, anchors: Int[np.ndarray, " m"], k: int
 ) -> dict[int, list[tuple[int, float]]]:
-    """For each anchor's place the closest texts with their scores, closest first; itself left out."""
+    """For each anchor's place the other texts that are closest, with their scores, closest first."""
     matches = top_k_join(vectors[anchors], vectors, k=k, similarity=model.similarity)
     found: dict[int, list[tuple[int, float]]] = {int(anchor): [] for anchor in anchors}
     order = np.lexsort((matches.right, -matches.score, matches.left))

@@ -1,10 +1,11 @@
-"""How a run goes: the hyper-parameters, with the defaults that did best (see benchmarks/LOG.md for those that did not)."""
+"""The hyper-parameters of a run. The defaults did best; benchmarks/LOG.md lists what did worse."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-KEEP = 0.4
+KEEP = 0.4  # the default of `keep`
 
 
 @dataclass(frozen=True)
@@ -14,38 +15,38 @@ class Recipe:
     Parameters
     ----------
     epochs
-        Times that all rows are seen; may be a fraction.
+        How often all rows are seen; may be a fraction.
     max_steps
-        Stop after so many updates, whatever `epochs` says; None: as `epochs` says.
+        Stop after this many updates, instead of `epochs`. None: as `epochs` says.
     batch_size
-        Rows an update and process.
+        Rows per update and process.
     learning_rate
-        Of AdamW at its highest: it rises over the first `warmup` share of the steps and falls linearly to 0.
+        AdamW's highest learning rate. It rises during the `warmup` and then falls linearly to 0.
     warmup
-        Share of the steps, 0 to 1.
+        The share of the steps in which the learning rate rises, 0 to 1.
     weight_decay
-        Of AdamW, on matrices only.
+        AdamW's weight decay, on matrices only.
     dropout
-        Probability, for every dropout of the transformer.
+        The probability of every dropout in the transformer.
     keep
-        Share of the start's weights in the result, 0 to 1: start · keep + trained · (1 - keep). What the start could do on
-        other data is largely kept, at a small price on this (Wortsman et al. 2022, "Robust fine-tuning of zero-shot
-        models", equation 1, with α = 1 - keep). None: 0.4, and 0 for a random start.
+        The share of the start model's weights in the result, 0 to 1: start · keep + trained · (1 - keep). The result keeps
+        most of the start model's quality on other data, and loses a little on this data (Wortsman et al. 2022, "Robust
+        fine-tuning of zero-shot models", equation 1, with α = 1 - keep). None: 0.4, or 0 for a random start.
     hard_negatives
-        Texts mined for each positive pair without labels, as negatives (see `mine_negatives`).
+        How many negatives to mine for each positive pair, if the pairs have no labels (see `mine_negatives`).
     lora
-        Rank of low-rank adapters trained in place of the weights, merged in the result; None trains all weights.
+        The rank of low-rank adapters that are trained instead of the weights and merged into the result. None: train all weights.
     recompute
-        Hold activations of one group of texts only: for batches of thousands, for one more forward pass.
+        Keep the activations of only one group of texts, at the cost of one more forward pass: for batches of thousands.
     evaluations
-        How often the validation metric is measured and a checkpoint saved, evenly over the run.
+        How often to measure the validation metric and save a checkpoint, evenly over the run.
     patience
-        Stop after so many evaluations without a better metric; None: never.
+        Stop after this many evaluations without a better metric. None: never.
     bf16
-        Mixed precision; None: where the device computes bf16 natively: many GPUs, CPUs with AVX512-BF16 or AMX. Then several
-        processes make the update of one only as nearly as bf16 rounds each one's gradients; False is exact to fp32.
+        Mixed precision. None: if the device computes bf16 natively, as many GPUs and CPUs with AVX512-BF16 or AMX do. In bf16
+        the update of several processes equals that of one only up to rounding of their gradients; False is exact to fp32.
     random_start
-        Begin with random weights instead of the model's own.
+        Start with random weights instead of the model's own.
 
     Raises
     ------
@@ -78,11 +79,11 @@ class Recipe:
         for field in fields(self):
             self._check(field.name, getattr(field.type, "__name__", str(field.type)), getattr(self, field.name))
         if self.random_start and (self.keep or self.lora):
-            raise ValueError("A random start has nothing worth keeping or adapting: leave out keep and lora.")
+            raise ValueError("A random start has nothing worth keeping or adapting. Leave out keep and lora.")
 
     @staticmethod
     def _check(name: str, declared: str, value: Any) -> None:
-        """One hyper-parameter's kind and range, by how it is declared and what it means."""
+        """Check one hyper-parameter's type and range, by its declaration and its name."""
         if value is None and "None" in declared:
             return
         if declared.startswith("bool"):
@@ -103,16 +104,16 @@ class Recipe:
 
     @property
     def kept(self) -> float:
-        """The share of the start's weights in the result."""
+        """The share of the start model's weights in the result."""
         return (0.0 if self.random_start else KEEP) if self.keep is None else self.keep
 
     def changed(self, **changes: Any) -> "Recipe":
-        """The recipe with these hyper-parameters otherwise.
+        """The recipe with these hyper-parameters changed.
 
         Raises
         ------
         ValueError
-            If there is no such hyper-parameter, or its value is out of range.
+            If there is no such hyper-parameter, or if its value is out of range.
         """
         names = [field.name for field in fields(self)]
         if unknown := sorted(set(changes) - set(names)):
@@ -120,7 +121,7 @@ class Recipe:
         return replace(self, **changes)
 
     def arguments(self, n_steps: int, n_an_epoch: float, *, is_validated: bool) -> dict[str, Any]:
-        """Transformers' TrainingArguments, as keywords, for a run of `n_steps` updates, `n_an_epoch` an epoch."""
+        """Transformers' TrainingArguments, as keywords, for a run of `n_steps` updates, `n_an_epoch` per epoch."""
         every = -(-n_steps // self.evaluations)
         return {
             "max_steps": n_steps,
@@ -144,7 +145,7 @@ class Recipe:
             "remove_unused_columns": False,
             "ddp_find_unused_parameters": False,
             "report_to": "none",
-            "disable_tqdm": True,
+            "disable_tqdm": not sys.stderr.isatty(),
         }
 
     def to_json(self) -> Mapping[str, Any]:

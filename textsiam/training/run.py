@@ -1,4 +1,4 @@
-"""One run of fine-tuning: the tower and its trainer, from the last checkpoint or the start to weights and a record."""
+"""One run of fine-tuning: from the start model, or the last checkpoint, to trained weights and a record."""
 
 import hashlib
 import logging
@@ -17,7 +17,6 @@ import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 
-from textsiam.encoding.model_folder.finding import name_of
 from textsiam.encoding.pytorch.twin import Twin, computes_bf16, load_twin
 from textsiam.encoding.pytorch.weights import quiet, randomise, read_transformer
 from textsiam.scoring.siamese import Siamese
@@ -41,14 +40,14 @@ from textsiam.training.validation import Judged, compare, judge
 
 logger = logging.getLogger("textsiam")
 
-# TrainingArguments that no weight depends on.
+# TrainingArguments (or their prefixes) that do not affect the weights.
 _HARMLESS = ("report_to", "logging", "run_name", "disable_tqdm", "save_", "dataloader_", "push_to_hub", "hub_")
-N_ROWS_TO_FIT = 2_000
+N_ROWS_TO_FIT = 2_000  # a loss that depends on the start model's scores
 N_TOKENS_A_GROUP = {"cpu": 2_048, "cuda": 16_384}
 
 
 class Run:
-    """One run: the tower, its trainer, and what happened."""
+    """One run: the tower, its trainer, and the record of the run."""
 
     def __init__(
         self,
@@ -67,18 +66,20 @@ class Run:
         tower = TextTower(self.twin, recompute=recipe.recompute)
         world = TrainingArguments(output_dir=str(checkpoints), use_cpu=device == "cpu", report_to="none").world_size
         n_an_epoch = len(Batches(parted.train, recipe.batch_size * world, seed))
-        n_updates = -(-n_an_epoch // int(arguments.get("gradient_accumulation_steps", 1)))  # the last ones are fewer
+        # Rounded up: the last update of an epoch may have fewer batches.
+        n_updates = -(-n_an_epoch // int(arguments.get("gradient_accumulation_steps", 1)))
         n_steps = recipe.max_steps or max(1, round(recipe.epochs * n_updates))
-        told = recipe.arguments(n_steps, n_updates, is_validated=bool(parted.validation))
-        told |= {"output_dir": str(checkpoints), "seed": seed, "use_cpu": device == "cpu"}
-        told["bf16"] = computes_bf16(self.twin.device) if recipe.bf16 is None else recipe.bf16
+        settings = recipe.arguments(n_steps, n_updates, is_validated=bool(parted.validation))
+        settings |= {"output_dir": str(checkpoints), "seed": seed, "use_cpu": device == "cpu"}
+        settings["bf16"] = computes_bf16(self.twin.device) if recipe.bf16 is None else recipe.bf16
         patience = [EarlyStoppingCallback(recipe.patience)] if recipe.patience and parted.validation else []
-        n_tokens = N_TOKENS_A_GROUP.get(device, 2_048) // (4 if recipe.recompute else 1)  # memory is that of one group
+        # With recompute, a group's activations are all that memory holds: smaller groups need less.
+        n_tokens = N_TOKENS_A_GROUP.get(device, 2_048) // (4 if recipe.recompute else 1)
         self.prepare = text_preparer(start.encoder, n_tokens)
         self.trainer = TwinTrainer(
             tower,
             parted.train,
-            TrainingArguments(**told | arguments),
+            TrainingArguments(**settings | arguments),
             self.prepare,
             validation=parted.validation,
             similarity=start.similarity,
@@ -86,7 +87,7 @@ class Run:
         )
 
     def settings(self) -> dict[str, Any]:
-        """All that the weights depend on, as plain values, by which a run knows its own checkpoints."""
+        """All that the weights depend on, as plain values: by these a run recognises its own checkpoints."""
         folder = self.start.encoder.folder
         return {
             "model": folder.fingerprint(),
@@ -103,44 +104,44 @@ class Run:
         }
 
     def fit(self) -> tuple[Twin, dict[str, Any]]:
-        """The trained twin, and what happened, as plain values."""
+        """The trained twin, and the record of the run as plain values."""
         self._fit_losses()
         n_cut = {task.name: self._cut(task) for task in self.parted.train}
         before = self._judged()
         started = time.perf_counter()
         if self.trainer.args.should_save and (dropped := remove_incomplete(self.checkpoints)):
-            logger.warning("%s was cut off and is thrown away", ", ".join(dropped))
+            logger.warning("%s is incomplete and was deleted", ", ".join(dropped))
         wait()
         last = latest(self.checkpoints)
         is_over = last is not None and is_finished(last)
         if not is_over:
             self.start.encoder.release()
             if last is not None:
-                logger.warning("going on from %s", last)
+                logger.warning("continuing from %s", last)
                 self._restore_patience(last)
             with quiet():
                 self.trainer.train(resume_from_checkpoint=str(last) if last else None)
         seconds = time.perf_counter() - started
         wait()
-        # Judged as it was before: without the mixed precision that the Trainer put around the tower.
+        # Judge as before the run: without the mixed precision that the Trainer added to the tower.
         self.trainer.accelerator.unwrap_model(self.trainer.model, keep_fp32_wrapper=False)
         last = latest(self.checkpoints)
-        if last is not None and (is_over or self.parted.validation):  # else the weights are where training left them
+        if last is not None and (is_over or self.parted.validation):  # else these are the last weights already
             self._load(best_of(last) if self.parted.validation else last)
         merge_lora(self.twin)
         if self.recipe.kept:
-            # Read anew: a copy held through the run would cost its memory all the time.
+            # Read again: a copy kept through the run would need memory all the time.
             _interpolate(self.twin, read_transformer(self.start.encoder.folder.transformer), self.recipe.kept)
-        self.trainer.embed_inputs(self.parted.train[0].inputs[:1])  # weights that blew up shall replace no model
+        self.trainer.embed_inputs(self.parted.train[0].inputs[:1])  # diverged weights must not replace a model
         state = self.trainer.state
         history = {"log_history": state.log_history, "global_step": state.global_step}
-        told = self._told(before, self._judged(), seconds, state_of(last) if is_over and last else history)
-        for name, of in told["data"].items():
+        record = self._record(before, self._judged(), seconds, state_of(last) if is_over and last else history)
+        for name, of in record["data"].items():
             of["texts_cut"] = n_cut[name]
-        return self.twin, told
+        return self.twin, record
 
     def _cut(self, task: Task) -> int:
-        """How many of the task's texts are longer than the model reads; said in the log."""
+        """How many of the task's texts are longer than the model reads; the log says so."""
         n_cut, _ = self.start.encoder.count_lost(task.inputs)
         if n_cut:
             limit = self.start.encoder.folder.max_length
@@ -150,18 +151,18 @@ class Run:
         return n_cut
 
     def _restore_patience(self, checkpoint: Path) -> None:
-        """The evaluations that went by without a better metric; the Trainer's own way would restore more than that."""
+        """Restore the count of evaluations without a better metric, and nothing else; the Trainer would restore more."""
         spent = patience_spent(checkpoint)
         for callback in self.trainer.callback_handler.callbacks:
             if isinstance(callback, EarlyStoppingCallback):
                 callback.early_stopping_patience_counter = spent
 
     def _fit_losses(self) -> None:
-        """Losses that depend on where the start stands: its scores on up to 2,000 rows."""
+        """Fit the losses that depend on the start model's scores, on up to 2,000 rows."""
         fitted = []
         for task in self.parted.train:
             if isinstance(task.loss, Fittable) and task.labels is not None:
-                # At random: files sorted by label would show one label alone.
+                # Random rows: the first rows of a file sorted by label have only one label.
                 rows = np.sort(np.random.default_rng(self.seed).permutation(len(task.columns))[:N_ROWS_TO_FIT])
                 some = task.take(rows)
                 judged = judge(some, self.trainer.embed_inputs(some.inputs))
@@ -193,28 +194,23 @@ class Run:
             for task in self.parted.validation
         ]
 
-    def _told(
+    def _record(
         self, before: list[Judged], after: list[Judged], seconds: float, state: Mapping[str, Any]
     ) -> dict[str, Any]:
         history = state["log_history"]
         named = zip(self.parted.validation, before, after, strict=True)
         metrics = {task.name: compare(task, old, new, self.seed) for task, old, new in named}
-        for name, told in metrics.items():
-            if told["difference"][0] < 0:
-                logger.warning(
-                    "%s fell on the validation rows of %s: %.4f → %.4f",
-                    told["metric"],
-                    name,
-                    told["before"][0],
-                    told["after"][0],
-                )
+        for name, found in metrics.items():
+            if found["difference"][0] < 0:
+                values = (found["metric"], name, found["before"][0], found["after"][0])
+                logger.warning("%s fell on the validation rows of %s: %.4f → %.4f", *values)
         return {
-            "start": "random weights" if self.recipe.random_start else name_of(self.start.encoder.folder.path),
+            "start": "random weights" if self.recipe.random_start else self.start.encoder.name,
             "data": {
                 task.name: {"rows": len(task.columns), "holds": task.kind, "loss": repr(task.loss), "share": task.share}
                 for task in self.parted.train
             },
-            "split": self.parted.told,
+            "split": self.parted.record,
             "hyperparameters": {
                 **self.recipe.to_json(),
                 "seed": self.seed,
@@ -245,7 +241,7 @@ def _interpolate(twin: Twin, start: nn.Module, keep: float) -> None:
 
 @contextmanager
 def random_state_kept() -> Iterator[None]:
-    """The caller's random numbers go on afterwards as if nothing had drawn any: the Trainer seeds all generators."""
+    """Restore the caller's random state afterwards, because the Trainer seeds all generators."""
     state, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  the global one is what is kept
     with torch.random.fork_rng():
         try:
@@ -256,7 +252,7 @@ def random_state_kept() -> Iterator[None]:
 
 
 def _named(value: object) -> str:
-    """The same text for the same settings in another process: no addresses; of an object class and values, weights hashed."""
+    """A text that is the same in another process: an object's class and values, weights as hashes, no memory addresses."""
     if isinstance(value, torch.Tensor | np.ndarray):
         return hashlib.sha256(np.ascontiguousarray(torch.as_tensor(value).detach().cpu()).tobytes()).hexdigest()
     if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):

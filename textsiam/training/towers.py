@@ -1,7 +1,7 @@
-"""Towers: modules that map what `prepare` made of a list of inputs to vectors, one an input.
+"""Towers: modules that map prepared inputs to vectors, one per input.
 
-Any ``nn.Module`` may be one. The text tower runs both twins' texts of a batch in one pass, ordered by length in groups of
-nearly equal lengths, so that little padding is computed.
+Any ``nn.Module`` may be a tower. The text tower takes the first and second texts of a batch in one pass. It orders them by
+length, in groups of nearly equal lengths, so that little padding is computed.
 """
 
 from collections.abc import Callable
@@ -26,12 +26,12 @@ class TextTower(nn.Module):
     Parameters
     ----------
     twin
-        The encoder that is trained.
+        The encoder to train.
     recompute
-        Keep no activations of a group beyond its vectors, and compute them again, group by group, in the backward pass: the
-        same gradients as without, in the memory of one group, for one more forward pass. This is how batches of thousands of
-        in-batch negatives fit (gradient caching, Gao et al. 2021, "Scaling deep contrastive learning batch size under
-        memory limited setup", algorithm 1, here by torch's checkpointing).
+        Keep only the vectors of a group, and compute its activations again in the backward pass. The gradients are the same;
+        the memory is that of one group, and the cost one more forward pass. Batches with thousands of in-batch negatives then
+        fit (gradient caching, Gao et al. 2021, "Scaling deep contrastive learning batch size under memory limited setup",
+        algorithm 1, here by torch's checkpointing).
     """
 
     def __init__(self, twin: Twin, *, recompute: bool = False) -> None:
@@ -40,7 +40,7 @@ class TextTower(nn.Module):
         self.recompute = recompute
 
     def forward(self, groups: list[Group], order: Int[Tensor, " n"]) -> Float[Tensor, "n dim"]:
-        """Embeddings of all groups' texts; row i is that of the text at place ``order[i]`` in the groups."""
+        """The embeddings of all groups' texts; row i belongs to the text at place ``order[i]`` in the groups."""
         if self.recompute and self.training:
             vectors = [checkpoint(self.twin, ids, mask, use_reentrant=False) for ids, mask in groups]
         else:
@@ -54,9 +54,9 @@ def text_preparer(encoder: Encoder, n_tokens: int) -> Callable[[list[str]], dict
     Parameters
     ----------
     encoder
-        Whose tokenizer and default prompt are used.
+        Its tokenizer and default prompt are used.
     n_tokens
-        Padded tokens a group, at most (one text alone may have more).
+        The most tokens per group, padding included; a single text may have more.
     """
     before, pad_id = encoder.prompt_text(None), encoder.tokenizer.pad_id()
 
@@ -79,14 +79,14 @@ def text_preparer(encoder: Encoder, n_tokens: int) -> Callable[[list[str]], dict
 
 
 def freeze_unused(twin: Twin) -> None:
-    """Stop gradients of what an embedding never reads: BERT's pooler."""
+    """Exclude BERT's pooler from training: no embedding uses it."""
     for name, weights in twin.named_parameters():
         if ".pooler." in name:
             weights.requires_grad = False
 
 
 def set_dropout(module: nn.Module, probability: float) -> None:
-    """Every dropout of the module, attention's included, at this probability."""
+    """Set every dropout of the module, also that of attention, to this probability."""
     for part in module.modules():
         if isinstance(part, nn.Dropout):
             part.p = probability
@@ -96,12 +96,12 @@ def set_dropout(module: nn.Module, probability: float) -> None:
 
 
 def add_lora(twin: Twin, rank: int, seed: int) -> None:
-    """Low-rank matrices beside every linear layer of the transformer; only they are trained (Hu et al. 2021, equation 3).
+    """Add low-rank matrices to every linear layer of the transformer and train only these (Hu et al. 2021, equation 3).
 
     Raises
     ------
     MissingExtra
-        If peft is not installed; the text gives the install line.
+        If peft is not installed; the message gives the install line.
     """
     try:
         from peft import LoraConfig, get_peft_model
@@ -115,7 +115,7 @@ def add_lora(twin: Twin, rank: int, seed: int) -> None:
 
 
 def merge_lora(twin: Twin) -> None:
-    """Add what the low-rank matrices learned to the weights they stand beside, and drop them."""
+    """Add the low-rank matrices to the weights of their layers, and remove them."""
     merge = getattr(twin.transformer, "merge_and_unload", None)
     if merge is not None:
         twin.transformer = merge()

@@ -1,7 +1,7 @@
-"""The training loop: transformers' Trainer, of which only the data, the loss on embeddings and the evaluation are ours.
+"""The training loop: transformers' Trainer with our own data, loss on embeddings, and evaluation.
 
-Everything else is its own: TrainingArguments, callbacks, tracking, mixed precision, several processes, checkpoints.
-The module knows nothing of texts: `tower` may be any ``nn.Module`` that maps a batch of inputs to vectors.
+The rest is the Trainer's: TrainingArguments, callbacks, tracking, mixed precision, several processes, checkpoints. This module
+knows nothing about texts: `tower` may be any ``nn.Module`` that maps a batch of inputs to vectors.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from textsiam.training.batches import Batches, Collator, Key
-from textsiam.training.callbacks import REMEDY, Guard, Interruption, Progress, RowsRead
+from textsiam.training.callbacks import REMEDY, Guard, Interruption, Lines, RowsRead
 from textsiam.training.checkpoints import Marker
 from textsiam.training.embedded_batch import EmbeddedBatch
 from textsiam.training.training_tasks import Task
@@ -27,24 +27,24 @@ Prepare = Callable[[list[Any]], Any]
 
 
 class TwinTrainer(Trainer):
-    """transformers' Trainer for twins: batches of pairs through one tower, a loss on all processes' embeddings together.
+    """transformers' Trainer for twins: one tower embeds batches of pairs, and the loss sees the embeddings of all processes.
 
     Parameters
     ----------
     tower
-        An ``nn.Module``; its forward takes what `prepare` returns (a mapping as keywords) and gives (inputs, dim).
+        An ``nn.Module``. Its forward takes what `prepare` returns (a mapping as keywords) and returns (inputs, dim).
     tasks
-        What to learn from; each with its loss.
+        The tasks to learn from, each with its loss.
     arguments
-        transformers' TrainingArguments; ``per_device_train_batch_size`` counts rows of a task.
+        transformers' TrainingArguments; ``per_device_train_batch_size`` is in rows of a task.
     prepare
         A list of inputs → what the tower's forward takes.
     validation
-        Held-out tasks; their mean metric is ``eval_metric``.
+        Held-out tasks; the mean of their metrics is ``eval_metric``.
     similarity
-        By which held-out tasks are judged: a name from `textsiam.scoring.similarity.SIMILARITIES`.
+        The similarity for judging held-out tasks: a name from `textsiam.scoring.similarity.SIMILARITIES`.
     callbacks
-        transformers' callbacks, beside its own.
+        transformers' callbacks, besides our own.
 
     Raises
     ------
@@ -80,7 +80,7 @@ class TwinTrainer(Trainer):
         for task in tasks:
             task.check()
         self.tasks, self.prepare, self.validation, self.similarity = tasks, prepare, validation, similarity
-        # One process drives one device: torch's DataParallel would cut a batch's groups of texts in two. Use torchrun.
+        # One process drives one device: torch's DataParallel would split a batch's groups of texts. Use torchrun.
         _ = arguments.device
         arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001
         self.interruption, self.rows_read = Interruption(), RowsRead(tasks)
@@ -90,12 +90,12 @@ class TwinTrainer(Trainer):
             data_collator=lambda keys: keys,
             train_dataset=_Keys(tasks),
             eval_dataset=_Keys(validation) if validation else None,
-            callbacks=[Marker(), Guard(self.rows_read), self.interruption, Progress(self.rows_read), *callbacks],
+            callbacks=[Marker(), Guard(self.rows_read), self.interruption, Lines(), *callbacks],
         )
         self.remove_callback(PrinterCallback)
 
     def train(self, *args: Any, **settings: Any) -> Any:
-        """Transformers' own; however it ends, Ctrl-C belongs again to whom it did before."""
+        """Transformers' own training; afterwards, the previous handler of Ctrl-C is restored."""
         try:
             return super().train(*args, **settings)
         finally:
@@ -120,32 +120,32 @@ class TwinTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """The task's loss on the embeddings of the whole batch, over all processes."""
+        """The task's loss on the embeddings of the whole batch, of all processes."""
         self.rows_read.add(inputs["task"], inputs["rows"])
         batch = self._embedded(embed(model, inputs["inputs"]), inputs)
         loss = self.tasks[inputs["task"]].loss(batch)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             raise ValueError(
-                f"A loss gives one number as a tensor, but {self.tasks[inputs['task']].loss!r} gave {loss!r}. Correct it."
+                f"A loss returns one number as a tensor, but {self.tasks[inputs['task']].loss!r} returned {loss!r}. Correct it."
             )
         if not torch.isfinite(loss):
-            raise FloatingPointError(self._told_of_infinite(batch, loss.item()))
+            raise FloatingPointError(self._infinite(batch, loss.item()))
         return (loss, batch) if return_outputs else loss
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """The metric of each held-out task, and their mean as ``eval_metric``; every process measures all of it.
+        """The metric of each held-out task, and their mean as ``eval_metric``; every process measures all of them.
 
         Raises
         ------
         ValueError
-            If there is none.
+            If there is no held-out task.
         FloatingPointError
             As `embed_inputs` raises it.
         """
         if not self.validation:
-            raise ValueError("There is nothing held out to evaluate on. Give validation tasks.")
+            raise ValueError("There is no held-out task to evaluate on. Give validation tasks.")
         self.model.eval()
         found = {task.name: judge(task, self.embed_inputs(task.inputs), self.similarity) for task in self.validation}
         metrics = {f"{metric_key_prefix}_{name}_{judged.metric}": judged.value for name, judged in found.items()}
@@ -156,7 +156,7 @@ class TwinTrainer(Trainer):
         return metrics
 
     def embed_inputs(self, inputs: Sequence[Any]) -> Float[np.ndarray, "n dim"]:
-        """Vectors of these inputs by the tower as it is, in evaluation mode.
+        """The tower's vectors of these inputs, in evaluation mode.
 
         Raises
         ------
@@ -178,8 +178,8 @@ class TwinTrainer(Trainer):
         return found
 
     def _embedded(self, vectors: Float[Tensor, "m dim"], inputs: Mapping[str, Any]) -> EmbeddedBatch:
-        """The rows of all processes, of which this one's carry gradients."""
-        # In fp32: under mixed precision a tower may answer in bf16, in which a margin of .001 is lost.
+        """The rows of all processes; only this process's own have gradients."""
+        # In fp32: with mixed precision a tower may return bf16, in which a margin of .001 is lost.
         rows = vectors.float()[inputs["places"]]
         if self.args.world_size > 1:
             rows = gather_rows(rows, len(inputs["rows"]), self.args.process_index, self.args.world_size)
@@ -193,28 +193,28 @@ class TwinTrainer(Trainer):
             taught=inputs.get("taught"),
         )
 
-    def _told_of_infinite(self, batch: EmbeddedBatch, loss: float) -> str:
+    def _infinite(self, batch: EmbeddedBatch, loss: float) -> str:
         finite = torch.isfinite(batch.first).all(1) & torch.isfinite(batch.second).all(1)
         for others in (batch.negatives, batch.taught):
             finite = finite if others is None else finite & torch.isfinite(others).flatten(1).all(1)
         wrong = slice(None) if bool(finite.all()) else ~finite.cpu().numpy()
         return (
             f"The loss became {loss} at step {self.state.global_step + 1}, on {self.rows_read.last(wrong)}. "
-            f"Look at these rows; if they are sound: {REMEDY}"
+            f"Look at these rows; if they are correct: {REMEDY}"
         )
 
 
 def embed(tower: nn.Module, prepared: Any) -> Float[Tensor, "n dim"]:
-    """The tower's vectors of what `prepare` returned: a mapping becomes keywords."""
+    """The tower's vectors of what `prepare` returned; a mapping becomes keywords."""
     return cast("Tensor", tower(**prepared) if isinstance(prepared, Mapping) else tower(prepared))
 
 
 def gather_rows(rows: Float[Tensor, "own width dim"], n: int, rank: int, world: int) -> Float[Tensor, "n width dim"]:
-    """The rows of all processes in order; gradients reach this process's own.
+    """The rows of all processes, in order; gradients reach this process's own rows.
 
-    Every process computes the whole batch's loss, and its gradient through its own rows; the average over processes that
-    torch then takes would be too small by their number, so gradients are scaled by it. The sum is exactly the gradient
-    that one process with the whole batch would get.
+    Every process computes the loss of the whole batch, and its gradient through its own rows. torch then averages over the
+    processes, which divides by their number: gradients are multiplied by it first. The result is exactly the gradient of one
+    process with the whole batch.
     """
     import torch.distributed as dist
 
@@ -232,18 +232,18 @@ def gather_rows(rows: Float[Tensor, "own width dim"], n: int, rank: int, world: 
 
 
 def _of_first_process(metrics: dict[str, float], world: int) -> dict[str, float]:
-    """The first process's metrics everywhere: a tie that breaks otherwise in another would part their ways."""
+    """The first process's metrics, for all processes: if a tie broke differently in one, it would choose another checkpoint."""
     if world == 1:
         return metrics
     import torch.distributed as dist
 
-    told = [metrics]
-    dist.broadcast_object_list(told, src=0)
-    return told[0]
+    shared = [metrics]
+    dist.broadcast_object_list(shared, src=0)
+    return shared[0]
 
 
 class _Keys(Dataset[Key]):
-    """The batch sampler's keys, as they are: the collator looks rows up."""
+    """Returns the batch sampler's keys unchanged: the collator finds the rows."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.n_rows = sum(len(task.columns) for task in tasks)
@@ -256,8 +256,8 @@ class _Keys(Dataset[Key]):
 
 
 class _Loader(DataLoader[Any]):
-    """A DataLoader that tells its plan the epoch; the Trainer's own skipping on resumption reaches the plan likewise."""
+    """A DataLoader that passes the epoch on to its plan, also if the Trainer skips batches to resume a run."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Later epochs shuffle otherwise."""
+        """Select the epoch: each has an order of its own."""
         self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]

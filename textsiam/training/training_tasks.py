@@ -1,4 +1,4 @@
-"""A data set as training sees it: distinct inputs, rows of places among them, its loss, and whether the two fit."""
+"""A data set as training sees it, with its loss, and the check that the loss can use the data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,33 +13,33 @@ from textsiam.training.losses import CoSENT, CosineRegression, Distillation, Mul
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One data set to learn from: distinct inputs, rows of places among them, and the loss.
+    """One data set to learn from: distinct inputs, rows that refer to them, and the loss.
 
     Parameters
     ----------
     name
-        What it is called in the log.
+        The name in the log.
     inputs
-        The distinct inputs, of any kind that the tower's `prepare` takes.
+        The distinct inputs, of any type that the tower's `prepare` takes.
     columns
-        (n, 2 + k) places among `inputs`: first, second, then k negatives.
+        (n, 2 + k) places in `inputs`: first, second, then k negatives.
     loss
-        What is minimised on its batches.
+        The loss to minimise on its batches.
     labels, scores
-        (n,) 0 and 1, or graded similarities on any scale; neither means positives or triplets.
+        (n,) of 0 and 1, or graded similarities on any scale; without either, rows are positives or triplets.
     components
-        (n, 2 + k) positive component of each input, or None: all rows differ in meaning.
+        (n, 2 + k) the positive component of each input. None: all rows differ in meaning.
     rows
-        Row number of each row in its source, for messages.
+        The number of each row in its source, for messages.
     taught
-        (inputs, teacher dim) what the teacher embeds each input to, or None.
+        (inputs, teacher dim) the teacher's embedding of each input, or None.
     share
-        Share of all batches, or None: in proportion to its rows.
+        The share of all batches. None: in proportion to its rows.
 
     Raises
     ------
     ValueError
-        If the loss cannot use this data, or the data holds no contrast for it.
+        If there is no row, or if the share is out of range.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Task:
         return "labels" if self.labels is not None else "scores" if self.scores is not None else "positives"
 
     def take(self, rows: Int[np.ndarray, " m"]) -> "Task":
-        """The task with these rows alone, and no input but theirs."""
+        """The task with only these rows and their inputs."""
         used, places = np.unique(self.columns[rows], return_inverse=True)
         return replace(
             self,
@@ -84,12 +84,12 @@ class Task:
         )
 
     def check(self, *, has_teacher: bool = False) -> None:
-        """Do nothing if the loss can learn from this data.
+        """Raise if the loss cannot learn from this data.
 
         Raises
         ------
         ValueError
-            If not; the text names what it can use.
+            If it cannot; the message names what it can use.
         """
         loss = type(self.loss).__name__
         check_kind(self.loss, self.kind, self.name)
@@ -106,14 +106,14 @@ class Task:
         if self.kind == "positives" and self._is_one_meaning():
             raise ValueError(
                 f"{loss} ranks rows against each other, but all {len(self.columns)} of {self.name} mean the same (one chain "
-                "of positives). Add rows of other meaning."
+                "of positives). Add rows with other meanings."
             )
         if (
             isinstance(self.loss, CoSENT | CosineRegression)
             and self.kind == "scores"
             and len(np.unique(np.asarray(self.scores))) == 1
         ):
-            raise ValueError(f"Every score of {self.name} is the same: there is nothing to learn. Check the column.")
+            raise ValueError(f"Every score of {self.name} is the same, so it teaches nothing. Check the column.")
         if isinstance(self.loss, Distillation) and self.taught is None and not has_teacher:
             raise ValueError(f"{loss} on {self.name} needs a teacher. Name one (teacher=, --teacher).")
 
@@ -123,12 +123,12 @@ class Task:
 
 
 def check_kind(loss: Loss, kind: str, name: str) -> None:
-    """Do nothing if the loss can learn from this kind of data.
+    """Raise if the loss cannot learn from this kind of data.
 
     Raises
     ------
     ValueError
-        If not; the text names what can.
+        If it cannot; the message names losses that can.
     """
     if kind not in loss.kinds:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""How a held-out task is judged: by the metric that its kind of data allows, with what training changed and how sure that is."""
+"""How held-out tasks are judged: by the metric of their kind of data, before and after training, with intervals."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,13 +13,13 @@ from textsiam.scoring.evidence.intervals import Interval, bootstrap
 from textsiam.scoring.similarity import SIMILARITIES
 from textsiam.training.training_tasks import Task
 
-# Rows of positives ranked against each other: the matrix of scores stays small, and the figure comparable.
+# Rows of positives that are ranked against each other: the matrix of scores stays small, and figures stay comparable.
 N_RANKED = 1_000
 N_DRAWS = 500
 
 
 class Judged(NamedTuple):
-    """A metric's name, and what it is computed from: the truth and the scores of each row."""
+    """A metric, and the truth and score of each row that it is computed from."""
 
     metric: str
     figure: Callable[[Any, Any], float]
@@ -28,29 +28,29 @@ class Judged(NamedTuple):
 
     @property
     def value(self) -> float:
-        """The metric; larger is better."""
+        """The metric's value; larger is better."""
         return self.figure(self.truth, self.scores)
 
 
 def judged_rows(task: Task) -> Task:
-    """The rows of a held-out task that `judge` looks at: of positives the first 1,000, so that no other text is embedded."""
+    """The rows of a held-out task that `judge` uses: of positives only the first 1,000, so that no other text is embedded."""
     return task.take(np.arange(min(N_RANKED, len(task.columns)))) if task.kind == "positives" else task
 
 
 def judge(task: Task, vectors: Float[np.ndarray, "m dim"], similarity: str = "cosine") -> Judged:
-    """The metric that the task's kind allows, with what it is computed from.
+    """The metric of the task's kind of data, with what it is computed from.
 
-    ``average_precision`` of labels, ``spearman`` of scores, the mean ``reciprocal_rank`` of positives among the first 1,000
-    rows' seconds, or the ``accuracy`` of triplets: how often the positive is closer than every negative.
+    Labels give ``average_precision``, and scores ``spearman``. Positives give the mean ``reciprocal_rank`` of each row's second
+    input among those of the first 1,000 rows. Triplets give ``accuracy``: how often the positive is closer than every negative.
 
     Parameters
     ----------
     task
-        Held out.
+        The held-out task.
     vectors
-        One a distinct input of the task.
+        One per distinct input of the task.
     similarity
-        What scores are: a name from `SIMILARITIES`.
+        The similarity that gives the scores: a name from `SIMILARITIES`.
     """
     score = partial(_scores, task, vectors, similarity)
     if task.kind == "labels":
@@ -72,7 +72,7 @@ def judge(task: Task, vectors: Float[np.ndarray, "m dim"], similarity: str = "co
 
 
 def compare(task: Task, before: Judged, after: Judged, seed: int) -> dict[str, Any]:
-    """The metric before and after, and the difference, each with its 95 % interval over components; plain values."""
+    """The metric before, after, and the difference, each with its 95 % interval over components, as plain values."""
     of = task.columns if task.components is None else task.components
     how: dict[str, Any] = {"components": dependence(of)[: len(after.truth)], "n_draws": N_DRAWS, "seed": seed}
     return {
@@ -86,7 +86,7 @@ def compare(task: Task, before: Judged, after: Judged, seed: int) -> dict[str, A
 
 
 def _plain(interval: Interval) -> list[float | None]:
-    """Numbers that JSON knows: None for a bound that cannot be had."""
+    """Numbers for JSON: None for a bound that is not defined."""
     return [value if np.isfinite(value) else None for value in interval]
 
 
@@ -98,7 +98,7 @@ def _scores(
     task: Task, vectors: Float[np.ndarray, "m dim"], similarity: str, left: int = 0, right: int = 1
 ) -> Float[np.ndarray, " n"]:
     wide = vectors.astype(np.float64)
-    # Rounded as scores are given: the last bits of a sum depend on where its rows lie in memory, and must not pick the best.
+    # Rounded to fp32 like all scores: the last bits of a sum depend on the rows' place in memory, and must not choose the best.
     return np.asarray(
         SIMILARITIES[similarity].paired(wide[task.columns[:, left]], wide[task.columns[:, right]]).astype(np.float32)
     )

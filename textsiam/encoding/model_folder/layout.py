@@ -1,10 +1,9 @@
-"""The model folder: what sentence-transformers reads and writes, plus ``textsiam.json``, which it ignores.
+"""Reads and writes model folders in the layout of sentence-transformers, plus ``textsiam.json``, which that library ignores.
 
-The only file that knows that layout. What ``textsiam.json`` carries beyond the files' hashes and the similarity is
-opaque here. A folder is read without pickles and without running its code; it is written whole or not at all. Weights
-are copied, not rewritten, so a model loaded in bf16 saves the fp32 weights that it came from.
-
-What a model folder may ask for and textsiam does not have: refused, for ignoring it would give other vectors.
+Only this module knows the layout. A folder is read without pickles and without running its code. It is written whole or not at
+all. Weights are copied, so a model loaded in bf16 saves its original fp32 weights. A setting that textsiam does not have is
+refused, because ignoring it would give other vectors. Of ``textsiam.json`` this module reads only the hashes and the
+similarity.
 """
 
 import hashlib
@@ -19,91 +18,32 @@ from textsiam.encoding.model_folder.folder import ModelFolder, canonical, read_j
 from textsiam.encoding.model_folder.stamps import sha256
 from textsiam.errors import BrokenModel, ModelNotFound, UnsupportedModel
 
-# Settings of sentence_bert_config.json that change what the tokenizer or the transformer does, over those files' own.
-_OVERRIDES = ("processing_kwargs", "tokenizer_args", "config_args")
-# transformers 5 computes absolute positions for these whatever their settings say.
-_ABSOLUTE = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
-
-
-def refuse_pickles(folder: Path) -> None:
-    """Raise unless the weights are safetensors."""
-    if not any(folder.glob("*.safetensors")):
-        pickled = next(iter([*folder.glob("*.bin"), *folder.glob("*.pt")]), None)
-        if pickled:
-            raise UnsupportedModel(
-                f"{pickled} is a pickle, which can run code when read. Save the model once as safetensors."
-            )
-        raise BrokenModel(f"{folder} has no weights (model.safetensors). Restore them from where the model came from.")
-
-
-def refuse_adapters(folder: Path) -> None:
-    """Raise if weights of an adapter lie beside the transformer's: some readers would add them, others not."""
-    if (file := folder / "adapter_config.json").exists():
-        raise UnsupportedModel(
-            f"{file} tells of an adapter. Merge it into the weights (merge_and_unload) and save them."
-        )
-
-
-def refuse_positions(file: Path, config: dict[str, Any]) -> None:
-    """Raise if the transformer was made with relative positions."""
-    if config.get("model_type") in _ABSOLUTE and config.get("position_embedding_type") not in ("absolute", None):
-        raise UnsupportedModel(
-            f"{file} has position_embedding_type {config['position_embedding_type']!r}, which transformers no longer "
-            "computes. Use a model with absolute positions."
-        )
-
-
-def refuse_overrides(file: Path, sentence: dict[str, Any]) -> None:
-    """Raise if the settings of the sentence encoder override the tokenizer's or the transformer's."""
-    if (task := sentence.get("transformer_task", "feature-extraction")) != "feature-extraction":
-        raise UnsupportedModel(
-            f"{file.parent} is a model for {task!r}. textsiam reads sentence encoders (feature-extraction)."
-        )
-    if found := [key for key in _OVERRIDES if sentence.get(key)]:
-        raise UnsupportedModel(
-            f"{file} has {', '.join(found)}, which textsiam does not read. "
-            "Write them into tokenizer_config.json or config.json, and remove them there."
-        )
-
-
-def refuse_general(file: Path, general: dict[str, Any], similarities: tuple[str, ...]) -> None:
-    """Raise if vectors are to be cut, or compared otherwise than textsiam does."""
-    if cut := general.get("truncate_dim"):
-        raise UnsupportedModel(
-            f"{file} cuts vectors to {cut} dimensions (truncate_dim), which textsiam does not do. Set it to null."
-        )
-    if (similarity := general.get("similarity_fn_name") or "cosine") not in similarities:
-        raise UnsupportedModel(f"{file} compares by {similarity!r}. textsiam has {', '.join(similarities)}.")
-
-
 SCHEMA = 1
 CARRIED = "textsiam.json"
 TRAINING_TEXTS = "training_texts.hashes"
 
-# The files that we write beside the transformer's own; their hashes are recorded too.
+# The files that textsiam writes beside the transformer's own. Their hashes are recorded too.
 _LAYOUT = (
     "modules.json", "1_Pooling/config.json", "2_Normalize/config.json", "sentence_bert_config.json",
     "config_sentence_transformers.json", TRAINING_TEXTS,
 )  # fmt: skip
 _OLD_POOLING = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max"}
-# Architectures whose positions start behind the padding token's id, so that two places of the table are never used.
+# Architectures whose positions start after the padding token's id, so that the first places of the table are not used.
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
-# Prompts that sentence-transformers takes every model to have; empty where the model says nothing.
+# Prompts that every model has for sentence-transformers, empty by default.
 _EMPTY_PROMPTS = ("query", "document")
 _SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+# Settings of sentence_bert_config.json that override those of the tokenizer or the transformer.
+_OVERRIDES = ("processing_kwargs", "tokenizer_args", "config_args")
+# transformers 5 always computes absolute positions for these.
+_ABSOLUTE = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
 
 
 def read_folder(path: Path) -> ModelFolder:
-    """What the folder says, checked against what ``textsiam.json`` recorded when it was saved.
+    """The settings of a model folder, checked against the hashes in its ``textsiam.json``.
 
-    Raises
-    ------
-    ModelNotFound
-        If there is no such folder, or it holds no model.
-    BrokenModel
-        If a file is missing, truncated, or differs from what was recorded.
-    UnsupportedModel
-        If it asks for a module, pooling or task that textsiam does not have.
+    Raises `ModelNotFound` if there is no model; `BrokenModel` if a file is missing, truncated, or does not have the recorded
+    hash; `UnsupportedModel` if the model needs a module, pooling or task that textsiam does not have.
     """
     if not path.is_dir():
         raise ModelNotFound(f"There is no model folder {path}. Give a folder that has config.json or modules.json.")
@@ -114,8 +54,8 @@ def read_folder(path: Path) -> ModelFolder:
             f"{path} holds no model: {transformer / 'config.json'} is missing. "
             "Give a folder saved by textsiam or sentence-transformers."
         )
-    refuse_pickles(transformer)
-    refuse_adapters(transformer)
+    _refuse_pickles(transformer)
+    _refuse_adapters(transformer)
     max_length, lowercase = _lengths(transformer)
     prompts, default_prompt, similarity = _general(path / "config_sentence_transformers.json")
     folder = ModelFolder(
@@ -138,29 +78,13 @@ def read_folder(path: Path) -> ModelFolder:
 def write_folder(
     folder: ModelFolder, target: Path, carried: Mapping[str, Any], card: str, training_texts: bytes = b""
 ) -> None:
-    """Write a copy of the model that sentence-transformers (2 to 6) loads too, with ``textsiam.json`` beside it.
+    """Write a copy of the model to `target`, which sentence-transformers (2 to 6) can load too.
 
-    Parameters
-    ----------
-    folder
-        The model; its files are copied.
-    target
-        The new folder. A model folder there is replaced in one step.
-    carried
-        What ``textsiam.json`` shall hold beyond the files' hashes.
-    card
-        The text of README.md.
-    training_texts
-        Hashes of the texts that it was trained on, opaque here; empty writes no file.
+    `carried` is the content of ``textsiam.json`` apart from the hashes, `card` the text of README.md, and `training_texts` the
+    hashes of the training texts (no file if empty). A model folder at `target` is replaced in one step.
 
-    Raises
-    ------
-    FileExistsError
-        If `target` is a file, or a folder that holds something else than a model.
-    BrokenModel
-        If the files of `folder` are gone.
-    OSError
-        What the file system says; `target` is then as it was.
+    Raises `FileExistsError` if `target` is a file or holds something else than a model, `BrokenModel` if the files of `folder`
+    are gone, and `OSError` if the file system refuses. `target` is then unchanged.
     """
     check_model_target(target)
     if not folder.files():
@@ -170,34 +94,31 @@ def write_folder(
         new.mkdir()
         for file in folder.files():
             shutil.copyfile(file, new / file.name)
-        for name, content in _layout(folder).items():
+        for name, settings in _layout(folder).items():
             (new / name).parent.mkdir(exist_ok=True)
-            (new / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            (new / name).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         (new / "README.md").write_text(card, encoding="utf-8")
         if training_texts:
             (new / TRAINING_TEXTS).write_bytes(training_texts)
         hashes = folder.hashes()
-        told = {**carried, "schema": SCHEMA, "files": hashes, "fingerprint": folder.fingerprint(hashes)}
-        told["layout"] = {name: sha256(new / name) for name in _LAYOUT if (new / name).exists()}
-        told["checksum"] = _checksum(told)
-        (new / CARRIED).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        content = {**carried, "schema": SCHEMA, "files": hashes, "fingerprint": folder.fingerprint(hashes)}
+        content["layout"] = {name: sha256(new / name) for name in _LAYOUT if (new / name).exists()}
+        content["checksum"] = _checksum(content)
+        (new / CARRIED).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def check_model_target(target: Path) -> None:
-    """Find out before the slow work whether a model may be written there.
+    """Raise `OSError` if `target` is a file or a folder of something else than a model, or cannot be written.
 
-    Raises
-    ------
-    OSError
-        If it is a file, a folder that holds something else than a model, or lies in one that takes no files.
+    Call it before slow work.
     """
     if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / "modules.json").exists()):
-        raise FileExistsError(f"{target} exists and is no model folder. Name a new folder, or remove it first.")
+        raise FileExistsError(f"{target} exists and is not a model folder. Name a new folder, or remove it first.")
     check_folder(target.resolve().parent)
 
 
 def _layout(folder: ModelFolder) -> dict[str, Any]:
-    """The configuration files; the old module names, because every version reads them."""
+    """The configuration files, with the old module names, which every version reads."""
     kinds = [("", "Transformer"), ("1_Pooling", "Pooling")]
     kinds += [("2_Normalize", "Normalize")] if folder.normalize else []
     config = read_object(folder.transformer / "config.json")
@@ -227,17 +148,17 @@ def _layout(folder: ModelFolder) -> dict[str, Any]:
 def _modules(path: Path) -> tuple[Path, str, bool]:
     """Where the transformer is, how tokens are pooled, and whether embeddings are normalised."""
     if not (path / "modules.json").exists():
-        return path, "mean", False  # a plain transformers folder: sentence-transformers takes the mean too
-    told = read_json(path / "modules.json")
-    if not isinstance(told, list) or not all(
+        return path, "mean", False  # a plain transformers folder, as sentence-transformers reads it
+    listed = read_json(path / "modules.json")
+    if not isinstance(listed, list) or not all(
         isinstance(module, dict) and isinstance(module.get("type"), str) and isinstance(module.get("path"), str)
-        for module in told
+        for module in listed
     ):
         raise BrokenModel(
             f"{path / 'modules.json'} must be a list of modules, each with a type and a path, but is not. "
-            "Restore it from where the model came from."
+            "Restore it from the model's source."
         )
-    modules = [(module["type"].rpartition(".")[2], path / module["path"]) for module in told]
+    modules = [(module["type"].rpartition(".")[2], path / module["path"]) for module in listed]
     kinds = [kind for kind, _ in modules]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise UnsupportedModel(
@@ -249,12 +170,12 @@ def _modules(path: Path) -> tuple[Path, str, bool]:
 
 def _pooling(file: Path) -> str:
     config = read_object(file)
-    told = config.get("pooling_mode") or [
+    chosen = config.get("pooling_mode") or [
         _OLD_POOLING.get(key, key.removeprefix("pooling_mode_"))
         for key, on in config.items()
         if key.startswith("pooling_mode_") and on is True
     ]
-    modes = [str(mode) for mode in (told if isinstance(told, list) else [told])]
+    modes = [str(mode) for mode in (chosen if isinstance(chosen, list) else [chosen])]
     if len(modes) != 1 or modes[0] not in _OLD_POOLING.values():
         raise UnsupportedModel(
             f"{file} pools by {' and '.join(modes) or 'nothing'}. textsiam pools by mean, cls or max, one at a time."
@@ -270,20 +191,20 @@ def _lengths(transformer: Path) -> tuple[int, bool]:
     """Longest sequence in tokens, and whether texts are lower-cased first."""
     file = next(iter(sorted(transformer.glob("sentence_*_config.json"))), transformer / "sentence_bert_config.json")
     sentence = read_object(file, {})
-    refuse_overrides(file, sentence)
+    _refuse_overrides(file, sentence)
     tokenizer, config = transformer / "tokenizer_config.json", transformer / "config.json"
-    told = _count(file, "max_seq_length") or _count(tokenizer, "model_max_length")
+    longest = _count(file, "max_seq_length") or _count(tokenizer, "model_max_length")
     places = _count(config, "max_position_embeddings") or _count(config, "n_positions") or 512
     model = read_object(config)
-    refuse_positions(config, model)
+    _refuse_positions(config, model)
     if model.get("model_type") in _OFFSET_POSITIONS:
         padding = model.get("pad_token_id")
         places -= (padding if isinstance(padding, int) else 1) + 1
-    return min(told or places, places), bool(sentence.get("do_lower_case"))
+    return min(longest or places, places), bool(sentence.get("do_lower_case"))
 
 
 def _count(file: Path, key: str) -> int | None:
-    """A number above 0 in a JSON file, or None where it names none. Floats too: 1e30 stands for no limit."""
+    """A number above 0 in a JSON file, or None if there is none. It may be a float: 1e30 means no limit."""
     count = read_object(file, {}).get(key)
     if count is None:
         return None
@@ -304,25 +225,27 @@ def _general(file: Path) -> tuple[dict[str, str], str | None, str]:
             f"{file} has the default prompt {default!r}, but prompts named {', '.join(prompts) or 'nothing'}. "
             "Name one of them, or null."
         )
-    refuse_general(file, general, _SIMILARITIES)
+    _refuse_general(file, general)
     return prompts, default, general.get("similarity_fn_name") or "cosine"
 
 
 def _carried(path: Path) -> dict[str, Any]:
-    """What ``textsiam.json`` says, itself unaltered and true of the settings beside it; empty where there is none."""
+    """The content of ``textsiam.json``, after checking it and the layout's files; empty if there is none."""
     file = path / CARRIED
     if not file.exists():
         return {}
-    told = read_object(file)
-    if isinstance(schema := told.get("schema"), int) and schema != SCHEMA:
-        raise UnsupportedModel(f"{file} has schema {schema}, this textsiam reads {SCHEMA}. Update textsiam.")
-    if told.get("checksum") != _checksum({key: value for key, value in told.items() if key != "checksum"}):
+    content = read_object(file)
+    if isinstance(schema := content.get("schema"), int) and schema != SCHEMA:
+        raise UnsupportedModel(f"{file} has schema {schema}, but this textsiam reads {SCHEMA}. Update textsiam.")
+    if content.get("checksum") != _checksum({key: value for key, value in content.items() if key != "checksum"}):
         raise BrokenModel(
             f"{file} was altered after it was saved: its checksum differs. Restore the folder, or save the model again."
         )
-    # Before any of them is read, so that the error names the altered file and not what follows from it.
-    _compare(path, told.get("layout", {}), {name: sha256(path / name) for name in _LAYOUT if (path / name).is_file()})
-    return told
+    # Before any of them is read, so that the error names the altered file.
+    _compare(
+        path, content.get("layout", {}), {name: sha256(path / name) for name in _LAYOUT if (path / name).is_file()}
+    )
+    return content
 
 
 def _verify(folder: ModelFolder) -> None:
@@ -332,7 +255,7 @@ def _verify(folder: ModelFolder) -> None:
         raise BrokenModel(
             f"{folder.path} compares by {folder.similarity}, but was saved to compare by {saved}. Restore the folder."
         )
-    # What no recorded file says: a folder saved before its layout was recorded, or a file put beside the recorded.
+    # A folder that was saved before layouts were recorded, or a file that was added to the recorded ones.
     if folder.fingerprint(found) != folder.carried["fingerprint"]:
         raise BrokenModel(
             f"The configuration in {folder.path} (pooling, length, prompts) was altered after saving. Restore the folder."
@@ -348,3 +271,54 @@ def _compare(path: Path, expected: Mapping[str, str], found: Mapping[str, str]) 
 
 def _checksum(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(content)).hexdigest()
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """Raise unless the weights are in safetensors files."""
+    if not any(folder.glob("*.safetensors")):
+        pickled = next(iter([*folder.glob("*.bin"), *folder.glob("*.pt")]), None)
+        if pickled:
+            raise UnsupportedModel(
+                f"{pickled} is a pickle, which can run code when it is read. Save the model as safetensors."
+            )
+        raise BrokenModel(f"{folder} has no weights (model.safetensors). Restore them from the model's source.")
+
+
+def _refuse_adapters(folder: Path) -> None:
+    """Raise if there is an adapter beside the transformer: some readers would add its weights, others not."""
+    if (file := folder / "adapter_config.json").exists():
+        raise UnsupportedModel(
+            f"{file} belongs to an adapter. Merge it into the weights (merge_and_unload) and save them."
+        )
+
+
+def _refuse_positions(file: Path, config: dict[str, Any]) -> None:
+    """Raise if the transformer has relative positions."""
+    if config.get("model_type") in _ABSOLUTE and config.get("position_embedding_type") not in ("absolute", None):
+        raise UnsupportedModel(
+            f"{file} has position_embedding_type {config['position_embedding_type']!r}, which transformers no longer "
+            "computes. Use a model with absolute positions."
+        )
+
+
+def _refuse_overrides(file: Path, sentence: dict[str, Any]) -> None:
+    """Raise if the settings of the sentence encoder override those of the tokenizer or the transformer."""
+    if (task := sentence.get("transformer_task", "feature-extraction")) != "feature-extraction":
+        raise UnsupportedModel(
+            f"{file.parent} is a model for {task!r}. textsiam reads sentence encoders (feature-extraction)."
+        )
+    if found := [key for key in _OVERRIDES if sentence.get(key)]:
+        raise UnsupportedModel(
+            f"{file} has {', '.join(found)}, which textsiam does not read. "
+            "Write them into tokenizer_config.json or config.json, and remove them there."
+        )
+
+
+def _refuse_general(file: Path, general: dict[str, Any]) -> None:
+    """Raise if the model cuts its vectors, or compares them in a way that textsiam does not have."""
+    if cut := general.get("truncate_dim"):
+        raise UnsupportedModel(
+            f"{file} cuts vectors to {cut} dimensions (truncate_dim), which textsiam does not do. Set it to null."
+        )
+    if (similarity := general.get("similarity_fn_name") or "cosine") not in _SIMILARITIES:
+        raise UnsupportedModel(f"{file} compares by {similarity!r}. textsiam has {', '.join(_SIMILARITIES)}.")

@@ -1,1 +1,1 @@
-"""The twin as a graph that OpenVINO compiles, on CPUs and without torch."""
+"""The OpenVINO backend: the model as a graph that OpenVINO compiles, for CPUs, without torch."""

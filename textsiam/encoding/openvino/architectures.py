@@ -1,11 +1,11 @@
-"""BERT and its kin: how each names its tensors and settings, and what else sets it apart. A row is a new architecture."""
+"""BERT and similar architectures: how each names its tensors and settings, and how it differs. To add one, add a row."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """How one architecture names its tensors and settings, below `base`; ``{}`` stands for the layer's number."""
+    """How one architecture names its tensors and settings, without the prefix `base`. ``{}`` stands for the layer's number."""
 
     base: str
     query: str = "encoder.layer.{}.attention.self.query"
@@ -21,11 +21,11 @@ class Architecture:
     activation: str = "hidden_act"
     dim: str = "hidden_size"
     has_types: bool = True
-    padding: int | None = -1  # the id that takes no position, below the first; None: as config.json says; -1: none
+    padding: int | None = -1  # the padding id, after which positions are counted; None: from config.json; -1: from 0
     distance_bias: str = ""
 
     def tensors(self, n_layers: int) -> list[str]:
-        """The names of all tensors that the graph is made of."""
+        """The names of all tensors in the graph."""
         parts = [
             self.query, self.key, self.value, self.attention, self.attention_norm, self.up, self.down, self.norm,
         ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A CPU backend without torch: the twin as a graph that OpenVINO compiles for this processor."""
+"""A CPU backend without torch: the model as a graph that OpenVINO compiles for this processor."""
 
 import os
 import threading
@@ -17,32 +17,24 @@ from textsiam.encoding.openvino.runtime import ov
 from textsiam.encoding.processor import computes_bf16, computes_int8, n_cores, n_threads
 from textsiam.encoding.tokenizing import Batch, rounded_up
 
-# Our names of precision classes → OpenVINO's; in int8 only linear layers are, the rest is as fast as the processor allows.
+# Our names of precision classes → OpenVINO's. int8 is only for linear layers; the rest is bf16 if the processor has it.
 DTYPES = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 
-# Batches from which on it pays to compile once more.
+# From this many batches on, compiling a second graph pays off.
 MANY = 16
-# Tokens packed together at most: of more, comparing each with all would take longer than padding.
+# Pack at most this many tokens: attention over more of them takes longer than padding.
 N_PACKED = 256
 
-# Tokens of texts so short that every length comes again and again.
-SHORT = 32
-A_PAIR = 2  # texts of which not one more shall be computed
+SHORT = 32  # texts of up to this many tokens keep their length: each of these lengths is frequent
+A_PAIR = 2  # up to this many texts, never pad the batch
 
 
 class OpenVinoTwin:
     """A compiled graph: padded batch → embeddings.
 
-    Compiled twice. For few texts they stand end to end without padding, and all threads share the work, so that the weights are
-    read but once; at the first call with many batches, for as many padded ones at a time as there are threads, each with a batch
-    of its own, so that none waits for another.
-
-    Parameters
-    ----------
-    graph
-        What is computed (`textsiam.encoding.openvino.graph.build_graph`).
-    precision
-        What it computes in: a name from `DTYPES`.
+    It is compiled twice. For few texts: they are packed one after another without padding, and all threads share the work, so
+    that the weights are read only once. For many batches, at the first such call: each thread computes a padded batch of its
+    own, so that no thread waits for another. `precision` is a name from `DTYPES`.
     """
 
     name = "openvino"
@@ -52,17 +44,17 @@ class OpenVinoTwin:
         self.n_threads = n_threads()
         self._graph = graph
         self._lock = threading.Lock()
-        self._few  # noqa: B018  compiled at once, so that what is wrong with the weights is said at once
+        self._few  # noqa: B018  compiled now, so that broken weights are reported now
         _TWINS.add(self)
 
     @property
     def token_budget(self) -> int:
-        """Padded tokens a batch: the best measured (benchmarks/LOG.md)."""
+        """The number of padded tokens per batch: the best measured (benchmarks/LOG.md)."""
         return 512
 
     @property
     def padding_budget(self) -> int:
-        """A call costs about as much as this many tokens, most of it where the shape is new."""
+        """The most padding tokens per batch: a call costs about as much as this many tokens, mostly for a new shape."""
         return 32
 
     def embed(self, ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> Float[np.ndarray, "n dim"]:
@@ -81,7 +73,7 @@ class OpenVinoTwin:
         yield from (rows[: len(ids)] for rows, (ids, _) in zip(found, batches, strict=True))
 
     def release(self) -> None:
-        """Give back the memory of what was compiled; the next call compiles it again."""
+        """Free the memory of the compiled graphs. The next call compiles them again."""
         for name in ("_few", "_several"):
             self.__dict__.pop(name, None)
         if pool := self.__dict__.pop("_pool", None):
@@ -93,15 +85,15 @@ class OpenVinoTwin:
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        """Kept, for OpenVINO and malloc keep something for every thread that ever came."""
+        """Kept, because OpenVINO and malloc keep memory for every thread that ever called them."""
         return ThreadPoolExecutor(self.n_threads)
 
     @cached_property
     def _several(self) -> "_Requests":
         return self._compiled(self._graph.padded(), self.n_threads)
 
-    def begin_anew(self) -> None:
-        """Forget, in a forked process, what counts on threads that only its parent has."""
+    def after_fork(self) -> None:
+        """Forget, in a forked process, what depends on threads that only the parent has."""
         self._lock = threading.Lock()
         if pool := self.__dict__.pop("_pool", None):
             _KEPT.append(pool)
@@ -109,32 +101,32 @@ class OpenVinoTwin:
             _KEPT.append(several)
 
     def _compiled(self, graph: ov.Model, n_streams: int) -> "_Requests":
-        # The precision is named always: OpenVINO would choose bf16 by itself where the processor has it.
+        # Always name the precision: by default OpenVINO chooses bf16 if the processor has it.
         hint = "bf16" if self.precision == "int8" and computes_bf16() else DTYPES[self.precision]
-        told = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": self.n_threads, "NUM_STREAMS": n_streams}
-        if self.n_threads < n_cores():  # else two processes of fewer threads than cores would compute on the same ones
-            told["ENABLE_CPU_PINNING"] = False
-        compiled = ov.Core().compile_model(graph, "CPU", told | {"PERFORMANCE_HINT": "LATENCY"})
-        self._graph.weights.drop()  # they were laid out anew; of the tables only rows are looked at
+        settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": self.n_threads, "NUM_STREAMS": n_streams}
+        if self.n_threads < n_cores():  # else several processes would pin their threads to the same cores
+            settings["ENABLE_CPU_PINNING"] = False
+        compiled = ov.Core().compile_model(graph, "CPU", settings | {"PERFORMANCE_HINT": "LATENCY"})
+        self._graph.weights.drop()  # OpenVINO has its own copy of them, and needs only single rows of the tables
         return _Requests(compiled)
 
 
-# The twins of this process; and what a forked one cannot use, nor take apart without waiting for ever.
+# The twins of this process, and what a forked process can neither use nor destroy without waiting for ever.
 _TWINS: weakref.WeakSet[OpenVinoTwin] = weakref.WeakSet()
 _KEPT: list[Any] = []
 
 
-def _begin_anew() -> None:
+def _after_fork() -> None:
     for twin in _TWINS:
-        twin.begin_anew()
+        twin.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Requests:
-    """A compiled graph as a function that several threads may call: a request computes one batch at a time."""
+    """A compiled graph as a function that several threads may call. Each call uses a request of its own."""
 
     def __init__(self, compiled: Any) -> None:
         self.compiled = compiled
@@ -151,13 +143,14 @@ class _Requests:
 
 
 def packed(ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> tuple[np.ndarray, ...]:
-    """What `textsiam.encoding.openvino.graph.Graph.packed` takes, of a padded batch.
+    """A padded batch as the inputs of `textsiam.encoding.openvino.graph.Graph.packed`.
 
-    Texts and places are filled up to a multiple, for OpenVINO makes ready, and keeps, every new shape: rows of zeros follow.
+    Tokens, texts and lengths are padded to multiples, because OpenVINO prepares and keeps every new shape. Padding texts give
+    rows of zeros at the end.
     """
     texts, places = np.nonzero(mask)
     tokens = np.zeros((3, _filled(len(texts))), dtype=np.int32)
-    tokens[2] = -1  # the text of filling, which is none
+    tokens[2] = -1  # padding tokens belong to no text
     tokens[:, : len(texts)] = ids[texts, places], places, texts
     n, length = mask.shape
     shown = np.zeros((n if n <= A_PAIR else -(-n // 4) * 4, -(-length // 8) * 8), dtype=np.float32)
@@ -167,9 +160,9 @@ def packed(ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) 
 
 
 def filled(ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> tuple[np.ndarray, np.ndarray]:
-    """What `textsiam.encoding.openvino.graph.Graph.padded` takes: the batch, with empty rows up to a number that comes again.
+    """A padded batch as the inputs of `textsiam.encoding.openvino.graph.Graph.padded`, with empty rows up to a round number.
 
-    Long texts, of which no two may have one length, are filled up likewise.
+    The length of long texts is rounded up too.
     """
     n, length = ids.shape
     columns = length if length <= SHORT else -(-length // 4) * 4
@@ -178,13 +171,13 @@ def filled(ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) 
 
 
 def _filled(n_tokens: int) -> int:
-    """Tokens with filling: OpenVINO keeps kernels, by megabytes, for every number of them that it met."""
+    """The number of tokens, rounded up: OpenVINO keeps megabytes of kernels for every number that it meets."""
     step = 8 if n_tokens <= N_PACKED // 2 else 16
     return max(-(-n_tokens // step) * step, step)
 
 
 def _parts(mask: Int[np.ndarray, "n length"]) -> Iterator[slice]:
-    """Neighbouring texts that are packed together: no more than `N_PACKED` tokens, or one text."""
+    """Ranges of texts to pack together: at most `N_PACKED` tokens, or one text."""
     start = n_tokens = 0
     for place, length in enumerate(mask.sum(1).tolist()):
         if n_tokens + length > N_PACKED and place > start:
@@ -195,27 +188,18 @@ def _parts(mask: Int[np.ndarray, "n length"]) -> Iterator[slice]:
 
 
 def can_compute(dtype: str | None) -> bool:
-    """Whether this backend computes in this dtype here; always so in its default."""
+    """Whether this backend computes in this dtype on this machine. True for None, the default."""
     name = _name(dtype)
     return name in DTYPES and (name != "bfloat16" or computes_bf16()) and (name != "int8" or computes_int8())
 
 
 def load_openvino(folder: ModelFolder, device: str | None = None, dtype: str | None = None) -> OpenVinoTwin:
-    """The compiled twin of a model folder.
+    """The compiled model of a folder.
 
-    Parameters
-    ----------
-    device
-        ``cpu``, which is the default.
-    dtype
-        ``float32``, ``bfloat16`` or ``int8``. Default: bf16 where the processor computes it natively, else fp32.
+    `dtype` is ``float32``, ``bfloat16`` or ``int8``; by default bf16 if the processor computes it natively, else fp32.
 
-    Raises
-    ------
-    ValueError
-        If the device is no CPU, or the dtype is unknown or not native here.
-    BrokenModel, UnsupportedModel
-        If the weights cannot be read, or the architecture is none that `build_graph` knows.
+    Raises `ValueError` if the device is not a CPU, or the dtype is unknown or not native; `BrokenModel` or `UnsupportedModel` if
+    the weights cannot be read, or `build_graph` does not know the architecture.
     """
     if not is_cpu(device):
         raise ValueError(f"The openvino backend computes on the CPU, not on {device!r}. Use backend pytorch there.")
@@ -223,7 +207,7 @@ def load_openvino(folder: ModelFolder, device: str | None = None, dtype: str | N
     if name not in DTYPES:
         raise ValueError(f"The openvino backend does not know the dtype {dtype!r}. Use one of {', '.join(DTYPES)}.")
     if name == "bfloat16" and not computes_bf16():
-        raise ValueError("This processor does not compute bfloat16 itself. Use float32, or backend pytorch.")
+        raise ValueError("This processor does not compute bfloat16 natively. Use float32, or backend pytorch.")
     if name == "int8":
         if not computes_int8():
             raise ValueError("This processor does not compute int8 exactly (it has no VNNI). Use bfloat16 or float32.")
@@ -234,7 +218,7 @@ def load_openvino(folder: ModelFolder, device: str | None = None, dtype: str | N
 
 
 def is_cpu(device: object) -> bool:
-    """Whether this names the CPU, as a text or as torch's object; so does None, which is the default."""
+    """Whether this names the CPU, as a string or as torch's object. True for None, the default."""
     return device is None or str(device).partition(":")[0] == "cpu"
 
 

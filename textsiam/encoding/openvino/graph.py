@@ -1,8 +1,7 @@
-"""The twin as an OpenVINO graph: transformer, pooling and normalisation, built straight from ``config.json`` and safetensors.
+"""The model as an OpenVINO graph: transformer, pooling and normalisation, built from ``config.json`` and safetensors.
 
-What sets BERT, RoBERTa, DistilBERT and MPNet apart stands in `textsiam.encoding.openvino.architectures`. Nothing is
-exported or cached and
-torch is never needed: building and compiling a small model takes a tenth of a second.
+The differences between BERT, RoBERTa, DistilBERT and MPNet are in `textsiam.encoding.openvino.architectures`. Nothing is
+exported or cached, and torch is not needed: building and compiling a small model takes a tenth of a second.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,12 +28,12 @@ def multiply(x: Node, name: str, weights: Weights) -> Node:  # noqa: ARG001  one
 
 
 def constant(values: Shaped[np.ndarray, "..."]) -> Node:
-    """These numbers as a node; not copied."""
+    """These numbers as a node, without a copy."""
     return op.constant(np.ascontiguousarray(values), shared_memory=True)
 
 
 def ints(*values: int) -> Shaped[np.ndarray, " n"]:
-    """Axes, places or sizes, as operations take them."""
+    """Axes, places or sizes as an int32 array, for operations."""
     return np.array(values, dtype=np.int32)
 
 
@@ -47,19 +46,10 @@ ACTIVATIONS: dict[str, Callable[[Node], Node]] = {
 
 
 def build_graph(folder: ModelFolder, product: Product = multiply) -> "Graph":
-    """The graph of a model folder, from which `Graph.padded` and `Graph.packed` make models.
+    """The graph of a model folder, whose linear layers multiply by `product`.
 
-    Parameters
-    ----------
-    product
-        How linear layers multiply.
-
-    Raises
-    ------
-    BrokenModel
-        If weights are missing, unreadable, or hold NaN or infinity.
-    UnsupportedModel
-        If the architecture, or a setting of it, is none of those above.
+    Raises `BrokenModel` if weights are missing or unreadable, or hold NaN or infinity; `UnsupportedModel` if the architecture
+    is not in `ARCHITECTURES`, or has a setting that this backend lacks.
     """
     config = read_object(folder.transformer / "config.json")
     kind = config.get("model_type")
@@ -77,20 +67,19 @@ def build_graph(folder: ModelFolder, product: Product = multiply) -> "Graph":
 
 
 class Graph:
-    """One transformer, its pooling and normalisation, written as OpenVINO operations; made by `build_graph`."""
+    """A transformer with pooling and normalisation, as OpenVINO operations. Made by `build_graph`."""
 
     def __init__(self, folder: ModelFolder, config: dict[str, Any], weights: Tensors, product: Product) -> None:
         self.folder, self.config, self.weights, self.product = folder, config, weights, product
         self.names = names = ARCHITECTURES[config["model_type"]]
         self.n_heads = int(config[names.n_heads])
-        # DistilBERT's is fixed.
-        self.epsilon = float(config.get("layer_norm_eps", 1e-12))
-        # RoBERTa's kin count their tokens from behind the padding token's id, and leave it out wherever it stands in a text.
+        self.epsilon = float(config.get("layer_norm_eps", 1e-12))  # DistilBERT has no such setting
+        # RoBERTa and similar models number positions after the padding id, and skip padding tokens anywhere in a text.
         self.padding = int(config.get("pad_token_id", 1)) if names.padding is None else names.padding
         self.activation = ACTIVATIONS[config[names.activation]]
 
     def padded(self) -> ov.Model:
-        """Padded batches: ids (n, length) int32 and mask (n, length) fp32 → embeddings (n, dim) fp32."""
+        """For padded batches: ids (n, length) int32 and mask (n, length) fp32 → embeddings (n, dim) fp32."""
         ids, mask = op.parameter([-1, -1], np.int32, name="ids"), op.parameter([-1, -1], np.float32, name="mask")
         length = op.gather(op.shape_of(ids, "i32"), np.int32(1), np.int32(0))
         places = op.range(np.int32(0), length, np.int32(1), "i32")
@@ -101,10 +90,10 @@ class Graph:
             return ov.Model([self.pooled(tokens, mask)], [ids, mask], "padded")
 
     def packed(self) -> ov.Model:
-        """Texts end to end, for few tokens: as fast as there are tokens, though each is compared with those of all texts.
+        """For few tokens: texts one after another, without padding, but with attention computed between all texts.
 
-        Ids (1, total) int32; places (total) and texts (total) int32: where each token stands, and in which text; rows
-        (n, length) int32: which of the tokens a text's are, and mask (n, length) fp32 → embeddings (n, dim) fp32.
+        Inputs: ids (1, total) int32; places (total) and texts (total) int32, the position of each token and its text; rows
+        (n, length) int32, the tokens of each text; mask (n, length) fp32. Output: embeddings (n, dim) fp32.
         """
         ids, rows = (op.parameter([-1, -1], np.int32, name=name) for name in ("ids", "rows"))
         places, texts = (op.parameter([-1], np.int32, name=name) for name in ("places", "texts"))
@@ -118,19 +107,15 @@ class Graph:
             return ov.Model([self.pooled(tokens, mask)], [ids, places, texts, rows, mask], "packed")
 
     def pooled(self, tokens: Node, mask: Node) -> Node:
-        """The embeddings of texts, from those of their tokens."""
+        """The embeddings of texts from those of their tokens."""
         pooled = POOLINGS[self.folder.pooling](tokens, mask)
         return op.normalize_l2(pooled, np.array([1]), 1e-24, "max") if self.folder.normalize else pooled
 
     def transformed(self, ids: Node, places: Node, hidden: Node, *, at_once: bool = False) -> Node:
         """The last layer's embeddings of tokens, (n, length, dim).
 
-        Parameters
-        ----------
-        hidden
-            What is added to the attention's logits, so that no token sees padding or another text's.
-        at_once
-            Compute query, key and value by one product: faster for few tokens, a little slower for many.
+        `hidden` is added to the attention logits, so that no token attends to padding or to another text. `at_once` computes
+        query, key and value by one product: faster for few tokens, a little slower for many.
         """
         x = self.embedded(ids, places)
         if self.names.distance_bias:
@@ -150,17 +135,17 @@ class Graph:
         return self.norm(op.add(words, place), "embeddings.LayerNorm")
 
     def counted(self, ids: Node, places: Node) -> Node:
-        """Each token's position: how many of its text up to it are no padding, counted from behind the padding's id."""
+        """Each token's position: the number of tokens of its text up to it, without padding tokens, plus the padding id."""
         real = op.convert(op.not_equal(ids, np.int32(self.padding)), np.int32)
         counted = op.cum_sum(real, np.int32(1))
-        # Texts that stand end to end are counted together: less what had been counted where the text begins.
+        # Packed texts are counted together, so subtract the count at the beginning of each text.
         length = op.gather(op.shape_of(ids, "i32"), np.int32(1), np.int32(0))
         first = op.subtract(op.range(np.int32(0), length, np.int32(1), "i32"), places)
         before = op.gather(op.subtract(counted, real), first, np.int32(1))
         return op.add(op.multiply(op.subtract(counted, before), real), np.int32(self.padding))
 
     def distance_bias(self, places: Node) -> Node:
-        """What the distance of two tokens adds to their logit: (1, heads, length, length)."""
+        """The bias of the logits by the distance of two tokens: (1, heads, length, length)."""
         table = self.weights[f"{self.names.distance_bias}.weight"]
         n = len(self.weights["embeddings.position_embeddings.weight"])
         by_distance = table[_mpnet_bucket(np.arange(1 - n, n), len(table))]
@@ -169,7 +154,7 @@ class Graph:
         return op.unsqueeze(op.transpose(found, ints(2, 0, 1)), ints(0))
 
     def layer(self, x: Node, hidden: Node, number: int, *, at_once: bool) -> Node:
-        """One layer: attention, then the two linear maps, each added to what came in and normalised."""
+        """One layer: attention, then two linear maps, each with a residual connection and normalisation."""
         names = self.names
         three = [name.format(number) for name in (names.query, names.key, names.value)]
         if at_once:
@@ -191,7 +176,7 @@ class Graph:
         return op.transpose(parts, ints(0, 2, 1, 3))
 
     def linear(self, x: Node, *names: str) -> Node:
-        """``x @ weight.T + bias``; of several layers with one input, side by side."""
+        """``x @ weight.T + bias``; for several layers with one input, side by side."""
         weights, biases = ([self.weights[f"{name}.{part}"] for name in names] for part in ("weight", "bias"))
         return op.add(self.product(x, names[0], _beneath(weights)), constant(_beneath(biases)))
 
@@ -203,13 +188,13 @@ class Graph:
 
 
 def _beneath(parts: list[Float[np.ndarray, "..."]]) -> Float[np.ndarray, "..."]:
-    """One below the other; a single one is not copied, for it is mapped from a file."""
+    """The arrays one below the other. A single one is not copied, because it is mapped from a file."""
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 @contextmanager
 def _readable(folder: ModelFolder) -> Iterator[None]:
-    """Says of which model it is that the settings do not fit the weights."""
+    """Turns errors of settings that do not fit the weights into `BrokenModel`, with the folder's name."""
     try:
         yield
     except BrokenModel:
@@ -217,7 +202,7 @@ def _readable(folder: ModelFolder) -> Iterator[None]:
     except (KeyError, TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
         raise BrokenModel(
             f"The weights in {folder.transformer} cannot be read: config.json does not fit them ({error}). "
-            "Restore them and config.json from where the model came from."
+            "Restore them and config.json from the model's source."
         ) from error
 
 
@@ -236,12 +221,12 @@ def _maximum(tokens: Node, mask: Node) -> Node:
     return op.reduce_max(op.add(tokens, op.unsqueeze(hidden, ints(2))), ints(1))
 
 
-# textsiam.encoding.pytorch.twin, as operations of a graph.
+# The same as in textsiam.encoding.pytorch.twin, as operations of a graph.
 POOLINGS: dict[str, Callable[[Node, Node], Node]] = {"mean": _mean, "cls": _cls, "max": _maximum}
 
 
 def _mpnet_bucket(distance: Shaped[np.ndarray, " n"], n_buckets: int) -> Shaped[np.ndarray, " n"]:
-    """The row of MPNet's bias table for a distance (key − query): near ones each their own, far ones by logarithm (T5)."""
+    """The row of MPNet's bias table for a distance (key − query): one per near distance, logarithmic for far ones (T5)."""
     half, exact, farthest = n_buckets // 2, n_buckets // 4, 128
     away = np.abs(distance)
     ratio = np.log(np.maximum(away, 1) / exact) / np.log(farthest / exact)
@@ -250,16 +235,16 @@ def _mpnet_bucket(distance: Shaped[np.ndarray, " n"], n_buckets: int) -> Shaped[
 
 
 def _refuse_other_sizes(config: dict[str, Any], names: Architecture, weights: Tensors) -> None:
-    """Raise ValueError where the settings tell of other sizes than the weights have."""
+    """Raise `ValueError` if the sizes in the settings are not those of the weights."""
     words, places = (weights[f"embeddings.{kind}_embeddings.weight"] for kind in ("word", "position"))
-    for key, told, found in (
+    for key, stated, found in (
         ("vocab_size", config["vocab_size"], words.shape[0]),
         (names.dim, config[names.dim], words.shape[1]),
         ("max_position_embeddings", config["max_position_embeddings"], places.shape[0]),
         (names.n_heads, words.shape[1] % int(config[names.n_heads]), 0),
     ):
-        if told != found:
-            raise ValueError(f"{key} is {config[key]!r}, and the weights are made for another")
+        if stated != found:
+            raise ValueError(f"{key} is {config[key]!r}, but the weights are made for another")
 
 
 def _refuse_settings(folder: ModelFolder, config: dict[str, Any], names: Architecture) -> None:

@@ -1,11 +1,11 @@
-"""Linear layers in int8: weights by row, inputs by one scale a layer, from the ranges that sample questions show.
+"""Linear layers in int8: weights with one scale per row, inputs with one scale per layer, measured on the sample questions.
 
-What one scale serves badly is taken care of before it is chosen. The inputs of square and widening layers are evened out:
-each channel is divided, and its column of weights multiplied, by the root of the ratio of their reaches (SmoothQuant; Xiao et
-al. 2023, equation 4, alpha = 1/2). The narrowing layer behind the activation has a few channels that reach ten times further
-than the rest; those are multiplied apart, as they are (the idea of LLM.int8; Dettmers et al. 2022). Even so cosines
-of English questions move by .003 on average and .02 at most, ten times as far as in bf16; of other languages or mere digits,
-which the samples do not show, twice as far.
+Two methods make one scale per layer enough. In square and widening layers, each channel of the input is divided, and its column
+of weights multiplied, by the root of the ratio of their ranges (SmoothQuant; Xiao et al. 2023, equation 4, alpha = 1/2). In the
+narrowing layer after the activation, a few channels have ten times the range of the others; they are multiplied separately,
+without int8 (the idea of LLM.int8; Dettmers et al. 2022). Cosines of English questions still change by .003 on average and by
+.02 at most, ten times as much as in bf16. Those of other languages, or of mere digits, which are not in the samples, change
+twice as much.
 """
 
 import hashlib
@@ -26,15 +26,15 @@ from textsiam.encoding.processor import n_threads
 from textsiam.encoding.tokenizing import Tokenizer
 from textsiam.samples import QUESTIONS
 
-# Channels of a narrowing layer's input that are multiplied apart: with fewer the cosines move further, with more time is lost.
+# Channels of a narrowing layer's input that are multiplied separately: with fewer, cosines change more; more take longer.
 N_APART = 16
-_CHECK = "sha256"  # where the ranges that are kept hold their hash
+_CHECK = "sha256"  # the name of the hash in the file of ranges
 
 Range = Float[np.ndarray, "2 d_in"]  # the least and the greatest value of each channel
 
 
 def in_int8(ranges: dict[str, Range]) -> Product:
-    """How linear layers multiply in int8, given what their inputs range over."""
+    """The product of linear layers in int8, for inputs of these ranges."""
 
     def product(x: Node, name: str, weights: Weights) -> Node:
         low, high = ranges[name]
@@ -53,14 +53,14 @@ def _with_outliers_apart(
 ) -> Node:
     apart = np.sort(np.argsort(-np.maximum(-low, high))[: min(N_APART, len(low) // 2)]).astype(np.int32)
     rest = weights.copy()
-    rest[:, apart] = 0  # so that it does not matter how far their values are off in int8
+    rest[:, apart] = 0  # so that the int8 error of these channels does not matter
     inside = np.setdiff1d(np.arange(len(low)), apart)
     outliers = multiply(op.gather(x, apart, np.int32(-1)), "", weights[:, apart])
     return op.add(_rounded(x, rest, low[inside], high[inside]), outliers)
 
 
 def _rounded(x: Node, weights: Weights, low: Float[np.ndarray, " d"], high: Float[np.ndarray, " d"]) -> Node:
-    """The product in int8: OpenVINO takes it from a rounding of the input, and from weights that are int8 times a scale."""
+    """The product in int8, which OpenVINO derives from a rounded input and from weights that are int8 times a scale."""
     least, greatest = min(float(low.min()), 0.0), max(float(high.max()), 1e-5)
     step = (greatest - least) / 255
     zero = round(-least / step)
@@ -72,7 +72,7 @@ def _rounded(x: Node, weights: Weights, low: Float[np.ndarray, " d"], high: Floa
 
 
 def input_ranges(folder: ModelFolder) -> dict[str, Range]:
-    """What each linear layer's input ranges over on the sample questions, by channel; kept in the user's cache folder."""
+    """The range of each channel of each linear layer's input on the sample questions; kept in the user's cache folder."""
     name = f"ranges-{folder.fingerprint()}.npz"
     try:
         with (cache_folder() / name).open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
@@ -80,7 +80,7 @@ def input_ranges(folder: ModelFolder) -> dict[str, Range]:
         if _check_sum(ranges) == str(ranges.pop(_CHECK)):
             return ranges
     except (OSError, ValueError, EOFError, KeyError, RuntimeError, BadZipFile, zlib.error):
-        pass  # none yet, damaged, or a user without a home
+        pass  # no file yet, damaged, or a user without a home
     ranges = _measured(folder)
     try:
         file = cache_folder() / name
@@ -88,12 +88,12 @@ def input_ranges(folder: ModelFolder) -> dict[str, Range]:
         with replacing(file) as new, new.open("wb") as target:
             np.savez(target, **ranges, **{_CHECK: _check_sum(ranges)})  # type: ignore[arg-type]
     except (OSError, RuntimeError):
-        pass  # measured again the next time
+        pass  # they will be measured again
     return ranges
 
 
 def _check_sum(ranges: dict[str, Range]) -> str:
-    """A hash of names and numbers, by which damage is noticed."""
+    """A hash of names and numbers, to detect damage."""
     found = hashlib.sha256()
     for name in sorted(set(ranges) - {_CHECK}):
         found.update(name.encode() + np.ascontiguousarray(ranges[name]).tobytes())
@@ -108,11 +108,10 @@ def _measured(folder: ModelFolder) -> dict[str, Range]:
         return multiply(x, name, weights)
 
     graph = build_graph(folder, watched).padded()
-    nodes = list(
-        {node.get_friendly_name(): node for node in inputs.values()}.values()
-    )  # query, key and value share theirs
-    told = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": n_threads()}
-    request = ov.Core().compile_model(ov.Model(nodes, graph.get_parameters()), "CPU", told).create_infer_request()
+    # Query, key and value share one input.
+    nodes = list({node.get_friendly_name(): node for node in inputs.values()}.values())
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": n_threads()}
+    request = ov.Core().compile_model(ov.Model(nodes, graph.get_parameters()), "CPU", settings).create_infer_request()
     ranges: dict[str, Range] = {}
     for ids in _sample_ids(folder):
         found = request.infer({"ids": ids, "mask": np.ones(ids.shape, dtype=np.float32)})
@@ -124,7 +123,7 @@ def _measured(folder: ModelFolder) -> dict[str, Range]:
 
 
 def _sample_ids(folder: ModelFolder) -> Iterator[Int[np.ndarray, "n length"]]:
-    """The sample questions as token ids, those of one length together, so that no padding is looked at."""
+    """The sample questions as token ids, grouped by length, so that there is no padding."""
     tokens = Tokenizer(folder.transformer, folder.max_length, lowercase=folder.lowercase)(
         list(read_texts(QUESTIONS, column="question"))
     )

@@ -1,8 +1,8 @@
-"""OpenVINO without its telemetry: left alone, ``import openvino`` starts a process that reports to a server on the network."""
+"""OpenVINO without its telemetry: by default, ``import openvino`` starts a process that reports to a server on the network."""
 
 import sys
 
-# Where it finds no openvino_telemetry it does without. Whoever imported either before us made their own choice.
+# OpenVINO works without openvino_telemetry. If the caller already imported either package, that choice stays.
 _blocked = "openvino" not in sys.modules and sys.modules.setdefault("openvino_telemetry", None) is None  # type: ignore[arg-type]
 try:
     import openvino as ov

@@ -1,1 +1,1 @@
-"""The twin in PyTorch, for training and inference."""
+"""The PyTorch backend, for training and inference."""

@@ -1,9 +1,9 @@
-"""Texts end to end: hidden states of a batch without computing its padding, through transformers' attention interface.
+"""Packing: the hidden states of a batch without computing its padding, through transformers' attention interface.
 
-A transformer packs without being rewritten: it gets one row of all texts' tokens, their positions, and how the texts stand in
-it; only the attention, which must not look from one text into the next, is ours. On CPUs texts of one length that are neighbours
-attend together, so batches are best ordered by length; on GPUs, in half precision, flash attention takes texts of any lengths in
-one call. Architectures that ignore the interface or compute positions otherwise (MPNet, T5, DeBERTa) run padded.
+The transformer itself does not change. It gets all tokens of a batch as one row, with their positions and the lengths of the
+texts. Only the attention, which must stay within each text, is ours. On CPUs, neighbouring texts of the same length are computed
+together, so sort batches by length. On GPUs in half precision, flash attention takes texts of any lengths in one call.
+Architectures that ignore the interface or compute positions in another way (MPNet, T5, DeBERTa) run with padding.
 """
 
 from collections.abc import Callable
@@ -21,43 +21,42 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 
 PACKED = "textsiam_packed"
 
-# Architectures that pack, and whether they count tokens from behind the padding token's id, leaving that out (RoBERTa's kin).
+# Architectures that pack, and whether they number positions after the padding id and skip padding tokens (RoBERTa and similar).
 PACKING = {"bert": False, "distilbert": False, "modernbert": False, "roberta": True, "xlm-roberta": True}
 
-# Tokens a pass come in multiples of this, the last few being filling that nobody reads. oneDNN compiles, and keeps, kernels
-# for every number of rows: without it a training run grew by 15 MB a step and lost a tenth of its speed (benchmarks/LOG.md).
+# The number of tokens per pass is padded to a multiple of this. oneDNN compiles and keeps kernels for every number of rows:
+# without padding, a training run grew by 15 MB per step and lost a tenth of its speed (benchmarks/LOG.md).
 MULTIPLE = 64
 
-_AMPERE = (8, 0)  # the compute capability that flash attention begins with
+_AMPERE = (8, 0)  # the lowest compute capability with flash attention
 
-HALF = (torch.bfloat16, torch.float16)  # what flash attention computes in
+HALF = (torch.bfloat16, torch.float16)  # the dtypes of flash attention
 
 
 @dataclass(frozen=True)
 class Row:
-    """How texts stand end to end in one row: their lengths in order, filling included, and where each begins."""
+    """How texts are packed in one row: their lengths in order, with padding tokens as texts of length 1, and their starts."""
 
     lengths: tuple[int, ...]
-    starts: Int[Tensor, " n+1"] | None  # int32, on the GPU, the end of the last included; None: no GPU
+    starts: Int[Tensor, " n+1"] | None  # int32, on the GPU, with the end of the last text; None: no GPU
 
     @property
     def runs(self) -> list[tuple[int, int]]:
-        """Neighbouring texts of one length: how many, and the length."""
+        """Runs of texts of the same length: (number of texts, length)."""
         return [(len(list(run)), length) for length, run in groupby(self.lengths)]
 
 
 def can_pack(transformer: nn.Module) -> bool:
-    """Whether transformers of this architecture give the same hidden states packed as padded."""
+    """Whether this architecture gives the same hidden states packed as padded."""
     config: Any = transformer.config
     absolute = getattr(config, "position_embedding_type", "absolute") in ("absolute", None)
     return config.model_type in PACKING and absolute and not getattr(config, "is_decoder", False)
 
 
 def pack(transformer: nn.Module) -> bool:
-    """Let this transformer attend as packed texts must: it is then called by `packed_states` alone. False: it cannot.
+    """Give this transformer the attention for packed texts, for calls through `packed_states`. False if it cannot pack.
 
-    Besides its architecture, its implementation must take another attention: transformers 5.0's ModernBERT does not, and would
-    only log that it does not.
+    The implementation must allow it too: that of ModernBERT in transformers 5.0 does not, and only logs a message.
     """
     from transformers import AttentionInterface
 
@@ -66,21 +65,16 @@ def pack(transformer: nn.Module) -> bool:
     AttentionInterface.register(PACKED, _attend)
     transformer.set_attn_implementation(PACKED)  # type: ignore[operator]
     config: Any = transformer.config
-    return bool(config._attn_implementation == PACKED)  # noqa: SLF001  where transformers keeps what it took
+    return bool(config._attn_implementation == PACKED)  # noqa: SLF001  only here transformers says what it uses
 
 
 def packed_states(
     transformer: nn.Module, ids: Int[Tensor, "n length"], mask: Int[Tensor, "n length"]
 ) -> Float[Tensor, "n length dim"]:
-    """Hidden states of a padded batch, computed without its padding; zeros where it was.
+    """Hidden states of a padded batch, computed without its padding by a transformer that `pack` has prepared; zeros at padding.
 
-    Parameters
-    ----------
-    transformer
-        One that was prepared by `pack`.
-    ids, mask
-        Padded on the right: 1 in the mask where a token is. Rows of equal length attend together where they are neighbours.
-        For a GPU they had better lie on the CPU: what is planned there needs no answer from the GPU, which goes on computing.
+    `ids` and `mask` are padded on the right, with 1 in the mask where a token is. Neighbouring rows of the same length are
+    computed together. Keep both on the CPU even for a GPU: then the packing does not wait for the GPU.
     """
     config: Any = transformer.config
     device = next(transformer.parameters()).device
@@ -103,13 +97,13 @@ def packed_states(
 
 
 def _real(counts: Int[np.ndarray, " n"], length: int) -> Int[np.ndarray, " total"]:
-    """Where the tokens of a batch stand that is padded to this length on the right, all its rows laid end to end."""
+    """The places of the tokens in the flattened batch, padded to this length on the right."""
     shifts = np.arange(len(counts)) * length - (counts.cumsum() - counts)
     return np.repeat(shifts, counts) + np.arange(counts.sum())
 
 
 def sent(values: Tensor, device: torch.device) -> Tensor:
-    """The values on the device; from pinned memory to a GPU, for else the copy waits for all that was asked of it before."""
+    """The values on the device. A copy to a GPU is from pinned memory, because any other waits for all earlier work."""
     if device.type == "cuda" and values.device.type == "cpu":
         return values.pin_memory().to(device, non_blocking=True)
     return values.to(device)
@@ -154,10 +148,10 @@ def _attend_by_length(
     dropout: float,
     width: int | None,
 ) -> Float[Tensor, "total heads dim"]:
-    """Attention within each text, for all neighbours of one length at once.
+    """Attention within each text, for neighbouring texts of the same length at once.
 
-    In fp32 whatever the dtype on a CPU: torch's bf16 kernel needs ten times as long for the backward pass there (attention
-    of short texts is a hundredth of the arithmetic, and was a third of the time).
+    On a CPU it is always in fp32: torch's bf16 kernel takes ten times as long for the backward pass. (Attention of short texts
+    is a hundredth of the arithmetic, and took a third of the time.)
     """
     device, dtype = parts[0].device, parts[0].dtype
     upcast = device.type == "cpu"
@@ -174,7 +168,7 @@ def _attend_by_length(
 
 
 def _window(length: int, width: int | None, device: torch.device) -> Bool[Tensor, "length length"] | None:
-    """Which tokens see which: those less than `width` apart; None: all see all."""
+    """Which tokens attend to which: those less than `width` apart. None: all to all."""
     if width is None or length <= width:
         return None
     places = torch.arange(length, device=device)
@@ -182,7 +176,7 @@ def _window(length: int, width: int | None, device: torch.device) -> Bool[Tensor
 
 
 def can_pack_on(transformer: nn.Module, device: torch.device) -> bool:
-    """Whether flash attention takes this transformer on this GPU; what it cannot take it refuses only when it is called."""
+    """Whether flash attention takes this transformer on this GPU. Flash attention itself refuses only when it is called."""
     config: Any = transformer.config
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return (
@@ -195,19 +189,19 @@ def can_pack_on(transformer: nn.Module, device: torch.device) -> bool:
 
 
 def heads_fit(size: int) -> bool:
-    """Whether flash attention takes heads of so many numbers.
+    """Whether flash attention takes heads of this size.
 
     Examples
     --------
     >>> heads_fit(32), heads_fit(26), heads_fit(512)
     (True, False, False)
     """
-    return size % 8 == 0 and size <= 256  # noqa: PLR2004  what its kernel asks for
+    return size % 8 == 0 and size <= 256  # noqa: PLR2004  the limits of its kernel
 
 
 @cache
 def flash_attention() -> Callable[..., Any] | None:
-    """Torch's attention over texts of any lengths, for GPUs; None where this torch has none that takes a window."""
+    """Torch's attention over texts of any lengths, for GPUs; None if this torch has none that takes a window."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:

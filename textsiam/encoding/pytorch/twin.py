@@ -1,12 +1,8 @@
-"""The twin in PyTorch: one transformer, pooling and normalisation. An ``nn.Module`` for training and a backend for inference.
+"""The model in PyTorch: transformer, pooling and normalisation. An ``nn.Module`` for training and a backend for inference.
 
-Where the architecture allows it no padding is computed (`textsiam.encoding.pytorch.packing`), on CPUs and, in half
-precision, on GPUs.
-
-Token embeddings → one embedding a text: the mean over its tokens, its first token, or the maximum by coordinate.
-
-Pooling exists here; `textsiam.encoding.openvino.graph.POOLINGS` has the same as operations of a graph, and a test that they
-agree.
+If the architecture allows it, padding is not computed (`textsiam.encoding.pytorch.packing`): on CPUs, and in half precision on
+GPUs. Reading the weights is the work of `textsiam.encoding.pytorch.weights`. The same poolings exist as graph operations in
+`textsiam.encoding.openvino.graph`, and a test keeps the two equal.
 """
 
 import logging
@@ -21,27 +17,31 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from textsiam.encoding.model_folder.folder import ModelFolder
-from textsiam.encoding.pytorch.linears import freeze_linears
 from textsiam.encoding.pytorch.packing import HALF, PACKING, can_pack_on, pack, packed_states, sent
-from textsiam.encoding.pytorch.weights import quiet, read_transformer
+from textsiam.encoding.pytorch.weights import freeze_linears, quiet, read_transformer
 
 Tokens = Float[Tensor, "n length dim"]
 Mask = Int[Tensor, "n length"]
 Embeddings = Float[Tensor, "n dim"]
 
+FROZEN = (torch.float32, torch.bfloat16)  # the dtypes of frozen layers on a CPU
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_TWINS: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # those of this process
+
+logger = logging.getLogger("textsiam")
+
 
 def mean(tokens: Tokens, mask: Mask) -> Embeddings:
     """The mean over the tokens that are not padding (Reimers & Gurevych 2019, section 3).
 
-    Computed in fp32 whatever the tokens' dtype: a sum over hundreds of bf16 values would lose its last digits.
-    A row without tokens gives zeros.
+    Always computed in fp32, because a sum over hundreds of bf16 values loses digits. A row without tokens gives zeros.
     """
     weights = mask.unsqueeze(-1).float()
     return ((tokens.float() * weights).sum(1) / weights.sum(1).clamp(min=1)).to(tokens.dtype)
 
 
 def cls(tokens: Tokens, mask: Mask) -> Embeddings:  # noqa: ARG001  one signature for the family
-    """The first token, which BERT and its kin train to stand for the whole text."""
+    """The first token, which BERT and similar models train to represent the whole text."""
     return tokens[:, 0]
 
 
@@ -57,38 +57,21 @@ POOLINGS: dict[str, Callable[[Tokens, Mask], Embeddings]] = {
 }
 
 
-logger = logging.getLogger("textsiam")
-
-FROZEN = (torch.float32, torch.bfloat16)  # what a CPU's frozen layers compute in
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-# The twins of this process.
-_TWINS: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-
-
-def _begin_anew() -> None:
-    """Compute with one thread in a forked process: the others, which its parent waits for, it does not have."""
+def _after_fork() -> None:
+    """Compute with one thread in a forked process, which does not have the other threads of its parent."""
     if len(_TWINS):
         torch.set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Twin(nn.Module):
     """One encoder for both sentences: token ids and mask → embeddings.
 
-    Parameters
-    ----------
-    transformer
-        Any encoder of transformers' whose output has ``last_hidden_state``.
-    pooling
-        A name from `POOLINGS`.
-    normalize
-        Scale each embedding to length 1.
+    `transformer` is any encoder from transformers whose output has ``last_hidden_state``, and `pooling` a name from `POOLINGS`.
+    With `normalize`, each embedding has length 1.
     """
 
     name = "pytorch"
@@ -103,26 +86,26 @@ class Twin(nn.Module):
         _TWINS.add(self)
 
     def forward(self, ids: Int[Tensor, "n length"], mask: Int[Tensor, "n length"]) -> Float[Tensor, "n dim"]:
-        """Embeddings of a padded batch; differentiable."""
-        shown = sent(mask, self.device)  # first, for the copy shall not wait for what is computed
+        """Embeddings of a padded batch, differentiable."""
+        shown = sent(mask, self.device)  # first, so that the copy does not wait for the computation
         if self.packs:
             tokens = packed_states(self.transformer, ids, mask)
         else:
             tokens = self.transformer(input_ids=sent(ids, self.device), attention_mask=shown).last_hidden_state
         pooled = self.pool(tokens, shown)
-        # In fp32: a bf16 norm would leave lengths 0.4 % off 1, and cosines with them.
+        # In fp32: with a bf16 norm, lengths and cosines are up to 0.4 % wrong.
         return nn.functional.normalize(pooled.float(), dim=-1) if self.normalize else pooled.float()
 
     def embed(self, ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> Float[np.ndarray, "n dim"]:
-        """Embeddings of a padded batch as fp32 NumPy, without gradients, on the twin's own device."""
+        """Embeddings of a padded batch as fp32 NumPy, without gradients, computed on the model's own device."""
         return next(self.embed_many([(ids, mask)]))
 
     def embed_many(self, batches: Sequence[tuple[Any, Any]]) -> Iterator[Float[np.ndarray, "n dim"]]:
-        """Embeddings of each padded batch, in order: a CPU's threads share each, a GPU is asked for all at once."""
-        asked = (self._infer(*batch) for batch in batches)
+        """Embeddings of each padded batch, in order. CPU threads share each batch; a GPU gets all batches at once."""
+        embeddings = (self._infer(*batch) for batch in batches)
         if self.device.type == "cuda":
-            return (_arrived(*vectors) for vectors in [_called_back(vectors) for vectors in asked])
-        return (vectors.cpu().numpy() for vectors in asked)
+            return (_wait_for(*copy) for copy in [_copy_to_host(vectors) for vectors in embeddings])
+        return (vectors.cpu().numpy() for vectors in embeddings)
 
     def _infer(self, ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> Float[Tensor, "n dim"]:
         with torch.inference_mode():
@@ -130,78 +113,69 @@ class Twin(nn.Module):
             return found
 
     def pack(self) -> None:
-        """Compute no padding from now on, where the architecture allows it; the embeddings stay the same to 1e-5 in fp32."""
+        """Stop computing padding, if the architecture allows it. In fp32, embeddings change by less than 1e-5."""
         with quiet():
             self.packs = pack(self.transformer)
         if not self.packs:
             logger.info("%s runs with padding: textsiam cannot pack it", self.transformer.config.model_type)  # type: ignore[union-attr]
 
     def freeze(self, dtype: torch.dtype) -> None:
-        """Make it ready for inference on a CPU: no gradient, and linear layers as fast as they get (`FrozenLinear`)."""
+        """Prepare for inference on a CPU: no gradients, and fast linear layers (`FrozenLinear`)."""
         freeze_linears(self.transformer, dtype)
         self.requires_grad_(requires_grad=False)
         self.frozen = dtype
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     @property
     def offloads(self) -> bool:
-        """Whether a GPU computes, and takes the next batches before it has done the last."""
+        """Whether a GPU computes: it takes the next batches before it has finished the last."""
         return self.device.type == "cuda"
 
     @property
     def precision(self) -> str:
-        """The precision class of the vectors: the dtype that the linear layers compute in."""
+        """The precision class of the vectors: the dtype of the linear layers."""
         return str(self.frozen or next(self.parameters()).dtype).removeprefix("torch.")
 
     @property
     def padding_budget(self) -> int:
-        """All of a batch where padding costs nothing (packed) or a call costs more (GPUs); else about what a call costs."""
+        """The most padding tokens per batch: no limit if padding is free (packed) or cheaper than a call (GPUs)."""
         return self.token_budget if self.packs or self.offloads else 128
 
     @property
     def token_budget(self) -> int:
-        """Padded tokens a batch: the best measured on a CPU; on a GPU 32,768 to 262,144 are alike (benchmarks/LOG.md)."""
+        """Padded tokens per batch: the best measured on a CPU. On a GPU, 32,768 to 262,144 are equal (benchmarks/LOG.md)."""
         return 2_048 if self.device.type == "cpu" else 65_536
 
 
-def _called_back(vectors: Tensor) -> tuple[Tensor, torch.cuda.Event]:
-    """Vectors on their way from a GPU to pinned memory, and what tells that they are there."""
+def _copy_to_host(vectors: Tensor) -> tuple[Tensor, torch.cuda.Event]:
+    """Start a copy from a GPU to pinned memory. Gives the copy, and the event that it is complete."""
     host = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True)
     host.copy_(vectors, non_blocking=True)
-    there = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    there.record(torch.cuda.current_stream(vectors.device))
-    return host, there
+    complete = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    complete.record(torch.cuda.current_stream(vectors.device))
+    return host, complete
 
 
-def _arrived(host: Tensor, there: torch.cuda.Event) -> Float[np.ndarray, "n dim"]:
-    there.synchronize()
+def _wait_for(host: Tensor, complete: torch.cuda.Event) -> Float[np.ndarray, "n dim"]:
+    complete.synchronize()
     return np.asarray(host.numpy())
 
 
 def load_twin(
     folder: ModelFolder, device: str | None = None, dtype: str | None = None, *, trainable: bool = False
 ) -> Twin:
-    """The twin of a model folder; it packs on CPUs, and on GPUs where flash attention takes its dtype.
+    """The model of a folder in PyTorch. It packs on CPUs, and on GPUs if flash attention takes its dtype.
 
-    Parameters
-    ----------
-    device
-        ``cpu``, ``cuda``, ``cuda:1``, ``mps``. Default: the first GPU there is, else the CPU.
-    dtype
-        ``float32``, ``bfloat16`` or ``float16``. Default: bf16 where the device computes it natively, else fp32.
-    trainable
-        Keep the transformer's own layers; else those of a CPU are frozen (`Twin.freeze`) in fp32 and bf16.
+    `device` is ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; by default the first GPU, else the CPU. `dtype` is ``float32``,
+    ``bfloat16`` or ``float16``; by default bf16 if the device computes it natively, else fp32. Unless the model is `trainable`,
+    its linear layers are frozen on a CPU in fp32 or bf16 (`Twin.freeze`).
 
-    Raises
-    ------
-    ValueError
-        If torch cannot use that device or the dtype is unknown.
-    BrokenModel, UnsupportedModel
-        If the weights cannot be read, or are no encoder's.
+    Raises `ValueError` if torch cannot use the device, or the dtype is unknown; `BrokenModel` or `UnsupportedModel` if the
+    weights cannot be read, or are not those of an encoder.
     """
     place = _device(device)
     number = _dtype(dtype, place)
@@ -218,7 +192,7 @@ def load_twin(
 
 
 def computes_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 matrices itself, not by emulation: many GPUs; CPUs with AVX512-BF16 or AMX."""
+    """Whether the device multiplies bf16 matrices natively: many GPUs; CPUs with AVX512-BF16 or AMX."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
@@ -244,13 +218,13 @@ def _dtype(dtype: str | None, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if computes_bf16(device) else torch.float32
     name = str(dtype).removeprefix("torch.")
     if name == "int8":
-        raise ValueError("PyTorch does not compute int8 here; backend openvino does, on CPUs (extra fast).")
+        raise ValueError("The pytorch backend does not compute int8. Use backend openvino, on a CPU (extra fast).")
     if name not in DTYPES:
         raise ValueError(f"textsiam does not know the dtype {dtype!r}. Use one of {', '.join(DTYPES)}, int8.")
     return DTYPES[name]
 
 
 def can_freeze(transformer: nn.Module) -> bool:
-    """Whether transformers of this architecture call their linear layers, and never look into them."""
+    """Whether this architecture only calls its linear layers, and never reads their weights."""
     config: Any = transformer.config
     return config.model_type in (*PACKING, "mpnet")

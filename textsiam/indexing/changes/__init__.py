@@ -1,1 +1,1 @@
-"""Changes of an index: texts come and go, clusters follow, vectors are made again, damage is mended."""
+"""Changes of an index: texts are added and removed, clusters follow, vectors are made again, damage is repaired."""

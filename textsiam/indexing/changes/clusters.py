@@ -1,50 +1,58 @@
-"""Clusters that grow and shrink with the index, and keep their numbers.
+"""Changes of an index: rows leave, rows arrive, and clusters follow, keeping their numbers. All of it in one transaction.
 
-Three things hold after every change, whatever came before it:
+Three things hold after every change, in whatever order changes are made:
 
 1. No two keepers match each other.
 2. Every other text matches its cluster's keeper directly, and no other keeper better (ties: the earlier, or where it is).
-3. A cluster keeps its number as long as it lives, and no number is used twice.
+3. A cluster keeps its number as long as it exists, and no number is used twice.
 
-So while texts are only added the clusters are those of `textsiam.matching.matches.cluster` over all of them in order of
-arrival. When a keeper is removed, the best of its members that matches no other keeper takes its place. The others stay if they
-match it, join another keeper that they match, or become clusters of their own. A cluster of which all members match other keepers
-ends: it is recorded as merged into the one that its best member joined.
+So while texts are only added the clusters are those of `textsiam.matching.matches.cluster` over all of them in order of arrival.
+When a keeper is removed, the best of its members that matches no other keeper takes its place. The others stay if they match it,
+join another keeper that they match, or become clusters of their own. A cluster whose members all match other keepers ends: it is
+recorded as merged into the one that its best member joined.
 
-All clusters of an index anew, after its vectors changed: where nothing changed, they come out as they were.
+After the vectors themselves changed, `regroup` makes all clusters again; where nothing changed, they come out as they were.
 """
 
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from textsiam.arrays import Found
+from textsiam.arrays import Found, Rows, Vectors
+from textsiam.errors import TooManyMatches
+from textsiam.indexing.search.scan import among, ordered
 from textsiam.indexing.storage.ledger import Item, Ledger, rows_of
 from textsiam.indexing.storage.store import Store
-from textsiam.matching.join.exact import threshold_join
 from textsiam.matching.rule import Rule
+
+_FEW = 256  # rows whose matches are found at once: each may match all others
+_N_AT_ONCE = 16_384
 
 Near = Sequence[tuple[int, float]]  # the rows that match a row, with their scores
 Placed = tuple[int, float | None]  # cluster, score to its keeper; a keeper has none
 
 
 class Groups:
-    """The clusters of the rows that one change touches; `placed` are those it changed."""
+    """The clusters of the rows that one change affects; `placed` are the rows it moved."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.placed: dict[int, Placed] = {}
         self._known: dict[int, Placed] = {}
-        self._n_clusters = ledger.n_clusters
+        self._n_clusters = ledger.state.n_clusters
 
-    def know(self, rows: Iterable[int]) -> None:
-        """Look up where these rows are, if they are anywhere."""
-        unknown = sorted(set(rows) - self._known.keys())
-        self._known.update(self.ledger.placed(unknown))
+    def know(self, items: Iterable[Item]) -> None:
+        """Take in where these rows are, but for rows that it knows already."""
+        for item in items:
+            self._known.setdefault(item.row, (item.cluster, item.score))
+
+    def unknown(self, rows: set[int]) -> list[int]:
+        """Those of these rows that it does not know."""
+        return sorted(rows - self._known.keys())
 
     def arrive(self, row: int, near: Near, inherited: int | None = None) -> int:
         """Place a row among those that match it and were placed before; its cluster.
@@ -69,10 +77,11 @@ class Groups:
         """The cluster of a row that was placed or looked up."""
         return self._known[row][0]
 
-    def write(self) -> None:
-        """Tell the ledger where rows that it knows were placed, and which cluster numbers are taken."""
-        self.ledger.place(self.placed.items())
-        self.ledger.count_clusters(self._n_clusters)
+    def write(self, n_rows: int | None = None) -> None:
+        """Write into the ledger where its rows were placed, which cluster numbers are taken, and how many rows there are now."""
+        if self.placed:
+            self.ledger.place(self.placed.items())
+        self.ledger.count(n_rows=n_rows, n_clusters=self._n_clusters)
 
     def _put(self, row: int, placed: Placed) -> None:
         self._known[row] = self.placed[row] = placed
@@ -91,14 +100,97 @@ def neighbours(found: Found, n: int) -> Iterator[tuple[int, Near]]:
         yield number, list(zip(rows[start:stop], values[start:stop], strict=True))
 
 
-_N_AT_ONCE = 16_384
+class Arrival(NamedTuple):
+    """A text on its way in."""
+
+    id: str
+    hash: int
+    text: str | None
+
+
+def change(
+    store: Store, rule: Rule, gone: Sequence[Item], arrivals: Sequence[Arrival], vectors: Float[np.ndarray, "n dim"]
+) -> tuple[Found, list[Item]]:
+    """Remove the items `gone`, then add the arrivals in order.
+
+    Returns
+    -------
+    found
+        Number of the arrival, row and score of every match with what was there before it, ordered by arrival and row.
+    items
+        The rows found, in order.
+
+    Raises
+    ------
+    TooManyMatches
+        If they are more than allowed. Nothing is changed then, nor after any other error: the transaction is the caller's.
+    """
+    groups, first = Groups(store.ledger), store.ledger.state.n_rows
+    if gone:
+        _remove(store, rule.unlimited(), groups, gone)
+    found = _matches(store, rule, vectors)
+    rows = np.unique(found[1])
+    items = store.ledger.items("row", rows[rows < first].tolist())
+    groups.know(items)
+    for number, near in neighbours(found, len(arrivals)):
+        groups.arrive(first + number, near)
+    store.view.append(first, vectors)
+    new = [
+        Item(first + number, *arrival, checksum, *groups.placed.pop(first + number))
+        for number, (arrival, checksum) in enumerate(zip(arrivals, store.view.summed(vectors), strict=True))
+    ]
+    store.ledger.insert(new)
+    groups.write(first + len(arrivals))
+    return found, items + [new[row - first] for row in rows[rows >= first].tolist()]
+
+
+def _matches(store: Store, rule: Rule, vectors: Vectors) -> Found:
+    """Every match of an arrival with a row that is there or with an earlier arrival."""
+    i, j, scores = store.view.find(vectors, rule)
+    left, right, own_scores = among(vectors, rule)
+    if len(left) + len(i) > rule.max_matches:
+        raise TooManyMatches(
+            f"More than {rule.max_matches:,} pairs reach {rule.threshold:g}. Allow more (max_matches=)."
+        )
+    return ordered([(i, j, scores), (right, left + store.ledger.state.n_rows, own_scores)])
+
+
+def _remove(store: Store, rule: Rule, groups: Groups, gone: Sequence[Item]) -> None:
+    """Remove items, and place again those whose keeper is among them, the best first."""
+    ledger, leaving = store.ledger, {item.row for item in gone}
+    ended = sorted({item.cluster for item in gone if item.score is None})
+    orphans = [item for item in ledger.items("cluster", ended) if item.row not in leaving]
+    orphans.sort(key=lambda item: (item.cluster, -(item.score or 0.0), item.row))
+    ledger.delete(sorted(leaving))
+    store.drop(rows_of(gone))
+    alone = set(ended)  # clusters without an heir
+    bests: dict[int, int] = {}
+    waiting = {item.row for item in orphans}
+    for item, near in zip(orphans, _near(store, rule, rows_of(orphans)), strict=True):
+        groups.know(ledger.items("row", groups.unknown({other for other, _ in near} - waiting)))
+        waiting.discard(item.row)
+        bests.setdefault(item.cluster, item.row)
+        groups.arrive(item.row, near, item.cluster if item.cluster in alone else None)
+        if groups.placed[item.row] == (item.cluster, None):
+            alone.discard(item.cluster)
+    for cluster, row in bests.items():
+        if cluster in alone:
+            ledger.merge(cluster, groups.cluster_of(row))
+
+
+def _near(store: Store, rule: Rule, rows: Rows) -> Iterator[Near]:
+    """What matches each of these rows, without a limit, a few rows at a time."""
+    for start in range(0, len(rows), _FEW):
+        some = rows[start : start + _FEW]
+        found = store.view.find(store.view.vectors(some), rule)
+        yield from (near for _, near in neighbours(found, len(some)))
 
 
 def regroup(store: Store, rule: Rule, *, write: bool = True) -> list[str]:
-    """Place every text anew, those first that are keepers now; the ids of those that were elsewhere.
+    """Place every text again, present keepers first; returns the ids of those that were elsewhere.
 
     A keeper keeps its cluster's number unless it matches an earlier keeper: then its cluster is merged into that one's. Where a
-    keeper is gone, the best of its members that matches no other keeper follows it, as after a removal.
+    keeper is missing, the best of its members that matches no other keeper follows it, as after a removal.
 
     Parameters
     ----------
@@ -109,10 +201,10 @@ def regroup(store: Store, rule: Rule, *, write: bool = True) -> list[str]:
 
 
 class _Regrouping:
-    """Keepers are compared with each other, and all others with keepers alone: that is all that clusters depend on."""
+    """Compares keepers with each other, and all other texts with keepers only: clusters depend on nothing else."""
 
     def __init__(self, store: Store, rule: Rule) -> None:
-        self.store, self.rule = store, rule
+        self.store, self.rule = store, rule.unlimited()
         items = list(store.ledger.all_items())
         kept = {item.cluster for item in items if item.score is None}
         self.keepers = [item for item in items if item.score is None]
@@ -138,10 +230,7 @@ class _Regrouping:
         return [item.id for item in changed]
 
     def _place_keepers(self) -> None:
-        vectors = self.store.vectors(rows_of(self.keepers))
-        pairs = threshold_join(
-            vectors, threshold=self.rule.threshold, similarity=self.rule.similarity, max_matches=sys.maxsize
-        )
+        pairs = self.rule.join(self.store.view.vectors(rows_of(self.keepers)))
         order = np.lexsort((pairs.left, pairs.right))
         found = pairs.right[order], pairs.left[order], pairs.score[order]
         taken: set[int] = set()
@@ -173,7 +262,7 @@ class _Regrouping:
         self.merged |= {cluster: firsts[cluster] for cluster in self.without}
 
     def _best(self, item: Item, keepers: Near) -> Near:
-        """Of keepers that are equally near the one where it is, if it is there."""
+        """Among equally near keepers its present one, if that is one of them; else all of them."""
         best = max(score for _, score in keepers)
         own = [(row, score) for row, score in keepers if row == self.own.get(item.cluster) and score == best]
         return own or keepers
@@ -181,21 +270,15 @@ class _Regrouping:
     def _near_keepers(self) -> Iterator[tuple[Item, Float[np.ndarray, " dim"], Near]]:
         """Each of the others with the keepers that it matches."""
         now = [item for item in self.keepers if self.groups.placed[item.row][1] is None]
-        keepers = self.store.vectors(rows_of(now))
+        keepers = self.store.view.vectors(rows_of(now))
         for start in range(0, len(self.others), _N_AT_ONCE):
             block = self.others[start : start + _N_AT_ONCE]
-            vectors = self.store.vectors(rows_of(block))
-            pairs = threshold_join(
-                vectors,
-                keepers,
-                threshold=self.rule.threshold,
-                similarity=self.rule.similarity,
-                max_matches=sys.maxsize,
-            )
+            vectors = self.store.view.vectors(rows_of(block))
+            pairs = self.rule.join(vectors, keepers)
             found = pairs.left, pairs.right, pairs.score
             for (number, near), item in zip(neighbours(found, len(block)), block, strict=True):
                 yield item, vectors[number], [(now[other].row, score) for other, score in near]
 
     def _near(self, vector: Float[np.ndarray, " dim"]) -> Sequence[tuple[int, float]]:
-        _, rows, scores = self.store.find(vector[None], self.rule.threshold, sys.maxsize)
+        _, rows, scores = self.store.view.find(vector[None], self.rule)
         return list(zip(rows.tolist(), scores.tolist(), strict=True))

@@ -1,7 +1,6 @@
-"""An index for another encoder: all vectors anew from the texts that it keeps, a block at a time, resumed after a kill.
+"""An index for another encoder: all vectors are made again from the texts that it keeps, a block at a time, also after a kill.
 
-Until the last moment the old vectors answer; then the new ones, with clusters made from them, take their place in one
-transaction.
+Until the last moment the old vectors answer; then the new ones, with clusters made from them, replace them in one transaction.
 """
 
 from collections.abc import Sequence
@@ -14,15 +13,14 @@ from textsiam.indexing.changes.clusters import regroup
 from textsiam.indexing.open_index import encoder_key, made_key
 from textsiam.indexing.storage.ledger import Item, rows_of
 from textsiam.indexing.storage.store import Place, Store
-from textsiam.matching.join.exact import MAX_MATCHES
 from textsiam.matching.rule import Rule
 from textsiam.scoring.siamese import Siamese
 
 _N_AT_ONCE = 8_192
 
 
-def rebuild(place: Place, store: Store, model: Siamese, told: dict[str, Any], progress: Progress | None) -> None:
-    """Make all vectors with this model's encoder, `told` being what the index shall know of it.
+def rebuild(place: Place, store: Store, model: Siamese, settings: dict[str, Any], progress: Progress | None) -> None:
+    """Make all vectors with this model's encoder; `settings` are those that the index will have.
 
     Raises
     ------
@@ -31,31 +29,31 @@ def rebuild(place: Place, store: Store, model: Siamese, told: dict[str, Any], pr
     IndexLocked
         If another process began a rebuild with another encoder meanwhile.
     """
-    if not told["keep_texts"]:
+    if not settings["keep_texts"]:
         raise UnreadableInput(
-            f"The index at {place} keeps no texts, so no vectors can be made from them. Make a new index from your source."
+            f"The index at {place} keeps no texts, so its vectors cannot be made again. Make a new index."
         )
     if n_without := store.read(store.ledger.n_without_text):
         raise UnreadableInput(
-            f"The index at {place} holds {n_without:,} vectors whose texts it was not given, so they cannot be made anew. Remove "
-            "them, or make a new index from your source."
+            f"The index at {place} holds {n_without:,} vectors whose texts it was not given, so they cannot be made again. "
+            "Remove them, or make a new index from your source."
         )
-    key = encoder_key(told)
+    key = encoder_key(settings)
     _begin(store, key)
     n_done, n = store.read(lambda: _done(store, key))
     if progress:
         progress(n_done, n)  # what an interrupted rebuild has done already
     while True:
         block, last, n = store.read(lambda: _next(store, key))
-        if last is None:  # a compaction, which numbers rows anew
+        if last is None:  # a compaction has given the rows other numbers
             _begin(store, key, again=True)
             n_done = 0
             continue
         if len(block) >= _N_AT_ONCE:
-            vectors = _encoded(model, told, block)
+            vectors = _encoded(model, settings, block)
             store.write(lambda: _stage(store, key, last, block, vectors))  # noqa: B023  called at once
             n_done += len(block)
-        elif store.write(lambda: _finish(store, model, told)):
+        elif store.write(lambda: _finish(store, model, settings)):
             break
         if progress:
             progress(min(n_done, n), n)
@@ -70,14 +68,14 @@ def _done(store: Store, key: str) -> tuple[int, int]:
 
 
 def _begin(store: Store, key: str, *, again: bool = False) -> None:
-    """Write down, before anything is staged, that it will be for this encoder; what was staged for it before stays."""
+    """Record, before anything is staged, for which encoder it will be; what was staged for it before stays."""
 
     def begin() -> None:
-        told = store.ledger.told("rebuild")
-        if again and told and told["key"] != key:
+        under_way = store.ledger.value("rebuild")
+        if again and under_way and under_way["key"] != key:
             raise IndexLocked("Another process rebuilds this index with another encoder. Wait for it, or stop it.")
-        if not told or told["key"] != key:
-            store.ledger.tell("rebuild", {"key": key, "last": -1})
+        if not under_way or under_way["key"] != key:
+            store.ledger.put("rebuild", {"key": key, "last": -1})
 
     store.write(begin)
 
@@ -89,47 +87,47 @@ def _next(store: Store, key: str) -> tuple[list[Item], int | None, int]:
 
 
 def _last(store: Store, key: str) -> int | None:
-    """The last row staged for this encoder, -1 before the first; None if nothing staged counts any more."""
-    told = store.ledger.told("rebuild")
-    return int(told["last"]) if told and told["key"] == key else None
+    """The last row staged for this encoder, -1 before the first; None if what was staged no longer counts."""
+    under_way = store.ledger.value("rebuild")
+    return int(under_way["last"]) if under_way and under_way["key"] == key else None
 
 
 def _stage(store: Store, key: str, last: int, block: Sequence[Item], vectors: Vectors) -> None:
     if _last(store, key) != last:
-        return  # somebody was faster, or compacted: look again
+        return  # another process was faster, or compacted: look again
     if last < 0:
         store.unstage()
     store.stage(rows_of(block), vectors)
-    store.ledger.tell("rebuild", {"key": key, "last": max([last, *(item.row for item in block)])})
+    store.ledger.put("rebuild", {"key": key, "last": max([last, *(item.row for item in block)])})
 
 
-def _finish(store: Store, model: Siamese, told: dict[str, Any]) -> bool:
-    """The new vectors take over; False if those staged count no more."""
-    key = encoder_key(told)
+def _finish(store: Store, model: Siamese, settings: dict[str, Any]) -> bool:
+    """The new vectors take over; False if those staged no longer count."""
+    key = encoder_key(settings)
     if (last := _last(store, key)) is None:
         return False
     while block := store.ledger.after(last, _N_AT_ONCE):  # others may have added some
-        _stage(store, key, last, block, _encoded(model, told, block))
+        _stage(store, key, last, block, _encoded(model, settings, block))
         last = block[-1].row
     if last < 0:
         store.unstage()
-    store.switch(told["dim"], told["similarity"])
-    store.ledger.tell("rebuild", None)
-    store.ledger.tell("settings", told)
-    store.ledger.tell("made", made_key(told))
+    store.switch(settings["dim"], settings["similarity"])
+    store.ledger.put("rebuild", None)
+    store.ledger.put("settings", settings)
+    store.ledger.put("made", made_key(settings))
     items = list(store.ledger.all_items())
-    found = store.checksums(rows_of(items))
+    found = store.view.checksums(rows_of(items))
     store.ledger.sum_up((item.row, checksum or 0) for item, checksum in zip(items, found, strict=True))
-    regroup(store, Rule(told["threshold"], told["similarity"], MAX_MATCHES))
+    regroup(store, Rule(settings["threshold"], settings["similarity"]))
     return True
 
 
-def _encoded(model: Siamese, told: dict[str, Any], block: Sequence[Item]) -> Vectors:
+def _encoded(model: Siamese, settings: dict[str, Any], block: Sequence[Item]) -> Vectors:
     texts = [item.text for item in block if item.text is not None]
     if len(texts) < len(block):
         missing = [item.id for item in block if item.text is None]
         raise UnreadableInput(
-            f"The texts of {', '.join(missing[:5])} were not given to the index, so their vectors cannot be made anew. Remove "
+            f"The texts of {', '.join(missing[:5])} were not given to the index, so their vectors cannot be made again. Remove "
             "them."
         )
-    return model.encoder.embed(texts, prompt=told["prompt"]).embeddings
+    return model.encoder.embed(texts, prompt=settings["prompt"]).embeddings

@@ -1,4 +1,4 @@
-"""Is an index what it says it is? Finds damage, and mends what the texts still tell."""
+"""Whether an index is sound: finds damage, and repairs what can be made again from its texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from textsiam.encoding.encoder import Progress
 from textsiam.indexing.changes.clusters import regroup
 from textsiam.indexing.open_index import Opened
 from textsiam.indexing.storage.ledger import Item, rows_of
-from textsiam.matching.join.exact import MAX_MATCHES
 from textsiam.scoring.similarity import SIMILARITIES
 
 _N_AT_ONCE = 16_384
@@ -25,17 +24,17 @@ class Soundness:
     n
         Texts in the index.
     damaged
-        Ids whose vector is missing or is not what was written.
+        Ids whose vector is missing or differs from what was written.
     lost
-        Those of them whose text is not kept, so that it cannot be made again.
+        Those of them whose text is not kept, so that the vector cannot be made again.
     misplaced
-        Ids whose cluster, keeper or score is not what the vectors say: two keepers match, another keeper is better, or the score
-        is another. All of it is looked at where no vector is damaged.
+        Ids whose cluster, keeper or score is not what the vectors give: two keepers match, another keeper is better, or the score
+        differs. Checked completely only where no vector is damaged.
     ledger
-        What the database says of itself, if that is not good; nothing mends it.
+        What the database finds wrong with itself; that cannot be repaired.
     repaired
-        Whether what could be mended was: damaged vectors made again from their texts, lost ones removed, misplaced texts placed
-        anew.
+        Whether what could be repaired was: damaged vectors made again from their texts, lost ones removed, misplaced texts placed
+        again.
     """
 
     n: int
@@ -53,15 +52,15 @@ class Soundness:
             return f"{self.n:,} texts, all sound"
         parts = []
         if self.ledger:
-            parts.append(f"the database is damaged ({self.ledger}): restore the index from a copy, or make it anew")
-        if mendable := len(self.damaged) - len(self.lost):
-            parts.append(f"{mendable:,} damaged vectors, {self._did('made again from their texts')}")
+            parts.append(f"the database is damaged ({self.ledger}): restore the index from a copy, or make a new one")
+        if repairable := len(self.damaged) - len(self.lost):
+            parts.append(f"{repairable:,} damaged vectors, {self._did('made again from their texts')}")
         if self.lost:
             parts.append(
                 f"{len(self.lost):,} vectors lost whose texts are not kept, {self._did('removed')}: add them again"
             )
         if self.misplaced:
-            parts.append(f"{len(self.misplaced):,} texts in a wrong cluster, {self._did('placed anew')}")
+            parts.append(f"{len(self.misplaced):,} texts in a wrong cluster, {self._did('placed again')}")
         return f"{self.n:,} texts: {'; '.join(parts)}"
 
     def _did(self, what: str) -> str:
@@ -69,16 +68,16 @@ class Soundness:
 
 
 def verify(at: Opened, *, repair: bool, progress: Progress | None = None) -> Soundness:
-    """Read everything once, and with `repair` mend it (see `Index.verify`)."""
+    """Read everything once, and with `repair` repair it (see `Index.verify`)."""
     if repair:
-        at.read(at.store.check_caches)
-    told = at.read(lambda: _examined(at, progress))
-    if told or not repair or told.ledger:
-        return told
-    mended = None
-    while mended is None:
-        mended = at.write(lambda: _mended(at))
-    return mended
+        at.store.read(lambda: at.store.view.check_caches(), at.made)  # noqa: PLW0108  the view of then
+    found = at.store.read(lambda: _examined(at, progress), at.made)
+    if found or not repair or found.ledger:
+        return found
+    repaired = None
+    while repaired is None:
+        repaired = at.store.write(lambda: _repaired(at), at.made)
+    return repaired
 
 
 def _examined(at: Opened, progress: Progress | None) -> Soundness:
@@ -88,14 +87,14 @@ def _examined(at: Opened, progress: Progress | None) -> Soundness:
     misplaced: list[str] = []
     for start in range(0, len(items), _N_AT_ONCE):
         block = items[start : start + _N_AT_ONCE]
-        found = at.store.checksums(rows_of(block))
+        found = at.store.view.checksums(rows_of(block))
         sound = [item for item, checksum in zip(block, found, strict=True) if item.checksum == checksum]
         damaged += [item for item, checksum in zip(block, found, strict=True) if item.checksum != checksum]
         misplaced += _misplaced(at, sound, keepers)
         if progress:
             progress(start + len(block), len(items))
     if not damaged and not misplaced:
-        misplaced = regroup(at.store, at.rule(MAX_MATCHES), write=False)
+        misplaced = regroup(at.store, at.rule, write=False)
     return Soundness(
         len(items),
         [item.id for item in damaged],
@@ -110,54 +109,56 @@ def _misplaced(at: Opened, items: Sequence[Item], keepers: dict[int, Item]) -> l
     alone = [item.id for item in items if item.cluster not in keepers]
     members = [item for item in items if item.score is not None and item.cluster in keepers]
     theirs = [keepers[item.cluster] for item in members]
-    whole = [item.checksum == found for item, found in zip(theirs, at.store.checksums(rows_of(theirs)), strict=True)]
+    whole = [
+        item.checksum == found for item, found in zip(theirs, at.store.view.checksums(rows_of(theirs)), strict=True)
+    ]
     pairs = [pair for pair, is_whole in zip(zip(members, theirs, strict=True), whole, strict=True) if is_whole]
     if not pairs:
         return alone
-    first, second = (at.store.vectors(rows_of(side)).astype(np.float64) for side in zip(*pairs, strict=True))
-    scores = np.asarray(SIMILARITIES[at.told["similarity"]].paired(first, second), dtype=np.float32).tolist()
+    first, second = (at.store.view.vectors(rows_of(side)).astype(np.float64) for side in zip(*pairs, strict=True))
+    scores = np.asarray(SIMILARITIES[at.settings["similarity"]].paired(first, second), dtype=np.float32).tolist()
     off = [item.id for (item, _), score in zip(pairs, scores, strict=True) if score != item.score]
     several = [item.id for item in items if item.score is None and keepers[item.cluster] is not item]
     return alone + off + several
 
 
-def _mended(at: Opened) -> Soundness | None:
-    """Vectors made again, lost texts removed, all placed anew; in one transaction. None: call again in another one."""
+def _repaired(at: Opened) -> Soundness | None:
+    """Make vectors again, remove lost texts, place all again; in one transaction. None: call again in another one."""
     store, ledger = at.store, at.store.ledger
     if not ledger.may_stage():
         return None
-    told = _examined(at, None)  # once more, where nobody else writes
-    lost = set(told.lost)
+    found = _examined(at, None)  # once more, while no other process writes
+    lost = set(found.lost)
     items = [item for item in ledger.all_items() if item.id not in lost]
-    if told.damaged:
-        ids = set(told.damaged)
+    if found.damaged:
+        ids = set(found.damaged)
         again = {item.row: item.text or "" for item in items if item.id in ids}
         made = dict(zip(again, _encoded(at, list(again.values())), strict=True))
-        gone = rows_of(ledger.items("id", list(told.lost)))
+        gone = rows_of(ledger.items("id", list(found.lost)))
         ledger.delete(gone.tolist())
         store.drop(gone)
         with store.staging():
             for start in range(0, len(items), _N_AT_ONCE):
                 rows = rows_of(items[start : start + _N_AT_ONCE])
                 store.stage(rows, _filled(at, rows, made))
-        ledger.sum_up((row, store.summed(vector[None])[0]) for row, vector in made.items())
-        store.switch(at.told["dim"], at.told["similarity"])
-    moved = regroup(store, at.rule(MAX_MATCHES))
-    return Soundness(told.n, told.damaged, told.lost, told.misplaced or moved, told.ledger, repaired=True)
+        ledger.sum_up((row, store.view.summed(vector[None])[0]) for row, vector in made.items())
+        store.switch(at.settings["dim"], at.settings["similarity"])
+    moved = regroup(store, at.rule)
+    return Soundness(found.n, found.damaged, found.lost, found.misplaced or moved, found.ledger, repaired=True)
 
 
 def _encoded(at: Opened, texts: list[str]) -> Vectors:
-    """Vectors of texts, made anew even if the index seems to have them."""
+    """Vectors of texts, encoded even if the index seems to have them."""
     if not texts:
-        return np.empty((0, at.told["dim"]), dtype=np.float32)
-    return at.store.stored(at.needed().encoder.embed(texts, prompt=at.told["prompt"]).embeddings)
+        return np.empty((0, at.settings["dim"]), dtype=np.float32)
+    return at.store.view.stored(at.needed().encoder.embed(texts, prompt=at.settings["prompt"]).embeddings)
 
 
 def _filled(at: Opened, rows: Rows, made: dict[int, Vector]) -> Vectors:
     """The vectors of rows: those made again, the others as they are."""
-    vectors = np.empty((len(rows), at.told["dim"]), dtype=np.float32)
+    vectors = np.empty((len(rows), at.settings["dim"]), dtype=np.float32)
     is_made = np.isin(rows, list(made))
-    vectors[~is_made] = at.store.vectors(rows[~is_made])
+    vectors[~is_made] = at.store.view.vectors(rows[~is_made])
     for place in np.flatnonzero(is_made).tolist():
         vectors[place] = made[int(rows[place])]
     return vectors

@@ -1,1 +1,1 @@
-"""Rows of an index near a query: exactly, or approximately where that is asked for."""
+"""Rows of an index near a query: exactly, or approximately where that is wanted."""

@@ -1,32 +1,24 @@
 """Rows near a query without a look at every row: they lie in cells, and a query visits the few cells nearest to it.
 
-About 4·√n centroids (spherical k-means) make the cells; rows are held there as int8 (faiss's inverted lists; Jégou, Douze
-and Schmid 2011). A row above the threshold can escape in two ways. One is excluded, the other measured:
+About 4·√n centroids (spherical k-means) make the cells; a row lies in the cell of the nearest. Rows are held at length 1 as int8
+(faiss's inverted lists; Jégou, Douze and Schmid 2011). The *rank* of a cell for a query is how many cells are nearer. A row above
+the threshold can escape in two ways. One is excluded, the other measured:
 
-1. Rounding. Rows are first turned at random, so that no coordinate stands out in any row, whenever it comes, and one unit
-   does for all. What rounding took off a row has a known length, and by Cauchy and Schwarz takes no more off a cosine.
-2. Its cell is not visited. The share that escapes so is measured, and as many cells are visited as the recall asks for.
+1. Rounding. Rows are first turned at random, so that no coordinate stands out in any row, also in those that come later, and one
+   unit fits all. What rounding took off a row has a known length, and by Cauchy and Schwarz takes no more off a cosine.
+2. Its cell is not visited. The share that escapes this way is measured, and as many cells are visited as the recall requires.
 
-Left out: exact scores, which the caller computes of what is found; rows added or removed later; graphs (HNSW), which at a million
-rows and .8 find 98.7% of rows from the edge in 4.5 ms, cells 99.2% in 0.9 (benchmarks/nearest.py).
+An index makes such a structure when exact search is no longer fast enough. It is a cache that can be made again, and holds the
+rows that there were when it was made. Later rows are searched exactly, so its recall stays what was measured.
 
-Cells of rows, in faiss, of which a query visits those nearest to it: what `approximate` is made of.
-
-Rows are given as they are, and held at length 1, turned at random and rounded to int8 (faiss's inverted lists: Jégou, Douze and
-Schmid 2011). A row lies in the cell of the nearest of some centroids; the *rank* of a cell for a query is how many are nearer.
-
-When exact search is no longer fast enough: an approximate structure beside the vectors, a cache that can be made again.
-
-It holds the rows that there were when it was made; rows that came later are searched exactly, so that its recall stays what was
-measured. What it finds is scored exactly.
+Left out: rows added or removed later; graphs (HNSW), which at a million rows and .8 find 98.7% of rows from the edge in 4.5 ms,
+cells 99.2% in 0.9 (benchmarks/nearest.py).
 """
 
 import io
-import logging
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -34,11 +26,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from textsiam.arrays import Found, Others, Vectors
-from textsiam.data.files import remove, replacing
+from textsiam.data.files import replacing
 from textsiam.errors import MissingExtra
-from textsiam.indexing.search.scan import Scan
-from textsiam.matching.join.exact import Allowed
+from textsiam.indexing.search.scan import Scan, ordered
 from textsiam.matching.join.screens import SPARE, UNIT
+from textsiam.matching.join.tiles import Allowed
+from textsiam.matching.rule import Rule
+
+# As many rows as the largest index that was measured (benchmarks/results/index.json): exact search there, encoding included,
+# takes 7 ms for one text at the median and 11 at p99 on two cores. Nothing was measured beyond.
+APPROXIMATE_FROM = 1_000_000
 
 Numbers = Int[np.ndarray, " k"]
 
@@ -46,16 +43,18 @@ Turn = Float[np.ndarray, "dim dim"]
 Counts = Int[np.ndarray, " cells"]
 
 _BLOCK = 8_192
-_ROOTS, _TRAINED_ON = 4, 40  # cells: so many √n, each placed by so many rows
+_ROOTS, _TRAINED_ON = 4, 40  # cells: this many times √n, each placed by this many rows
 _DEVIATIONS = 6  # of a turned row's coordinates, 1/√dim each, that int8 reaches: beyond are 2 in a billion
 _MOST_VISITED = 0.25  # share of cells beyond which the exact scan of leading coordinates is about as fast
 _FEW_CELLS = 4  # which may all be visited
 N_MATCHES, N_EDGES = 1_000, 8_000  # queries that recall is measured by: as many as take a tenth of building
 _FEW_MATCHES = 50  # fewer say nothing of recall
+_MAGIC = b"textsiam approximate 1\n"
+_N_LAST = 64
 
 
 class Known(NamedTuple):
-    """All that is known beside the rows. `ranks` counts queries by how many cells are nearer than the one they must visit."""
+    """All that is known besides the rows. `ranks` counts queries by how many cells are nearer than the one they must visit."""
 
     turn: Float[np.ndarray, "dim dim"]  # orthonormal
     ranks: Int[np.ndarray, "2 cells"]  # of true matches; of edges
@@ -66,17 +65,17 @@ class Known(NamedTuple):
 
     @property
     def slack(self) -> float:
-        """By how much an exact cosine can be above faiss's, with the rounding of fp32 (Higham 2002, § 3.1 and § 3.5)."""
+        """How far an exact cosine can be above faiss's, with the rounding of fp32 (Higham 2002, § 3.1 and § 3.5)."""
         exact, unit = self.turn.astype(np.float64), (len(self.turn) + SPARE) * UNIT
         skew = float(np.linalg.norm(exact.T @ exact - np.eye(len(exact))))
         turned = unit * (float(np.linalg.norm(exact)) + 1)
         return 1.01 * (skew + 2 * turned + turned**2 + self.lost + 2 * unit)
 
     def settled(self) -> tuple[int, float]:
-        """How many cells to visit and the recall that this has, at worst of the kinds of query.
+        """How many cells to visit, and the recall of that for the kind of query where it is lower.
 
-        A quarter of the misses allowed is aimed at, for the setting is chosen by the queries that it is measured by, and a few
-        rows may have most matches: at a million rows one that found .995 of what it was chosen by found .989 of others.
+        The target is a quarter of the misses allowed, because the setting is chosen by the queries that it is measured by, and a
+        few rows may have most matches: at a million rows a setting that found .995 for those queries found .989 for others.
         """
         few = (_FEW_MATCHES, 1)
         curves = [
@@ -132,7 +131,7 @@ def trained(rows: Vectors, turn: Turn, random: np.random.Generator) -> Any:
     n_cells = max(1, min(int(_ROOTS * n**0.5), n // _TRAINED_ON))
     index = faiss.index_factory(dim, f"IVF{n_cells},SQ8", faiss.METRIC_INNER_PRODUCT)
     index.by_residual = False
-    index.cp.min_points_per_centroid = 1  # fewer would be remarked on standard error
+    index.cp.min_points_per_centroid = 1  # with fewer, faiss warns on standard error
     index.cp.seed = int(random.integers(2**31))
     index.train(turned(rows[np.sort(random.choice(n, min(n, _TRAINED_ON * n_cells), replace=False))], turn))
     # One unit for all coordinates, and not one for each as the sample has them: other rows may be unlike the sample.
@@ -142,7 +141,7 @@ def trained(rows: Vectors, turn: Turn, random: np.random.Generator) -> Any:
 
 
 def append(index: Any, rows: Vectors, turn: Turn) -> float:
-    """Rows are added; the greatest length that rounding took off one of them is returned."""
+    """Add rows; returns the greatest length that rounding took off one of them."""
     lost = 0.0
     for _, block in _blocks(rows):
         unit = turned(block, turn)
@@ -153,7 +152,7 @@ def append(index: Any, rows: Vectors, turn: Turn) -> float:
 
 
 def ranks_of_matches(index: Any, rows: Vectors, drawn: Numbers, threshold: float, turn: Turn) -> Counts:
-    """Ranks of the cells of all rows that reach the threshold with a drawn one, other than itself, by brute force; counted."""
+    """How often each rank occurs among the cells of all rows that reach the threshold with another, drawn row, by brute force."""
     queries = turned(rows[drawn], turn)
     order = np.argsort(-(queries @ _centroids(index).T), axis=1)
     ranks = np.argsort(order, axis=1).astype(np.int32)  # its inverse
@@ -168,9 +167,9 @@ def ranks_of_matches(index: Any, rows: Vectors, drawn: Numbers, threshold: float
 
 
 def ranks_of_edges(index: Any, rows: Vectors, others: Vectors, threshold: float) -> Counts:
-    """Ranks of rows' own cells for the rows turned towards others until the cosine with themselves is the threshold; counted.
+    """How often each rank occurs for rows' own cells, for queries at the edge: the rows moved towards others up to the threshold.
 
-    Both kinds of rows are of length 1 and turned at random already.
+    Both kinds of rows have length 1 and are turned at random already.
     """
     counts, centroids = np.zeros(index.nlist, dtype=np.int64), _centroids(index)
     for start in range(0, len(rows), N_MATCHES):
@@ -199,23 +198,16 @@ def _cells(index: Any, rows: Vectors) -> Numbers:
     return np.asarray(index.quantizer.search(rows, 1)[1][:, 0])
 
 
-logger = logging.getLogger("textsiam")
-
-
-_MAGIC = b"textsiam approximate 1\n"
-_N_LAST = 64
-
-
 @final
 class Approximate:
-    """Rows in cells: finds nearly all above a threshold, in a time that grows with √n where cells are alike.
+    """Rows in cells: finds nearly all above a threshold, in a time that grows with √n if cells are equally full.
 
-    Made by `build` or `load`. Several threads may ask at once. A query takes one thread.
+    Made by `build` or `load`. Several threads may search at once. A query takes one thread.
 
     Attributes
     ----------
     threshold
-        The cosine that recall was measured at. Above it recall is higher; below it nothing is promised, nor answered.
+        The cosine at which recall was measured. Above it recall is higher; below it a search is refused.
     recall
         The measured share of rows found, the lower of two: of pairs among the rows that reach the threshold (counted from 50
         pairs up), and of rows looked up by a query exactly at the threshold, where they are hardest to find.
@@ -237,7 +229,7 @@ class Approximate:
 
     @classmethod
     def build(cls, rows: Vectors, threshold: float, *, recall: float = 0.99, seed: int = 0) -> "Approximate":
-        """All rows in cells, visited as many as the recall asks for.
+        """Put all rows into cells, and choose how many cells to visit for the recall.
 
         A million rows of 384 dimensions take about a minute on two cores and 650 MB; time grows with n^1.5, memory with n.
 
@@ -246,9 +238,9 @@ class Approximate:
         rows
             Of any length but finite; compared by cosine. A memory map is read in blocks, three times.
         threshold
-            The lowest cosine that will be asked for, above 0.
+            The lowest cosine that will be searched for, above 0.
         recall
-            The least share to be found.
+            The least share of rows to find.
 
         Raises
         ------
@@ -281,18 +273,18 @@ class Approximate:
 
     @property
     def threshold(self) -> float:
-        """The lowest cosine that can be asked for."""
+        """The lowest cosine that can be searched for."""
         return self._known.threshold
 
     def is_of(self, rows: Vectors) -> bool:
-        """Whether it was built from the first of these rows, as far as the last ones of those tell."""
+        """Whether it was built from the first of these rows; only the last of those are compared."""
         return self.n <= len(rows) and _of_last(rows[: self.n]) == self._known.last
 
     def candidates(self, queries: Others, threshold: float) -> tuple[Numbers, Numbers]:
-        """Numbers of queries and of rows, in their order, int64: all that visited cells hold from `threshold` up.
+        """Numbers of queries and of rows, in their order, int64: all from `threshold` up that the visited cells hold.
 
-        None is cut off, however many there are, at 50 bytes each for a moment. Some are a little below the threshold, by 0.04 or
-        less in 384 dimensions, for rows are rounded: score them exactly.
+        None is cut off, however many there are; each takes 50 bytes for a moment. Some are a little below the threshold, by at
+        most 0.04 in 384 dimensions, because rows are rounded: score them exactly.
 
         Raises
         ------
@@ -301,7 +293,7 @@ class Approximate:
         """
         if not threshold >= self.threshold:
             raise ValueError(
-                f"Recall was measured at {self.threshold:g}, but {threshold:g} is asked for. Build for the lowest threshold."
+                f"Recall was measured at {self.threshold:g}, but the threshold is {threshold:g}. Build for the lowest threshold."
             )
         check(queries, dim=self._index.d)
         limits, _, found = self._index.range_search(turned(queries, self._known.turn), threshold - self._slack)
@@ -309,8 +301,32 @@ class Approximate:
         order = np.lexsort((found, asked))
         return asked[order], found[order]
 
+    def find(
+        self,
+        scan: Scan,
+        rows: Shaped[np.ndarray, "n dim"],
+        queries: Others,
+        rule: Rule,
+        alive: Bool[np.ndarray, " n"],
+    ) -> Found:
+        """Query, row and exact score of the matches among rows that are alive, by query and row; later rows are searched exactly.
+
+        Raises
+        ------
+        TooManyMatches
+            If they are more than the rule allows.
+        """
+        allowed = Allowed(rule.max_matches, rule.threshold)
+        later = scan.find(rows, queries, rule, alive, start=self.n)
+        i, j = self.candidates(queries, rule.threshold)
+        i, j = i[alive[j]], j[alive[j]]
+        scores = scan.scores(rows, queries, i, j)
+        reach = scores >= np.float32(rule.threshold)
+        allowed.take(int(reach.sum()) + len(later[0]))
+        return ordered([(i[reach], j[reach], scores[reach]), later])
+
     def save(self, file: Path) -> None:
-        """Written whole or not at all, at dim + 8 bytes a row; any file there is replaced. Not for one that was loaded.
+        """Write it, whole or not at all, with dim + 8 bytes per row; replaces an existing file. Not for one that was loaded.
 
         Raises
         ------
@@ -329,7 +345,7 @@ class Approximate:
 
     @classmethod
     def load(cls, file: Path) -> "Approximate":
-        """What was saved, mapped: rows are read from the file when their cell is first visited. Not unpickled.
+        """What was saved, mapped: rows are read from the file when their cell is first visited. Nothing is unpickled.
 
         Raises
         ------
@@ -338,13 +354,13 @@ class Approximate:
         OSError
             What the file system says.
         ValueError
-            If the file is of another kind, cut short or damaged. Rows themselves, not read here, are taken on trust.
+            If the file is of another kind, cut short or damaged. Rows themselves are not read here, so not checked.
         """
         faiss, known = library(), _read(file)
         try:
             index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
         except RuntimeError as error:
-            raise ValueError(f"{file} cannot be read by faiss {faiss.__version__}: {error}. Build it anew.") from None
+            raise ValueError(f"{file} cannot be read by faiss {faiss.__version__}: {error}. Build it again.") from None
         # Threads that read ahead, 32 started for each query, take far longer than the query itself.
         faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0
         return cls(index, known)
@@ -360,17 +376,19 @@ def _check_asked(rows: Vectors, threshold: float, recall: float) -> None:
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be a cosine above 0 and up to 1, but is {threshold!r}. Search exactly below.")
     if not 0 < recall <= 1:
-        raise ValueError(f"recall must be above 0 and up to 1, but is {recall!r}. Ask for .99, say.")
+        raise ValueError(f"recall must be above 0 and up to 1, but is {recall!r}. Use .99, for example.")
     if not rows.size:
         raise ValueError(
-            f"There must be a row to begin with, but the shape is {rows.shape}. Build once there are some."
+            f"There must be a row to begin with, but the shape is {rows.shape}. Build it when there are rows."
         )
     check(rows, dim=rows.shape[1])
 
 
 def _read(file: Path) -> Known:
-    """What stands after faiss's part of a file, which is as long as it was; its head, which faiss trusts, is unaltered."""
-    wrong = ValueError(f"{file} is no approximate index of this version, or is cut short or damaged. Build it anew.")
+    """What follows faiss's part of a file, after checks: it has its length, and its head, which faiss trusts, is unchanged."""
+    wrong = ValueError(
+        f"{file} is not an approximate index of this version, or is cut short or damaged. Build it again."
+    )
     n_tail = 8 + len(_MAGIC)
     with file.open("rb") as opened:
         end = opened.seek(0, io.SEEK_END)
@@ -384,145 +402,19 @@ def _read(file: Path) -> Known:
                 known = {name: array if array.ndim else array.item() for name, array in arrays.items()}
             size, n_head, checksum = known.pop("faiss").tolist()
             whole = size == end - n_tail - length and _checksum(file, n_head) == checksum
-            told = Known(**known)
+            stored = Known(**known)
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
             raise wrong from None
     if not whole:
         raise wrong
-    return told
+    return stored
 
 
 def _of_last(rows: Vectors) -> int:
-    """Of rows that only grow: two histories differ in what came last."""
+    """Of rows that only grow: two histories differ in their last rows."""
     return zlib.crc32(np.ascontiguousarray(rows[-_N_LAST:], dtype=np.float32).tobytes())
 
 
 def _checksum(file: Path, n_bytes: int) -> int:
     with file.open("rb") as opened:
         return zlib.crc32(opened.read(n_bytes))
-
-
-# Chosen so that exact search with encoding, 7 ms among a million on two cores (p99 11), is expected to stay below 20.
-# Not measured there.
-APPROXIMATE_FROM = 2_000_000
-
-
-class Near:
-    """An approximate structure in use.
-
-    Parameters
-    ----------
-    cells
-        The structure.
-    """
-
-    def __init__(self, cells: Approximate) -> None:
-        self._cells = cells
-
-    @property
-    def recall(self) -> float:
-        """The share of matches found, as measured when it was made."""
-        return self._cells.recall
-
-    def find(
-        self,
-        scan: Scan,
-        rows: Shaped[np.ndarray, "n dim"],
-        queries: Others,
-        threshold: float,
-        alive: Bool[np.ndarray, " n"],
-        max_matches: int,
-    ) -> Found:
-        """Query, row and exact score of what is found, by query and row; of the rows beyond the structure all."""
-        n = self._cells.n
-        allowed = Allowed(max_matches, threshold)
-        later = scan.find(rows, queries, threshold, alive, max_matches, start=n)
-        i, j = self._cells.candidates(queries, threshold)
-        i, j = i[alive[j]], j[alive[j]]
-        scores = scan.scores(rows, queries, i, j)
-        reach = scores >= np.float32(threshold)
-        allowed.take(int(reach.sum()) + len(later[0]))
-        i, j, scores = (np.concatenate(parts) for parts in zip((i[reach], j[reach], scores[reach]), later, strict=True))
-        order = np.lexsort((j, i))
-        return i[order], j[order], scores[order]
-
-
-class Nearby:
-    """The approximate structures of a folder.
-
-    Parameters
-    ----------
-    folder
-        Of the index.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._loaded: Approximate | None = None
-        self._state: tuple[int, int] | None = None
-
-    def of(self, number: int, rows: Shaped[np.ndarray, "n dim"], threshold: float) -> Near | None:
-        """The structure of these rows, if there is one that answers from this threshold up."""
-        cells = self._load(number, rows)
-        return Near(cells) if cells and cells.threshold <= threshold else None
-
-    def is_wanted(self, number: int, rows: Shaped[np.ndarray, "n dim"]) -> bool:
-        """Whether there are enough rows for one, and twice as many as when the last one was made, or could not be."""
-        if len(rows) < APPROXIMATE_FROM:
-            return False
-        cells = self._load(number, rows)
-        n = 0 if cells is None else cells.n
-        with suppress(OSError, ValueError):
-            n = max(n, int(self._slow(number).read_text()))
-        return len(rows) >= 2 * n
-
-    def check(self, number: int, rows: Shaped[np.ndarray, "n dim"]) -> None:
-        """Remove a structure of other rows."""
-        if self._file(number).exists() and self._load(number, rows) is None:
-            remove(self._file(number))
-
-    def make(self, number: int, rows: Shaped[np.ndarray, "n dim"], threshold: float, recall: float) -> float:
-        """Make the structure; its measured recall.
-
-        Raises
-        ------
-        MissingExtra
-            If faiss is not installed.
-        ValueError
-            If no fast setting reaches the recall.
-        """
-        try:
-            made = Approximate.build(rows, threshold, recall=recall)
-        except ValueError:
-            with suppress(OSError):  # so that not every later change tries again
-                self._slow(number).write_text(str(len(rows)))
-            raise
-        made.save(self._file(number))
-        self._state = None
-        return made.recall
-
-    def _load(self, number: int, rows: Shaped[np.ndarray, "n dim"]) -> Approximate | None:
-        """The structure on disk, mapped, if it is of these rows; read again when another process made it anew."""
-        try:
-            told = self._file(number).stat()
-            state = told.st_ino, told.st_mtime_ns
-            if state != self._state:
-                self._loaded, self._state = None, state
-                loaded = Approximate.load(self._file(number))
-                if loaded.n > len(rows):  # of rows that this transaction does not see yet
-                    self._state = None
-                elif loaded.is_of(rows):
-                    self._loaded = loaded
-        except FileNotFoundError:
-            self._loaded = self._state = None
-        except (OSError, ValueError, ImportError) as error:
-            if self._loaded is None:
-                logger.warning("The approximate structure cannot be used, so the search is exact: %s", error)
-        return self._loaded
-
-    def _file(self, number: int) -> Path:
-        return self.folder / f"near-{number:06d}"
-
-    def _slow(self, number: int) -> Path:
-        """Holds for how many rows no structure was fast enough."""
-        return self.folder / f"slow-{number:06d}"

@@ -1,9 +1,8 @@
 """Exact search of rows that only grow: one query against a million takes milliseconds, for it reads a sixth of their numbers.
 
-Every row is kept a second time as a short one (`textsiam.indexing.search.short_rows`). The product of short rows is never
-below the
-cosine, so that what stays below the threshold is out, and what is left is scored exactly: the answer is that of `threshold_join`,
-whatever was left out of the short rows.
+Every row is kept a second time as a short one (`textsiam.indexing.search.short_rows`). The product of short rows is never below
+the cosine. So what stays below the threshold is out, and the rest is scored exactly: the answer is that of `threshold_join`,
+whatever the short rows leave out.
 
 Other similarities than cosine have no short rows here: each search is a `threshold_join` over all rows.
 """
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float
 
-from textsiam.arrays import Found, Rows, Scores
+from textsiam.arrays import Found, Rows, Scores, Vectors
 from textsiam.errors import BrokenIndex
 from textsiam.indexing.search.short_rows import (
     MOST_FOR_AXES,
@@ -25,18 +24,21 @@ from textsiam.indexing.search.short_rows import (
     times,
     unit_rows,
 )
-from textsiam.matching.join.exact import MAX_MATCHES, Allowed, joined, threshold_join, top_k_join
-from textsiam.matching.join.tiles import Room
+from textsiam.matching.join.exact import top_k_join
+from textsiam.matching.join.tiles import Allowed, Room, joined
+from textsiam.matching.rule import Rule
 from textsiam.scoring.similarity import SIMILARITIES
 
 Queries = Float[np.ndarray, "_ _"]
 
+_FEW = 32  # rows whose pairs are all scored sooner than a join gets ready
 _IN_CACHE = 1_024
 _N_AT_ONCE = 512  # pairs scored at once: their rows fit a core's cache
 _MANY = 8_192  # queries, from which on a join pays for getting ready, which takes two seconds for a million rows
 _SEVERAL = 64  # queries, whose closest rows a join finds faster than one after another
 _SIDE = 1_024  # of a square tile of queries and rows
 _WORDS_IF_DENSE = 16  # see textsiam.matching.join.tiles
+_NONE = np.empty(0, dtype=np.int64)
 
 
 class Scan:
@@ -47,7 +49,7 @@ class Scan:
     similarity
         A name from `SIMILARITIES`.
     dim
-        Numbers a vector.
+        Numbers per vector.
     """
 
     def __init__(self, similarity: str, dim: int) -> None:
@@ -59,33 +61,34 @@ class Scan:
         self,
         rows: Stored,
         queries: Queries,
-        threshold: float,
+        rule: Rule,
         alive: Bool[np.ndarray, " _"],
-        max_matches: int = MAX_MATCHES,
         start: int = 0,
     ) -> Found:
-        """Query number, row number and score of every pair that reaches the threshold, ordered by query and row.
+        """Query number, row number and score of every pair that matches, ordered by query and row.
 
         Only rows that are alive and from number `start` on are searched.
 
         Raises
         ------
         TooManyMatches
-            If they are more than `max_matches`.
+            If they are more than the rule allows.
         """
         if self.similarity != "cosine" or (len(queries) >= _MANY and len(rows) >= MOST_FOR_AXES):
-            return self._joined(rows, queries, threshold, alive, max_matches, start)
-        allowed = Allowed(max_matches, threshold)
+            there = np.flatnonzero(alive[start:]) + start
+            pairs = rule.join(queries, _of(rows, there))
+            return pairs.left, there[pairs.right], pairs.score
+        allowed = Allowed(rule.max_matches, rule.threshold)
         found = []
-        lowest = float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
+        lowest = float(np.nextafter(np.float32(rule.threshold), np.float32(-np.inf)))
         for i, j in self._candidates(rows, queries, lowest, start):
             there = alive[j]
             i, j = i[there], j[there]  # noqa: PLW2901
             scores = self.scores(rows, queries, i, j)
-            reach = scores >= np.float32(threshold)
+            reach = scores >= np.float32(rule.threshold)
             allowed.take(int(reach.sum()))
             found.append((i[reach], j[reach], scores[reach]))
-        return _ordered(found)
+        return ordered(found)
 
     def nearest(self, rows: Stored, queries: Queries, k: int, alive: Bool[np.ndarray, " _"]) -> Found:
         """The k closest rows of each query among those alive, the closest first; ties go to the lower row number.
@@ -93,7 +96,7 @@ class Scan:
         Raises
         ------
         BrokenIndex
-            If a vector is no number.
+            If a vector holds NaN.
         """
         if self.similarity != "cosine" or len(queries) >= _SEVERAL:
             there = np.flatnonzero(alive)
@@ -101,22 +104,6 @@ class Scan:
             return pairs.left, there[pairs.right], pairs.score
         found = [self._nearest(rows, queries, number, k, alive) for number in range(len(queries))]
         return joined(found)
-
-    def _joined(
-        self,
-        rows: Stored,
-        queries: Queries,
-        threshold: float,
-        alive: Bool[np.ndarray, " _"],
-        max_matches: int,
-        start: int,
-    ) -> Found:
-        """As `find`, by a join of all with all."""
-        there = np.flatnonzero(alive[start:]) + start
-        pairs = threshold_join(
-            queries, _of(rows, there), threshold=threshold, similarity=self.similarity, max_matches=max_matches
-        )
-        return pairs.left, there[pairs.right], pairs.score
 
     def scores(self, rows: Stored, queries: Queries, i: Rows, j: Rows) -> Scores:
         """The exact score of query ``i[p]`` with row ``j[p]``: fp64, rounded once to fp32."""
@@ -163,16 +150,15 @@ class Scan:
     ) -> tuple[Rows, Rows]:
         """Row and query of the entries of one tile that may reach `lowest`."""
         unit, short = queries
-        tile = self._room.tile(len(block), len(unit), np.float32)
-        _multiply(block, short, tile)
-        places = self._room.places(tile, _below(lowest - self.short.slack))
+        least, tile = _below(lowest - self.short.slack), self._room.tile(len(block), len(unit), np.float32)
+        times(block, short, tile)
+        places = self._room.places(tile, least)
         if not self.short.is_whole and len(places.words) * 8 * _WORDS_IF_DENSE >= tile.size:
             for place, part in in_blocks(rows[start : start + len(block)], _IN_CACHE):
                 _cosines(part, unit, tile[place : place + len(part)])
             places = self._room.places(tile, _below(lowest - self.short.plain))
-        row, query = zip(*places.blocks(2**20), strict=True) if len(places.words) else ((), ())
-        none = np.empty(0, dtype=np.int64)
-        return np.concatenate([none, *row]), np.concatenate([none, *query])
+        row, query = zip(*places.blocks(2**20), strict=True) if len(places.words) else ((_NONE,), (_NONE,))
+        return np.concatenate(row), np.concatenate(query)
 
     def _nearest(self, rows: Stored, queries: Queries, number: int, k: int, alive: Bool[np.ndarray, " _"]) -> Found:
         short = self.short.of(queries[number : number + 1])[0]
@@ -180,11 +166,11 @@ class Scan:
         entries[~alive] = -np.inf
         if np.isnan(entries).any():
             raise BrokenIndex(
-                "Some vectors of the index are no numbers. Mend them: textsiam index verify (Index.verify)."
+                "Some vectors of the index are not numbers. Repair them: textsiam index verify (Index.verify)."
             )
         n = min(k, int(alive.sum()))
         if not n:
-            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+            return joined([])
         # Of any n rows the least score is one that all the n closest reach: first of those whose short rows are closest, then by
         # products of all dimensions.
         unit, j = unit_rows(queries[number : number + 1]), np.flatnonzero(alive)
@@ -198,6 +184,18 @@ class Scan:
         return np.full(n, number), j[best], scores[best]
 
 
+def among(vectors: Vectors, rule: Rule) -> Found:
+    """Every pair of rows of one set that matches, as of `Rule.join`; of a few rows all pairs are scored at once."""
+    if len(vectors) > _FEW:
+        pairs = rule.join(vectors)
+        return pairs.left, pairs.right, pairs.score
+    left, right = np.triu_indices(len(vectors), k=1)
+    exact = vectors.astype(np.float64)
+    scores = SIMILARITIES[rule.similarity].paired(exact[left], exact[right]).astype(np.float32)
+    reach = scores >= np.float32(rule.threshold)
+    return left[reach], right[reach], scores[reach]
+
+
 def _of(rows: Stored, there: Rows) -> Float[np.ndarray, "_ _"]:
     """These rows, rising, in fp32; the mapped ones themselves if they are all that there are."""
     if len(there) and len(there) == there[-1] - there[0] + 1:
@@ -208,15 +206,8 @@ def _of(rows: Stored, there: Rows) -> Float[np.ndarray, "_ _"]:
 def _cosines(block: Stored, unit: Queries, out: Float[np.ndarray, "_ _"]) -> None:
     """Products of rows of length 1 with the queries, as `unit_rows` makes them, without a copy: a block fits a core's cache."""
     block = fp32(block)
-    _multiply(block, unit, out)
+    times(block, unit, out)
     out /= lengths(block)[:, None]
-
-
-def _multiply(block: Stored, queries: Queries, out: Float[np.ndarray, "_ _"]) -> None:
-    if len(queries) == 1:  # a product with a vector is memory's pace; with a matrix of one column it is not
-        times(block, queries[0], out[:, 0])
-    else:
-        np.matmul(block, queries.T, out=out)
 
 
 def _below(value: float) -> np.float32:
@@ -227,7 +218,8 @@ def _few(n: int) -> Iterator[slice]:
     return (slice(start, start + _N_AT_ONCE) for start in range(0, n, _N_AT_ONCE))
 
 
-def _ordered(found: list[Found]) -> Found:
+def ordered(found: list[Found]) -> Found:
+    """What was found in parts, by query and row."""
     i, j, scores = joined(found)
     order = np.lexsort((j, i))
     return i[order], j[order], scores[order]

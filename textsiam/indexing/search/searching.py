@@ -1,6 +1,6 @@
 """Texts compared with an index, which stays as it is.
 
-What an index found, as `Matches`: rows on the right are the index's, and only those found carry id and text.
+The answer is `Matches`: rows on the right are those of the index, and only rows that were found have an id and a text.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,17 +17,18 @@ from textsiam.indexing.open_index import Opened
 from textsiam.indexing.search import approximate
 from textsiam.indexing.storage.ledger import Item
 from textsiam.indexing.storage.store import checked
-from textsiam.matching.duplicates import check_threshold, ids_of, judged
-from textsiam.matching.matches import Matches
+from textsiam.matching.duplicates import check_threshold
+from textsiam.matching.matches import Matches, ids_of
 from textsiam.matching.repeats import Side, refuse_too_many
+from textsiam.matching.rule import Rule
 from textsiam.scoring.siamese import Siamese
 
 
 class Sparse(Sequence[str]):
     """A column of an index, of which only some rows were read; the others are empty."""
 
-    def __init__(self, n: int, told: dict[int, str]) -> None:
-        self.n, self.told = n, told
+    def __init__(self, n: int, read: dict[int, str]) -> None:
+        self.n, self._read = n, read
 
     @overload
     def __getitem__(self, row: int) -> str: ...
@@ -35,10 +36,10 @@ class Sparse(Sequence[str]):
     def __getitem__(self, row: slice) -> list[str]: ...
     def __getitem__(self, row: int | slice) -> str | list[str]:
         if isinstance(row, slice):
-            return [self.told.get(place, "") for place in range(*row.indices(self.n))]
+            return [self._read.get(place, "") for place in range(*row.indices(self.n))]
         if not 0 <= row < self.n:
             raise IndexError(f"There is no row {row}: the index holds {self.n:,}.")
-        return self.told.get(row, "")
+        return self._read.get(row, "")
 
     def __len__(self) -> int:
         return self.n
@@ -47,7 +48,7 @@ class Sparse(Sequence[str]):
 def answer(
     model: Siamese | None, found: Found, items: Iterable[Item], n_left: int, n_right: int, **more: Any
 ) -> Matches:
-    """Matches of positions on the left with the index's rows on the right, with what the model says of their scores."""
+    """Matches of positions on the left with the index's rows on the right, with what the model says about their scores."""
     left, right, scores = found
     known = list(items)
     texts = {item.row: item.text for item in known if item.text is not None}
@@ -59,7 +60,7 @@ def answer(
         n_right,
         right_ids=Sparse(n_right, {item.row: item.id for item in known}),
         right_texts=Sparse(n_right, texts) if texts or not known else None,
-        **(judged(model, scores) if model else {}),
+        **(model.judge(scores)._asdict() if model else {}),
         **more,
     )
 
@@ -92,26 +93,26 @@ def search(
 ) -> Matches:
     """The matches of texts, or of vectors, in an index (see `Index.search`)."""
     if (texts is None) == (embeddings is None):
-        raise UnreadableInput("A search takes texts or their embeddings, and one of them only. Give one.")
+        raise UnreadableInput("A search takes texts or their embeddings, and only one of them. Give one.")
     _check(k, searcher)
-    lowest = _lowest(at, threshold, k)
+    rule = Rule(_lowest(at, threshold, k), at.settings["similarity"], max_matches)
     asked = _asked(at, texts, embeddings, ids, model, progress)
-    vectors = asked.vectors
+    store = at.store
 
     def work() -> tuple[Found, float | None, list[Item], int]:
-        n, recall = at.store.ledger.n_rows, None
+        vectors, n, recall = store.view.stored(asked.vectors), store.ledger.state.n_rows, None
         if k is not None:
-            found = _from(at.store.nearest(vectors, k), lowest)
+            found = _from(store.view.nearest(vectors, k), rule.threshold)
         elif searcher == "approximate" or (searcher == "auto" and n >= approximate.APPROXIMATE_FROM):
-            found, recall = at.store.find_fast(vectors, lowest, max_matches)
+            found, recall = store.view.find_fast(vectors, rule)
         else:
-            found = at.store.find(vectors, lowest, max_matches)
-        return found, recall, at.store.ledger.items("row", np.unique(found[1]).tolist()), n
+            found = store.view.find(vectors, rule)
+        return found, recall, store.ledger.items("row", np.unique(found[1]).tolist()), n
 
-    found, recall, items, n_right = at.read(work)
+    found, recall, items, n_right = store.read(work, at.made)
     if searcher == "approximate" and k is None and recall is None:
         raise ValueError(
-            f"The index at {at.place} has nothing to search approximately with from {lowest:g} up. Make it with "
+            f"The index at {at.place} has no structure for approximate search from {rule.threshold:g} up. Make it with "
             "Index.approximate(), or search exactly."
         )
     if asked.side is not None:
@@ -120,7 +121,7 @@ def search(
 
 
 class _Asked(NamedTuple):
-    """What was asked for, as vectors, each distinct text once."""
+    """What to search for, as vectors, each distinct text once."""
 
     vectors: Float[np.ndarray, "m dim"]
     side: Side | None  # None: vectors were given
@@ -137,11 +138,12 @@ def _asked(
     progress: Progress | None,
 ) -> _Asked:
     if embeddings is not None:
-        vectors = at.store.stored(checked(embeddings, at.told["dim"]))
+        vectors = checked(embeddings, at.settings["dim"])
         return _Asked(vectors, None, len(vectors), dict(left_ids=ids_of(range(len(vectors)), ids)))
     values = as_list(() if texts is None else texts)
     side = Side.of(values, "texts")
-    encoded = at.encode(side.unique, model, progress)
+    known = at.store.read(lambda: at.known(side.unique), at.made)
+    encoded = at.encode(side.unique, known, model, progress)
     columns = dict(
         left_texts=values,
         left_ids=ids_of(values, ids),
@@ -166,8 +168,8 @@ def _for_all_rows(found: Found, side: Side, max_matches: int) -> Found:
 
 def _lowest(at: Opened, threshold: float | None, k: int | None) -> float:
     if threshold is None:
-        return float("-inf") if k is not None else float(at.told["threshold"])
-    check_threshold(threshold, at.told["similarity"])
+        return float("-inf") if k is not None else float(at.settings["threshold"])
+    check_threshold(threshold, at.settings["similarity"])
     return float(threshold)
 
 

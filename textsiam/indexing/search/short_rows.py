@@ -1,19 +1,16 @@
 """Short rows: coordinates on the leading principal axes, and the length of what they leave out, for each row of an index.
 
-By Cauchy and Schwarz the product of two short rows is never below the cosine of the rows
-(`textsiam.matching.join.screens`). They can
-be made again at any time; on disk they are a cache. Other similarities than cosine have none.
+By Cauchy and Schwarz the product of two short rows is never below the cosine of the rows (`textsiam.matching.join.screens`). They
+can be made again at any time; on disk they are a cache. Similarities other than cosine have none.
 
-Heads of short rows: a third of their numbers is enough to rule nearly all rows out where the threshold is high.
+One query against a million short rows takes as long as it takes to read them. So where the threshold is high, their *heads* come
+first: a head holds a short row's first coordinates, a third of its numbers, and the length of the others. Again by Cauchy and
+Schwarz the product of two heads is never below that of the short rows, and nearly all rows are ruled out. A query tries some
+heads first: where too many pass, heads would cost more than they save.
 
-One query against a million rows takes as long as it takes to read them. A head holds a short row's first coordinates and the
-length of the others, so that by Cauchy and Schwarz the product of two heads is never below that of the short rows. A query tries
-them on some rows first: where too many pass, heads would cost more than they save.
-
-The product of many rows with one vector, at the pace of memory, on threads that sleep as soon as they are done.
-
-OpenBLAS's own wait awake for some 20 ms, which takes the cores from whoever computes next: the encoder, whose text was to be
-looked up. So no call here is large enough for OpenBLAS to share it among threads.
+Products of many rows with one vector run at the pace of memory, on threads that sleep as soon as they are done. OpenBLAS's own
+wait awake for some 20 ms, which takes the cores from what computes next: the encoder, for the next text. So no call here is large
+enough for OpenBLAS to divide it among threads.
 """
 
 import functools
@@ -28,6 +25,7 @@ from jaxtyping import Float, Int, Shaped
 
 from textsiam.arrays import Rows
 from textsiam.data.files import replacing
+from textsiam.encoding.processor import n_threads
 from textsiam.matching.join.screens import SPARE, UNIT, n_leading, principal_axes, shortened, shrinkage
 from textsiam.scoring.similarity import EPSILON
 
@@ -37,28 +35,33 @@ _MOST_THREADS = 4  # memory gives no more
 
 
 def times(
-    rows: Float[np.ndarray, "n k"], vector: Float[np.ndarray, " k"], out: Float[np.ndarray, " n"] | None = None
-) -> Float[np.ndarray, " n"]:
-    """``rows @ vector``, of fp32.
+    rows: Float[np.ndarray, "n k"], queries: Float[np.ndarray, "..."], out: Float[np.ndarray, "..."] | None = None
+) -> Float[np.ndarray, "..."]:
+    """``rows @ queries.T``, of fp32; for one query at the pace of memory, which a matrix of one column is not multiplied at.
 
     Parameters
     ----------
-    rows, vector
-        Contiguous.
+    rows, queries
+        Contiguous. Queries may be one vector.
     out
-        Where to put it.
+        Where to put it; contiguous.
 
     Examples
     --------
     >>> times(np.eye(2, dtype=np.float32), np.array([3, 4], dtype=np.float32))
     array([3., 4.], dtype=float32)
     """
-    out = np.empty(len(rows), dtype=np.float32) if out is None else out
+    if queries.ndim > 1 and len(queries) > 1:
+        return np.matmul(rows, queries.T, out=out)
+    out = np.empty((len(rows), *queries.shape[:-1]), dtype=np.float32) if out is None else out
+    vector, products = queries.reshape(-1), out.reshape(-1)
     n_parts = max(1, min(_n_threads(), rows.size // _FOR_A_THREAD))
     ends = [len(rows) * part // n_parts for part in range(n_parts + 1)]
-    parts = [slice(start, stop) for start, stop in pairwise(ends)]
-    waiting = [_pool(os.getpid()).submit(_times, rows[part], vector, out[part]) for part in parts[1:]]
-    _times(rows[parts[0]], vector, out[parts[0]])
+    waiting = [
+        _pool(os.getpid()).submit(_times, rows[start:stop], vector, products[start:stop])
+        for start, stop in pairwise(ends[1:])
+    ]
+    _times(rows[: ends[1]], vector, products[: ends[1]])
     for future in waiting:
         future.result()
     return out
@@ -72,14 +75,15 @@ def _times(rows: Float[np.ndarray, "n k"], vector: Float[np.ndarray, " k"], out:
     np.matmul(rows[n:], vector, out=out[n:])
 
 
+@functools.cache
 def _n_threads() -> int:
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_MOST_THREADS, allowed)
+    """As many as the encoder takes, but no more than memory can feed; looked up once, as that takes as long as a query."""
+    return min(_MOST_THREADS, n_threads())
 
 
 @functools.cache
 def _pool(_process: int) -> ThreadPoolExecutor:
-    """One for each process: a fork has none of its parent's threads."""
+    """One per process: a fork has none of its parent's threads."""
     return ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="textsiam")
 
 
@@ -108,7 +112,7 @@ class Heads:
         self._slack = 2 * (short.shape[1] + 2 * SPARE) * UNIT * 1.01
 
     def reaching(self, query: Float[np.ndarray, " length"], lowest: float) -> Int[np.ndarray, " _"] | None:
-        """Rows among which are all whose product with the query is `lowest` or more; None: too many to look at one by one."""
+        """Rows among which are all whose product with the query is `lowest` or more; None: too many to read one by one."""
         head, least = _heads(query[None])[0], np.float32(lowest - self._slack)
         if np.count_nonzero(times(self._heads[:_N_TRIED], head) >= least) > _MOST * _N_TRIED:
             return None
@@ -128,7 +132,7 @@ def _heads(short: Short) -> Float[np.ndarray, "_ _"]:
 
 Stored = Shaped[np.ndarray, "_ _"]  # fp32 or fp16
 
-MOST_FOR_AXES = 65_536  # axes chosen among so many rows are good for any number
+MOST_FOR_AXES = 65_536  # axes chosen among this many rows are good for any number
 _LENGTH = 64  # numbers of a short row: fewer let too much pass, more are slower to read
 _FEW = 8_192  # rows that need no short ones
 _N_SAMPLE = 4_096
@@ -141,16 +145,16 @@ class ShortRows:
     Parameters
     ----------
     similarity
-        A name from `SIMILARITIES`; for others than cosine there are none.
+        A name from `SIMILARITIES`; only cosine has short rows.
     dim
-        Numbers a vector.
+        Numbers per vector.
     """
 
     is_whole: bool  # few rows: short ones are unit rows, nothing left out
     plain: float  # what a product of unit rows in fp32 errs by
     slack: float  # by what a product of short rows may be below the exact score
     _heads: Heads | None
-    _n_single: int  # queries that came alone
+    _n_single: int  # queries that were searched for alone
 
     def __init__(self, similarity: str, dim: int) -> None:
         self.similarity, self.dim = similarity, dim
@@ -190,7 +194,7 @@ class ShortRows:
             start += len(part)
 
     def heads(self) -> Heads | None:
-        """Heads of the rows that were saved, made when one query asks for them a second time; None: there are none."""
+        """Heads of the rows that were saved, made for the second query that comes alone; None: there are none."""
         if self.is_whole or self._n_saved < HEADS_FROM:
             return None
         self._n_single += 1
@@ -231,12 +235,12 @@ class ShortRows:
         return True
 
     def agrees(self, rows: Stored, places: Rows) -> bool:
-        """Whether the short ones of these rows, given in rising order, are what they should be."""
+        """Whether the short ones of these rows, in rising order, are what they should be."""
         kept = [part[places[(places >= start) & (places < start + len(part))] - start] for start, part in self.placed()]
         return not kept or bool(np.allclose(np.concatenate(kept), self.of(rows[places]), rtol=0, atol=_DIFFER))
 
     def _choose(self, rows: Stored) -> None:
-        """Axes for these rows; every short row is to be made again."""
+        """Choose axes for these rows; every short row must be made again."""
         if len(rows) < _FEW or self.dim <= _LENGTH:
             self._use(np.eye(self.dim, dtype=np.float32), self.dim, len(rows))
             return
@@ -277,7 +281,7 @@ def unit_rows(rows: Stored) -> Float[np.ndarray, "_ _"]:
 
 
 def lengths(rows: Float[np.ndarray, "_ _"]) -> Float[np.ndarray, " _"]:
-    """Of fp32 rows; that of a zero row is no zero, so that it can be divided by."""
+    """Of fp32 rows; that of a zero row is not 0, so that it can be divided by."""
     return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows) + np.float32(EPSILON)))
 
 
@@ -287,5 +291,5 @@ def fp32(rows: Stored) -> Float[np.ndarray, "_ _"]:
 
 
 def in_blocks(rows: Stored, n: int = _BLOCK) -> Iterator[tuple[int, Stored]]:
-    """The rows, `n` at a time, each time with the number of the first."""
+    """The rows, `n` at a time, with the number of the first."""
     return ((start, rows[start : start + n]) for start in range(0, len(rows), n))

@@ -1,39 +1,134 @@
 """An index in a folder: SQLite for the ledger, a file of vectors beside it.
 
-SQLite's commit is the moment of truth. A writer first appends vectors behind those that count and waits for the disk, then
-commits how many count now; a reader looks that number up within its own transaction and maps no more. Vectors that count are
-never changed, so that no lock is needed to read them.
+SQLite's commit decides what the index holds. A writer first appends vectors behind those that count and waits until they are on
+the disk, then commits how many count now; a reader looks that number up within its own transaction and maps no more. Vectors that
+count are never changed, so no lock is needed to read them.
 """
 
+import errno
 import math
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from json import dumps
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from textsiam.arrays import Found, Rows, Vectors
+from textsiam.arrays import Rows, Vectors
 from textsiam.data.files import check_folder, remove
-from textsiam.errors import BrokenIndex, IndexNotFound
+from textsiam.errors import BrokenIndex, IndexLocked, IndexNotFound
 from textsiam.indexing.storage.ledger import Ledger
-from textsiam.indexing.storage.sqlite import Busy, SqliteDatabase, sqlite_told
+from textsiam.indexing.storage.store import rebuilt
 from textsiam.indexing.storage.turns import Turns
-from textsiam.indexing.storage.vector_file import VectorFile, View, checksums, flush_folder
+from textsiam.indexing.storage.vector_file import FolderView, VectorFile, flush_folder
 
 Result = TypeVar("Result")
 
 LEDGER = "index.sqlite"
 _BLOCK = 16_384
+_PAUSE_S = 0.01  # before another try to write
+_MOST_MS = 2**31 - 1
 
-_TABLES = (
-    # Which file of vectors counts, and how it is written; rows that were removed, in the order of their removal.
-    "CREATE TABLE files (number INTEGER NOT NULL, dim INTEGER NOT NULL, similarity TEXT NOT NULL, stored_as TEXT NOT NULL)",
-    "CREATE TABLE removed (number INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL)",
-)
+# Rows that were removed, in the order of their removal.
+_REMOVED = "CREATE TABLE removed (number INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL)"
+
+
+class Busy(sqlite3.OperationalError):
+    """Another process is writing, so no transaction could begin."""
+
+
+class SqliteDatabase:
+    """SQLite as the ledger uses it."""
+
+    among = "{} IN (SELECT value FROM json_each(?))"
+
+    def __init__(self, file: Path, timeout_s: float) -> None:
+        # Transactions are begun and ended by name; several threads may use it, one at a time.
+        self.connection = sqlite3.connect(file, timeout=timeout_s, isolation_level=None, check_same_thread=False)
+        self._waits_ms = -1
+        self.connection.execute("PRAGMA journal_mode = WAL")
+        self.connection.execute("PRAGMA synchronous = FULL")
+
+    def wait_at_most(self, timeout_s: float) -> None:
+        """Wait no longer for other processes from now on; in tenths of a second, so that most calls change nothing."""
+        if (waits_ms := min(100 * math.ceil(10 * min(timeout_s, _MOST_MS)), _MOST_MS)) != self._waits_ms:
+            self.connection.execute(f"PRAGMA busy_timeout = {waits_ms}")
+            self._waits_ms = waits_ms
+
+    @contextmanager
+    def transaction(self, begin: str, timeout_s: float) -> Iterator[None]:
+        """A transaction, rolled back if anything fails within it.
+
+        Raises
+        ------
+        Busy
+            If another process did not release the database in time.
+        """
+        self.wait_at_most(timeout_s)
+        try:
+            try:
+                self.connection.execute(begin)
+            except sqlite3.OperationalError as error:
+                raise Busy(str(error)) if _is_locked(error) else error from None
+            yield
+            self.connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self.connection.execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self.connection.close()
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement; its rows."""
+        return self.connection.execute(sql, parameters).fetchall()
+
+    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
+        """Run one statement for each set of parameters."""
+        self.connection.executemany(sql, parameters)
+
+    def listed(self, values: Sequence[Any]) -> str:
+        """Values as one parameter, without strings that no row can hold: SQLite would end them at NUL."""
+        plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+        return dumps([value for value in plain if not isinstance(value, str) or "\0" not in value])
+
+
+@contextmanager
+def sqlite_errors(file: Path) -> Iterator[None]:
+    """Raise SQLite's errors as ours, or as the system's own."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        says = str(error)
+        if _is_locked(error):
+            raise IndexLocked(
+                f"Another process has been writing to {file} for too long. Wait for it, or open with a longer timeout_s."
+            ) from None
+        if "full" in says:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from None
+        if "readonly" in says or "read-only" in says or "unable to open" in says:
+            says = f"Opening an index, even to read it, needs write permission on its folder; SQLite says: {says}"
+            raise PermissionError(errno.EACCES, says, str(file)) from None
+        raise OSError(errno.EIO, f"SQLite says: {says}", str(file)) from None
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
+            raise ValueError(f"The index at {file.parent} was closed. Open it again: Index.open.") from None
+        if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+            raise
+        raise BrokenIndex(
+            f"{file} is damaged (SQLite says: {error}). Restore the folder from a copy, or make a new index."
+        ) from None
+
+
+def _is_locked(error: sqlite3.OperationalError) -> bool:
+    return "locked" in str(error) or "busy" in str(error)
 
 
 class SqliteStore:
@@ -49,10 +144,11 @@ class SqliteStore:
 
     database: SqliteDatabase
     ledger: Ledger
+    view: FolderView
     unfit = ""
 
     def __init__(self, folder: Path, timeout_s: float = 60.0) -> None:
-        shown, folder = folder, folder.absolute()  # the process may go elsewhere
+        shown, folder = folder, folder.absolute()  # the process may change its working directory
         if not (folder / LEDGER).is_file():
             raise IndexNotFound(f"There is no index at {shown}. Create one: textsiam index add (Index.create).")
         self.folder, self.timeout_s, self._turns = folder, timeout_s, Turns(str(shown), timeout_s)
@@ -63,7 +159,7 @@ class SqliteStore:
     def create(
         cls, folder: Path, dim: int, similarity: str, stored_as: str, tell: Callable[[Ledger], None]
     ) -> "SqliteStore":
-        """A new index, empty, whole or not at all; `tell` writes what the ledger shall know."""
+        """A new index, empty, whole or not at all; `tell` writes the settings into the ledger."""
         folder = folder.absolute()
         there = f"There is an index at {folder} already. Open it, or name another folder."
         if (folder / LEDGER).exists():
@@ -74,7 +170,7 @@ class SqliteStore:
         folder.mkdir(parents=True, exist_ok=True)  # what a killed process left in it does no harm
         temporary = folder / f".{secrets.token_hex(4)}.tmp"
         try:
-            with sqlite_told(temporary), closing(SqliteDatabase(temporary, 10.0)) as database:
+            with sqlite_errors(temporary), closing(SqliteDatabase(temporary, 10.0)) as database:
                 _write_tables(database, (dim, similarity, stored_as), tell)
             os.link(temporary, folder / LEDGER)
             flush_folder(folder)
@@ -84,96 +180,48 @@ class SqliteStore:
             remove(temporary)
         return cls(folder)
 
-    def read(self, work: Callable[[], Result], *, endlessly: bool = False) -> Result:
-        """What `work` gives, all of it seen at one moment."""
-        with self._turns.turn(math.inf if endlessly else None) as left_s, sqlite_told(self.folder / LEDGER):
+    def read(self, work: Callable[[], Result], made: str | None = None, *, endlessly: bool = False) -> Result:
+        """Return what `work` returns; it sees one moment (see `Store.read`)."""
+        with self._turns.turn(math.inf if endlessly else None) as left_s, sqlite_errors(self.folder / LEDGER):
+            self._have_a_connection()
             while True:
                 try:
-                    with self._transaction("BEGIN", left_s):
-                        self.view.follow(self.database)
+                    with self.database.transaction("BEGIN", left_s):
+                        self._follow(made)
                         return work()
                 except (FileNotFoundError, BrokenIndex):
                     if not self._was_replaced():
                         raise
 
-    def write(self, work: Callable[[], Result]) -> Result:
-        """What `work` gives, its changes made for good or not at all; one writer at a time."""
-
-        def once() -> Result:
-            with self._transaction("BEGIN IMMEDIATE", 0.0):
-                self.view.follow(self.database)
-                result = work()
-            self.view.tidy()
-            return result
-
-        with sqlite_told(self.folder / LEDGER):
-            return self._turns.patiently(once, Busy)
-
-    def find(self, queries: Vectors, threshold: float, max_matches: int) -> Found:
-        """Every row that is there and reaches the threshold with a query."""
-        return self.view.find(queries, threshold, max_matches)
-
-    def find_fast(self, queries: Vectors, threshold: float, max_matches: int) -> tuple[Found, float | None]:
-        """As `find`, but for what an approximate structure misses, whose measured recall comes too."""
-        return self.view.find_fast(queries, threshold, max_matches)
-
-    def is_large(self) -> bool:
-        """Whether an approximate structure should be made, for the first time or anew."""
-        return self.view.is_large()
-
-    def make_fast(self, threshold: float, recall: float) -> float:
-        """Make one that answers from this threshold up; its measured recall."""
-        return self.view.make_fast(threshold, recall)
-
-    def nearest(self, queries: Vectors, k: int) -> Found:
-        """The k closest rows of each query."""
-        return self.view.nearest(queries, k)
-
-    def vectors(self, rows: Rows) -> Vectors:
-        """The vectors of rows, fp32."""
-        mapped = self.view.file.rows(int(rows.max(initial=-1)) + 1)
-        return np.asarray(mapped[rows], dtype=np.float32)
-
-    def stored(self, vectors: Vectors) -> Vectors:
-        """The vectors as they will be given back.
-
-        Raises
-        ------
-        ValueError
-            If fp16 cannot hold them.
-        """
-        with np.errstate(over="ignore"):
-            stored = vectors.astype(self.view.file.dtype).astype(np.float32)
-        if not np.isfinite(stored).all():
-            raise ValueError(f"Some numbers are too large for {self.view.stored_as}. Make the index with float32.")
-        return stored
-
-    def checksums(self, rows: Rows) -> list[int | None]:
-        """The checksum of each row's vector as it lies in the file; None beyond its end."""
-        mapped = self.view.file.rows(min(self.view.n_rows, self.view.file.n_whole))
-        told: list[int | None] = [None] * len(rows)
-        for start in range(0, len(rows), _BLOCK):
-            block = rows[start : start + _BLOCK]
-            there = np.flatnonzero(block < len(mapped))
-            for place, checksum in zip((there + start).tolist(), checksums(mapped[block[there]]), strict=True):
-                told[place] = checksum
-        return told
-
-    def summed(self, vectors: Vectors) -> list[int]:
-        """The checksums that these vectors will have."""
-        return checksums(vectors.astype(self.view.file.dtype))
-
-    def append(self, vectors: Vectors) -> None:
-        """Write vectors behind the last row."""
-        self.view.file.write(self.ledger.n_rows, vectors)
+    def write(self, work: Callable[[], Result], made: str | None = None) -> Result:
+        """Return what `work` returns; its changes are kept whole or not at all; one writer at a time."""
+        with sqlite_errors(self.folder / LEDGER):
+            until = self._turns.until()
+            while True:  # a turn for each try: while one thread waits for another process, the others may read
+                with self._turns.turn(until) as left_s:
+                    self._have_a_connection()
+                    try:
+                        with self.database.transaction("BEGIN IMMEDIATE", 0.0):
+                            self._follow(made)
+                            result = work()
+                    except Busy:
+                        if not left_s:
+                            raise
+                    except BaseException:
+                        self.view.forget()  # it knows what was rolled back
+                        raise
+                    else:
+                        self.view.tidy()
+                        return result
+                time.sleep(_PAUSE_S)
 
     def drop(self, rows: Rows) -> None:
-        """Let rows be found no more."""
+        """Take rows out of every later search."""
         self.database.executemany("INSERT INTO removed (row) VALUES (?)", [(row,) for row in rows.tolist()])
-        self.view.follow(self.database)
+        self.view.follow(self.ledger)
 
     def stage(self, rows: Rows, vectors: Vectors) -> None:
-        """Write vectors that shall take the place of all; between them, where rows were removed, stand zeros."""
+        """Write vectors that will replace all; between them, where rows were removed, are zeros."""
         if len(rows):
             filled = np.zeros((int(rows[-1] - rows[0]) + 1, vectors.shape[1]), dtype=np.float32)
             filled[rows - rows[0]] = vectors
@@ -185,7 +233,7 @@ class SqliteStore:
 
     @contextmanager
     def staging(self) -> Iterator[None]:
-        """What is staged within takes the place of what was, and is thrown away if that fails."""
+        """Begin with nothing staged; what is staged within is thrown away if that fails."""
         self.unstage()
         try:
             yield
@@ -195,32 +243,28 @@ class SqliteStore:
             raise
 
     def switch(self, dim: int, similarity: str) -> None:
-        """The staged vectors count now. The file of those before is deleted by the next change."""
-        VectorFile(self._staged, dim, self.view.stored_as).lengthen(self.ledger.n_rows)
+        """The staged vectors count now. The next change deletes the file of those before."""
+        VectorFile(self._staged, dim, self.view.stored_as).lengthen(self.ledger.state.n_rows)
         self.database.execute("UPDATE files SET number = number + 1, dim = ?, similarity = ?", (dim, similarity))
-        self.view.follow(self.database)
+        self.view.follow(self.ledger)
 
     def fault(self) -> str:
         """What SQLite finds wrong."""
-        told = [line for (line,) in self.database.execute("PRAGMA quick_check(5)")]
-        return "" if told == ["ok"] else "; ".join(told)
-
-    def check_caches(self) -> None:
-        """Throw away short rows and approximate structures of other vectors."""
-        self.view.check_caches()
+        lines = [line for (line,) in self.database.execute("PRAGMA quick_check(5)")]
+        return "" if lines == ["ok"] else "; ".join(lines)
 
     def compact(self) -> None:
-        """Rows are numbered anew without gaps, vectors copied without those removed, and the old file is deleted."""
+        """Number the rows without gaps, copy their vectors, and delete the old file."""
         while not self.write(self._compacted):
-            pass  # a rebuild was under way, which was told first that it must begin anew
+            pass  # a rebuild was under way, and now starts over
         # Where another process reads or writes, the next compaction can do it.
-        with self._turns.turn(math.inf), sqlite_told(self.folder / LEDGER), suppress(sqlite3.OperationalError):
+        with self._turns.turn(math.inf), sqlite_errors(self.folder / LEDGER), suppress(sqlite3.OperationalError):
             self.database.wait_at_most(self.timeout_s)
             self.database.execute("VACUUM")
             self.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         with self._turns.lock:
             self.view.forget()
             self.database.close()
@@ -241,7 +285,7 @@ class SqliteStore:
             for start in range(0, len(there), _BLOCK):
                 block = there[start : start + _BLOCK]
                 self.stage(np.arange(start, start + len(block)), np.asarray(mapped[block], dtype=np.float32))
-        self.ledger.count(len(there))
+        self.ledger.count(n_rows=len(there))
         self.database.execute("DELETE FROM removed")
         self.switch(self.view.dim, self.view.similarity)
         # In rising order a new number is never above the old one, so that none is taken twice.
@@ -250,35 +294,29 @@ class SqliteStore:
         return True
 
     def _connect(self) -> None:
-        with sqlite_told(self.folder / LEDGER):
+        with sqlite_errors(self.folder / LEDGER):
             made = SqliteDatabase(self.folder / LEDGER, self.timeout_s)
-        if hasattr(self, "database"):  # others know it and its ledger by now
-            self.database.connection = made.connection
+        self.database, self.view = made, FolderView(self.folder)
+        if hasattr(self, "ledger"):  # others know it by now
+            self.ledger.database = made
         else:
-            self.database, self.ledger = made, Ledger(made)
-        self.view = View(self.folder)
+            self.ledger = Ledger(made)
         self._process = os.getpid()
 
-    @contextmanager
-    def _transaction(self, begin: str, wait_s: float) -> Iterator[None]:
+    def _have_a_connection(self) -> None:
+        """Connect again in a process that was forked."""
         if self._process != os.getpid():
             self._inherited = self.database.connection  # neither used nor closed: it is the other process's
             self._connect()
-        has_begun = False
-        try:
-            self.database.begin(begin, wait_s)
-            has_begun = True
-            yield
-            self.database.execute("COMMIT")
-        except BaseException:
-            if has_begun and begin != "BEGIN":
-                self.view.forget()  # what was seen last may never come to be
-            with suppress(sqlite3.Error):
-                self.database.execute("ROLLBACK")
-            raise
+
+    def _follow(self, made: str | None) -> None:
+        """Know what the transaction sees."""
+        self.view.follow(self.ledger)
+        if made not in {None, self.ledger.state.made}:
+            raise rebuilt(self._turns.place)
 
     def _was_replaced(self) -> bool:
-        """Whether another process put another file of vectors in the place of ours, after we had looked and before we read."""
+        """Whether another process replaced the file of vectors after we had looked and before we read."""
         ((number,),) = self.database.execute("SELECT number FROM files")
         return bool(self.view.number and number != self.view.number)
 
@@ -288,11 +326,9 @@ class SqliteStore:
 
 
 def _write_tables(database: SqliteDatabase, files: tuple[int, str, str], tell: Callable[[Ledger], None]) -> None:
-    database.execute("BEGIN IMMEDIATE")
-    ledger = Ledger(database)
-    ledger.create()
-    for statement in _TABLES:
-        database.execute(statement)
-    database.execute("INSERT INTO files VALUES (1, ?, ?, ?)", files)
-    tell(ledger)
-    database.execute("COMMIT")
+    with database.transaction("BEGIN IMMEDIATE", 10.0):
+        ledger = Ledger(database)
+        ledger.create()
+        database.execute(_REMOVED)
+        database.execute("INSERT INTO files VALUES (1, ?, ?, ?)", files)
+        tell(ledger)

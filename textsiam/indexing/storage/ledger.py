@@ -1,6 +1,6 @@
-"""The ledger: ids, texts, hashes, clusters and settings, in SQL that SQLite and PostgreSQL both speak.
+"""The ledger: ids, texts, hashes, clusters and settings, in SQL that SQLite and PostgreSQL both understand.
 
-It knows nothing of vectors and holds no transaction; the store does both. Rows are numbered in order of arrival.
+It holds no vectors and no transaction; the store does both. Rows are numbered in order of arrival.
 """
 
 import hashlib
@@ -13,15 +13,17 @@ import numpy as np
 
 from textsiam.arrays import Rows
 
-_N_AT_ONCE = 50_000  # rows of a query that are asked for at once
+_N_AT_ONCE = 50_000  # rows of one query
 
 # `score` is that to the cluster's keeper; a keeper has none.
 _ITEMS = (
     "CREATE TABLE items (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, hash BIGINT NOT NULL, text TEXT, "
     "checksum BIGINT NOT NULL, cluster INTEGER NOT NULL, score DOUBLE PRECISION)"
 )
-TABLES = (
+_TABLES = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    # Which vectors count, and how they are written.
+    "CREATE TABLE files (number INTEGER NOT NULL, dim INTEGER NOT NULL, similarity TEXT NOT NULL, stored_as TEXT NOT NULL)",
     # What grows: rows ever written, and clusters ever numbered.
     "CREATE TABLE counts (n_rows INTEGER NOT NULL, n_clusters INTEGER NOT NULL)",
     "INSERT INTO counts VALUES (0, 0)",
@@ -32,9 +34,17 @@ TABLES = (
 )
 
 
+_STATE = (
+    "SELECT number, dim, similarity, stored_as, n_rows, n_clusters, (SELECT value FROM meta WHERE key = 'made') "
+    "FROM files, counts"
+)
+
+
 @runtime_checkable
 class Database(Protocol):
-    """What the ledger asks of a database. Parameters stand as ``?``."""
+    """What the ledger needs of a database. Parameters stand as ``?``."""
+
+    among: str  # a condition with a column's name for ``{}`` and one parameter: the column is one of the values of `listed`
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement; its rows."""
@@ -42,11 +52,20 @@ class Database(Protocol):
     def executemany(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
         """Run one statement for each set of parameters."""
 
-    def among(self, column: str) -> str:
-        """A condition with one parameter: the column is one of the values that `listed` made the parameter of."""
-
     def listed(self, values: Sequence[Any]) -> Any:
         """Values as one parameter."""
+
+
+class State(NamedTuple):
+    """What a transaction looks up first."""
+
+    number: int  # of the vectors that count
+    dim: int
+    similarity: str
+    stored_as: str
+    n_rows: int  # ever written, removed or not
+    n_clusters: int  # ever numbered
+    made: str  # see `textsiam.indexing.open_index.made_key`
 
 
 class Item(NamedTuple):
@@ -61,6 +80,9 @@ class Item(NamedTuple):
     score: float | None
 
 
+_COLUMNS = ", ".join(Item._fields)
+
+
 class Merge(NamedTuple):
     """A cluster that ended because all its texts matched another's keeper."""
 
@@ -70,31 +92,34 @@ class Merge(NamedTuple):
 
 
 class Ledger:
-    """Questions and changes, each one statement or a few, inside whatever transaction the store holds."""
+    """Questions and changes, each one statement or a few, inside the transaction that the store holds."""
+
+    state: State  # as `look` found it, and as `count` changed it
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     def create(self) -> None:
         """Make the empty tables."""
-        for statement in TABLES:
+        for statement in _TABLES:
             self.database.execute(statement)
 
-    def told(self, key: str) -> Any:
+    def look(self) -> State:
+        """Look up the state; a transaction begins with it, and calls it again after it changed ``files``."""
+        ((*known, made),) = self.database.execute(_STATE)
+        self.state = State._make((*known, json.loads(made)))
+        return self.state
+
+    def value(self, key: str) -> Any:
         """What was written under this key, as plain values; None if nothing was."""
         found = self.database.execute("SELECT value FROM meta WHERE key = ?", (key,))
         return json.loads(found[0][0]) if found else None
 
-    def tell(self, key: str, value: Any) -> None:
-        """Write plain values under this key; None forgets it."""
+    def put(self, key: str, value: Any) -> None:
+        """Write plain values under this key; None deletes it."""
         self.database.execute("DELETE FROM meta WHERE key = ?", (key,))
         if value is not None:
             self.database.execute("INSERT INTO meta VALUES (?, ?)", (key, json.dumps(value)))
-
-    @property
-    def n_rows(self) -> int:
-        """Rows ever written, removed or not."""
-        return int(self.database.execute("SELECT n_rows FROM counts")[0][0])
 
     def __len__(self) -> int:
         return int(self.database.execute("SELECT count(*) FROM items")[0][0])
@@ -115,60 +140,53 @@ class Ledger:
         return int(self.database.execute("SELECT count(*) FROM items WHERE text IS NULL")[0][0])
 
     def may_stage(self) -> bool:
-        """Whether vectors may be staged that are no rebuild's. If not, the rebuild under way was told to begin anew.
+        """Whether vectors may be staged by something other than a rebuild. If not, the rebuild under way must start over now.
 
-        That must be committed before what it staged is touched: else, after a failure, it would go on with what is no more.
+        That must be committed before the staged vectors are touched: otherwise, after a failure, the rebuild would continue with
+        vectors that are gone.
         """
-        if self.told("rebuild") is None:
+        if self.value("rebuild") is None:
             return True
-        self.tell("rebuild", None)
+        self.put("rebuild", None)
         return False
 
-    def count(self, n_rows: int) -> None:
-        """From now on so many rows were ever written."""
-        self.database.execute("UPDATE counts SET n_rows = ?", (n_rows,))
-
-    @property
-    def n_clusters(self) -> int:
-        """Clusters ever numbered."""
-        return int(self.database.execute("SELECT n_clusters FROM counts")[0][0])
-
-    def count_clusters(self, n_clusters: int) -> None:
-        """From now on so many clusters were ever numbered."""
-        self.database.execute("UPDATE counts SET n_clusters = ?", (n_clusters,))
+    def count(self, *, n_rows: int | None = None, n_clusters: int | None = None) -> None:
+        """Write how many rows were ever written, and how many clusters ever numbered. None: as many as before."""
+        state = self.state
+        self.state = state._replace(
+            n_rows=state.n_rows if n_rows is None else n_rows,
+            n_clusters=state.n_clusters if n_clusters is None else n_clusters,
+        )
+        if self.state != state:
+            counts = (self.state.n_rows, self.state.n_clusters)
+            self.database.execute("UPDATE counts SET n_rows = ?, n_clusters = ?", counts)
 
     def insert(self, items: Iterable[Item]) -> None:
         """Write new rows."""
         self.database.executemany(f"INSERT INTO items VALUES ({', '.join('?' * len(Item._fields))})", items)  # noqa: S608
 
     def delete(self, rows: Sequence[int]) -> None:
-        """Forget rows."""
-        for part in _parts(rows):
-            self.database.execute(
-                f"DELETE FROM items WHERE {self.database.among('row')}",  # noqa: S608  no value is part of the text
-                (self.database.listed(part),),
-            )
+        """Delete rows."""
+        sql = f"DELETE FROM items WHERE {self.database.among.format('row')}"  # noqa: S608  names of ours
+        for start in range(0, len(rows), _N_AT_ONCE):
+            self.database.execute(sql, (self.database.listed(rows[start : start + _N_AT_ONCE]),))
 
-    def items(self, column: str, values: Sequence[Any]) -> list[Item]:
+    def items(self, column: str, values: Iterable[Any], more: str = "") -> list[Item]:
         """The rows whose ``row``, ``id``, ``hash`` or ``cluster`` is one of these, in order of rows."""
-        found: list[Item] = []
-        for part in _parts(list(dict.fromkeys(values))):
-            found += map(
-                Item._make, self._select(f"WHERE {self.database.among(column)}", (self.database.listed(part),))
-            )
-        return sorted(found)
+        sql = f"SELECT {_COLUMNS} FROM items WHERE {self.database.among.format(column)}{more}"  # noqa: S608  names of ours
+        wanted, found = list(dict.fromkeys(values)), []
+        for start in range(0, len(wanted), _N_AT_ONCE):
+            found += self.database.execute(sql, (self.database.listed(wanted[start : start + _N_AT_ONCE]),))
+        return sorted(map(Item._make, found))
 
     def keepers(self, clusters: Sequence[int]) -> list[Item]:
         """The keepers of these clusters."""
-        found: list[Item] = []
-        for part in _parts(clusters):
-            condition = f"WHERE score IS NULL AND {self.database.among('cluster')}"
-            found += map(Item._make, self._select(condition, (self.database.listed(part),)))
-        return found
+        return self.items("cluster", clusters, " AND score IS NULL")
 
     def after(self, row: int, n: int) -> list[Item]:
         """The first `n` rows beyond this one."""
-        return list(map(Item._make, self._select("WHERE row > ? ORDER BY row LIMIT ?", (row, n))))
+        sql = f"SELECT {_COLUMNS} FROM items WHERE row > ? ORDER BY row LIMIT ?"  # noqa: S608  names of ours
+        return list(map(Item._make, self.database.execute(sql, (row, n))))
 
     def all_items(self) -> Iterator[Item]:
         """Every row in order, a block at a time."""
@@ -176,17 +194,6 @@ class Ledger:
         while block := self.after(last, _N_AT_ONCE):
             yield from block
             last = block[-1].row
-
-    def placed(self, rows: Sequence[int]) -> dict[int, tuple[int, float | None]]:
-        """Cluster and score to its keeper of each of these rows; a keeper's score is None."""
-        found: dict[int, tuple[int, float | None]] = {}
-        for part in _parts(rows):
-            told = self.database.execute(
-                f"SELECT row, cluster, score FROM items WHERE {self.database.among('row')}",  # noqa: S608
-                (self.database.listed(part),),
-            )
-            found.update({row: (cluster, score) for row, cluster, score in told})
-        return found
 
     def place(self, placed: Iterable[tuple[int, tuple[int, float | None]]]) -> None:
         """Give rows another cluster and score."""
@@ -209,15 +216,8 @@ class Ledger:
 
     def merges(self) -> list[Merge]:
         """All merges, in order of the clusters that ended."""
-        told = self.database.execute("SELECT cluster, merged_into, at FROM merges ORDER BY cluster")
-        return [Merge(*row) for row in told]
-
-    def _select(self, condition: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        return self.database.execute(f"SELECT {', '.join(Item._fields)} FROM items {condition}", parameters)  # noqa: S608
-
-
-def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (values[start : start + _N_AT_ONCE] for start in range(0, len(values), _N_AT_ONCE))
+        rows = self.database.execute("SELECT cluster, merged_into, at FROM merges ORDER BY cluster")
+        return [Merge(*row) for row in rows]
 
 
 def hash_of(text: str | bytes) -> int:
@@ -228,8 +228,8 @@ def hash_of(text: str | bytes) -> int:
     >>> hash_of("How do I pay?") == hash_of("How do I pay?"), hash_of("a") == hash_of("b")
     (True, False)
     """
-    told = text.encode("utf-8") if isinstance(text, str) else text
-    return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "little", signed=True)
+    content = text.encode("utf-8") if isinstance(text, str) else text
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little", signed=True)
 
 
 def rows_of(items: Iterable[Item]) -> Rows:

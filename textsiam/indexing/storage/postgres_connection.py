@@ -1,6 +1,6 @@
-"""A connection to PostgreSQL, as the ledger wants it: in the index's own schema, its errors told as ours, its password never.
+"""A connection to PostgreSQL, as the ledger uses it: in the index's own schema, errors as ours, the password never shown.
 
-Settings belong to the connection, so a pooler in between must pool sessions, not transactions.
+Settings belong to the connection, so a connection pooler must pool sessions, not transactions.
 """
 
 import errno
@@ -25,7 +25,7 @@ except ImportError:
 
 PostgresError = psycopg.Error
 _SCHEMA = "textsiam"
-# A peer that is gone is noticed after a minute, on either side: a writer's lock should not outlive its machine by hours.
+# Either side notices after a minute that the other is gone: a writer's lock should not outlive its machine by hours.
 _DEFAULTS = {"application_name": "textsiam", "connect_timeout": 10}
 _ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 _MOST_MS = 2**31 - 1
@@ -34,8 +34,8 @@ _PATH = (
     "SELECT set_config('search_path', concat_ws(', ', quote_ident(?), (SELECT quote_ident(nspname) FROM pg_extension "
     "JOIN pg_namespace ON pg_namespace.oid = extnamespace WHERE extname = 'vector')), false)"
 )
-# Classes of errors after which another try may go well: the connection was lost, the server stops or starts, two were in each
-# other's way.
+# Classes of errors after which another try may succeed: the connection was lost, the server stops or starts, two transactions
+# were in each other's way.
 _PASSING = ("08", "57P", "40")
 
 
@@ -50,11 +50,13 @@ class PostgresDatabase:
         How long to wait for another's lock.
     """
 
+    among = "{} = ANY(?)"
+
     def __init__(self, address: str, timeout_s: float) -> None:
         self.address, self.timeout_s = address, timeout_s
         self.connection: Any = None
         self._process = os.getpid()
-        with told(address):
+        with postgres_errors(address):
             self.connect()
 
     def connect(self) -> None:
@@ -68,7 +70,7 @@ class PostgresDatabase:
         try:
             self._set_up()
         except BaseException:
-            self.close()  # half set up it might find another schema's tables
+            self.close()  # half set up, it might find another schema's tables
             raise
 
     def find_vector(self) -> bool:
@@ -85,7 +87,7 @@ class PostgresDatabase:
         return bool(found)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self.connection is not None and self._process == os.getpid():  # after a fork it is the other process's
             with suppress(psycopg.Error):
                 self.connection.close()
@@ -105,10 +107,6 @@ class PostgresDatabase:
         with self.connection.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN (FORMAT BINARY)") as copy:
             copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8) + rows + b"\xff\xff")
 
-    def among(self, column: str) -> str:
-        """A condition with one parameter."""
-        return f"{column} = ANY(?)"
-
     def listed(self, values: Sequence[Any]) -> Any:
         """Values as one parameter, without strings that no row can hold."""
         plain = [value.item() if isinstance(value, np.generic) else value for value in values]
@@ -116,9 +114,11 @@ class PostgresDatabase:
 
     @contextmanager
     def transaction(self, begin: str) -> Iterator[None]:
-        """What happens within counts as a whole or not at all."""
+        """A transaction, rolled back if anything fails within it."""
         if self.connection.info.transaction_status:
-            raise RuntimeError("An index is at work: another question within it would end it. Ask before or after.")
+            raise RuntimeError(
+                "The index is within a transaction, which another question would end. Ask before or after."
+            )
         self.execute(begin)
         try:
             yield
@@ -131,7 +131,7 @@ class PostgresDatabase:
             raise
 
     def may_pass(self, error: Exception) -> bool:
-        """Whether another try, with another connection perhaps, may go well."""
+        """Whether another try, perhaps with another connection, may succeed."""
         if not isinstance(error, psycopg.Error):
             return False
         is_lost = self.connection is None or self.connection.closed
@@ -141,17 +141,17 @@ class PostgresDatabase:
         ((path, source),) = self.execute("SELECT setting, source FROM pg_settings WHERE name = 'search_path'")
         self.schema = (_first(path) if source == "client" else "") or _SCHEMA
         settings: dict[str, Any] = {f"tcp_{name}": value for name, value in _ALIVE.items()}
-        settings["lock_timeout"] = min(max(int(1000 * self.timeout_s), 1), _MOST_MS)  # 0 would be for ever
+        settings["lock_timeout"] = min(max(int(1000 * self.timeout_s), 1), _MOST_MS)  # 0 would wait for ever
         ((durable,),) = self.execute("SELECT current_setting('synchronous_commit')")
         settings["synchronous_commit"] = "on" if durable == "off" else durable  # what we call committed is on disk
-        told_ = [part for name, value in settings.items() for part in (name, str(value))]
-        self.execute(f"SELECT {', '.join(['set_config(?, ?, false)'] * len(settings))}", told_)
+        pairs = [part for name, value in settings.items() for part in (name, str(value))]
+        self.execute(f"SELECT {', '.join(['set_config(?, ?, false)'] * len(settings))}", pairs)
         self.find_vector()
 
 
 @contextmanager
-def told(address: str) -> Iterator[None]:
-    """PostgreSQL's errors as ours, and the system's own."""
+def postgres_errors(address: str) -> Iterator[None]:
+    """Raise PostgreSQL's errors as ours, or as the system's own."""
     try:
         yield
     except psycopg.Error as error:
@@ -163,13 +163,15 @@ def _ours(error: Any, place: str) -> Exception:
     says = f"PostgreSQL says: {error}".strip()
     if isinstance(error, psycopg.ProgrammingError) and not state:
         # What it says may show parts of a password.
-        return ValueError(f"{place} is no connection string of PostgreSQL. Write postgresql://user@host:5432/database.")
+        return ValueError(
+            f"{place} is not a connection string of PostgreSQL. Write postgresql://user@host:5432/database."
+        )
     if not state or state.startswith(("08", "57P")):
         return ConnectionError(
-            f"{place} cannot be reached. {says}. Look whether host, port, user, password and database are right, and whether the "
-            "server runs."
+            f"{place} cannot be reached. {says}. Check host, port, user, password and database, and whether the server "
+            "runs."
         )
-    for start, make in _TOLD.items():
+    for start, make in _ERRORS.items():
         if state.startswith(start):
             return make(place, says)
     return OSError(errno.EIO, says, place)
@@ -177,20 +179,22 @@ def _ours(error: Any, place: str) -> Exception:
 
 def _damaged(place: str, says: str) -> BrokenIndex:
     return BrokenIndex(
-        f"The index at {place} is damaged. {says}. Mend it from the texts with Index.verify, or restore the database from a copy."
+        f"The index at {place} is damaged. {says}. Repair it from the texts with Index.verify, or restore the database."
     )
 
 
 # By the first letters of PostgreSQL's error code (https://www.postgresql.org/docs/current/errcodes-appendix.html).
-_TOLD: dict[str, Callable[[str, str], Exception]] = {
+_ERRORS: dict[str, Callable[[str, str], Exception]] = {
     "55P03": lambda place, _: IndexLocked(
         f"Another process has been writing to {place} for too long. Wait for it, or open with a longer timeout_s."
     ),
     "53100": lambda place, says: OSError(errno.ENOSPC, says, place),
     "42501": lambda place, says: PermissionError(errno.EACCES, says, place),
     "25006": lambda place, says: PermissionError(errno.EACCES, says, place),
-    "42P01": lambda place, _: IndexNotFound(f"There is no index at {place} any more. Create one: Index.create."),
-    "42P07": lambda place, _: FileExistsError(f"{place} holds other tables of the index's names. Name another schema."),
+    "42P01": lambda place, _: IndexNotFound(f"There is no longer an index at {place}. Create one: Index.create."),
+    "42P07": lambda place, _: FileExistsError(
+        f"{place} holds other tables with the index's names. Name another schema."
+    ),
     "22000": _damaged,
     "XX": _damaged,
 }

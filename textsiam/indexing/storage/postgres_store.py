@@ -1,7 +1,7 @@
-"""An index in a PostgreSQL database with pgvector, for when one file is outgrown: the same answers, to the last bit.
+"""An index in a PostgreSQL database with pgvector, where one file is not enough: the same answers, to the last bit.
 
-Vectors lie in one of two tables. Which of them counts is written in a third, so that a rebuild fills the other one and a single
-committed number switches: readers keep what they saw when they began, and no table is ever locked against them.
+Vectors are in one of two tables. A third says which of them counts, so that a rebuild fills the other one and one committed
+number switches: readers keep what they saw when they began, and no table is ever locked against them.
 """
 
 import math
@@ -12,23 +12,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
-import numpy as np
-
-from textsiam.arrays import Found, Rows, Vectors
+from textsiam.arrays import Rows, Vectors
 from textsiam.errors import IndexNotFound
 from textsiam.indexing.storage.ledger import Ledger
-from textsiam.indexing.storage.postgres_connection import PostgresDatabase, PostgresError, told
+from textsiam.indexing.storage.postgres_connection import PostgresDatabase, PostgresError, postgres_errors
 from textsiam.indexing.storage.postgres_vectors import TYPES, VectorTable
-from textsiam.indexing.storage.store import shown
+from textsiam.indexing.storage.store import rebuilt, shown
 from textsiam.indexing.storage.turns import Turns
-from textsiam.indexing.storage.vector_file import DTYPES, checksums
 
 Result = TypeVar("Result")
 
 _TABLES = (
-    # Which table of vectors counts (its number's last bit), and what is in it.
-    "CREATE TABLE files (number INTEGER NOT NULL, dim INTEGER NOT NULL, similarity TEXT NOT NULL, stored_as TEXT NOT NULL)",
-    # Changes of the last day: whoever lost the connection while committing can look whether it came to be.
+    # Changes of the last day: a writer that lost the connection while committing can look whether they were committed.
     "CREATE TABLE commits (token TEXT PRIMARY KEY, at TIMESTAMPTZ NOT NULL DEFAULT now())",
     # Without a dimension: another encoder may have another.
     "CREATE TABLE vectors_0 (row INTEGER PRIMARY KEY, embedding {} NOT NULL)",
@@ -54,14 +49,14 @@ class PostgresStore:
     """
 
     unfit = "\0"  # characters that no text or id may hold here
-    _table: VectorTable
+    view: VectorTable  # its number's last bit says which table it is
 
     def __init__(self, address: str, timeout_s: float = 60.0) -> None:
         self.address, self.timeout_s = address, timeout_s
         self._turns = Turns(shown(address), timeout_s)
         self.database = PostgresDatabase(address, timeout_s)
         self.ledger = Ledger(self.database)
-        with told(address):
+        with postgres_errors(address):
             is_there = self.database.has("files")
         if not is_there:
             self.close()
@@ -74,11 +69,11 @@ class PostgresStore:
     def create(
         cls, address: str, dim: int, similarity: str, stored_as: str, tell: Callable[[Ledger], None]
     ) -> "PostgresStore":
-        """A new index, empty, whole or not at all; `tell` writes what the ledger shall know."""
+        """A new index, empty, whole or not at all; `tell` writes the settings into the ledger."""
         database = PostgresDatabase(address, 10.0)
         try:
-            with told(address), database.transaction("BEGIN"):
-                database.execute(_LOCK, ("",))  # two who make the same at once are in each other's way
+            with postgres_errors(address), database.transaction("BEGIN"):
+                database.execute(_LOCK, ("",))  # two processes that create the same one exclude each other
                 _prepare(database)
                 ledger = Ledger(database)
                 ledger.create()
@@ -90,18 +85,18 @@ class PostgresStore:
             database.close()
         return cls(address)
 
-    def read(self, work: Callable[[], Result], *, endlessly: bool = False) -> Result:
-        """What `work` gives, all of it seen at one moment."""
+    def read(self, work: Callable[[], Result], made: str | None = None, *, endlessly: bool = False) -> Result:
+        """Return what `work` returns; it sees one moment (see `Store.read`)."""
 
         def once() -> Result:
             with self.database.transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"):
-                self._follow()
+                self._follow(made)
                 return work()
 
         return self._persisting(once, endlessly=endlessly)
 
-    def write(self, work: Callable[[], Result]) -> Result:
-        """What `work` gives, its changes made for good or not at all; one writer at a time."""
+    def write(self, work: Callable[[], Result], made: str | None = None) -> Result:
+        """Return what `work` returns; its changes are kept whole or not at all; one writer at a time."""
         token = uuid.uuid4().hex
         results: list[Result] = []
 
@@ -111,68 +106,20 @@ class PostgresStore:
                 self.database.execute(_LOCK, (self.database.schema,))
                 if results and self.database.execute("SELECT token FROM commits WHERE token = ?", (token,)):
                     return results[-1]  # only the answer to the commit had been lost
-                self._follow()
+                self._follow(made)
                 results.append(work())
                 self.database.execute(_DONE, (token,))
             return results[-1]
 
         return self._persisting(once)
 
-    def find(self, queries: Vectors, threshold: float, max_matches: int) -> Found:
-        """Every row that is there and reaches the threshold with a query."""
-        return self._table.find(queries, threshold, max_matches)
-
-    def find_fast(self, queries: Vectors, threshold: float, max_matches: int) -> tuple[Found, float | None]:
-        """As `find`: there is no approximate structure here."""
-        return self.find(queries, threshold, max_matches), None
-
-    def is_large(self) -> bool:
-        """Whether an approximate structure should be made: never."""
-        return False
-
-    def make_fast(self, threshold: float, recall: float) -> float:
-        """Refused."""
-        raise ValueError(
-            f"In PostgreSQL search is always exact, but a structure for {threshold:g} with a recall of {recall:g} was asked for. "
-            "Search exactly, or keep the index in a folder."
-        )
-
-    def nearest(self, queries: Vectors, k: int) -> Found:
-        """The k closest rows of each query."""
-        return self._table.nearest(queries, k)
-
-    def vectors(self, rows: Rows) -> Vectors:
-        """The vectors of rows, fp32, in the order asked for."""
-        return self._table.vectors(rows)
-
-    def stored(self, vectors: Vectors) -> Vectors:
-        """The vectors as they will be given back."""
-        return self._table.stored(vectors)
-
-    def checksums(self, rows: Rows) -> list[int | None]:
-        """The checksum of each row's vector; None where there is none."""
-        told_: list[int | None] = []
-        for _, there, vectors in self._table.read(rows):
-            summed = iter(self.summed(vectors))
-            told_ += [next(summed) if is_there else None for is_there in there.tolist()]
-        return told_
-
-    def summed(self, vectors: Vectors) -> list[int]:
-        """The checksums that these vectors will have."""
-        return checksums(vectors.astype(DTYPES[self._table.stored_as]))
-
-    def append(self, vectors: Vectors) -> None:
-        """Write vectors behind the last row."""
-        first = self.ledger.n_rows
-        self._table.write(np.arange(first, first + len(vectors)), vectors)
-
     def drop(self, rows: Rows) -> None:
-        """Let rows be found no more, nor after a switch."""
-        self._table.drop(rows)
+        """Take rows out of every later search, also after a switch."""
+        self.view.drop(rows)
         self._other.drop(rows)
 
     def stage(self, rows: Rows, vectors: Vectors) -> None:
-        """Write vectors that shall take the place of all, into the other table."""
+        """Write vectors that will replace all, into the other table."""
         self._other.write(rows, vectors)
 
     def unstage(self) -> None:
@@ -181,12 +128,12 @@ class PostgresStore:
 
     @contextmanager
     def staging(self) -> Iterator[None]:
-        """What is staged within takes the place of what was; a transaction that fails forgets it."""
+        """Begin with nothing staged; a transaction that fails rolls it back."""
         self.unstage()
         yield
 
     def switch(self, dim: int, similarity: str) -> None:
-        """The staged vectors count now; who reads goes on seeing those before."""
+        """The staged vectors count now; transactions under way still see those before."""
         self.database.execute("UPDATE files SET number = number + 1, dim = ?, similarity = ?", (dim, similarity))
         self._follow()
         self.unstage()
@@ -195,11 +142,8 @@ class PostgresStore:
         """Nothing: PostgreSQL checks its own pages."""
         return ""
 
-    def check_caches(self) -> None:
-        """Nothing: there are none."""
-
     def compact(self) -> None:
-        """Let the space of removed rows be used again; rows keep their numbers."""
+        """Make the space of removed rows free to use again; rows keep their numbers."""
 
         def once() -> None:
             for table in ("vectors_0", "vectors_1", "items"):
@@ -208,7 +152,7 @@ class PostgresStore:
         self._persisting(once)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         with self._turns.lock:
             self.database.close()
 
@@ -217,9 +161,9 @@ class PostgresStore:
             self.database.close()
 
     def _persisting(self, once: Callable[[], Result], *, endlessly: bool = False) -> Result:
-        """What `once` gives, done again where the connection was lost, until `timeout_s` have passed since."""
+        """Return what `once` returns, called again where the connection was lost, for up to `timeout_s`."""
         until, pause_s = 0.0, _PAUSE_S
-        with self._turns.turn(math.inf if endlessly else None), told(self.address):
+        with self._turns.turn(math.inf if endlessly else None), postgres_errors(self.address):
             while True:
                 try:
                     self.database.connect()
@@ -232,18 +176,20 @@ class PostgresStore:
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    def _follow(self) -> None:
+    def _follow(self, made: str | None = None) -> None:
         """Know what was committed by now."""
-        (files,) = self.database.execute("SELECT number, dim, similarity, stored_as FROM files")
-        self._table = VectorTable(self.database, *files)
+        state = self.ledger.look()
+        self.view = VectorTable(self.database, state.number, state.dim, state.similarity, state.stored_as)
+        if made not in {None, state.made}:
+            raise rebuilt(self._turns.place)
 
     @property
     def _other(self) -> VectorTable:
-        return replace(self._table, number=self._table.number + 1)
+        return replace(self.view, number=self.view.number + 1)
 
 
 def _prepare(database: PostgresDatabase) -> None:
-    """See to it that there are pgvector and an empty schema."""
+    """Make sure that there are pgvector and an empty schema."""
     place = shown(database.address)
     ((encoding,),) = database.execute("SHOW server_encoding")
     if encoding != "UTF8":

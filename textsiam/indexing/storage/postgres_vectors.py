@@ -1,10 +1,9 @@
 """Vectors in a table of pgvector, searched completely and exactly.
 
 pgvector's distances are fp32. They only choose candidates, within a proven bound of their error; scores are computed here, as
-everywhere. Approximate indexes (HNSW, IVFFlat) are never asked, even if somebody made one: answers must be complete.
+everywhere. Approximate indexes (HNSW, IVFFlat) are never used, even if there is one: answers must be complete.
 """
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +13,13 @@ from jaxtyping import Bool
 
 from textsiam.arrays import Found, Rows, Scores, Vector, Vectors
 from textsiam.errors import BrokenIndex
+from textsiam.indexing.search.scan import ordered
 from textsiam.indexing.storage.postgres_connection import PostgresDatabase
-from textsiam.indexing.storage.vector_file import DTYPES
-from textsiam.matching.join.exact import Allowed, threshold_join, top_k_join
+from textsiam.indexing.storage.vector_file import DTYPES, checksums
+from textsiam.matching.join.exact import top_k_join
 from textsiam.matching.join.screens import SPARE, UNIT
+from textsiam.matching.join.tiles import Allowed, joined
+from textsiam.matching.rule import Rule
 from textsiam.scoring.similarity import EPSILON, SIMILARITIES
 
 TYPES = {"float32": "vector", "float16": "halfvec"}
@@ -69,6 +71,10 @@ class VectorTable:
                 raise ValueError(f"Some numbers are too large for {self.stored_as}. Make the index with float32.")
             self.database.copy_in(self._name, written.tobytes())
 
+    def append(self, first: int, vectors: Vectors) -> None:
+        """Write vectors behind the last row."""
+        self.write(np.arange(first, first + len(vectors)), vectors)
+
     def drop(self, rows: Rows) -> None:
         """Delete rows."""
         self.database.execute(f"DELETE FROM {self._name} WHERE row = ANY(?)", (rows.tolist(),))  # noqa: S608  a name of ours
@@ -100,37 +106,65 @@ class VectorTable:
             there = np.isin(rows[part], known)
             yield part, there, vectors[np.searchsorted(known, rows[part][there])]
 
-    def find(self, queries: Vectors, threshold: float, max_matches: int) -> Found:
-        """Every row that reaches the threshold with a query; by query, then row."""
-        allowed, found = Allowed(max_matches, threshold), []
+    def find(self, queries: Vectors, rule: Rule) -> Found:
+        """Every row that matches a query; by query, then row."""
+        allowed, found, threshold = Allowed(rule.max_matches, rule.threshold), [], rule.threshold
         few = len(queries) <= _FEW and np.array_equal(self.stored(queries), queries)
         # What rounds to the threshold in fp32 is above the next number below it.
         lowest = float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
         if few and not (self.similarity == "cosine" and lowest < _LEAST_COSINE):
             parts = self._scanned(queries, lowest)
         else:
-            parts = self._joined(queries, threshold, max_matches)
+            parts = self._joined(queries, rule)
         for i, j, scores in parts:
             reach = scores >= np.float32(threshold)
             allowed.take(int(reach.sum()))
             found.append((i[reach], j[reach], scores[reach]))
-        i, j, scores = _together(found)
-        order = np.lexsort((j, i))
-        return i[order], j[order], scores[order]
+        return ordered(found)
+
+    def find_fast(self, queries: Vectors, rule: Rule) -> tuple[Found, float | None]:
+        """As `find`: there is no approximate structure here."""
+        return self.find(queries, rule), None
+
+    def is_large(self) -> bool:
+        """Whether an approximate structure should be made: never."""
+        return False
+
+    def make_fast(self, threshold: float, recall: float) -> float:
+        """Not possible here."""
+        raise ValueError(
+            f"In PostgreSQL search is always exact, but a structure for {threshold:g} with a recall of {recall:g} was asked for. "
+            "Search exactly, or keep the index in a folder."
+        )
+
+    def check_caches(self) -> None:
+        """Nothing: there are none."""
 
     def nearest(self, queries: Vectors, k: int) -> Found:
         """The k closest rows of each query, the closest first, ties by row."""
-        best = _together([])
+        best = joined([])
         if len(queries) <= _FEW and k <= self._n_at_once:
-            return _together([self._nearest(queries, number, k) for number in range(len(queries))])
+            return joined([self._nearest(queries, number, k) for number in range(len(queries))])
         for rows, vectors in self._blocks():
             pairs = top_k_join(queries, vectors, k=k, similarity=self.similarity)
-            best = _best(_together([best, (pairs.left, rows[pairs.right], pairs.score)]), k)
+            best = _best(joined([best, (pairs.left, rows[pairs.right], pairs.score)]), k)
         return best
 
     def stored(self, vectors: Vectors) -> Vectors:
-        """The vectors as they will be given back."""
+        """These vectors, rounded as the table keeps them."""
         return vectors.astype(DTYPES[self.stored_as]).astype(np.float32)
+
+    def checksums(self, rows: Rows) -> list[int | None]:
+        """The checksum of each row's vector; None where there is none."""
+        found: list[int | None] = []
+        for _, there, vectors in self.read(rows):
+            summed = iter(self.summed(vectors))
+            found += [next(summed) if is_there else None for is_there in there.tolist()]
+        return found
+
+    def summed(self, vectors: Vectors) -> list[int]:
+        """The checksums that these vectors will have."""
+        return checksums(vectors.astype(DTYPES[self.stored_as]))
 
     def _scanned(self, queries: Vectors, lowest: float) -> Iterator[Found]:
         """Pairs among which are all that reach `lowest`, found by pgvector."""
@@ -139,11 +173,11 @@ class VectorTable:
             if self.similarity == "dot":  # errs by as much as the row is long
                 condition = f"<= ? + ? * {_LENGTHS[self.stored_as]}(embedding)"
                 parameters.append(self._error * float(np.linalg.norm(query.astype(np.float64))))
-            ((told,),) = self.database.execute(
+            ((sent,),) = self.database.execute(
                 f"SELECT string_agg(int4send(row), ''::bytea) FROM {self._name} WHERE {distance} {condition}",  # noqa: S608
                 (query, *parameters),
             )
-            rows = np.sort(np.frombuffer(told or b"", dtype=">i4")).astype(np.int64)
+            rows = np.sort(np.frombuffer(sent or b"", dtype=">i4")).astype(np.int64)
             for start in range(0, len(rows), self._n_at_once):
                 part = rows[start : start + self._n_at_once]
                 yield np.full(len(part), number), part, self._scores(query, self.vectors(part))
@@ -165,12 +199,10 @@ class VectorTable:
             return float((EPSILON**0.5 - min(lowest, 0.0)) * (1 + self._error) + 1e-11)
         return -min(lowest, 0.0) * (1 + self._error) + 1e-30
 
-    def _joined(self, queries: Vectors, threshold: float, max_matches: int) -> Iterator[Found]:
-        """All that reach the threshold, from the vectors fetched a block at a time."""
+    def _joined(self, queries: Vectors, rule: Rule) -> Iterator[Found]:
+        """All matches, from the vectors fetched a block at a time."""
         for rows, vectors in self._blocks():
-            pairs = threshold_join(
-                queries, vectors, threshold=threshold, similarity=self.similarity, max_matches=max_matches
-            )
+            pairs = rule.join(queries, vectors)
             yield pairs.left, rows[pairs.right], pairs.score
 
     def _nearest(self, queries: Vectors, number: int, k: int) -> Found:
@@ -180,7 +212,9 @@ class VectorTable:
         rows, vectors, n_damaged = self._chosen(order, [queries[number], k])
         scores = self._scores(queries[number], vectors)
         if len(rows) + n_damaged == k:
-            _, rows, scores = self.find(queries[number : number + 1], float(scores.min(initial=np.inf)), sys.maxsize)
+            _, rows, scores = self.find(
+                queries[number : number + 1], Rule(float(scores.min(initial=np.inf)), self.similarity)
+            )
         return _best((np.full(len(rows), number), rows, scores), k)
 
     def _scores(self, query: Vector, vectors: Vectors) -> Scores:
@@ -205,14 +239,14 @@ class VectorTable:
 
         All in one value: a hundred thousand rows of their own would take the client longer.
         """
-        ((told, n_damaged),) = self.database.execute(
+        ((sent, n_damaged),) = self.database.execute(
             f"SELECT string_agg(int4send(row) || {TYPES[self.stored_as]}_send(embedding), ''::bytea) "  # noqa: S608
             f"FILTER (WHERE vector_dims(embedding) = ?), count(*) FILTER (WHERE vector_dims(embedding) <> ?) "
             f"FROM (SELECT row, embedding FROM {self._name} {condition}) AS chosen",
             (self.dim, self.dim, *parameters),
         )
         dtype = np.dtype([("row", ">i4"), ("head", ">u2", 2), ("vector", self._numbers, self.dim)])
-        read = np.frombuffer(told or b"", dtype=dtype)
+        read = np.frombuffer(sent or b"", dtype=dtype)
         order = np.argsort(read["row"])
         return read["row"][order].astype(np.int64), read["vector"][order].astype(np.float32), n_damaged
 
@@ -235,12 +269,6 @@ class VectorTable:
     @property
     def _n_at_once(self) -> int:
         return max(1, _BLOCK_BYTES // (4 * self.dim))
-
-
-def _together(found: Sequence[Found]) -> Found:
-    i, j, scores = zip(*found, strict=True) if found else ((), (), ())
-    none = np.empty(0, dtype=np.int64)
-    return np.concatenate([none, *i]), np.concatenate([none, *j]), np.concatenate([np.empty(0, np.float32), *scores])
 
 
 def _best(found: Found, k: int) -> Found:

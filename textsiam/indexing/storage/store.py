@@ -1,4 +1,4 @@
-"""What an index asks of where it is kept, and which places there are: a folder, or a PostgreSQL database."""
+"""What an index needs of the place where it is kept, a folder or a PostgreSQL database, and how messages show that place."""
 
 import re
 from collections.abc import Callable
@@ -9,7 +9,9 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from textsiam.arrays import Found, Rows, Vectors
+from textsiam.errors import EncoderMismatch
 from textsiam.indexing.storage.ledger import Ledger
+from textsiam.matching.rule import Rule
 
 Result = TypeVar("Result")
 Place = str | Path
@@ -18,45 +20,23 @@ _LONGEST = 1e18  # products of longer vectors may overflow
 
 
 @runtime_checkable
-class Store(Protocol):
-    """A ledger and the vectors beside it. All but the first two methods are called within one of them."""
+class View(Protocol):
+    """The vectors that count, as a transaction sees them."""
 
-    ledger: Ledger
-    unfit: str  # characters that no text or id may hold here
+    def find(self, queries: Vectors, rule: Rule) -> Found:
+        """Every row that was not removed and matches a query, with its exact score; by query, then row."""
 
-    def read(self, work: Callable[[], Result], *, endlessly: bool = False) -> Result:
-        """What `work` gives, all of it seen at one moment, whatever others write meanwhile.
-
-        It may be called again, as by `write`. Who asks `endlessly` waits for its turn however long that takes: for what follows a
-        commit, which must not be turned away.
-        """
-
-    def write(self, work: Callable[[], Result]) -> Result:
-        """What `work` gives; its changes are made for good and seen by others all at once or, if it fails, not at all.
-
-        One writer at a time: `work` sees all that was written before it. It may be called again where a connection was lost.
-        """
-
-    def find(self, queries: Vectors, threshold: float, max_matches: int) -> Found:
-        """Every row that is there and reaches the threshold with a query, with its exact score; by query, then row."""
-
-    def find_fast(self, queries: Vectors, threshold: float, max_matches: int) -> tuple[Found, float | None]:
+    def find_fast(self, queries: Vectors, rule: Rule) -> tuple[Found, float | None]:
         """As `find`, by an approximate structure if there is one, with its measured recall; None: nothing is missing."""
-
-    def is_large(self) -> bool:
-        """Whether an approximate structure should be made, for the first time or anew: exact search is slow by now."""
-
-    def make_fast(self, threshold: float, recall: float) -> float:
-        """Make an approximate structure that answers from this threshold up; its measured recall."""
 
     def nearest(self, queries: Vectors, k: int) -> Found:
         """The k closest rows of each query, the closest first, ties by row."""
 
     def vectors(self, rows: Rows) -> Vectors:
-        """The vectors of rows, fp32, in the order asked for."""
+        """The vectors of rows, fp32, in the order of `rows`."""
 
     def stored(self, vectors: Vectors) -> Vectors:
-        """The vectors as the store will give them back."""
+        """These vectors, rounded as the store keeps them. Also outside transactions."""
 
     def checksums(self, rows: Rows) -> list[int | None]:
         """The checksum of each row's vector as it is stored now; None where there is none to read."""
@@ -64,35 +44,86 @@ class Store(Protocol):
     def summed(self, vectors: Vectors) -> list[int]:
         """The checksums that these vectors will have."""
 
-    def append(self, vectors: Vectors) -> None:
-        """Write vectors behind the last row; the ledger does not count them yet."""
+    def append(self, first: int, vectors: Vectors) -> None:
+        """Write vectors behind the last row, as number `first` and on; they do not count before the ledger says so."""
+
+    def is_large(self) -> bool:
+        """Whether an approximate structure should be made, for the first time or again: exact search has become slow."""
+
+    def make_fast(self, threshold: float, recall: float) -> float:
+        """Make an approximate structure that answers from this threshold up; its measured recall."""
+
+    def check_caches(self) -> None:
+        """Delete caches that belong to other vectors; they can be made again."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """A ledger and the vectors beside it. All but `read`, `write`, `compact` and `close` are called within a transaction."""
+
+    ledger: Ledger
+    unfit: str  # characters that no text or id may hold here
+
+    @property
+    def view(self) -> View:
+        """The vectors that count."""
+
+    def read(self, work: Callable[[], Result], made: str | None = None, *, endlessly: bool = False) -> Result:
+        """Return what `work` returns; it sees one moment, whatever others write meanwhile.
+
+        `work` may be called again, also by `write`.
+
+        Parameters
+        ----------
+        made
+            What the index must have been made with (see `textsiam.indexing.open_index.made_key`). None: anything.
+        endlessly
+            Without a timeout: for what follows a commit, which must not fail.
+
+        Raises
+        ------
+        EncoderMismatch
+            If the index was made with something else than `made`.
+        IndexLocked
+            If other threads were at work for too long.
+        """
+
+    def write(self, work: Callable[[], Result], made: str | None = None) -> Result:
+        """Return what `work` returns; others see its changes all at once or, if it fails, none of them.
+
+        One writer at a time: `work` sees all that was written before it. It is called again where a connection was lost.
+        """
 
     def drop(self, rows: Rows) -> None:
-        """Let rows be found no more."""
+        """Take rows out of every later search."""
 
     def stage(self, rows: Rows, vectors: Vectors) -> None:
-        """Write vectors that shall take the place of all that there are, these rows' here; not found before `switch`."""
+        """Write vectors that will replace all that there are, these rows' here; not found before `switch`."""
 
     def unstage(self) -> None:
         """Throw away what was staged."""
 
     def staging(self) -> AbstractContextManager[None]:
-        """What is staged within takes the place of what was, and is thrown away if that fails."""
+        """Begin with nothing staged; what is staged within is thrown away if that fails."""
 
     def switch(self, dim: int, similarity: str) -> None:
-        """The staged vectors count now, and no others; every row that is there must have been staged."""
+        """The staged vectors count now, and no others; every row that was not removed must have been staged."""
 
     def fault(self) -> str:
         """What the database finds wrong with itself; empty if nothing."""
-
-    def check_caches(self) -> None:
-        """Throw away what belongs to other vectors and can be made again."""
 
     def compact(self) -> None:
         """Give back the space of removed rows; a transaction of its own."""
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
+
+
+def rebuilt(place: object) -> EncoderMismatch:
+    """What a store raises for a caller who relies on something else than the index is made with."""
+    return EncoderMismatch(
+        f"The index at {place} was rebuilt since it was opened, with another encoder or threshold. Open it again."
+    )
 
 
 def checked(vectors: Any, dim: int) -> Vectors:
@@ -101,11 +132,11 @@ def checked(vectors: Any, dim: int) -> Vectors:
     Raises
     ------
     ValueError
-        If they are no table, have another dimension, are not finite, or are so long that products overflow.
+        If they are not a table, have another dimension, are not finite, or are so long that products overflow.
     """
     vectors = np.asarray(vectors, dtype=np.float32)
     if vectors.ndim != 2:  # noqa: PLR2004
-        raise ValueError(f"Vectors are a table of (n, {dim}), but the shape is {vectors.shape}. Give a row a text.")
+        raise ValueError(f"Vectors are a table of (n, {dim}), but the shape is {vectors.shape}. Give one row per text.")
     if vectors.shape[1] != dim:
         raise ValueError(
             f"This index holds {dim} dimensions, but the vectors have {vectors.shape[1]}. Use its own encoder."

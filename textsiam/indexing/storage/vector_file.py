@@ -1,14 +1,14 @@
-"""What one process knows of the vectors of an index in a folder: mapped, some removed, with what makes them fast to search.
+"""The vectors of an index in a folder: a file that only grows, and what one process knows of it.
 
-A view follows what was committed, forwards only. What it reads of a file of vectors is never changed while that file counts.
+The file is bare little-endian numbers, row after row. How many rows count is written in the ledger alone, so what a killed writer
+left behind the last of them is not part of the index, and the next writer writes over it. Rows that count are never changed.
 
-Vectors in a file: appended, flushed, mapped into memory, never changed where they were committed.
-
-The file is bare little-endian numbers, row after row. How many rows count is told by the ledger alone, so what a killed writer
-left behind the last of them is no part of the index, and the next writer writes over it.
+A view knows which rows count and which were removed, and keeps what makes them fast to search: short rows, and beyond some size
+an approximate structure. Both lie beside the file as caches that can be made again.
 """
 
 import errno
+import logging
 import os
 import zlib
 from contextlib import suppress
@@ -17,14 +17,25 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from textsiam.arrays import Found, Vectors
+from textsiam.arrays import Found, Rows, Vectors
 from textsiam.data.files import remove
 from textsiam.errors import BrokenIndex
-from textsiam.indexing.search.approximate import Nearby
+from textsiam.indexing.search import approximate
+from textsiam.indexing.search.approximate import Approximate
 from textsiam.indexing.search.scan import Scan
-from textsiam.indexing.storage.sqlite import SqliteDatabase
+from textsiam.indexing.storage.ledger import Ledger
+from textsiam.matching.rule import Rule
+
+logger = logging.getLogger("textsiam")
 
 DTYPES = {"float32": "<f4", "float16": "<f2"}
+
+_BLOCK = 16_384
+# Short rows are written for the next process when this many are new, and a fifth of all.
+_N_UNSAVED = 32_768
+# Short rows that are computed again to check that those on disk belong to these vectors: some at random, and the last ones. Where
+# a folder was restored to an earlier state and then grew differently, only the last rows differ.
+_N_COMPARED = 64
 
 
 class VectorFile:
@@ -35,7 +46,7 @@ class VectorFile:
     path
         Created with the first rows.
     dim
-        Numbers a row.
+        Numbers per row.
     stored_as
         ``float32``, or ``float16`` for half the space.
     """
@@ -46,7 +57,7 @@ class VectorFile:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes a row."""
+        """Bytes per row."""
         return self.dim * self.dtype.itemsize
 
     @property
@@ -65,7 +76,7 @@ class VectorFile:
         there = self.n_whole
         if there < n:
             raise BrokenIndex(
-                f"{self.path} holds {there:,} of {n:,} vectors: it was truncated or is missing. Mend it from the texts with "
+                f"{self.path} holds {there:,} of {n:,} vectors: it was truncated or is missing. Repair it from the texts with "
                 "`textsiam index verify` (Index.verify), or restore it from a copy."
             )
         if n > len(self._mapped):
@@ -73,7 +84,7 @@ class VectorFile:
         return self._mapped[:n]
 
     def write(self, first: int, vectors: Float[np.ndarray, "n dim"]) -> None:
-        """Put these rows from number `first` on and wait until the disk has them.
+        """Write these rows from number `first` on and wait until the disk has them.
 
         Raises
         ------
@@ -86,7 +97,7 @@ class VectorFile:
         place, is_new = first * self.row_bytes, not self.path.exists()
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:
-            while left:  # a write may take less than it was given
+            while left:  # a file system may write less than it was given
                 n = os.pwrite(descriptor, left, place)
                 if not n:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))  # noqa: TRY301
@@ -97,17 +108,13 @@ class VectorFile:
             raise
         finally:
             os.close(descriptor)
-        if is_new or not first:  # whoever made the file may not have lived to do it
+        if is_new or not first:  # the process that created the file may have been killed before it did
             flush_folder(self.path.parent)
 
     def lengthen(self, n: int) -> None:
-        """Make the file hold `n` rows at least; the new ones are zeros."""
+        """Make the file hold at least `n` rows; new ones are zeros."""
         if n > self.n_whole:
             self.write(n - 1, np.zeros((1, self.dim), dtype=np.float32))
-
-    def close(self) -> None:
-        """Let the map go."""
-        self._mapped = np.empty((0, self.dim), dtype=self.dtype)
 
 
 def checksums(vectors: Shaped[np.ndarray, "n dim"]) -> list[int]:
@@ -126,16 +133,8 @@ def flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-_BLOCK = 16_384
-# Short rows are written for the next process when so many are new, and a fifth of all.
-_N_UNSAVED = 32_768
-# Short rows that are made again to see whether those on disk belong to these vectors: some, and the last ones, for where a folder
-# was put back to an earlier state and then went on otherwise, only what came last differs.
-_N_COMPARED = 64
-
-
-class View:
-    """The committed rows of one file of vectors, and of the next one as soon as that counts.
+class FolderView:
+    """The rows of one file of vectors that count, and of the next one as soon as that counts.
 
     Parameters
     ----------
@@ -149,30 +148,30 @@ class View:
     _n_removed: int
     _scan: Scan
     _there: Bool[np.ndarray, " room"]  # whether a row is there; longer than needed
+    _loaded: Approximate | None  # the approximate structure, if it is of these rows
+    _loaded_from: tuple[int, int] | None  # inode and time of its file
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._use(0, 1, "cosine", "float32")
+        self.forget()
 
-    def follow(self, database: SqliteDatabase) -> None:
-        """Know what this database's transaction sees."""
-        ((number, dim, similarity, stored_as),) = database.execute("SELECT * FROM files")
-        if number != self.number:
-            self._use(number, dim, similarity, stored_as)
-        ((n,),) = database.execute("SELECT n_rows FROM counts")
+    def follow(self, ledger: Ledger) -> None:
+        """Know what the ledger's transaction sees."""
+        state = ledger.look()
+        if state.number != self.number:
+            self._use(state.number, state.dim, state.similarity, state.stored_as)
+        n = state.n_rows
         if n > len(self._there):
             room = np.ones(max(n, 2 * len(self._there)), dtype=np.bool_)
             room[: self.n_rows] = self.alive
             self._there = room
         self.n_rows = n
-        condition = "WHERE number > ? ORDER BY number"
-        removed = database.execute(f"SELECT number, row FROM removed {condition}", (self._n_removed,))  # noqa: S608
-        for n_removed, row in removed:
+        removed = "SELECT number, row FROM removed WHERE number > ? ORDER BY number"
+        for n_removed, row in ledger.database.execute(removed, (self._n_removed,)):
             self._there[row], self._n_removed = False, n_removed
 
     def forget(self) -> None:
         """Know nothing."""
-        self.file.close()
         self._use(0, 1, "cosine", "float32")
 
     @property
@@ -181,10 +180,10 @@ class View:
         return self._there[: self.n_rows]
 
     def rows(self) -> Shaped[np.ndarray, "n dim"]:
-        """All rows, mapped, with their short ones at hand."""
+        """All rows, mapped, with their short ones made."""
         rows = self.file.rows(self.n_rows)
         short = self._scan.short
-        if not len(short) and short.load(self._short, len(rows)):
+        if not len(short) and short.load(self._path("short"), len(rows)):
             n = len(short)
             some = np.random.default_rng().choice(n, min(_N_COMPARED, n), replace=False)
             if not short.agrees(rows, np.union1d(some, np.arange(max(0, n - _N_COMPARED), n))):
@@ -192,53 +191,115 @@ class View:
         self._scan.short.follow(rows)
         return rows
 
-    def find(self, queries: Vectors, threshold: float, max_matches: int) -> Found:
-        """Every row that is there and reaches the threshold with a query."""
-        rows = self.rows()  # first, for it may put another scan in the place of this one
-        return self._scan.find(rows, queries, threshold, self.alive, max_matches)
+    def find(self, queries: Vectors, rule: Rule) -> Found:
+        """Every row that was not removed and matches a query."""
+        rows, alive = self.rows(), self._there[: self.n_rows]
+        return self._scan.find(rows, queries, rule, alive)  # the scan that `rows` may have replaced
+
+    def find_fast(self, queries: Vectors, rule: Rule) -> tuple[Found, float | None]:
+        """As `find`, but for what the approximate structure misses, with its recall; None: there is none, nothing is missing."""
+        rows, cells = self.rows(), self._approximate()
+        if cells is None or cells.threshold > rule.threshold:
+            return self._scan.find(rows, queries, rule, self.alive), None
+        return cells.find(self._scan, rows, queries, rule, self.alive), cells.recall
 
     def nearest(self, queries: Vectors, k: int) -> Found:
         """The k closest rows of each query."""
         rows = self.rows()
         return self._scan.nearest(rows, queries, k, self.alive)
 
-    def find_fast(self, queries: Vectors, threshold: float, max_matches: int) -> tuple[Found, float | None]:
-        """As `find`, but for what the approximate structure misses, whose recall comes too; None: there is none."""
-        rows = self.rows()
-        near = self.nearby.of(self.number, rows, threshold)
-        if near is None:
-            return self.find(queries, threshold, max_matches), None
-        return near.find(self._scan, rows, queries, threshold, self.alive, max_matches), near.recall
+    def vectors(self, rows: Rows) -> Vectors:
+        """The vectors of rows, fp32."""
+        mapped = self.file.rows(int(rows.max(initial=-1)) + 1)
+        return np.asarray(mapped[rows], dtype=np.float32)
+
+    def stored(self, vectors: Vectors) -> Vectors:
+        """These vectors, rounded as the file keeps them.
+
+        Raises
+        ------
+        ValueError
+            If fp16 cannot hold them.
+        """
+        with np.errstate(over="ignore"):
+            stored = vectors.astype(self.file.dtype).astype(np.float32)
+        if not np.isfinite(stored).all():
+            raise ValueError(f"Some numbers are too large for {self.stored_as}. Make the index with float32.")
+        return stored
+
+    def checksums(self, rows: Rows) -> list[int | None]:
+        """The checksum of each row's vector as it is in the file; None beyond its end."""
+        mapped = self.file.rows(min(self.n_rows, self.file.n_whole))
+        found: list[int | None] = [None] * len(rows)
+        for start in range(0, len(rows), _BLOCK):
+            block = rows[start : start + _BLOCK]
+            there = np.flatnonzero(block < len(mapped))
+            for place, checksum in zip((there + start).tolist(), checksums(mapped[block[there]]), strict=True):
+                found[place] = checksum
+        return found
+
+    def summed(self, vectors: Vectors) -> list[int]:
+        """The checksums that these vectors will have."""
+        return checksums(vectors.astype(self.file.dtype))
+
+    def append(self, first: int, vectors: Vectors) -> None:
+        """Write vectors behind the last row."""
+        self.file.write(first, vectors)
 
     def is_large(self) -> bool:
-        """Whether exact search is no longer fast enough, and a structure older than half of the rows, or none, is there."""
-        return self.similarity == "cosine" and self.nearby.is_wanted(self.number, self.file.rows(self.n_rows))
+        """Whether there are enough rows for an approximate structure, and twice as many as at the last try to make one."""
+        if self.similarity != "cosine" or self.n_rows < approximate.APPROXIMATE_FROM:
+            return False
+        cells = self._approximate()
+        n_tried = 0 if cells is None else cells.n
+        with suppress(OSError, ValueError):
+            n_tried = max(n_tried, int(self._path("slow").read_text()))
+        return self.n_rows >= 2 * n_tried
 
     def make_fast(self, threshold: float, recall: float) -> float:
-        """Make the approximate structure; its measured recall."""
+        """Make the approximate structure; its measured recall.
+
+        Raises
+        ------
+        MissingExtra
+            If faiss is not installed.
+        ValueError
+            If no fast setting reaches the recall, or the similarity is not cosine.
+        """
         if self.similarity != "cosine":
             raise ValueError(
                 f"Approximate search is for cosine, but this index compares by {self.similarity}. Search exactly."
             )
-        return self.nearby.make(self.number, self.file.rows(self.n_rows), threshold, recall)
+        rows = self.file.rows(self.n_rows)
+        try:
+            cells = Approximate.build(rows, threshold, recall=recall)
+        except ValueError:
+            with suppress(OSError):  # so that not every later change tries again
+                self._path("slow").write_text(str(len(rows)))
+            raise
+        cells.save(self._path("near"))
+        self._loaded_from = None
+        return cells.recall
 
     def check_caches(self) -> None:
-        """Throw short rows and approximate structures away that belong to other vectors."""
-        self.nearby.check(self.number, self.file.rows(min(self.n_rows, self.file.n_whole)))
+        """Delete short rows and an approximate structure that belong to other vectors."""
+        n_there = min(self.n_rows, self.file.n_whole)
+        if self._path("near").exists() and self._approximate(n_there) is None:
+            remove(self._path("near"))
         short = self._scan.short
-        if short.load(self._short, self.n_rows):
-            n = min(len(short), self.file.n_whole)
+        if short.load(self._path("short"), self.n_rows):
+            n = min(len(short), n_there)
             blocks = (np.arange(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK))
             if not all(short.agrees(self.file.rows(n), block) for block in blocks):
                 self._scan = Scan(self.similarity, self.dim)
-                remove(self._short)
+                remove(self._path("short"))
 
     def tidy(self) -> None:
-        """Keep short rows for the next process, and delete files that count no more. What cannot be done now can be later."""
+        """Keep short rows for the next process, and delete files that no longer count. What fails now can be done later."""
         with suppress(OSError, ValueError):
             short = self._scan.short
             if short.n_unsaved >= max(_N_UNSAVED, len(short) // 5):
-                short.save(self._short)
+                short.save(self._path("short"))
             for pattern in ("vectors-*", "short-*", "near-*", "slow-*"):
                 for file in self.folder.glob(pattern):
                     if int(file.name.partition("-")[2]) < self.number:
@@ -248,14 +309,34 @@ class View:
         """The file of vectors of this number."""
         return self.folder / f"vectors-{number:06d}"
 
+    def _approximate(self, n: int | None = None) -> Approximate | None:
+        """The structure on disk, mapped, if it is of the first `n` rows (default: of all); read again when it was replaced."""
+        rows = self.file.rows(self.n_rows if n is None else n)
+        try:
+            status = self._path("near").stat()
+            state = status.st_ino, status.st_mtime_ns
+            if state != self._loaded_from:
+                self._loaded, self._loaded_from = None, state
+                loaded = Approximate.load(self._path("near"))
+                if loaded.n > len(rows):  # of rows that this transaction does not see yet
+                    self._loaded_from = None
+                elif loaded.is_of(rows):
+                    self._loaded = loaded
+        except FileNotFoundError:
+            self._loaded = self._loaded_from = None
+        except (OSError, ValueError, ImportError) as error:
+            if self._loaded is None:
+                logger.warning("The approximate structure cannot be used, so the search is exact: %s", error)
+        return self._loaded
+
     def _use(self, number: int, dim: int, similarity: str, stored_as: str) -> None:
         self.number, self.dim, self.similarity, self.stored_as = number, dim, similarity, stored_as
         self.file = VectorFile(self.path(number), dim, stored_as)
-        self.nearby = Nearby(self.folder)
         self.n_rows = self._n_removed = 0
         self._scan = Scan(similarity, dim)
         self._there = np.empty(0, dtype=np.bool_)
+        self._loaded = self._loaded_from = None
 
-    @property
-    def _short(self) -> Path:
-        return self.folder / f"short-{self.number:06d}"
+    def _path(self, kind: str) -> Path:
+        """A cache's file; ``slow`` holds the number of rows for which no structure was fast enough."""
+        return self.folder / f"{kind}-{self.number:06d}"

@@ -1,1 +1,1 @@
-"""The commands, one file a verb."""
+"""The commands: one file per verb, and for groups of verbs (audit, index) one or two files per group."""

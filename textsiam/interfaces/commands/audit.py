@@ -1,4 +1,4 @@
-"""``textsiam audit``: a join's own pairs, sampled and labelled by people, certify a threshold for that join."""
+"""``textsiam audit plan|start|label|status|finish``: label a sample of a join's pairs, and certify a threshold for that join."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,29 +17,22 @@ if TYPE_CHECKING:
     from textsiam.auditing.labelling import Plan
     from textsiam.auditing.result import AuditResult
 
-audit = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    help="Certify a threshold for a join from a random sample of its own pairs: plan, start, label, finish.",
-)
-
 Folder = Annotated[Path, typer.Argument(help="The audit's folder, as `audit start -o` wrote it.")]
-Precision = Annotated[float, typer.Option(help="At least so many of the pairs at or above the threshold are right.")]
-Confidence = Annotated[float, typer.Option(help="The probability, over samples, that a threshold keeps its promise.")]
+Precision = Annotated[float, typer.Option(help="Lowest share of right pairs at or above the threshold.")]
+Confidence = Annotated[float, typer.Option(help="Probability, over samples, that the threshold keeps its promise.")]
 FOR_TRAINING = "for_training.csv"
 
 
-@audit.command()
 def plan(
     precision: Precision = 0.95,
     confidence: Confidence = 0.95,
     expected: Annotated[
         float | None,
-        typer.Option(help="The precision that you expect. Default: halfway between the one asked for and 1."),
+        typer.Option(help="The precision that you expect. Default: halfway between --precision and 1."),
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Say how many labels a certificate takes, before anybody has labelled anything."""
+    """Compute how many labels a certificate needs, before you label anything."""
     from textsiam.auditing.labelling import plan_labels
 
     with answering():
@@ -56,43 +49,47 @@ def plan(
 
 def _say_needed(made: "Plan") -> None:
     if made.needed is None:
-        say(f"if {made.expected:g} are right, no number of labels will do: that is not above {made.precision:g}")
+        say(f"if {made.expected:g} are right, no number of labels is enough: that is not above {made.precision:g}")
     else:
         say(f"if {made.expected:g} are right, {made.needed:,} labels certify it nine times in ten")
-    say("labels are those at or above one cut: a sample spread over a whole join needs more, as some lie below")
+    say(
+        "these are labels at or above one threshold: a sample of a whole join needs more, because some pairs lie below it"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
-    """How many pairs are drawn, and from where."""
+    """How many pairs to draw, and from which scores."""
 
     n: Annotated[int, typer.Option("-n", min=1, help="How many pairs to label; see `audit plan`.")] = 300
-    strata: Annotated[int, typer.Option(min=1, help="Strata of scores that labels are spread over.")] = 10
+    strata: Annotated[int, typer.Option(min=1, help="Number of ranges of scores (strata) to draw from.")] = 10
     allocation: Annotated[
-        str, typer.Option(help="Labels a stratum: equal, proportional to its pairs, or root, to their square root.")
+        str,
+        typer.Option(help="Labels per stratum: equal, proportional (to its pairs), or root (to their square root)."),
     ] = "root"
     informative: Annotated[
-        int, typer.Option(min=0, help="So many more pairs that the model is least sure of, to train on.")
+        int, typer.Option(min=0, help="How many more pairs to draw, those the model is least sure of, to train on.")
     ] = 0
 
     def asked(self) -> dict[str, Any]:
-        """As `start_audit` takes it."""
+        """The arguments of `start_audit`."""
         told = dict(n=self.n, n_strata=self.strata)
         return told | dict(allocation=self.allocation, n_informative=self.informative)
 
 
-@audit.command()
 @spread
 def start(
     matches: Annotated[
         str, typer.Argument(help="The pairs file that `textsiam duplicates -o` wrote: csv, jsonl, parquet.")
     ],
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the audit; it must not exist yet.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the audit.")],
     texts: Annotated[
-        str | None, typer.Option(help="The file that was searched. Not needed if the pairs have text_a and text_b.")
+        str | None, typer.Option(help="The file of texts. Not needed if the pairs file has columns text_a and text_b.")
     ] = None,
-    against: Annotated[str | None, typer.Option(help="The file it was compared with, if it was.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="The file that the texts were compared with (--against), if any.")
+    ] = None,
     sampling: SamplingOptions,
     threshold: Annotated[float | None, typer.Option(help="The join's threshold. Default: its lowest score.")] = None,
     seed: options.Seed = 0,
@@ -101,7 +98,7 @@ def start(
     model: options.Model = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Draw a random sample of a join's pairs, to be labelled.
+    """Draw a random sample of a join's pairs to label.
 
     `textsiam audit start pairs.csv --texts questions.csv -o audit` after
     `textsiam duplicates questions.csv -o pairs.csv --threshold 0.7`.
@@ -123,7 +120,7 @@ def start(
         if as_json:
             answer_json(told)
         if len(design) < sampling.n:
-            say(f"the join found {len(found):,} pairs, fewer than {sampling.n:,}: all of them are to be labelled")
+            say(f"the join found {len(found):,} pairs, fewer than {sampling.n:,}: label all of them")
         say(f"{len(design):,} of {len(found):,} pairs drawn from {design.n_strata} strata of scores, seed {seed}")
         say(f"→ {output}: label them with `textsiam audit label {output} --labeller NAME`")
 
@@ -136,23 +133,26 @@ def _check_new(folder: Path) -> None:
         raise FileNotFoundError(f"The folder to hold the audit does not exist: {folder.resolve().parent}. Create it.")
 
 
-@audit.command()
 def label(
     folder: Folder,
-    labeller: Annotated[str, typer.Option(help="Who labels; every labeller has a column.")] = "me",
-    training: Annotated[bool, typer.Option("--training", help="Only the informative pairs, to train on.")] = False,
-    show_score: Annotated[bool, typer.Option("--show-score", help="Show scores, which may sway the labeller.")] = False,
+    labeller: Annotated[str, typer.Option(help="Name of the labeller; every labeller has a column.")] = "me",
+    training: Annotated[
+        bool, typer.Option("--training", help="Label only the informative pairs, to train on.")
+    ] = False,
+    show_score: Annotated[
+        bool, typer.Option("--show-score", help="Show scores, which may influence the labeller.")
+    ] = False,
     source: Annotated[
-        str | None, typer.Option("--from", help="Take the labels of this file, by pair number, instead of asking.")
+        str | None, typer.Option("--from", help="Read labels from this file, by pair number, instead of asking.")
     ] = None,
     target: Annotated[
-        Path | None, typer.Option("--to", help="Write the pairs to this .csv, to be labelled in a spreadsheet.")
+        Path | None, typer.Option("--to", help="Write the pairs to this .csv, to label them in a spreadsheet.")
     ] = None,
     set_aside: options.SetAsideFile = None,
 ) -> None:
     """Label pairs at the terminal, or through a file.
 
-    One key an answer: y(es), n(o), s(kip), u(ndo), q(uit). Every answer is kept at once; the same command goes on later.
+    One key per answer: y(es), n(o), s(kip), u(ndo), q(uit). Every answer is saved at once; run the same command to go on later.
 
     In a spreadsheet: `audit label FOLDER --to pairs.csv`, fill in the column `label_NAME` with 1, 0 or skip, then
     `audit label FOLDER --from pairs.csv`.
@@ -163,7 +163,7 @@ def label(
 
     with answering("Every label given so far is kept."):
         if source and target:
-            raise typer.BadParameter("Labels come --from a file or go --to one. Give one of the two.")
+            raise typer.BadParameter("Labels are read --from a file or written --to one. Give one of the two.")
         check_labeller(labeller)
         opened = Audit.open(folder)
         if target:
@@ -198,9 +198,8 @@ def _take_labels(opened: "Audit", folder: Path, source: str, labeller: str, set_
         say(f"{len(changed):,} of them replace another label by {labeller}: pairs {', '.join(map(str, changed[:10]))}")
 
 
-@audit.command()
 def status(folder: Folder, as_json: options.AsJson = False) -> None:
-    """Say how far an audit is: labels by labeller, what is undecided, how far labellers agree."""
+    """Show the progress of an audit: labels per labeller, undecided pairs, agreement of labellers."""
     from textsiam.auditing.audit import Audit
 
     with answering():
@@ -213,7 +212,7 @@ def status(folder: Folder, as_json: options.AsJson = False) -> None:
                 f"{name}: {of['audit']:,} of {told['drawn']:,} drawn pairs" + _also(of["training"], told["informative"])
             )
         say(
-            f"{told['decided']:,} decided, {told['unresolved']:,} unresolved, {told['not_labelled']:,} not labelled by anybody"
+            f"{told['decided']:,} decided, {told['unresolved']:,} unresolved, {told['not_labelled']:,} not labelled by anyone"
         )
         for line in told["agreement"]:
             say("{first} and {second}: {n:,} pairs, agreement {agreement}, kappa {kappa}".format(**line))
@@ -223,7 +222,6 @@ def _also(n: int, n_informative: int) -> str:
     return f", {n:,} of {n_informative:,} to train on" if n_informative else ""
 
 
-@audit.command()
 @spread
 def finish(
     folder: Folder,
@@ -234,12 +232,12 @@ def finish(
     model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
-    """Certify a threshold for the join that the sample was drawn from, or find that none is proven.
+    """Certify a threshold for the join of this audit, or find that none is proven.
 
-    `textsiam audit finish audit --model my-model -o my-model` writes the model with this threshold, if it is the one that the
-    join was made with.
+    `textsiam audit finish audit --model my-model -o my-model` writes the model with this threshold, if the join was made
+    with this model.
 
-    Exit code 0: certified. 1: no threshold is proven; with -o the model then sends everything to review. 2: bad input.
+    Exit code 0: certified. 1: no threshold is proven; with -o the model then sends every pair to review. 2: bad input.
     """
     from textsiam.auditing.audit import Audit
     from textsiam.interfaces.shell.labelled_pairs import check_model_output
@@ -247,7 +245,7 @@ def finish(
     with answering():
         check_model_output(output)
         if model.model and not output:
-            raise typer.BadParameter("A model was named, but no folder to write it to. Add -o FOLDER.")
+            raise typer.BadParameter("--model names a model, but there is no folder to write it to. Add -o FOLDER.")
         opened = Audit.open(folder)
         result = opened.finish(precision, confidence)
         if output:

@@ -1,4 +1,4 @@
-"""``textsiam calibrate``: labelled pairs in; a model whose scores have probabilities out."""
+"""``textsiam calibrate``: learns probabilities of a model's scores from labelled pairs."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +20,7 @@ def calibrate(
     *,
     output: options.ModelOutput = None,
     method: Annotated[
-        str, typer.Option(help="isotonic, sigmoid, temperature, or auto: the best on held-out components.")
+        str, typer.Option(help="isotonic, sigmoid, temperature, or auto: the best of them on held-out components.")
     ] = "auto",
     columns: LabelledOptions,
     seed: options.Seed = 0,
@@ -28,12 +28,12 @@ def calibrate(
     model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
-    """Give a model's scores probabilities, learnt from labelled pairs that it was not trained on.
+    """Learn the probabilities of a model's scores, from labelled pairs that the model was not trained on.
 
-    `textsiam calibrate parts/calibration.csv --model my-model -o my-model` fits isotonic regression, a sigmoid and a
-    temperature, keeps the best on held-out components of pairs, and says how far its probabilities can be believed.
+    `textsiam calibrate parts/calibration.csv --model my-model -o my-model` fits isotonic regression, a sigmoid and a temperature,
+    keeps the best on held-out components of pairs, and shows how exact its probabilities are.
 
-    Without -o nothing is written: the evidence is shown.
+    Without -o it writes nothing, and only shows the evidence.
     """
     from textsiam.scoring.evidence.calibration_fit import check_method
 
@@ -66,10 +66,10 @@ def _show(calibrator: "Calibrator") -> None:
     print_table(shown)
     value, low, high = held_out["calibration_error"]
     bounds = "too few components to bound it" if high is None else f"between {low:.3f} and {high:.3f}, approximately"
-    say(f"calibration error, how far a probability is from the truth on average: {value:.3f}, {bounds}")
+    say(f"calibration error, the average distance of a probability from the truth: {value:.3f}, {bounds}")
     briers = ", ".join(f"{name} {of[0]:.4f}" for name, of in held_out["brier"].items())
     say(f"method {calibrator.evidence['method']} (Brier score on held-out components: {briers})")
     say(
         f"from {calibrator.evidence['n_labels']:,} labels in {calibrator.evidence['n_components']:,} components, "
-        f"{calibrator.evidence['positive_share']:.0%} of them duplicates: other odds make other probabilities"
+        f"{calibrator.evidence['positive_share']:.0%} of them duplicates: data with another share needs another calibration"
     )

@@ -1,4 +1,4 @@
-"""``textsiam certify``: labelled pairs in; thresholds with a guarantee out, or the finding that none exists."""
+"""``textsiam certify``: chooses thresholds with a guarantee from labelled pairs, or finds that none exists."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,19 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PromiseOptions:
-    """What accepting and rejecting shall keep."""
+    """The promises that accepting and rejecting keep."""
 
     precision: Annotated[
-        float | None, typer.Option(help="At least so many of the accepted pairs are duplicates. Default: 0.95.")
+        float | None, typer.Option(help="Lowest share of duplicates among accepted pairs. Default: 0.95.")
     ] = None
-    recall: Annotated[float | None, typer.Option(help="Instead: at least so many of the duplicates are accepted.")] = (
-        None
-    )
+    recall: Annotated[float | None, typer.Option(help="Instead: lowest share of duplicates that are accepted.")] = None
     false_match_rate: Annotated[
-        float | None, typer.Option(help="Instead: at most so many of the other pairs are accepted.")
+        float | None, typer.Option(help="Instead: highest share of other pairs that are accepted.")
     ] = None
     reject_precision: Annotated[
-        float, typer.Option(help="At least so many of the rejected pairs are no duplicates; 0 rejects nothing.")
+        float, typer.Option(help="Lowest share of other pairs among rejected pairs; 0 rejects nothing.")
     ] = 0.95
     confidence: Annotated[float, typer.Option(help="Probability that a threshold keeps its promise.")] = 0.95
 
@@ -44,19 +42,19 @@ def certify(
     seed: Annotated[
         int,
         typer.Option(
-            help="Of the draw of one pair a component. Fix it beforehand: the best of several proves nothing."
+            help="Seed of the draw of one pair per component. Fix it beforehand: the best of several seeds proves nothing."
         ),
     ] = 0,
     rows: RowOptions,
     model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
-    """Choose the thresholds to accept and to reject at, with a guarantee, or find that none exists.
+    """Choose thresholds to accept and to reject at, with a guarantee, or find that none exists.
 
     `textsiam certify parts/calibration.csv --model my-model --precision 0.9 -o my-model` takes one random pair from each
-    component of pairs that share a text, tests cuts from strict to loose, and keeps the loosest that is proven.
+    component of pairs that share a text, tests thresholds from strict to loose, and keeps the loosest proven one.
 
-    Exit code 0: certified. 1: no threshold exists; with -o the model then sends everything to review. 2: bad input.
+    Exit code 0: certified. 1: no threshold exists; with -o the model then sends every pair to review. 2: bad input.
     """
     from textsiam.scoring.evidence.choosing import LEVELS, at_levels, check_targets, choose
 
@@ -71,7 +69,7 @@ def certify(
         how: dict[str, Any] = {name: asked[name] for name in ("reject_precision", "confidence", "seed")}
         levels = at_levels(scored, sorted({*LEVELS, level}), **how) if guarantee == "precision" else []
         if output:
-            siamese.certify(scored, **asked).save(output)
+            siamese.with_thresholds(chosen.accept, chosen.reject).save(output)
         if as_json:
             answer_json(model_told(siamese) | _told(chosen, levels) | {"output": output and str(output)})
         else:
@@ -98,15 +96,15 @@ def _show(chosen: "Chosen", levels: list[dict[str, Any]]) -> None:
         _show_levels(chosen, levels)
     evidence = chosen.accept.evidence
     say(
-        f"{evidence['n_labels']:,} labels in {evidence['n_components']:,} components of pairs that share a text; what is "
-        "promised holds for one random pair a component"
+        f"{evidence['n_labels']:,} labels in {evidence['n_components']:,} components of pairs that share a text; the "
+        "promise holds for one random pair per component"
     )
     say(f"accept: {chosen.accept_certificate}")
     if chosen.reject_certificate is not None:
         say(f"reject: {chosen.reject_certificate}")
     if chosen.accept.value is None:
         say(
-            "review: everything, for nothing may be accepted"
+            "review: everything, because nothing can be accepted"
             + ("" if chosen.reject is None else "; nothing is rejected")
         )
     else:
@@ -133,4 +131,4 @@ def _show_levels(chosen: "Chosen", levels: list[dict[str, Any]]) -> None:
             f"{row['review']:.1%}",
         )
     print_table(shown)
-    say("each target is certified by itself; to choose one from this table costs confidence: name it beforehand")
+    say("each target is certified by itself; choosing one from this table costs confidence: name it beforehand")

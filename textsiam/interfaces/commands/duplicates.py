@@ -1,4 +1,4 @@
-"""``textsiam duplicates``: texts in, duplicate pairs and clusters out."""
+"""``textsiam duplicates``: finds duplicate pairs and clusters among texts."""
 
 import time
 from dataclasses import replace
@@ -10,7 +10,7 @@ import typer
 from textsiam.data.writers import rows_of
 from textsiam.interfaces.shell.option_groups import DuplicatesOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs, write_columns
-from textsiam.interfaces.shell.progress import following, while_reading
+from textsiam.interfaces.shell.progress import following_all, while_reading
 from textsiam.interfaces.shell.ray import duplicates_on_ray
 from textsiam.interfaces.shell.terminal import (
     answer_json,
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 
 @spread
 def duplicates(asked: DuplicatesOptions) -> None:
-    """Find the duplicates among texts, or between two sets.
+    """Find the duplicates among texts, or between two sets of texts.
 
-    `textsiam duplicates questions.csv` needs no option: it finds the column, encodes each distinct text once, compares
-    all with all exactly, and shows the closest pairs and the clusters.
+    `textsiam duplicates questions.csv` needs no option: it finds the column, encodes each distinct text once, compares all texts
+    exactly, and shows the closest pairs and the clusters.
 
-    `textsiam duplicates new.csv --against known.csv -o pairs.csv` compares two sets and writes every pair found.
+    `textsiam duplicates new.csv --against known.csv -o pairs.csv` compares two sets and writes every pair that it finds.
 
-    `textsiam duplicates 'shards/*.parquet' --ray -o pairs.parquet` does the same past one machine: in tasks, each finished once;
-    after an interruption or a crash the same command goes on.
+    `textsiam duplicates 'shards/*.parquet' --ray -o pairs.parquet` works on a Ray cluster. After an interruption or a crash, run
+    the same command again: it goes on with what is missing.
     """
     on_ray = asked.on_ray
     on_ray.check(approximate=asked.approximate)
@@ -66,20 +66,20 @@ def duplicates(asked: DuplicatesOptions) -> None:
 
 
 def _check(asked: DuplicatesOptions) -> None:
-    """Refuse, before the slow work, what contradicts itself or cannot be written."""
+    """Refuse, before the slow work, options that contradict each other and outputs that cannot be written."""
     if bool(asked.files) == asked.sample:
         raise typer.BadParameter(
             "Give files or --sample, not both." if asked.files else "Give files, - for standard input, or --sample."
         )
     if asked.against and (asked.clusters or asked.repeats_only):
-        raise typer.BadParameter("--clusters and --repeats-only work within one set: leave out --against.")
+        raise typer.BadParameter("--clusters and --repeats-only work within one set. Leave out --against.")
     check_sources(asked.sources)
     check_outputs(asked.output, asked.clusters, asked.rows.set_aside, inputs=asked.sources, as_json=asked.as_json)
     check_linkage(asked.linkage)
 
 
 def _on_this_machine(asked: DuplicatesOptions) -> None:
-    """Read, find, write and tell."""
+    """Read, find, write and report."""
     started = time.perf_counter()
     texts = _read(asked.files, asked.reading)
     others = _read([asked.against], asked.reading) if asked.against else None
@@ -120,7 +120,7 @@ def _find(siamese: "Siamese | None", texts: "Texts", others: "Texts | None", ask
 
     if siamese is None:
         return find_repeats(texts, max_matches=asked.max_matches)
-    with following() as progress:
+    with following_all() as progress:
         return find_duplicates(
             siamese,
             texts,
@@ -155,10 +155,10 @@ def _summary(
 
 def _threshold_told(siamese: "Siamese | None", threshold: float | None) -> dict[str, Any]:
     if siamese is None:
-        return {"value": None, "told": "not needed: only texts equal after normalisation were paired"}
+        return {"value": None, "told": "not needed: only texts equal after normalisation are pairs"}
     if threshold is not None:
         return {"value": threshold, "told": f"{threshold:g} (given by you)"}
-    assert siamese.threshold is not None  # noqa: S101  find_duplicates has refused by now
+    assert siamese.threshold is not None  # noqa: S101  else find_duplicates has raised
     return siamese.threshold.to_json() | {"told": f"{siamese.threshold}; the model's own, --threshold changes it"}
 
 

@@ -1,4 +1,4 @@
-"""``textsiam encode``: texts in, vectors in a parquet file out, in bounded memory, resumable."""
+"""``textsiam encode``: writes the vectors of texts to a parquet file, in bounded memory; resumes after an interruption."""
 
 import time
 from collections.abc import Iterator
@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.option_groups import ModelOptions, RowOptions, TextOptions, spread
+from textsiam.interfaces.shell.option_groups import ModelOptions, RayOptions, RowOptions, TextOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs
 from textsiam.interfaces.shell.progress import following
 from textsiam.interfaces.shell.ray import Job, encode_on_ray
-from textsiam.interfaces.shell.ray_options import RayOptions
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
@@ -46,7 +45,7 @@ def encode(
         "vectors.parquet"
     ),
     prompt: options.Prompt = None,
-    shard_rows: Annotated[int, typer.Option(min=1, help="Rows a shard: what an interruption can cost.")] = 8_192,
+    shard_rows: Annotated[int, typer.Option(min=1, help="Rows per shard: what an interruption can cost.")] = 8_192,
     rows: RowOptions,
     model: ModelOptions,
     on_ray: RayOptions,
@@ -54,7 +53,7 @@ def encode(
 ) -> None:
     """Encode texts to vectors in a parquet file, in bounded memory.
 
-    After an interruption the same command goes on where it stopped: finished shards wait in OUTPUT.parts.
+    After an interruption, run the same command again to go on: finished shards are kept in OUTPUT.parts.
     """
     on_ray.check()
     with answering(on_ray.after_interrupt(output) if on_ray else partial(_kept, output)):
@@ -75,7 +74,7 @@ def encode(
 def _checked(
     files: list[str] | None, output: Path, on_ray: RayOptions, rows: RowOptions, *, as_json: bool
 ) -> list[str]:
-    """The files that are meant; refuses, before the slow work, what cannot be read or written."""
+    """The files to read; refuses, before the slow work, options and outputs that cannot work."""
     from textsiam.errors import UnreadableInput
 
     if output.suffix != ".parquet":
@@ -100,9 +99,8 @@ def _opened(file: str, columns: TextOptions, rows: RowOptions) -> "Table":
 def _encoded(siamese: "Siamese", chunks: Iterator["Texts"], output: Path, prompt: str | None) -> "EncodeReport":
     from textsiam.encoding.shards import encode_to_parquet
 
-    with following() as progress:
-        follow = partial(progress, "encode")
-        return encode_to_parquet(siamese.encoder, chunks, output, prompt=prompt, progress=follow)
+    with following("encode") as progress:
+        return encode_to_parquet(siamese.encoder, chunks, output, prompt=prompt, progress=progress)
 
 
 def _chunks(tables: "list[Table]", columns: TextOptions, n_rows: int, *, strict: bool) -> Iterator["Texts"]:
@@ -122,7 +120,7 @@ def _chunks(tables: "list[Table]", columns: TextOptions, n_rows: int, *, strict:
 
 
 def _kept(output: Path) -> str | None:
-    """What an interruption left, if anything."""
+    """What to say after Ctrl-C, if shards are finished."""
     parts = output.with_name(f"{output.name}.parts")
     is_any = parts.is_dir() and any(parts.iterdir())
     return f"Finished shards are kept in {parts}: run the same command again to go on." if is_any else None

@@ -1,4 +1,4 @@
-"""``textsiam evaluate``: labelled or graded pairs in; how good the model is on them, and how sure that is, out."""
+"""``textsiam evaluate``: measures a model on labelled or graded pairs, with intervals."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +9,11 @@ import typer
 from textsiam.data.files import check_writable
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces.shell import options
+from textsiam.interfaces.shell.labelled_pairs import read_with
 from textsiam.interfaces.shell.option_groups import ComputeOptions, GradedOptions, RowOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs
-from textsiam.interfaces.shell.progress import following, while_reading
-from textsiam.interfaces.shell.terminal import answer_json, answering, mapped, model_told, say, say_set_aside
+from textsiam.interfaces.shell.progress import following_all
+from textsiam.interfaces.shell.terminal import answer_json, answering, model_told, say
 
 if TYPE_CHECKING:
     from textsiam.evaluation.evaluation import Evaluation
@@ -21,16 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FileOptions:
-    """Where the evaluation goes, beside the terminal."""
+    """Files to write the evaluation to."""
 
     report: Annotated[
         Path | None,
-        typer.Option(help="Write a page with figures, slices and worst pairs to this .html; opens offline."),
+        typer.Option(help="Write a page with figures, slices and worst pairs to this .html; it opens offline."),
     ] = None
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write all of it to this .json.")] = None
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the whole evaluation to this .json.")] = (
+        None
+    )
 
     def named(self) -> dict[str, Path]:
-        """Each file by the ending that it must have."""
+        """Each file that was named, by the ending that it must have."""
         targets = {".json": self.output, ".html": self.report}
         return {ending: target for ending, target in targets.items() if target is not None}
 
@@ -50,7 +53,7 @@ class FileOptions:
             check_installed()
 
     def write(self, evaluation: "Evaluation") -> None:
-        """All of it."""
+        """Write the files that were named."""
         if self.output is not None:
             evaluation.save(self.output)
         if self.report is not None:
@@ -59,14 +62,16 @@ class FileOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuringOptions:
-    """How sure the numbers are made, and how many pairs are explained."""
+    """How many draws are behind the intervals, and how many pairs to explain."""
 
-    draws: Annotated[int, typer.Option(min=1, help="Bootstrap draws behind the intervals.")] = 1_000
-    worst: Annotated[int, typer.Option(min=0, help="How many pairs that score too high, and too low, to explain.")] = 20
+    draws: Annotated[int, typer.Option(min=1, help="Number of bootstrap draws for the intervals.")] = 1_000
+    worst: Annotated[
+        int, typer.Option(min=0, help="How many pairs with too high a score, and with too low a score, to explain.")
+    ] = 20
     seed: options.Seed = 0
 
     def asked(self) -> dict[str, Any]:
-        """As `textsiam.evaluate` takes it."""
+        """The arguments of `textsiam.evaluate`."""
         return dict(seed=self.seed, n_draws=self.draws, n_worst=self.worst)
 
 
@@ -76,13 +81,13 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="[MODEL] PAIRS",
-            help="Labelled or graded pairs (csv, tsv, jsonl, parquet, a data set; - is stdin), a model before it if you like.",
+            help="Labelled or graded pairs (csv, tsv, jsonl, parquet, a data set; - is stdin), optionally after a model.",
         ),
     ],
     *,
     model: options.Model = None,
     baseline: Annotated[
-        str | None, typer.Option(help="Another model folder or Hub name, to compare with on the same rows.")
+        str | None, typer.Option(help="Another model folder or Hub name, to compare on the same rows.")
     ] = None,
     files: FileOptions,
     columns: GradedOptions,
@@ -91,16 +96,18 @@ def evaluate(
     computing: ComputeOptions,
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure a model on labelled or graded pairs it has not seen, at its own thresholds, with 95 % intervals.
+    """Measure a model on pairs it has not seen, labelled or graded, at its own thresholds, with 95 % intervals.
 
     `textsiam evaluate parts/test.csv --model my-model --report report.html` writes one page that opens offline.
 
     `textsiam evaluate my-model parts/test.csv` names the model first.
     """
+    from textsiam.data.readers import read_pairs
+
     with answering():
         source, model = _source(sources, model)
         files.check(source, rows.set_aside, as_json=as_json)
-        pairs = _read(source, rows.set_aside, rows.reading(columns))
+        pairs = read_with(read_pairs, source, rows.reading(columns), rows.set_aside)
         siamese = computing.load(model)
         other = None if baseline is None else computing.load(baseline)
         on = "standard input" if source == "-" else Path(source).name + (f" ({columns.split})" if columns.split else "")
@@ -118,28 +125,18 @@ def evaluate(
 
 
 def _source(sources: list[str], model: str | None) -> tuple[str, str | None]:
-    """The pairs and the model that one or two arguments and --model name."""
+    """The pairs and the model, from one or two arguments and --model."""
     if len(sources) > 2:  # noqa: PLR2004
-        raise typer.BadParameter(f"Give the pairs, or a model and the pairs, but {len(sources)} arguments came.")
+        raise typer.BadParameter(f"Give the pairs, or a model and the pairs, not {len(sources)} arguments.")
     if len(sources) == 1:
         return sources[0], model
     if model is not None:
-        raise typer.BadParameter(f"Two models came: {sources[0]} and --model {model}. Name one of them.")
+        raise typer.BadParameter(f"There are two models: {sources[0]} and --model {model}. Name one of them.")
     return sources[1], sources[0]
-
-
-def _read(source: str, set_aside: Path | None, reading: dict[str, Any]) -> Any:
-    from textsiam.data.readers import read_pairs
-
-    with while_reading(source):
-        pairs = read_pairs(source, **reading)
-    say(f"columns: {mapped(pairs.mapping)}")
-    say_set_aside(pairs.set_aside, set_aside)
-    return pairs
 
 
 def _measured(siamese: "Siamese", pairs: Any, other: "Siamese | None", how: dict[str, Any]) -> "Evaluation":
     from textsiam.evaluation.evaluation import evaluate as measure
 
-    with following() as progress:
+    with following_all() as progress:
         return measure(siamese, pairs, baseline=other, progress=progress, **how)

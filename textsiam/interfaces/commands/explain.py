@@ -1,7 +1,6 @@
-"""``textsiam explain``: a pair in; why its score, word by word, and the differences that matter out."""
+"""``textsiam explain``: shows what each word adds to a pair's score, and the differences that matter."""
 
 import sys
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces.shell import options
+from textsiam.interfaces.shell.labelled_pairs import read_with
 from textsiam.interfaces.shell.option_groups import ModelOptions, PairOptions, RowOptions, spread
-from textsiam.interfaces.shell.progress import following, while_reading
+from textsiam.interfaces.shell.progress import following
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
-    mapped,
     model_told,
     say,
-    say_set_aside,
     say_thresholds,
     set_aside_told,
 )
@@ -35,31 +33,33 @@ def explain(
     second_text: Annotated[str | None, typer.Argument(help="The text to compare it with.")] = None,
     *,
     pairs: Annotated[
-        str | None, typer.Option(help="A file or data set of pairs instead of two texts; - is standard input.")
+        str | None, typer.Option(help="A file or data set of pairs, instead of two texts; - is standard input.")
     ] = None,
     columns: PairOptions,
-    top: Annotated[int, typer.Option(min=1, help="How many pairs of the file to explain, from its start.")] = 20,
+    top: Annotated[int, typer.Option(min=1, help="How many pairs of the file to explain, from the first one.")] = 20,
     html: Annotated[
-        Path | None, typer.Option("--html", help="Write the explanations as one page that opens offline.")
+        Path | None, typer.Option("--html", help="Write the explanations to this .html page, which opens offline.")
     ] = None,
     prompt: options.Prompt = None,
     rows: RowOptions,
     model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
-    """Say why a pair has its score: what each word adds, and the numbers, negations and names that only one text has.
+    """Explain a pair's score: what each word adds, and which numbers, negations and names only one text has.
 
-    `textsiam explain "How do I pay?" "How can I pay?"` leaves out each word in turn: + brings the texts together, - drives
-    them apart.
+    `textsiam explain "How do I pay?" "How can I pay?"` leaves out each word in turn: + raises the score, - lowers it.
 
     `textsiam explain --pairs pairs.csv --top 50 --html why.html` explains the first pairs of a file.
     """
+    from textsiam.data.readers import read_pairs
+
     with answering():
         texts = [text for text in (first_text, second_text) if text is not None]
         if len(texts) != (0 if pairs else 2):
             raise typer.BadParameter("Give either two texts or --pairs FILE.")
         _check(html, rows.set_aside, pairs, as_json=as_json)
-        read = _read(pairs, rows.reading(columns), rows.set_aside) if pairs else _pair(*texts)
+        reading = rows.reading(columns) | {"labelled": False}
+        read = read_with(read_pairs, pairs, reading, rows.set_aside) if pairs else _pair(*texts)
         siamese = model.load()
         told = _explained(siamese, read, top, prompt)
         if html:
@@ -83,7 +83,7 @@ def _check(html: Path | None, set_aside: Path | None, pairs: str | None, *, as_j
     if html is None:
         return
     if str(html) == "-" or html.resolve() in {Path(name).resolve() for name in (pairs, set_aside) if name}:
-        raise typer.BadParameter(f"--html is written to a file of its own, but {html} was given. Name another file.")
+        raise typer.BadParameter(f"--html needs a file of its own, but {html} has another use. Name another file.")
     check_writable(html)
 
 
@@ -96,22 +96,11 @@ def _pair(first: str, second: str) -> "Pairs":
     return Pairs([first], [second])
 
 
-def _read(source: str, reading: dict[str, Any], set_aside: Path | None) -> "Pairs":
-    from textsiam.data.readers import read_pairs
-
-    with while_reading(source):
-        read = read_pairs(source, labelled=False, **reading)
-    say(f"columns: {mapped(read.mapping)}")
-    say_set_aside(read.set_aside, set_aside)
-    return read
-
-
 def _explained(siamese: "Siamese", read: "Pairs", top: int, prompt: str | None) -> "list[Explanation]":
     from textsiam.scoring.explaining.explanation import explain as explanations
 
-    with following() as progress:
-        follow = partial(progress, "encode")
-        return explanations(siamese, read.first[:top], read.second[:top], prompt=prompt, progress=follow)
+    with following("encode") as progress:
+        return explanations(siamese, read.first[:top], read.second[:top], prompt=prompt, progress=progress)
 
 
 def _answer(siamese: "Siamese", read: "Pairs", told: "list[Explanation]") -> None:
@@ -123,7 +112,7 @@ def _answer(siamese: "Siamese", read: "Pairs", told: "list[Explanation]") -> Non
 
 
 def _show(told: "list[Explanation]") -> None:
-    """Words in colour where a terminal shows it, with numbers everywhere else."""
+    """Words in colour on a terminal that shows it, else with numbers."""
     from rich.console import Console
 
     console = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
@@ -154,7 +143,7 @@ def _show_coloured(console: Any, one: "Explanation") -> None:
 
 
 def _style(word: "Word", largest: float) -> str:
-    """Green brings together, red drives apart; bold is strong, and what is below a tenth of the strongest keeps its colour."""
+    """Green raises the score, red lowers it; bold is above half of the largest contribution, below a tenth has no style."""
     share = word.contribution / (largest or 1.0)
     if not abs(share) > 0.1:  # noqa: PLR2004  NaN too
         return ""
@@ -162,7 +151,7 @@ def _style(word: "Word", largest: float) -> str:
 
 
 def _write_page(target: Path, told: "list[Explanation]") -> None:
-    """A page of explanations, whole or not at all; it loads nothing and runs nothing."""
+    """Write a page of explanations, complete or not at all; the page loads nothing and runs no script."""
     from textsiam.data.files import replacing
 
     title = escape("Why these scores: textsiam explain")
@@ -171,8 +160,8 @@ def _write_page(target: Path, told: "list[Explanation]") -> None:
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f'<meta name="viewport" content="width=device-width"><title>{title}</title></head>\n'
         '<body style="font-family:system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em">\n'
-        f"<h1>{title}</h1>\n<p>Green words bring the two texts of a pair together, red ones drive them apart: each was left out "
-        "and the pair scored again. Point at a word for its contribution.</p>\n"
+        f"<h1>{title}</h1>\n<p>Green words raise the score of a pair, red words lower it: each word was left out and the pair "
+        "scored again. Point at a word to see its contribution.</p>\n"
     )
     with replacing(target) as temporary:
         temporary.write_text(page + "\n".join(one.html() for one in told) + "\n</body></html>\n", encoding="utf-8")

@@ -1,7 +1,4 @@
-"""``textsiam index``: texts kept for years, and what each new one matches among them: created, added to, changed.
-
-``textsiam index search``: whether a text is a duplicate of one in the index.
-"""
+"""``textsiam index create|add|update|remove|search``: keep texts in an index, and find duplicates of new ones among them."""
 
 import time
 from dataclasses import dataclass, replace
@@ -42,32 +39,25 @@ if TYPE_CHECKING:
     from textsiam.matching.matches import Matches
 
 
-index = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    help="Keep texts in an index and ask whether a new one is a duplicate of one that is there: add, search, and care for it.",
-)
-
-KEPT = "What was written stays: run the same command again to go on."
+KEPT = "What was written is kept: run the same command again to go on."
 
 
-@index.command()
 @spread
 def create(
     place: Place,
     *,
     threshold: Threshold = None,
     no_texts: Annotated[
-        bool, typer.Option("--no-texts", help="Keep vectors and ids only: no rebuild, and lost vectors stay lost.")
+        bool, typer.Option("--no-texts", help="Keep only vectors and ids: then nothing can be rebuilt or repaired.")
     ] = False,
     stored_as: Annotated[
-        str, typer.Option("--stored-as", help="float32, or float16 for half the space, rounded.")
+        str, typer.Option("--stored-as", help="float32, or float16: half the space, with rounding.")
     ] = "float32",
     prompt: options.Prompt = None,
     model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
-    """Make an empty index. `textsiam index add` does it too, with defaults.
+    """Create an empty index. `textsiam index add` also does this, with default options.
 
     `textsiam index create faq.index --threshold 0.9 --stored-as float16`
     """
@@ -82,12 +72,12 @@ def create(
         if as_json:
             answer_json({"index": shown(place), "threshold": made.threshold, **model_told(siamese)})
         else:
-            say(f"made {shown(place)}: {threshold_told(made, threshold)}")
+            say(f"created {shown(place)}: {threshold_told(made, threshold)}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WritingOptions:
-    """How texts are put in, and where what they match goes."""
+    """How to write texts to the index, and where their matches go."""
 
     answer: AnswerOptions
     timeout: Timeout = 60.0
@@ -96,7 +86,6 @@ class WritingOptions:
     as_json: options.AsJson = False
 
 
-@index.command()
 @spread
 def add(
     place: Place,
@@ -106,32 +95,30 @@ def add(
     threshold: Threshold = None,
     writing: WritingOptions,
 ) -> None:
-    """Put texts into the index and show which of them match one that was there before.
+    """Add texts to the index and show which of them match a text that was there before.
 
-    `textsiam index add faq.index questions.csv` makes the index if there is none. Texts need ids that stay theirs: without an id
-    column they are FILE:ROW. What is there already with the same text is left as it is, so the same command can be run again.
+    `textsiam index add faq.index questions.csv` creates the index if there is none. Every text needs a lasting id: without an id
+    column it is FILE:ROW. An id that is there with the same text stays as it is, so you can run the same command again.
     """
     _write("add", place, files, columns, writing, threshold)
 
 
-@index.command()
 @spread
 def update(place: Place, files: options.Files = None, *, columns: IndexTextOptions, writing: WritingOptions) -> None:
-    """Give ids that are in the index another text, and show what the new texts match.
+    """Replace the texts of ids that are in the index, and show what the new texts match.
 
     `textsiam index update faq.index corrected.csv --id-column id`
     """
     _write("update", place, files, columns, writing)
 
 
-@index.command()
 def remove(
     place: Place,
-    ids: Annotated[list[str], typer.Argument(help="Ids of texts to take out.")],
+    ids: Annotated[list[str], typer.Argument(help="Ids of the texts to remove.")],
     timeout: Timeout = 60.0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Take texts out. Where one was its cluster's keeper, the best of the others follows. Exit code 1: no id was there.
+    """Remove texts. If one was the keeper of its cluster, the best of the others takes its place. Exit code 1: no id was there.
 
     `textsiam index remove faq.index questions.csv:17 questions.csv:18`
     """
@@ -175,7 +162,7 @@ def _write(
             told = {"texts": len(given.ids), **counts, "in_index": len(there)}
             if given.numbered and any("another text" in reason for reason in found.set_aside.counts()):
                 say(
-                    f"ids are {given.numbered[0]}:ROW: if its rows are others than before, rename it or give --id-column"
+                    f"ids are {given.numbered[0]}:ROW: if the rows of the file have changed, rename it or give --id-column"
                 )
             tell(there, found, told, started, answer, set_aside=rows.set_aside, as_json=writing.as_json)
 
@@ -183,30 +170,24 @@ def _write(
 def _written(there: "Index", verb: str, given: Given, **how: Any) -> "Matches":
     from textsiam.errors import BadRows
 
-    with following() as progress:
+    with following(verb) as progress:
         try:
-            found: Matches = getattr(there, verb)(
-                given.ids, given.texts, progress=lambda n, total: progress(verb, n, total), **how
-            )
+            found: Matches = getattr(there, verb)(given.ids, given.texts, progress=progress, **how)
         except BadRows as error:
             given.traced(error.set_aside).refuse()
             raise
     return found
 
 
-__all__ = ["index"]  # with this command and those of command_index
-
-
-@index.command()
 @spread
 def search(
     place: Place,
-    texts: Annotated[list[str] | None, typer.Argument(help="The texts to look up; or --file.")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(help="The texts to search for; or --file.")] = None,
     *,
-    file: Annotated[str | None, typer.Option(help="Look up the texts of this file; - is standard input.")] = None,
-    k: Annotated[int | None, typer.Option("-k", min=1, help="The k closest, whatever their score.")] = None,
+    file: Annotated[str | None, typer.Option(help="Search for the texts of this file; - is standard input.")] = None,
+    k: Annotated[int | None, typer.Option("-k", min=1, help="The k closest texts, with any score.")] = None,
     threshold: Threshold = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Search exactly even where the index is very large.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Search exactly, even in a very large index.")] = False,
     answer: AnswerOptions,
     timeout: Timeout = 60.0,
     columns: TextOptions,
@@ -214,10 +195,10 @@ def search(
     model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
-    """Is this text a duplicate of one in the index? Exit code 0: yes, one reaches the threshold; 1: none does.
+    """Find the duplicates of a text in the index. Exit code 0: at least one text reaches the threshold; 1: none does.
 
-    `textsiam index search faq.index "How can I get a new password?"`; with `-k 5` the five closest, duplicates or not;
-    with `--file questions.csv` all of a file.
+    `textsiam index search faq.index "How can I get a new password?"` searches for one text, with `-k 5` for the five closest
+    texts, duplicates or not, and with `--file questions.csv` for all texts of a file.
     """
     with answering():
         started = time.perf_counter()
@@ -226,14 +207,15 @@ def search(
         check_outputs(answer.output, rows.set_aside, inputs=[file] if file else [], as_json=as_json)
         asked: Any = _read(file, rows.reading(columns)) if file else _checked(texts or [])
         with opened(place, model, None, timeout, must_exist=True) as there:
-            with following() as progress:
+            searcher = "exact" if exact else "auto"
+            with following("encode") as progress:
                 found = there.search(
                     asked,
                     threshold=threshold,
                     k=k,
-                    searcher="exact" if exact else "auto",
+                    searcher=searcher,
                     max_matches=answer.max_matches,
-                    progress=lambda n, total: progress("encode", n, total),
+                    progress=progress,
                 )
             reach = found.score >= (there.threshold if threshold is None else threshold)
             n_matched = len(set(found.left[reach].tolist()))
@@ -256,10 +238,10 @@ def _read(file: str, reading: dict[str, Any]) -> "Texts":
 
 
 def _checked(texts: list[str]) -> list[str]:
-    """The texts; refuses what is none, for that it matches nothing would be no answer."""
+    """The texts; refuses unusable ones, for which "no match" would be a wrong answer."""
     from textsiam.data.texts import fault_of
     from textsiam.errors import UnreadableInput
 
     if fault := next(filter(None, map(fault_of, texts)), ""):
-        raise UnreadableInput(f"A text to look up is {fault}. Leave it out.")
+        raise UnreadableInput(f"A text to search for is {fault}. Leave it out.")
     return texts

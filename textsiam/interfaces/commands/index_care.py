@@ -1,4 +1,4 @@
-"""``textsiam index info``, ``clusters``, ``export``, ``compact``, ``verify``, ``rebuild``: what an index needs over the years."""
+"""``textsiam index info|clusters|export|compact|verify|rebuild``: inspect and maintain an index."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from textsiam.interfaces.commands.index import index
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.index_options import Place, Timeout
 from textsiam.interfaces.shell.option_groups import ComputeOptions, ModelOptions, spread
@@ -17,12 +16,9 @@ from textsiam.interfaces.shell.terminal import NO, answer_json, answering, say, 
 if TYPE_CHECKING:
     from textsiam.matching.matches import Clusters
 
-__all__ = ["index"]  # with these commands and those before
 
-
-@index.command()
 def info(place: Place, as_json: options.AsJson = False) -> None:
-    """Say what an index holds and how it was made.
+    """Show what an index holds and how it was created.
 
     `textsiam index info faq.index`
     """
@@ -39,11 +35,10 @@ def info(place: Place, as_json: options.AsJson = False) -> None:
             typer.echo(f"{name.replace('_', ' '):14} {f'{value:,}' if is_count else value}")
 
 
-@index.command()
 def clusters(
     place: Place, output: options.Output = None, top: options.Top = 20, as_json: options.AsJson = False
 ) -> None:
-    """Show the largest clusters; with -o write every text's cluster, keeper and score to it.
+    """Show the largest clusters; with -o write the cluster, the keeper and the score to it of every text.
 
     `textsiam index clusters faq.index -o clusters.csv`
     """
@@ -73,17 +68,16 @@ def _groups(found: "Clusters") -> Iterator[dict[str, Any]]:
         yield {"cluster": int(found.cluster[rows[0]]), "ids": [names[row] for row in rows]}
 
 
-@index.command()
 def export(
     place: Place,
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="A .parquet, vectors included; .csv or .jsonl without; - is csv on stdout."
+            "--output", "-o", help="A .parquet with vectors, or a .csv or .jsonl without; - is csv on stdout."
         ),
     ] = Path("index.parquet"),
 ) -> None:
-    """Write all texts with their clusters, for whoever reads them without textsiam.
+    """Write all texts with their clusters to a file that other programs read.
 
     `textsiam index export faq.index -o faq.parquet`
     """
@@ -99,9 +93,8 @@ def export(
         say(f"wrote {n:,} texts → {output}")
 
 
-@index.command()
 def compact(place: Place, timeout: Timeout = 60.0) -> None:
-    """Give back the space of removed texts.
+    """Free the space of removed texts.
 
     `textsiam index compact faq.index`
     """
@@ -112,26 +105,25 @@ def compact(place: Place, timeout: Timeout = 60.0) -> None:
         say(f"{len(opened):,} texts")
 
 
-@index.command()
 def verify(
     place: Place,
-    no_repair: Annotated[bool, typer.Option("--no-repair", help="Only look; change nothing.")] = False,
+    no_repair: Annotated[bool, typer.Option("--no-repair", help="Only check; change nothing.")] = False,
     timeout: Timeout = 60.0,
     model: options.Model = None,
     backend: options.BackendName = "auto",
     device: options.Device = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Read everything once and mend what is damaged. Exit code 1: something is wrong and was not mended.
+    """Check the whole index and repair what is damaged. Exit code 1: something is damaged and not repaired.
 
-    Vectors that are missing or altered are made again from their texts; those whose text is not kept are removed,
-    and their ids come on standard output: `textsiam index verify faq.index > lost.txt`.
+    Missing or changed vectors are computed again from their texts. Entries whose text is not kept are removed, and their ids
+    are printed on standard output: `textsiam index verify faq.index > lost.txt`.
     """
     from textsiam.indexing.index import Index
 
-    with answering(), following() as progress:
+    with answering(), following("verify") as progress:
         with Index.open(place, timeout_s=timeout) as opened:
-            told = opened.verify(repair=False, progress=lambda n, total: progress("verify", n, total))
+            told = opened.verify(repair=False, progress=progress)
             precision = opened.settings["precision"]
         if not told and not told.ledger and not no_repair:
             computing = ComputeOptions(backend=backend, device=device, dtype=precision)
@@ -143,34 +135,33 @@ def verify(
             answer_json({name: getattr(told, name) for name in names})
         else:
             say(str(told))
-            for name in told.lost:  # all: once they are removed nobody else knows which they were
+            for name in told.lost:  # all of them: nothing else records the removed ids
                 typer.echo(name)
         if not told and (told.lost or not told.repaired):
             raise typer.Exit(NO)
 
 
-@index.command()
 @spread
 def rebuild(
     place: Place,
     *,
     threshold: Annotated[
         float | None,
-        typer.Option(callback=options.finite, help="Lowest score of a match from now on. Default: the model's own."),
+        typer.Option(callback=options.finite, help="New lowest score of a match. Default: the model's own."),
     ] = None,
     timeout: Timeout = 60.0,
     model: ModelOptions,
 ) -> None:
-    """Make all vectors anew with another model, from the texts that the index keeps. Until the end the old ones answer.
+    """Compute all vectors again with another model, from the texts in the index. Until the end, searches use the old vectors.
 
-    Without --dtype the precision stays; without --threshold it is the model's own.
+    Without --dtype the precision stays the same; without --threshold the model's own threshold is used.
 
     `textsiam index rebuild faq.index --model my-model`
     """
     from textsiam.indexing.index import Index
     from textsiam.matching.duplicates import threshold_of
 
-    with answering("The index is as it was; run the same command again to go on."), following() as progress:
+    with answering("The index has not changed; run the same command again to go on."), following("rebuild") as progress:
         with Index.open(place, timeout_s=timeout) as before:
             settings = before.settings
         siamese = model.load(settings["precision"])
@@ -180,13 +171,13 @@ def rebuild(
 
         def follow(n: int, total: int) -> None:
             if not started and n:
-                say(f"going on after {n:,} texts that an interrupted rebuild had done")
+                say(f"going on after {n:,} texts of an interrupted rebuild")
             started.append(n)
-            progress("rebuild", n, total)
+            progress(n, total)
 
         with Index.rebuild(place, siamese, threshold=threshold, timeout_s=timeout, progress=follow) as opened:
             now = opened.settings
             say(
-                f"made {len(opened):,} vectors anew with {now['model']} in {now['precision']} (before: {settings['precision']}); "
+                f"computed {len(opened):,} vectors with {now['model']} in {now['precision']} (before: {settings['precision']}); "
                 f"threshold {now['threshold']:g} (before: {settings['threshold']:g})"
             )

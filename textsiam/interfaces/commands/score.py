@@ -1,7 +1,6 @@
-"""``textsiam score``: pairs in; similarity, probability and decision out."""
+"""``textsiam score``: similarity, probability and decision of pairs."""
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,7 +35,9 @@ if TYPE_CHECKING:
 def score(
     files: options.Files = None,
     *,
-    pair: Annotated[tuple[str, str] | None, typer.Option("--pair", help="Two texts to compare, not files.")] = None,
+    pair: Annotated[
+        tuple[str, str] | None, typer.Option("--pair", help="Two texts to compare, instead of files.")
+    ] = None,
     columns: PairOptions,
     output: options.Output = None,
     top: options.Top = 20,
@@ -80,7 +81,7 @@ def score(
 def _read(
     files: list[str] | None, pair: tuple[str, str] | None, reading: dict[str, Any]
 ) -> "tuple[dict[str, Pairs], SetAside]":
-    """The pairs of each source, and all that was set aside."""
+    """The pairs of each source, and all rows that were set aside."""
     from textsiam.data.readers import read_pairs
     from textsiam.data.texts import SetAside
 
@@ -95,24 +96,21 @@ def _read(
 
 
 def _scored(siamese: "Siamese", parts: "dict[str, Pairs]", prompt: str | None) -> tuple[dict[str, Any], int, int]:
-    """The columns of the answer, how many texts were cut, and how many hold unknown characters."""
-    from textsiam.scoring.thresholds import decisions
-
+    """The columns of the answer, the number of texts that were cut, and the number with unknown characters."""
     firsts = [text for part in parts.values() for text in part.first]
     seconds = [text for part in parts.values() for text in part.second]
-    with following() as progress:
-        follow = partial(progress, "encode")
-        scores = siamese.score(firsts, seconds, prompt=prompt, progress=follow)
+    with following("encode") as progress:
+        scores = siamese.score(firsts, seconds, prompt=prompt, progress=progress)
     nothing = [None] * len(scores)
-    decided = decisions(scores, siamese.threshold, siamese.reject_threshold) if siamese.threshold else nothing
+    probability, decision = siamese.judge(scores)
     source = {"source": [name for name, part in parts.items() for _ in range(len(part))]} if len(parts) > 1 else {}
     columns = source | {
         "row": [row for part in parts.values() for row in part.rows],
         "first": firsts,
         "second": seconds,
         "score": scores,
-        "probability": siamese.calibrated(scores).astype("float32") if siamese.calibrator else nothing,
-        "decision": decided,
+        "probability": nothing if probability is None else probability.astype("float32"),
+        "decision": nothing if decision is None else decision,
     }
-    # Tokenising again costs a hundredth of encoding, and score itself gives nothing but scores.
+    # Tokenising again takes a hundredth of the time of encoding, and `score` returns only scores.
     return columns, *siamese.encoder.count_lost([*firsts, *seconds], prompt=prompt)

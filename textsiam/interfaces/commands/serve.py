@@ -1,4 +1,4 @@
-"""``textsiam serve``: the package's verbs over HTTP, and a page for people."""
+"""``textsiam serve``: a model over HTTP, and a page for people."""
 
 import os
 import signal
@@ -20,85 +20,90 @@ if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
 
 VARIABLE = "TEXTSIAM_TOKEN"
-_FINISH_S = 300  # for what was accepted, when the service is to stop
+_FINISH_S = 300  # to answer accepted requests when the service stops
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoorOptions:
-    """Where the service is reached, and by whom."""
+class AddressOptions:
+    """Where the service listens, and who may use it."""
 
-    host: Annotated[str, typer.Option(help="Address to listen at. Others than this machine's own ask for a token.")] = (
+    host: Annotated[str, typer.Option(help="Address to listen on. One that other machines reach needs a token.")] = (
         "127.0.0.1"
     )
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one, which is told.")] = 8000
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one and prints it.")] = 8000
     token_file: Annotated[
         Path | None,
         typer.Option(help=f"File with the token that requests must carry. Default: ${VARIABLE}, else none."),
     ] = None
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(help="Another name that the service may be addressed by, where there is no token."),
+        typer.Option(help="Another host name that requests may use, without a token."),
     ] = None
     without_token: Annotated[
-        bool, typer.Option("--without-token", help="Listen to others without a token: whoever reaches it may use it.")
+        bool,
+        typer.Option(
+            "--without-token", help="Serve other machines without a token: anyone who reaches the service can use it."
+        ),
     ] = False
 
     def token(self) -> str | None:
-        """What requests must carry, refused if it is missing where others than this machine could ask."""
+        """The token that requests must carry, or None; raises if there is none and other machines can reach the service."""
         file = self.token_file
         if file and not file.exists():
-            raise FileNotFoundError(f"There is no token file {file}. Write one, such as `openssl rand -hex 24` makes.")
+            raise FileNotFoundError(
+                f"There is no token file {file}. Create it, for example with `openssl rand -hex 24`."
+            )
         token = file.read_text("utf-8").strip() if file else os.environ.get(VARIABLE)
         if token is not None and not token:
-            raise ValueError("The token is empty. Write one, such as `openssl rand -hex 24` makes.")
+            raise ValueError("The token is empty. Create one, for example with `openssl rand -hex 24`.")
         if self.host not in _LOOPBACK and token is None and not self.without_token:
             raise typer.BadParameter(
-                f"{self.host} can be reached from other machines. Set a token ({VARIABLE}, --token-file), or say --without-token."
+                f"{self.host} can be reached from other machines. Set a token ({VARIABLE}, --token-file), or add --without-token."
             )
         return token
 
     def hosts(self) -> frozenset[str] | None:
-        """The names that the service may be addressed by; None: any."""
+        """The host names that requests may use; None: any."""
         if self.without_token and self.host in {"0.0.0.0", "::"}:  # noqa: S104  compared with, not bound
             return None
         return frozenset([*(self.allow_host or []), *([self.host] if self.without_token else [])])
 
     def listening(self) -> socket.socket:
-        """A socket bound to the address; told to be TCP's, for else asyncio leaves answers waiting 40 ms for more (Nagle)."""
+        """A socket that listens on the address; with TCP named, as asyncio turns off Nagle's delay of 40 ms only then."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             made.bind((self.host, self.port))
-            made.listen(2_048)  # from now on who comes waits, and is not turned away
+            made.listen(2_048)  # from now on requests wait and are not refused
         except OSError as error:
             made.close()
             raise OSError(
-                error.errno, f"Cannot listen at port {self.port}: {error.strerror}. Take another (--port)"
+                error.errno, f"Cannot listen on port {self.port}: {error.strerror}. Use another port (--port)"
             ) from None
         return made
 
-    def address(self, listening: socket.socket) -> str:
-        """Where people find it."""
+    def url(self, listening: socket.socket) -> str:
+        """The URL of the service."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{listening.getsockname()[1]}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LimitOptions:
-    """How much the service takes on."""
+    """How much the service accepts."""
 
-    max_body_mb: Annotated[int, typer.Option(min=1, help="Megabytes of a request.")] = 16
-    max_texts: Annotated[int, typer.Option(min=1, help="Texts of a request.")] = 2_048
-    max_duplicates: Annotated[int, typer.Option(min=2, help="Texts of a request for duplicates.")] = 20_000
-    max_requests: Annotated[int, typer.Option(min=1, help="Requests worked on at once; more get 429.")] = 128
+    max_body_mb: Annotated[int, typer.Option(min=1, help="Most megabytes per request.")] = 16
+    max_texts: Annotated[int, typer.Option(min=1, help="Most texts per request.")] = 2_048
+    max_duplicates: Annotated[int, typer.Option(min=2, help="Most texts per request for duplicates.")] = 20_000
+    max_requests: Annotated[int, typer.Option(min=1, help="Most requests at the same time; more get 429.")] = 128
     deadline: Annotated[
-        float, typer.Option(min=0.1, help="Seconds that a text may wait to be encoded, or for the index.")
+        float, typer.Option(min=0.1, help="Most seconds to wait for the encoder or the index; then 503.")
     ] = 30.0
 
     def limits(self) -> "Limits":
-        """As the service takes them."""
+        """The same limits, as the service reads them."""
         from textsiam.interfaces.service.limits import Limits
 
         return Limits(
@@ -119,34 +124,34 @@ def serve(
     index: Annotated[
         str | None, typer.Option(help="An index to search and add to: a folder, or postgresql://….")
     ] = None,
-    door: DoorOptions,
+    address: AddressOptions,
     limits: LimitOptions,
     computing: ComputeOptions,
 ) -> None:
-    """Serve a model over HTTP: embeddings as OpenAI's clients ask for them, pairs, duplicates, an index, a page at /.
+    """Serve a model over HTTP: embeddings for OpenAI's clients, pairs, duplicates, an index, and a page at /.
 
-    `textsiam serve --index faq.index`, then open http://127.0.0.1:8000; `curl 127.0.0.1:8000/openapi.json` tells all routes.
-    Ctrl-C, or SIGTERM, finishes what was accepted.
+    `textsiam serve --index faq.index`, then open http://127.0.0.1:8000; `curl 127.0.0.1:8000/openapi.json` lists all routes.
+    Ctrl-C or SIGTERM stops it after all accepted requests are answered.
     """
     with answering():
-        token = door.token()
+        token = address.token()
         uvicorn, create_app = _needed()
         from textsiam.interfaces.service.logs import log_to
 
         log_to()
         siamese = computing.load(model, None if computing.dtype else _precision_of(index))
-        listening = door.listening()
+        listening = address.listening()
         opener = _opener(index, limits.deadline)
-        app = create_app(siamese, opener, limits=limits.limits(), token=token, hosts=door.hosts())
+        app = create_app(siamese, opener, limits=limits.limits(), token=token, hosts=address.hosts())
         encoder = siamese.encoder
-        told = f"{encoder.folder.path.name} ({encoder.backend_name}, {encoder.precision})"
-        say(f"serving {told} at {door.address(listening)}")
+        told = f"{encoder.name} ({encoder.backend_name}, {encoder.precision})"
+        say(f"serving {told} at {address.url(listening)}")
         is_whole = _run(uvicorn, app, listening)
-        say("stopped; everything accepted was answered" if is_whole else "stopped before everything was answered")
+        say("stopped; all accepted requests were answered" if is_whole else "stopped before all requests were answered")
 
 
 def _needed() -> "tuple[Any, Callable[..., Any]]":
-    """The server, and what makes the application: neither is there without the extra."""
+    """The server, and the function that creates the application: both need the extra."""
     try:
         import uvicorn
 
@@ -159,7 +164,7 @@ def _needed() -> "tuple[Any, Callable[..., Any]]":
 
 
 def _precision_of(index: str | None) -> str | None:
-    """That of the index, which answers to no other."""
+    """The precision of the index, which takes no other."""
     if index is None:
         return None
     from textsiam.indexing.index import Index
@@ -182,9 +187,9 @@ def _opener(index: str | None, timeout_s: float) -> "Callable[[Siamese], Index] 
 
 
 def _run(uvicorn: Any, app: Any, listening: socket.socket) -> bool:
-    """Serve until told to stop; whether all that was accepted was answered."""
+    """Serve until a signal stops it; return whether all accepted requests were answered."""
     for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, lambda *_: None)  # uvicorn's own comes before, and raises it once more at the end
+        signal.signal(stop, lambda *_: None)  # uvicorn handles the signal, and sends it again at the end
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=_FINISH_S
     )

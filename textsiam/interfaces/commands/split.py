@@ -1,4 +1,4 @@
-"""``textsiam split``: labelled pairs in; parts that share no text and no chain of positives out."""
+"""``textsiam split``: splits labelled pairs into parts that share no text and no chain of positives."""
 
 import secrets
 from collections.abc import Sequence
@@ -11,27 +11,27 @@ from textsiam.data.files import check_folder, remove, replacing
 from textsiam.data.writers import WRITERS
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces.shell import options
+from textsiam.interfaces.shell.labelled_pairs import read_with
 from textsiam.interfaces.shell.option_groups import GradedOptions, RowOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs, write_columns
-from textsiam.interfaces.shell.progress import while_reading
-from textsiam.interfaces.shell.terminal import answer_json, answering, mapped, say, say_set_aside, set_aside_told
+from textsiam.interfaces.shell.terminal import answer_json, answering, say, set_aside_told
 
 if TYPE_CHECKING:
     from textsiam.data.linking import Examples
 
-SHARES = (0.8, 0.1, 0.1)  # those of `textsiam.split`, whose import would slow --help down
+SHARES = (0.8, 0.1, 0.1)  # as in `textsiam.split`, whose import would slow down --help
 
 
 @spread
 def split(
     source: Annotated[str, typer.Argument(help="Pairs or triplets: csv, tsv, jsonl, parquet, a data set; - is stdin.")],
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the parts; it must not hold them yet.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the parts; it must not contain them yet.")],
     columns: GradedOptions,
     shares: Annotated[
         tuple[float, float, float], typer.Option(help="Shares of the rows for train, calibration and test.")
     ] = SHARES,
-    folds: Annotated[int, typer.Option(min=0, help="Write so many folds for cross-validation instead.")] = 0,
+    folds: Annotated[int, typer.Option(min=0, help="Write this many folds for cross-validation instead.")] = 0,
     seed: options.Seed = 0,
     link_score: options.LinkScore = None,
     ending: Annotated[str, typer.Option("--as", help="Format of the parts: csv, jsonl or parquet.")] = "csv",
@@ -40,10 +40,10 @@ def split(
 ) -> None:
     """Split labelled pairs into train, calibration and test without leaks.
 
-    No text, no text equal but for case and spaces, and no chain of positives stands in two parts.
+    No text, in any case and spacing, and no chain of positives is in two parts.
 
     `textsiam split pairs.csv -o parts` writes parts/train.csv, parts/calibration.csv and parts/test.csv. Columns keep their
-    names; `row` says where each row stood.
+    names; the column `row` has each row's number in the source.
     """
     from textsiam.data.readers import read_examples
 
@@ -51,10 +51,7 @@ def split(
         targets = _targets(output, folds, ending)
         _check(source, output, targets, folds, shares)
         check_outputs(rows.set_aside, inputs=[source, *map(str, targets.values())], as_json=as_json)
-        with while_reading(source):
-            pairs = read_examples(source, **rows.reading(columns))
-        say(f"columns: {mapped(pairs.mapping)}")
-        say_set_aside(pairs.set_aside, rows.set_aside)
+        pairs = read_with(read_examples, source, rows.reading(columns), rows.set_aside)
         how: dict[str, Any] = dict(seed=seed, link_score=link_score)
         parts, told, line = _in_folds(pairs, folds, how) if folds else _in_three(pairs, shares, how)
         say(line)
@@ -75,28 +72,30 @@ def _targets(folder: Path, folds: int, ending: str) -> dict[str, Path]:
 
 
 def _check(source: str, folder: Path, targets: dict[str, Path], folds: int, shares: Sequence[float]) -> None:
-    """Refuse, before the slow work, what cannot be done, and whatever would destroy something."""
+    """Refuse, before the slow work, options that cannot work and outputs that would overwrite something."""
     from textsiam.data.splitting import check_folds, checked_shares
 
     checked_shares(shares)
     if folds:
         check_folds(folds)
         if tuple(shares) != SHARES:
-            raise typer.BadParameter("Folds are of equal size, but --shares came too. Give --folds or --shares.")
+            raise typer.BadParameter("Folds have equal size, but --shares was given too. Give --folds or --shares.")
     if str(folder) == "-":
         raise UnreadableInput("The parts are several files, but standard output (-) was named. Name a folder.")
     if existing := [target for target in targets.values() if target.exists() or target.is_symlink()]:
         raise FileExistsError(f"{existing[0]} exists. Name another folder, or remove it first.")
     place = folder.resolve()
     if source != "-" and Path(source).is_dir() and Path(source).resolve() in (place, *place.parents):
-        raise UnreadableInput(f"{folder} lies in {source}, which would then hold the parts too. Name another folder.")
+        raise UnreadableInput(
+            f"{folder} is inside {source}, so the parts would become part of the source. Name another folder."
+        )
     check_folder(folder)
 
 
 def _in_three(
     pairs: "Examples", shares: Sequence[float], how: dict[str, Any]
 ) -> "tuple[dict[str, Examples], dict[str, Any], str]":
-    """The parts, what a JSON answer says of them, and what people read."""
+    """The parts, what a JSON answer says of them, and the line for people."""
     from textsiam.data.splitting import split
 
     found = split(pairs, shares=shares, **how)
@@ -119,7 +118,7 @@ def _in_folds(pairs: "Examples", folds: int, how: dict[str, Any]) -> "tuple[dict
 
 
 def _write(folder: Path, parts: "dict[Path, Examples]") -> None:
-    """All parts or none: they appear when the last is written."""
+    """Write all parts or none: they appear when the last one is written."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{secrets.token_hex(4)}.tmp"
     temporary.mkdir()
@@ -136,7 +135,7 @@ def _write_part(target: Path, columns: dict[str, Any]) -> None:
     if target.suffix != ".parquet":
         write_columns(target, [columns])
         return
-    # Not by WRITERS, which knows the columns of answers: labels are whole numbers, and scores keep all their digits.
+    # Not by WRITERS, which write columns of answers: here labels are whole numbers, and scores keep all digits.
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -148,7 +147,7 @@ def _write_part(target: Path, columns: dict[str, Any]) -> None:
 
 
 def _columns(part: "Examples") -> dict[str, Any]:
-    """The part's columns by the names they had, with the row each came from."""
+    """The columns of a part under their own names, with the number of each row in the source."""
     import numpy as np
 
     from textsiam.data.linking import columns_of

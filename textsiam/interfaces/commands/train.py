@@ -1,7 +1,8 @@
-"""``textsiam train``: pairs in; a fine-tuned model out."""
+"""``textsiam train``: fine-tunes a model on pairs."""
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -30,28 +31,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class MixingOptions:
-    """By which losses the files are learnt, and how often."""
+    """The loss and the share of each file."""
 
     loss: Annotated[
         str | None,
         typer.Option(
             help="logistic, contrastive, online_contrastive, triplet, multiple_negatives_ranking, cosent, cosine_regression or "
-            "distillation. Default: by what the data holds. One for all files, or one a file, separated by commas."
+            "distillation. Default: chosen by the columns. One for all files, or one per file, separated by commas."
         ),
     ] = None
     shares: Annotated[
-        str | None, typer.Option(help="Share of the batches a file, separated by commas. Default: by their rows.")
+        str | None, typer.Option(help="Share of batches of each file, separated by commas. Default: by their rows.")
     ] = None
 
     def of(self, parts: dict[str, Any]) -> Any:
-        """The files' pairs, each with its loss and its share, as `textsiam.train` takes them."""
+        """The pairs of each file with its loss and its share, as `textsiam.train` reads them."""
         losses: list[Any] = [name.strip() for name in self.loss.split(",")] if self.loss else [None]
         shares: list[Any] = [_number(part) for part in self.shares.split(",")] if self.shares else [None] * len(parts)
         losses *= len(parts) if len(losses) == 1 else 1
         for what, given in (("losses", losses), ("shares", shares)):
             if len(given) != len(parts):
                 raise ValueError(
-                    f"{len(parts)} files came with {len(given)} {what}. Give one for each file, or one loss for all."
+                    f"The number of files is {len(parts)}, but the number of {what} is {len(given)}. "
+                    "Give one for each file, or one loss for all."
                 )
         return {
             name: (part, own, share) for (name, part), own, share in zip(parts.items(), losses, shares, strict=True)
@@ -60,10 +62,10 @@ class MixingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutOptions:
-    """By which pairs the best checkpoint is chosen."""
+    """Held-out pairs, which choose the best checkpoint."""
 
     validation: Annotated[
-        str | None, typer.Option(help="Held-out pairs to choose the best checkpoint by. Default: a leak-free tenth.")
+        str | None, typer.Option(help="Held-out pairs that choose the best checkpoint. Default: a leak-free tenth.")
     ] = None
     validation_split: Annotated[str | None, typer.Option(help="Only the rows of this split of the held-out pairs.")] = (
         None
@@ -71,65 +73,63 @@ class HeldOutOptions:
     no_validation: Annotated[bool, typer.Option("--no-validation", help="Hold nothing out.")] = False
 
     def check(self) -> None:
-        """Refuse held-out pairs where nothing shall be held out."""
+        """Refuse held-out pairs together with --no-validation."""
         if self.validation and self.no_validation:
-            raise typer.BadParameter(
-                "--validation names held-out pairs, but --no-validation came too. Give one of them."
-            )
+            raise typer.BadParameter("--validation and --no-validation contradict each other. Give one of them.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeOptions:
-    """What of `textsiam.training.recipe.Recipe` is asked to be otherwise."""
+    """Changes to the defaults of `textsiam.training.recipe.Recipe`."""
 
-    epochs: Annotated[float | None, typer.Option(help="Times that all rows are seen. Default: 2.")] = None
-    max_steps: Annotated[int | None, typer.Option(help="Stop after so many updates.")] = None
-    batch_size: Annotated[int | None, typer.Option(help="Rows an update. Default: 64.")] = None
+    epochs: Annotated[float | None, typer.Option(help="How many times to read all rows. Default: 2.")] = None
+    max_steps: Annotated[int | None, typer.Option(help="Stop after this many updates.")] = None
+    batch_size: Annotated[int | None, typer.Option(help="Rows per update. Default: 64.")] = None
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate of AdamW. Default: 0.0002.")] = None
     keep: Annotated[
         float | None,
         typer.Option(
-            help="Share of the start's weights in the result: forgets less, learns less. Default: 0.4; of a random start 0."
+            help="Share of the old weights in the result: forgets less, learns less. Default: 0.4; after a random start 0."
         ),
     ] = None
     hard_negatives: Annotated[
-        int | None, typer.Option(help="Negatives to mine for each positive without labels. Default: 0.")
+        int | None, typer.Option(help="Hard negatives to mine for each positive without labels. Default: 0.")
     ] = None
     lora: Annotated[int | None, typer.Option(help="Train low-rank adapters of this rank instead of all weights.")] = (
         None
     )
     recompute: Annotated[
-        bool, typer.Option("--recompute", help="Less memory for one more forward pass: for huge batches.")
+        bool, typer.Option("--recompute", help="Use less memory but one more forward pass, for huge batches.")
     ] = False
     patience: Annotated[
-        int | None, typer.Option(help="Stop after so many evaluations without a better metric. Default: never.")
+        int | None, typer.Option(help="Stop after this many evaluations without a better metric. Default: never.")
     ] = None
     bf16: Annotated[
         bool | None,
-        typer.Option("--bf16/--no-bf16", help="Mixed precision. Default: where GPU or CPU computes bf16 itself."),
+        typer.Option("--bf16/--no-bf16", help="Mixed precision. Default: if the GPU or CPU computes bf16."),
     ] = None
-    random_start: Annotated[bool, typer.Option("--random-start", help="Begin with random weights.")] = False
+    random_start: Annotated[bool, typer.Option("--random-start", help="Start with random weights.")] = False
 
     def given(self) -> dict[str, Any]:
-        """What was asked for, by the recipe's names; a flag that was not given leaves it to the recipe."""
+        """The options that were given, by the recipe's names; the recipe decides all others."""
         told = vars(self) | {"recompute": self.recompute or None, "random_start": self.random_start or None}
         return {name: value for name, value in told.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How the run goes, beside its hyper-parameters."""
+    """Settings of the run that are no hyper-parameters."""
 
-    teacher: Annotated[str | None, typer.Option(help="Model folder or name whose embeddings distillation matches.")] = (
-        None
-    )
+    teacher: Annotated[
+        str | None, typer.Option(help="Model folder or name whose embeddings distillation imitates.")
+    ] = None
     link_score: options.LinkScore = None
     seed: options.Seed = 0
-    report_to: Annotated[str | None, typer.Option(help="Tracking: tensorboard, wandb, mlflow, …")] = None
-    restart: Annotated[bool, typer.Option("--restart", help="Throw away the checkpoints of an unfinished run.")] = False
+    report_to: Annotated[str | None, typer.Option(help="Tracker: tensorboard, wandb, mlflow, …")] = None
+    restart: Annotated[bool, typer.Option("--restart", help="Delete the checkpoints of an unfinished run.")] = False
 
     def asked(self) -> dict[str, Any]:
-        """As `textsiam.train` takes it."""
+        """The arguments of `textsiam.train`."""
         told = dict(teacher=self.teacher, link_score=self.link_score, seed=self.seed, restart=self.restart)
         return told | {"arguments": {"report_to": self.report_to} if self.report_to else {}}
 
@@ -151,15 +151,19 @@ def train(
 ) -> None:
     """Fine-tune the encoder on your pairs.
 
-    `textsiam train pairs.csv -o my-model` takes labelled pairs, graded pairs, positives alone or triplets, holds a leak-free
-    tenth out to choose the best checkpoint by, and writes a model folder with a card: metrics before and after, loss curve.
+    `textsiam train pairs.csv -o my-model` reads labelled pairs, graded pairs, positives or triplets, holds out a leak-free tenth
+    to choose the best checkpoint, and writes a model folder with a card: metrics before and after, and the loss curve.
 
-    Interrupted (Ctrl-C, kill): the same command goes on from the last checkpoint, beside the output.
+    After an interruption, run the same command again: it goes on from the last checkpoint, which lies beside the output.
     """
     from textsiam.encoding.model_folder.layout import check_model_target
     from textsiam.training.fine_tuning import train as fine_tune
 
-    with answering("The checkpoint is kept: the same command goes on from it."), _speaking_once(), _telling():
+    with (
+        answering("The checkpoint is kept: run the same command again to go on from it."),
+        _speaking_once(),
+        _telling(),
+    ):
         sources = files or []
         check_sources(sources)
         held.check()
@@ -168,14 +172,15 @@ def train(
         check_outputs(rows.set_aside, inputs=[*sources, *held_sources], as_json=as_json)
         parts, judged, aside = _read(sources, held, rows.reading(columns))
         say_set_aside(aside, rows.set_aside)
-        tuned = fine_tune(
-            ComputeOptions(device=device, dtype="float32").load(model),
-            mixing.of(parts),
-            validation=False if held.no_validation else judged,
-            output=output,
-            **run.asked(),
-            **recipe.given(),
-        )
+        with redirect_stdout(sys.stderr):  # where transformers writes beside its progress bar
+            tuned = fine_tune(
+                ComputeOptions(device=device, dtype="float32").load(model),
+                mixing.of(parts),
+                validation=False if held.no_validation else judged,
+                output=output,
+                **run.asked(),
+                **recipe.given(),
+            )
         told = dict(tuned.training or {})
         _say_told(told, output)
         if as_json:
@@ -183,7 +188,7 @@ def train(
 
 
 def _read(sources: list[str], held: HeldOutOptions, reading: dict[str, Any]) -> "tuple[dict[str, Any], Any, SetAside]":
-    """What is to be learnt from each source, what is held out, and all that was set aside."""
+    """The examples of each source, the held-out examples or None, and the rows that were set aside."""
     from textsiam.data.readers import read_examples
     from textsiam.data.texts import SetAside
 
@@ -211,12 +216,12 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"A share is a number above 0, at most 1, but got {text!r}. Correct it.") from None
+        raise ValueError(f"A share is a number above 0, at most 1, not {text!r}. Correct it.") from None
 
 
 @contextmanager
 def _speaking_once() -> Iterator[None]:
-    """Of several processes (torchrun) only the first one speaks; an error speaks from any."""
+    """Of several processes (torchrun), only the first one prints; errors are printed by all."""
     if os.environ.get("RANK", "0") == "0":
         yield
         return
@@ -226,7 +231,7 @@ def _speaking_once() -> Iterator[None]:
 
 @contextmanager
 def _telling() -> Iterator[None]:
-    """What the package logs while it trains, as lines on standard error."""
+    """Print what the package logs while it trains, as lines on standard error."""
 
     class Said(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

@@ -1,8 +1,8 @@
-"""scikit-learn's door: sentence vectors, pair features and a pair classifier for its pipelines, and folds that do not leak.
+"""Estimators for scikit-learn pipelines: sentence vectors, pair features, a pair classifier, and folds that do not leak.
 
-The words are scikit-learn's here: `fit`, `transform`, `predict_proba`, `random_state`. A model is read once a process, and texts
-that several folds or grid points ask for are encoded once. Pickled estimators hold settings and what was fitted, never weights:
-these are read again from their folder.
+They use scikit-learn's words: `fit`, `transform`, `predict_proba`, `random_state`. A model is read once per process, and a text
+that several folds or grid points need is encoded once. A pickle has the settings and what was fitted, never the weights: they
+are read again from their folder.
 """
 
 from textsiam.interfaces.estimators.folds import PairKFold

@@ -1,4 +1,4 @@
-"""Folds of pairs that do not leak."""
+"""Folds of pairs without leaks, for scikit-learn."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -14,10 +14,10 @@ from textsiam.interfaces.estimators.inputs import labels_of, numbered, two_colum
 
 
 class PairKFold(BaseCrossValidator):
-    """Folds of pairs that do not leak: no text, and no chain of pairs that mean the same, in training and test.
+    """Folds of pairs without leaks: no text, and no chain of pairs that mean the same, is in both training and test.
 
-    Rows whose two texts belong to different folds are in neither part of the split that would leak (`textsiam.folds`); so is a
-    pair with an unusable text.
+    A row whose two texts are in different folds is left out of a split that would leak (see `textsiam.folds`). A pair with an
+    unusable text is in no split.
 
     Parameters
     ----------
@@ -35,23 +35,23 @@ class PairKFold(BaseCrossValidator):
     [0 1 3] [2]
     """
 
-    __metadata_request__split = {"groups": True}  # noqa: RUF012  as scikit-learn's own do
+    __metadata_request__split = {"groups": True}  # noqa: RUF012  like scikit-learn's own
 
     def __init__(self, n_splits: int = 5, *, random_state: int = 0) -> None:
         self.n_splits = n_splits
         self.random_state = random_state
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Row numbers for training and for testing, `n_splits` times.
+        """The row numbers for training and for testing, `n_splits` times.
 
         Parameters
         ----------
         X
             (n, 2) texts.
         y
-            (n,) two labels, by which pairs that mean the same are chained. None: all pairs do.
+            (n,) two labels; pairs that mean the same form chains. None: all pairs mean the same.
         groups
-            (n,) pairs of one group are never on two sides.
+            (n,) group of each pair; pairs of one group stay on one side.
         """
         first, second = two_columns(X)
         usable, rows = usable_pairs(first, second)
@@ -67,7 +67,7 @@ class PairKFold(BaseCrossValidator):
 
 
 def links_of(pairs: Pairs, groups: Int[np.ndarray, " n"] | None) -> list[tuple[str, str]]:
-    """Pairs of texts that keep each group together: a pair goes where both its texts are, or nowhere."""
+    """Links between texts that keep each group on one side."""
     if groups is None:
         return []
     order = np.argsort(groups, kind="stable").tolist()

@@ -1,4 +1,4 @@
-"""What scikit-learn hands over, as columns of texts, pairs, labels and groups."""
+"""Reads the inputs of scikit-learn estimators as columns of texts, pairs, labels and groups."""
 
 import logging
 from collections.abc import Sequence
@@ -15,13 +15,7 @@ logger = logging.getLogger("textsiam")
 
 
 def one_column(given: Any) -> Sequence[Any]:
-    """Texts: a list, an array (n,) or (n, 1), a Series, a data frame with one column.
-
-    Raises
-    ------
-    UnreadableInput
-        If there are more columns, or a single string came.
-    """
+    """Texts from a list, an array (n,) or (n, 1), a Series, or a data frame with one column; else UnreadableInput."""
     if isinstance(given, (list, tuple)) and given and isinstance(given[0], (list, tuple, np.ndarray)):
         given = np.array(given, dtype=object)
     if getattr(given, "ndim", 1) == 1 and not hasattr(given, "columns"):
@@ -29,26 +23,23 @@ def one_column(given: Any) -> Sequence[Any]:
     columns = _columns(given)
     if len(columns) != 1:
         raise UnreadableInput(
-            f"One column of texts was expected, but {len(columns)} came. Name one: "
+            f"One column of texts was expected, but got {len(columns)}. Name one: "
             "ColumnTransformer([('text', SentenceEncoder(), 'question')])."
         )
     return columns[0]
 
 
 def two_columns(given: Any) -> tuple[Sequence[Any], Sequence[Any]]:
-    """The first and the second texts of pairs: rows of two, an array (n, 2), a data frame with two columns, `Pairs`.
+    """The first and second texts from rows of two, an array (n, 2), a data frame with two columns, or `Pairs`.
 
-    Raises
-    ------
-    UnreadableInput
-        If there are more or fewer columns.
+    UnreadableInput if there are more or fewer columns.
     """
     if isinstance(given, Pairs):
         return as_list(given.first), as_list(given.second)
     columns = _columns(given)
     if len(columns) != 2:  # noqa: PLR2004  a pair
         raise UnreadableInput(
-            f"Pairs are two columns of texts, but {len(columns)} came. Give rows of two texts, or a data frame with two columns."
+            f"Pairs are two columns of texts, but got {len(columns)}. Give rows of two texts, or a data frame with two columns."
         )
     return columns[0], columns[1]
 
@@ -62,7 +53,7 @@ def names_of(given: Any) -> np.ndarray | None:
 def _columns(given: Any) -> list[Sequence[Any]]:
     """The columns of a table."""
     if hasattr(given, "toarray"):
-        raise UnreadableInput("Sparse data holds numbers, and these estimators read texts. Give the texts themselves.")
+        raise UnreadableInput("Sparse data has numbers, but these estimators read texts. Give the texts themselves.")
     if hasattr(given, "__array__") and not hasattr(given, "ndim") and not hasattr(given, "columns"):
         given = np.asarray(given)
     if hasattr(given, "columns") and hasattr(given, "shape"):  # pandas, polars
@@ -74,12 +65,14 @@ def _columns(given: Any) -> list[Sequence[Any]]:
     rows = as_list(given)
     lengths = {len(row) if isinstance(row, (list, tuple, np.ndarray)) else 0 for row in rows}
     if len(lengths) > 1 or lengths == {0}:
-        raise UnreadableInput("A table of texts has rows of equal length, but others came. Give rows of two texts.")
+        raise UnreadableInput(
+            f"A table needs rows of equal length, but got lengths {sorted(lengths)}. Give rows of two texts."
+        )
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[], []]
 
 
 def usable_pairs(first: Sequence[Any], second: Sequence[Any]) -> tuple[Pairs, Int[np.ndarray, " usable"]]:
-    """The pairs of which both texts are usable, and their places, from 0; the others are logged."""
+    """The pairs with two usable texts, and their row numbers from 0; the others are logged."""
     pairs = Pairs.usable(first, second)
     if pairs.set_aside:
         logger.warning("%s", pairs.set_aside)
@@ -87,15 +80,17 @@ def usable_pairs(first: Sequence[Any], second: Sequence[Any]) -> tuple[Pairs, In
 
 
 def numbered(values: Any, n: int) -> Int[np.ndarray, " n"]:
-    """Labels or groups as numbers from 0, in their order."""
+    """Labels or groups as numbers from 0, in sorted order."""
     found = np.asarray(values)
     if found.shape != (n,):
-        raise UnreadableInput(f"Each pair has one label or group, but {n:,} pairs and shape {found.shape} came.")
+        raise UnreadableInput(
+            f"Each pair has one label or group, but got {n:,} pairs and shape {found.shape}. Align them row by row."
+        )
     return np.unique(found, return_inverse=True)[1].astype(np.int64)
 
 
 def labels_of(values: Any, n: int) -> Int[np.ndarray, " n"]:
-    """Labels as 0 and 1: as they are, for one label alone may come, else by their order."""
+    """Labels as 0 and 1: unchanged if they are so already (perhaps only one of them), else numbered in sorted order."""
     found = np.asarray(values)
     if found.shape == (n,) and found.dtype.kind in "biuf" and np.isin(found, (0, 1)).all():
         return found.astype(np.int64)

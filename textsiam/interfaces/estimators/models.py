@@ -1,8 +1,8 @@
-"""Which model: read once a process, however many estimators use it."""
+"""The model behind an estimator, read once per process for all estimators."""
 
 import functools
 import threading
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,40 +16,39 @@ from textsiam.errors import EncoderMismatch, ModelNotFound
 from textsiam.interfaces.estimators.inputs import names_of
 from textsiam.scoring.siamese import Siamese
 
-N_TEXTS = 100_000  # remembered: 180 MB with vectors of 384 numbers, however long the texts
+N_TEXTS = 100_000  # texts whose vectors are kept: 180 MB at 384 dimensions, for texts of any length
 
 _loading = threading.Lock()
-_N_MODELS = 4  # of a process, each with what it remembers; a grid over more would read them again
+_N_MODELS = 4  # kept per process, each with its texts' vectors; a grid over more reads them again
 
 
+@dataclass(eq=False, repr=False)  # scikit-learn takes an estimator's parameters from the signature of __init__
 class OfModel(BaseEstimator):
-    """What all three share: which model, and input that is text."""
+    """The parameters that all estimators share: which model, and how to load it. Their input is text."""
 
-    fingerprint_: str
-    n_features_in_: int
-    feature_names_in_: Shaped[np.ndarray, " n_features"]
-
-    def __init__(
-        self, model: Siamese | str | Path | None, *, backend: str, device: str | None, dtype: str | None, remember: int
-    ) -> None:
-        self.model = model
-        self.backend = backend
-        self.device = device
-        self.dtype = dtype
-        self.remember = remember
+    model: Siamese | str | Path | None = None
+    _: KW_ONLY
+    backend: str = "auto"
+    device: str | None = None
+    dtype: str | None = None
+    remember: int = N_TEXTS
+    fingerprint_: str = field(init=False)
+    n_features_in_: int = field(init=False)
+    feature_names_in_: Shaped[np.ndarray, " n_features"] = field(init=False)
 
     def _looked_up(self) -> Siamese:
-        """The model as it is found now."""
+        """The model, found now."""
         return self.model if isinstance(self.model, Siamese) else self._read(find_model(self.model))
 
-    def _keep(self, model: Siamese) -> None:
-        """Remember what was fitted: which encoder, and its folder, so that a name is looked up no second time."""
+    def _keep(self, model: Siamese, given: Any, n_columns: int) -> None:
+        """Remember the fitted columns, the encoder, and its folder, so that the model's name is looked up only once."""
+        self._take_names(given, n_columns, reset=True)
         self.fingerprint_ = model.encoder.fingerprint
         self._asked = None if isinstance(self.model, Siamese) else self.model
         self._folder = None if isinstance(self.model, Siamese) else str(model.encoder.folder.path)
 
     def _siamese(self) -> Siamese:
-        """The model that was fitted; before that, and if its folder is gone or another was named since, as it is found now."""
+        """The fitted model. If none is fitted, its folder is gone, or another is named, the model found now."""
         folder = getattr(self, "_folder", None)
         if folder is None or self.model != self._asked:
             return self._checked(self._looked_up())
@@ -58,15 +57,14 @@ class OfModel(BaseEstimator):
         except ModelNotFound as error:
             raise ModelNotFound(
                 f"This {type(self).__name__} was fitted with the model in {folder}, which is not here. {error} If the same model "
-                "lies elsewhere, name it: set_params(model=...)."
+                "is elsewhere, name it: set_params(model=...)."
             ) from None
 
     def _read(self, folder: Path) -> Siamese:
         if self.remember < 0:
-            raise ValueError(f"remember is a number of texts, but is {self.remember}. Give 0 to remember none.")
-        return loaded(
-            folder.resolve(), self.backend, self.device, self.dtype, self.remember
-        )  # wherever the process goes
+            raise ValueError(f"remember is a number of texts, but got {self.remember}. Give 0 to remember none.")
+        # An absolute path holds even if the process changes its folder.
+        return loaded(folder.resolve(), self.backend, self.device, self.dtype, self.remember)
 
     def _checked(self, model: Siamese) -> Siamese:
         if getattr(self, "fingerprint_", None) not in {None, model.encoder.fingerprint}:
@@ -77,10 +75,10 @@ class OfModel(BaseEstimator):
         return model
 
     def _take_names(self, given: Any, n: int, *, reset: bool) -> None:
-        """Know the names of a data frame's columns, or refuse others than those fitted on."""
+        """Learn the names of a data frame's columns, or raise ValueError if they differ from the fitted ones."""
         names = names_of(given)
         if not reset and not hasattr(self, "n_features_in_"):
-            return  # never fitted, which what learns nothing need not be
+            return  # an estimator that learns nothing may be used without a fit
         if reset:
             self.n_features_in_ = n
             if names is not None:
@@ -89,8 +87,8 @@ class OfModel(BaseEstimator):
                 del self.feature_names_in_
         elif names is not None and list(names) != list(getattr(self, "feature_names_in_", names)):
             raise ValueError(
-                f"The feature names should match those that were passed during fit, {', '.join(self.feature_names_in_)}, but "
-                f"{', '.join(names)} came. Name the columns alike."
+                f"The feature names should match those that were passed during fit, {', '.join(self.feature_names_in_)}, but got "
+                f"{', '.join(names)}. Name the columns alike."
             )
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -99,18 +97,18 @@ class OfModel(BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
-        tags.input_tags.two_d_array = False  # of numbers
+        tags.input_tags.two_d_array = False  # a table of numbers
         tags.input_tags.allow_nan = True
         tags.requires_fit = False
         return tags
 
 
 def loaded(folder: Path, backend: str, device: str | None, dtype: str | None, n_texts: int) -> Siamese:
-    """The model of a folder, read once a process and again if a file has changed, which remembers so many texts."""
+    """The model of a folder, which remembers `n_texts` texts; it is read once per process, and again if a file changes."""
     stamps = tuple(
-        sorted((str(file), told.st_mtime_ns, told.st_size) for file in folder.rglob("*") for told in [file.stat()])
+        sorted((str(file), stat.st_mtime_ns, stat.st_size) for file in folder.rglob("*") for stat in [file.stat()])
     )
-    with _loading:  # once, however many threads ask
+    with _loading:  # only once, for any number of threads
         return _loaded(str(folder), stamps, backend, device, dtype, n_texts)
 
 

@@ -1,8 +1,8 @@
-"""Pairs of texts → whether they mean the same."""
+"""Classifies pairs of texts: whether they mean the same."""
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,41 +19,42 @@ from textsiam.data.splitting import split
 from textsiam.errors import ModelNotFound, UnreadableInput
 from textsiam.interfaces.estimators.folds import links_of
 from textsiam.interfaces.estimators.inputs import numbered, two_columns, usable_pairs
-from textsiam.interfaces.estimators.models import N_TEXTS, OfModel
+from textsiam.interfaces.estimators.models import OfModel
 from textsiam.scoring.evidence.calibration_fit import check_method, fit_calibrator
 from textsiam.scoring.siamese import Siamese
 
 LEARN = ("calibration", "fine_tuning")
 
 
+@dataclass(eq=False, repr=False)
 class PairClassifier(ClassifierMixin, OfModel):
-    """Do two texts mean the same? A pretrained twin, its scores calibrated on your pairs, or fine-tuned on them.
+    """A classifier of pairs that mean the same: a pretrained model, calibrated or fine-tuned on your pairs.
 
     Parameters
     ----------
     model, backend, device, dtype, remember
         As for `SentenceEncoder`.
     learn
-        ``calibration``: fitting learns which probability a score has, in moments. ``fine_tuning``: it trains the encoder on four
-        fifths of the pairs (`textsiam.train`), and calibrates it on the others.
+        ``calibration``: `fit` learns the probability of each score, in moments. ``fine_tuning``: `fit` trains the encoder on four
+        fifths of the pairs (`textsiam.train`) and calibrates it on the others.
     method
-        How scores become probabilities (`Siamese.calibrate`).
+        The calibration method, as for `Siamese.calibrate`.
     training
         More arguments of `textsiam.train`, such as ``{"epochs": 2}``.
     folder
-        Within which each fit writes its fine-tuned model, in a folder of its own (`source_`), so that the classifier can be
-        pickled; without it the model is gone when Python ends.
+        Each fit writes its fine-tuned model in a new folder within this one (`source_`), so that the classifier can be pickled.
+        Without it the model is gone when Python ends.
     random_state
-        Of folds and of training.
+        Seed of folds and training.
 
     Attributes
     ----------
     classes_
-        (2,) the labels; the second is that of pairs that mean the same.
+        (2,) the labels; the second is for pairs that mean the same.
     calibrator_
-        With its evidence (`Siamese.calibrate`).
+        The calibrator with its evidence (`Siamese.calibrate`).
     source_
-        The folder of the fine-tuned model; None where nothing was tuned.
+        The folder of the fine-tuned model; None without fine-tuning.
 
     Examples
     --------
@@ -61,31 +62,17 @@ class PairClassifier(ClassifierMixin, OfModel):
     >>> from textsiam.samples import PAIRS
     >>> pairs = read_pairs(PAIRS)
     >>> classifier = PairClassifier().fit(pairs, pairs.labels)
-    >>> told = classifier.predict_proba([("How do I pay?", "How can I pay?"), ("How do I pay?", "Who are you?")])
-    >>> told.shape, bool(told[0, 1] > told[1, 1])
+    >>> probabilities = classifier.predict_proba([("How do I pay?", "How can I pay?"), ("How do I pay?", "Who are you?")])
+    >>> probabilities.shape, bool(probabilities[0, 1] > probabilities[1, 1])
     ((2, 2), True)
     """
 
-    def __init__(
-        self,
-        model: Siamese | str | Path | None = None,
-        *,
-        learn: str = "calibration",
-        method: str = "auto",
-        training: Mapping[str, Any] | None = None,
-        folder: str | Path | None = None,
-        random_state: int = 0,
-        backend: str = "auto",
-        device: str | None = None,
-        dtype: str | None = None,
-        remember: int = N_TEXTS,
-    ) -> None:
-        super().__init__(model, backend=backend, device=device, dtype=dtype, remember=remember)
-        self.learn = learn
-        self.method = method
-        self.training = training
-        self.folder = folder
-        self.random_state = random_state
+    _: KW_ONLY
+    learn: str = "calibration"
+    method: str = "auto"
+    training: Mapping[str, Any] | None = None
+    folder: str | Path | None = None
+    random_state: int = 0
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> "PairClassifier":
         """Learn from labelled pairs.
@@ -93,50 +80,52 @@ class PairClassifier(ClassifierMixin, OfModel):
         Parameters
         ----------
         X
-            (n, 2) texts, as for `PairScorer.transform`. Pairs with an unusable text are left out, which is logged.
+            (n, 2) texts, as for `PairScorer.transform`. Pairs with an unusable text are logged and left out.
         y
             (n,) two labels, of any kind; the one that sorts last means the same.
         groups
-            (n,) which pairs depend on each other, beside those that share a text: from one document, one user.
+            (n,) groups of dependent pairs, such as those of one document or one user. Pairs that share a text are always
+            dependent.
 
         Raises
         ------
         ValueError
             If a setting is unknown, or there are not two labels.
         UnreadableInput
-            If columns differ in length, or there are too few pairs of a label.
+            If columns differ in length, or a label has too few pairs.
         """
         if self.learn not in LEARN:
-            raise ValueError(f"learn is {' or '.join(LEARN)}, but is {self.learn!r}. Use one of them.")
+            raise ValueError(f"learn is {' or '.join(LEARN)}, but got {self.learn!r}. Use one of them.")
         check_method(self.method, self.random_state)
         classes, labels = _labels(y)
         first, second = two_columns(X)
         if len(first) != len(labels):
-            raise UnreadableInput(f"Each pair has a label, but {len(first):,} pairs and {len(labels):,} labels came.")
+            raise UnreadableInput(
+                f"Each pair has a label, but got {len(first):,} pairs and {len(labels):,} labels. Align them row by row."
+            )
         usable, rows = usable_pairs(first, second)
         pairs = Pairs(usable.first, usable.second, labels=labels[rows])
         grouped = None if groups is None else numbered(groups, len(first))[rows]
         is_tuned = self.learn == "fine_tuning"
         fitted = self._tuned(pairs, grouped) if is_tuned else self._calibrated(pairs, grouped)
-        # All at once, and last: a fit that fails leaves what was fitted before.
-        self._take_names(X, 2, reset=True)
+        # All at the end: a fit that fails keeps the previous one.
         self.classes_, self.calibrator_, self.boundary_ = classes, fitted.calibrator, _boundary(fitted)
-        self._keep(fitted)
+        self._keep(fitted, X, 2)
         self.source_ = str(fitted.encoder.folder.path.resolve()) if is_tuned else None
-        self._passing = self.source_ if self.folder is None else None  # a folder that ends with this process
+        self._passing = self.source_ if self.folder is None else None  # a temporary folder
         return self
 
     def decision_function(self, X: Any) -> Float[np.ndarray, " n"]:
-        """(n,) the score above the one whose probability is a half: positive for pairs that mean the same; NaN for unusable."""
+        """(n,) the score minus the one with probability 0.5: positive if a pair means the same, NaN if it is unusable."""
         return self._fitted().score(*self._columns(X)).astype(np.float64) - self.boundary_
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "n 2"]:
-        """(n, 2) in the order of `classes_`; NaN for a pair with an unusable text."""
-        told = self._fitted().probability(*self._columns(X))
-        return np.stack([1 - told, told], axis=1)
+        """(n, 2) probabilities in the order of `classes_`; NaN for a pair with an unusable text."""
+        means_the_same = self._fitted().probability(*self._columns(X))
+        return np.stack([1 - means_the_same, means_the_same], axis=1)
 
     def predict(self, X: Any) -> Shaped[np.ndarray, " n"]:
-        """(n,) labels. A pair with an unusable text, which is logged, is not said to mean the same."""
+        """(n,) labels. A pair with an unusable text is logged and gets the first label: it does not mean the same."""
         means_the_same = self.decision_function(X) > 0
         return np.asarray(self.classes_[means_the_same.astype(int)])
 
@@ -153,8 +142,8 @@ class PairClassifier(ClassifierMixin, OfModel):
         source = getattr(self, "source_", None)
         if source and source == getattr(self, "_passing", None):
             raise TypeError(
-                "This fine-tuned classifier's weights lie in a temporary folder, which ends with this process. Name a folder "
-                "(folder=) to pickle it."
+                "A pickle needs a lasting folder, but this classifier's fine-tuned weights are in a temporary one. Name a folder "
+                "(folder=) and fit it again."
             )
         return super().__getstate__()
 
@@ -169,8 +158,8 @@ class PairClassifier(ClassifierMixin, OfModel):
             return replace(self._siamese(), calibrator=self.calibrator_)
         if not Path(self.source_).is_dir():
             raise ModelNotFound(
-                f"The model that this classifier fine-tuned lay in {self.source_}, which is not here. Bring that folder, and set "
-                "source_ to where it lies."
+                f"The model that this classifier fine-tuned was in {self.source_}, which is not here. Bring that folder, and set "
+                "source_ to its path."
             )
         return replace(self._checked(self._read(Path(self.source_))), calibrator=self.calibrator_)
 
@@ -190,20 +179,20 @@ class PairClassifier(ClassifierMixin, OfModel):
 
         parts = split(pairs, seed=self.random_state, shares=(0.8, 0.2, 0.0), links=links_of(pairs, groups))
         start = self.model if isinstance(self.model, Siamese) else Siamese.load(self.model, device=self.device)
-        # A folder of its own for each fit: folds and grid points share the parameter.
+        # Each fit needs its own folder, because folds and grid points share the parameter.
         output = None if self.folder is None else Path(self.folder).expanduser() / uuid.uuid4().hex[:12]
         if output is not None:
             output.parent.mkdir(parents=True, exist_ok=True)
-        more = {"seed": self.random_state, "output": output, **(self.training or {})}
-        tuned = train(start, parts.train, **more)
-        made = tuned.calibrate(parts.calibration, method=self.method, seed=self.random_state)
+        settings = {"seed": self.random_state, "output": output, **(self.training or {})}
+        tuned = train(start, parts.train, **settings)
+        calibrated = tuned.calibrate(parts.calibration, method=self.method, seed=self.random_state)
         if self.folder is not None:
-            made.save(made.encoder.folder.path)
-        return made
+            calibrated.save(calibrated.encoder.folder.path)
+        return calibrated
 
 
 def _labels(y: Any) -> tuple[Shaped[np.ndarray, " 2"], Int[np.ndarray, " n"]]:
-    """The two labels, and each pair's as 0 or 1."""
+    """The two labels, and the label of each pair as 0 or 1."""
     if y is None:
         raise ValueError(
             "This PairClassifier requires y to be passed, but the target y is None. Give a label for each pair."
@@ -215,13 +204,13 @@ def _labels(y: Any) -> tuple[Shaped[np.ndarray, " 2"], Int[np.ndarray, " n"]]:
     classes, numbers = np.unique(values, return_inverse=True)
     if len(classes) != 2:  # noqa: PLR2004
         raise ValueError(
-            f"Pairs mean the same or not, which are two labels, but {len(classes)} came. Only binary classification is supported."
+            f"Pairs need two labels, but got {len(classes)}. Give binary labels: Only binary classification is supported."
         )
     return classes, numbers.astype(np.int64)
 
 
 def _boundary(model: Siamese) -> float:
-    """The score at which a pair is as likely as not to mean the same; beyond all scores if none is."""
+    """The score with probability 0.5; beyond all scores if there is none."""
     low, high = -1.0, 1.0
     while model.calibrated(np.array([low]))[0] >= 0.5 and low > -1e6:  # noqa: PLR2004
         low *= 2

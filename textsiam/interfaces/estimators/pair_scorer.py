@@ -1,7 +1,7 @@
-"""Pairs of texts → features."""
+"""Turns pairs of texts into features."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -9,15 +9,15 @@ from jaxtyping import Float, Shaped
 from sklearn.base import TransformerMixin
 
 from textsiam.interfaces.estimators.inputs import two_columns, usable_pairs
-from textsiam.interfaces.estimators.models import N_TEXTS, OfModel
+from textsiam.interfaces.estimators.models import OfModel
 from textsiam.scoring.explaining.features import FEATURES
-from textsiam.scoring.siamese import Siamese
 
 SIMILARITY = "similarity"
 
 
+@dataclass(eq=False, repr=False)
 class PairScorer(TransformerMixin, OfModel):
-    """Pairs of texts → features: their similarity, and what a small encoder hardly sees.
+    """Features of pairs of texts: their similarity, and differences that a small encoder hardly sees.
 
     Parameters
     ----------
@@ -26,8 +26,8 @@ class PairScorer(TransformerMixin, OfModel):
     features
         Names: ``similarity``, and those of `textsiam.scoring.explaining.features.FEATURES`. None: all of them.
     vectors
-        Also the two vectors' absolute difference and their product, number by number: 2 · dim features, from which a classifier
-        learns what counts for these pairs.
+        Also the absolute differences and the products of the two vectors' numbers: 2 · dim features, from which a classifier
+        learns what matters for these pairs.
 
     Examples
     --------
@@ -40,39 +40,26 @@ class PairScorer(TransformerMixin, OfModel):
     array(['similarity', 'numbers'], dtype=object)
     """
 
-    def __init__(
-        self,
-        model: Siamese | str | Path | None = None,
-        *,
-        features: Sequence[str] | None = None,
-        vectors: bool = False,
-        backend: str = "auto",
-        device: str | None = None,
-        dtype: str | None = None,
-        remember: int = N_TEXTS,
-    ) -> None:
-        super().__init__(model, backend=backend, device=device, dtype=dtype, remember=remember)
-        self.features = features
-        self.vectors = vectors
+    _: KW_ONLY
+    features: Sequence[str] | None = None
+    vectors: bool = False
 
     def fit(self, X: Any, y: Any = None) -> "PairScorer":  # noqa: ARG002
-        """Check the names and read the model; nothing is learnt.
+        """Check the features and read the model; nothing is learnt.
 
         Raises
         ------
         ValueError
-            If there is no such feature.
+            If a feature is unknown, or there is none.
         TypeError
             If `features` is one string.
         """
         self._names()
-        model = self._looked_up()
-        self._take_names(X, 2, reset=True)
-        self._keep(model)
+        self._keep(self._looked_up(), X, 2)
         return self
 
     def transform(self, X: Any) -> Float[np.ndarray, "n k"]:
-        """(n, number of features) fp32; a row of NaN for a pair with an unusable text, which is logged.
+        """(n, number of features) fp32. A pair with an unusable text is logged and gets a row of NaN.
 
         Parameters
         ----------
@@ -83,16 +70,14 @@ class PairScorer(TransformerMixin, OfModel):
         ------
         UnreadableInput
             If they are not two columns of equal length.
-        EncoderMismatch
-            If the model is another than when it was fitted.
-        ModelNotFound
-            If the model is no longer to be had: pickles travel without it.
+        EncoderMismatch, ModelNotFound
+            As for `SentenceEncoder.transform`.
         """
         first, second = two_columns(X)
         self._take_names(X, 2, reset=False)
         names, model = self._names(), self._siamese()
         pairs, rows = usable_pairs(first, second)
-        told = np.full((len(first), len(self.get_feature_names_out())), np.nan, dtype=np.float32)
+        features = np.full((len(first), len(self.get_feature_names_out())), np.nan, dtype=np.float32)
         columns = [
             model.score(pairs.first, pairs.second)
             if name == SIMILARITY
@@ -100,14 +85,14 @@ class PairScorer(TransformerMixin, OfModel):
             for name in names
         ]
         for place, column in enumerate(columns):
-            told[rows, place] = column
+            features[rows, place] = column
         if self.vectors:
             a, b = model.encode(pairs.first), model.encode(pairs.second)
-            told[rows, len(names) :] = np.hstack([np.abs(a - b), a * b])
-        return told
+            features[rows, len(names) :] = np.hstack([np.abs(a - b), a * b])
+        return features
 
     def get_feature_names_out(self, input_features: Any = None) -> Shaped[np.ndarray, " k"]:  # noqa: ARG002
-        """``similarity``, …, and with `vectors` ``difference0``, …, ``product0``, …."""
+        """The names of the features; with `vectors` also ``difference0``, …, ``product0``, …."""
         dim = self._siamese().encoder.dim if self.vectors else 0
         numbered = [f"{kind}{place}" for kind in ("difference", "product") for place in range(dim)]
         return np.array([*self._names(), *numbered], dtype=object)
@@ -115,10 +100,10 @@ class PairScorer(TransformerMixin, OfModel):
     def _names(self) -> list[str]:
         known = [SIMILARITY, *FEATURES]
         if isinstance(self.features, str):
-            raise TypeError(f"features is a list of names, but one string came. Write [{self.features!r}].")
+            raise TypeError(f"features is a list of names, but got one string. Write [{self.features!r}].")
         names = known if self.features is None else list(self.features)
         if unknown := [name for name in names if name not in known]:
             raise ValueError(f"There is no feature {unknown[0]!r}. Use some of {', '.join(known)}.")
         if not names and not self.vectors:
-            raise ValueError("No feature was asked for. Name some, or leave `features` out for all.")
+            raise ValueError("No feature was named: `features` is empty. Name some, or leave it out for all.")
         return names

@@ -1,6 +1,6 @@
-"""Texts → sentence vectors."""
+"""Turns texts into sentence vectors."""
 
-from pathlib import Path
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -8,24 +8,24 @@ from jaxtyping import Float
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from textsiam.interfaces.estimators.inputs import one_column
-from textsiam.interfaces.estimators.models import N_TEXTS, OfModel
-from textsiam.scoring.siamese import Siamese
+from textsiam.interfaces.estimators.models import OfModel
 
 
+@dataclass(eq=False, repr=False)
 class SentenceEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OfModel):
-    """Texts → sentence vectors.
+    """The sentence vectors of texts.
 
     Parameters
     ----------
     model
         A folder, a Hub name, a `Siamese`, or None for the default.
     prompt
-        One of the model's prompts by name, or a text to put before each.
+        The name of one of the model's prompts, or a text to put before each text.
     backend, device, dtype
         As for `Siamese.load`.
     remember
-        How many texts' vectors are kept for the next call, in this process; 0 for none. The default takes up to 180 MB with
-        vectors of 384 numbers, for each of the last four models.
+        How many texts' vectors to keep in this process for the next call; 0 for none. The default needs up to 180 MB at 384
+        dimensions, for each of the last four models.
 
     Examples
     --------
@@ -37,29 +37,18 @@ class SentenceEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OfModel
     array(['pay'], dtype='<U6')
     """
 
-    def __init__(
-        self,
-        model: Siamese | str | Path | None = None,
-        *,
-        prompt: str | None = None,
-        backend: str = "auto",
-        device: str | None = None,
-        dtype: str | None = None,
-        remember: int = N_TEXTS,
-    ) -> None:
-        super().__init__(model, backend=backend, device=device, dtype=dtype, remember=remember)
-        self.prompt = prompt
+    _: KW_ONLY
+    prompt: str | None = None
 
     def fit(self, X: Any, y: Any = None) -> "SentenceEncoder":  # noqa: ARG002  scikit-learn's names
         """Read the model; nothing is learnt."""
         model = self._looked_up()
         model.encoder.prompt_text(self.prompt)
-        self._take_names(X, 1, reset=True)
-        self._keep(model)
+        self._keep(model, X, 1)
         return self
 
     def transform(self, X: Any) -> Float[np.ndarray, "n dim"]:
-        """One vector a text, (n, dim) fp32; NaN for a value that is no usable text, which is logged.
+        """One vector per text, (n, dim) fp32. A value that is no usable text is logged and gets NaN.
 
         Parameters
         ----------
@@ -69,11 +58,11 @@ class SentenceEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OfModel
         Raises
         ------
         UnreadableInput
-            If it is a table of several columns, or a single string.
+            If it is a table with several columns, or a single string.
         EncoderMismatch
             If the model is another than when it was fitted.
         ModelNotFound
-            If the model is no longer to be had: pickles travel without it.
+            If the model is not here: a pickle does not contain it.
         """
         texts = one_column(X)
         self._take_names(X, 1, reset=False)

@@ -1,1 +1,1 @@
-"""The HTTP service: the package's verbs behind a socket, texts of many requests encoded together, and a page for people."""
+"""The HTTP service: it answers requests with the package's functions, batches texts across requests, and has a web page."""

@@ -1,4 +1,4 @@
-"""The package's verbs, asked by requests and told as bodies. Every function here is called by a thread of its own."""
+"""Answers requests with the package's functions. Each request runs in its own thread."""
 
 import base64
 import threading
@@ -14,11 +14,10 @@ from jaxtyping import Float
 from textsiam.data.pairs import Pairs
 from textsiam.data.texts import fault_of
 from textsiam.encoding.encoder import Encoded
-from textsiam.encoding.model_folder.finding import name_of
 from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.audits import AuditAnswers
 from textsiam.interfaces.service.batching import BatchedEncoder, Batcher
-from textsiam.interfaces.service.bodies import faults_told, matches_told, number, places, threshold_told
+from textsiam.interfaces.service.bodies import fault_bodies, match_bodies, number, places, threshold_body
 from textsiam.interfaces.service.index_answers import IndexAnswers
 from textsiam.interfaces.service.limits import Limits, Refused, asked_for
 from textsiam.interfaces.service.page import Scale
@@ -26,79 +25,65 @@ from textsiam.matching.duplicates import StageProgress, check_threshold, find_du
 from textsiam.scoring.explaining.erasure import spans_of
 from textsiam.scoring.siamese import Siamese
 from textsiam.scoring.similarity import SIMILARITIES
-from textsiam.scoring.thresholds import decisions
 
 if TYPE_CHECKING:
     from textsiam.indexing.index import Index
 
 
-_N_JOINS = 4  # requests for duplicates at once: each may take a core and a quarter of a gigabyte
-_N_ERASURES = 4_000  # texts encoded to explain one request: a text without each of its words
+_N_JOINS = 4  # requests for duplicates at a time: each may use one core and 256 MB
+_N_ERASURES = 4_000  # texts encoded to explain one request: each text without each of its words
 
 
 class Answers:
-    """One model, perhaps with an index, and its answers.
-
-    Parameters
-    ----------
-    model
-        What answers.
-    index
-        Opened with `shared(model)`; None: there is none.
-    limits
-        What one request may ask for.
-    batcher
-        What encodes.
-    scale
-        The model's.
-    """
+    """The answers of one model, as `shared` returns it; and of an index opened with that model, if any."""
 
     def __init__(
         self, model: Siamese, index: "Index | None", limits: Limits, batcher: Batcher, *, scale: Scale
     ) -> None:
         self.model, self.limits, self.batcher = model, limits, batcher
         self.index, self.audits = IndexAnswers(index, limits), AuditAnswers(limits)
-        self.name = name_of(model.encoder.folder.path)
+        self.name = model.encoder.name
         self.started = int(time.time())
         self.scale = scale
         self._joining = threading.BoundedSemaphore(_N_JOINS)
 
     def models(self) -> bodies.ModelsBody:
-        """The one model."""
+        """The served model, in a list."""
         one = bodies.ModelBody(id=self.name, created=self.started, owned_by="textsiam")
         return bodies.ModelsBody(data=[one])
 
     def embeddings(self, asked: bodies.EmbeddingsRequest) -> bodies.EmbeddingsBody:
-        """A vector for each text."""
+        """One vector per text."""
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         self.limits.check(texts, "input", self.limits.texts)
         encoder = self.model.encoder
         if asked.dimensions not in (None, encoder.dim):
             raise Refused(
                 400,
-                f"This model's vectors have {encoder.dim} numbers, not {asked.dimensions}. Leave dimensions out.",
+                f"This model's vectors have {encoder.dim} numbers, but got dimensions={asked.dimensions}. Leave dimensions out.",
                 param="dimensions",
             )
         encoded = self._encoded(texts)
         n_tokens = int(encoded.lengths.sum())
-        as_told = _as_base64 if asked.encoding_format == "base64" else _as_numbers
-        told = [
-            bodies.EmbeddingBody(index=place, embedding=as_told(vector))
+        formatted = _as_base64 if asked.encoding_format == "base64" else _as_numbers
+        vectors = [
+            bodies.EmbeddingBody(index=place, embedding=formatted(vector))
             for place, vector in enumerate(encoded.embeddings)
         ]
         usage = bodies.Usage(prompt_tokens=n_tokens, total_tokens=n_tokens)
         return bodies.EmbeddingsBody(
-            data=told, model=self.name, usage=usage, truncated=places(encoded.cut), set_aside=faults_told(texts)
+            data=vectors, model=self.name, usage=usage, truncated=places(encoded.cut), set_aside=fault_bodies(texts)
         )
 
     def similarity(self, asked: bodies.SimilarityRequest) -> bodies.SimilarityBody:
-        """Each first text with each second one."""
+        """The score of each first text with each second one."""
         self.limits.check(asked.first, "first", self.limits.texts)
         self.limits.check(asked.second, "second", self.limits.texts)
         n = len(asked.first)
         if n * len(asked.second) > self.limits.pairs:
             raise Refused(
-                400, f"An answer may hold {self.limits.pairs:,} scores, but {n * len(asked.second):,} were asked for."
+                400,
+                f"An answer may hold {self.limits.pairs:,} scores, but this needs {n * len(asked.second):,}. Send fewer texts.",
             )
         encoded = self._encoded([*asked.first, *asked.second])
         wide = encoded.embeddings.astype(np.float64)
@@ -111,41 +96,45 @@ class Answers:
         )
 
     def pairs(self, asked: bodies.PairsRequest) -> bodies.PairsBody:
-        """Score, probability and decision of each pair."""
+        """The score, probability and decision of each pair."""
         first, second = zip(*asked.pairs, strict=True)
         self.limits.check(first, "pairs", self.limits.texts)
         self.limits.check(second, "pairs", self.limits.texts)
         if asked.explain and len(first) > self.limits.explained:
             raise Refused(
                 400,
-                f"{self.limits.explained} pairs of a request are explained, but {len(first)} came.",
+                f"A request may explain {self.limits.explained} pairs, but got {len(first)}. Send fewer.",
                 param="explain",
             )
         if asked.explain and (n := sum(_n_erasures(text) for pair in asked.pairs for text in pair)) > _N_ERASURES:
-            raise Refused(400, f"{n:,} words are more than are explained at once. Shorten the texts.", param="explain")
+            raise Refused(
+                400,
+                f"A request may explain {_N_ERASURES:,} words, but got {n:,}. Shorten the texts.",
+                param="explain",
+            )
         faults = [fault_of(a) or fault_of(b) for a, b in asked.pairs]
         scores, cut = np.full(len(first), np.nan, dtype=np.float32), np.zeros(len(first), dtype=np.bool_)
         if good := [place for place, fault in enumerate(faults) if not fault]:
             usable = Pairs([first[place] for place in good], [second[place] for place in good])
             scores[good], cut[good] = self.model.score_rows(*usable.unique())
-        told = self._told(scores)
-        explained = (
+        judged = self._judged(scores)
+        explanations = (
             [one.to_json() for one in self.model.explain(first, second)] if asked.explain else [None] * len(first)
         )
         return bodies.PairsBody(
             pairs=[
-                bodies.PairBody(**one, fault=fault or None, explanation=why)
-                for one, fault, why in zip(told, faults, explained, strict=True)
+                bodies.PairBody(**one, fault=fault or None, explanation=explanation)
+                for one, fault, explanation in zip(judged, faults, explanations, strict=True)
             ],
-            accept=threshold_told(self.model.threshold),
-            reject=threshold_told(self.model.reject_threshold),
+            accept=threshold_body(self.model.threshold),
+            reject=threshold_body(self.model.reject_threshold),
             truncated=places(cut),
         )
 
     def duplicates(
         self, asked: bodies.DuplicatesRequest, progress: StageProgress | None = None
     ) -> bodies.DuplicatesBody:
-        """Which texts mean the same."""
+        """The pairs of texts that mean the same."""
         self.limits.check(asked.texts, "texts", self.limits.duplicates)
         if asked.threshold is not None:
             with asked_for("threshold"):
@@ -167,9 +156,9 @@ class Answers:
         groups = [] if against is not None else [rows.tolist() for rows in map(np.asarray, found.clusters().groups())]
         return bodies.DuplicatesBody(
             threshold=lowest or 0.0,
-            pairs=matches_told(found, by_id=against is not None),
+            pairs=match_bodies(found, by_id=against is not None),
             clusters=groups,
-            set_aside=faults_told(asked.texts),
+            set_aside=fault_bodies(asked.texts),
             truncated=sorted(found.cut),
         )
 
@@ -178,8 +167,8 @@ class Answers:
         if not self._joining.acquire(timeout=self.limits.deadline_s):
             raise Refused(
                 503,
-                f"{_N_JOINS} requests for duplicates are worked on, for more than {self.limits.deadline_s:g} seconds. "
-                "Try again later.",
+                f"At most {_N_JOINS} requests for duplicates run at a time, and none ended within {self.limits.deadline_s:g} "
+                "seconds. Try again later.",
                 retry_s=5,
             )
         try:
@@ -188,28 +177,22 @@ class Answers:
             self._joining.release()
 
     def _encoded(self, texts: Sequence[str]) -> Encoded:
-        """All of them, with NaN and no tokens for those that are unusable."""
-        vectors = np.full((len(texts), self.model.encoder.dim), np.nan, dtype=np.float32)
-        cut, unknown = np.zeros((2, len(texts)), dtype=np.bool_)
-        lengths = np.zeros(len(texts), dtype=np.int64)
+        """All texts encoded; unusable ones have NaN and no tokens."""
+        encoded = Encoded.blank(len(texts), self.model.encoder.dim)
         if good := [place for place, text in enumerate(texts) if not fault_of(text)]:
-            encoded = self.model.encoder.embed([texts[place] for place in good])
-            vectors[good], lengths[good] = encoded.embeddings, encoded.lengths
-            cut[good], unknown[good] = encoded.cut, encoded.unknown
-        return Encoded(vectors, cut, unknown, lengths)
+            encoded.put(good, self.model.encoder.embed([texts[place] for place in good]))
+        return encoded
 
-    def _told(self, scores: np.ndarray) -> list[dict[str, Any]]:
-        model, nothing = self.model, [None] * len(scores)
-        probabilities = model.calibrated(scores).tolist() if model.calibrator else nothing
-        decided = decisions(scores, model.threshold, model.reject_threshold).tolist() if model.threshold else nothing
+    def _judged(self, scores: np.ndarray) -> list[dict[str, Any]]:
+        judged = self.model.judge(scores).columns(len(scores))
         return [
             {"score": number(score), "probability": number(probability), "decision": decision}
-            for score, probability, decision in zip(scores.tolist(), probabilities, decided, strict=True)
+            for score, probability, decision in zip(scores.tolist(), *judged, strict=True)
         ]
 
 
 def shared(model: Siamese, batcher: Batcher) -> Siamese:
-    """The model, its texts encoded together with those of other threads, also where pairs are scored again."""
+    """The model with encoders that batch the texts of all threads, also for pairs that are scored again."""
     rescorer = model.rescorer
     if rescorer:
         rescorer = replace(rescorer, encoder=BatchedEncoder(batcher, rescorer.encoder))

@@ -16,14 +16,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from textsiam import __version__
-from textsiam.errors import BrokenIndex, EncoderMismatch, IndexLocked, TextsiamError
+from textsiam.errors import TextsiamError
 from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.answers import Answers, shared
 from textsiam.interfaces.service.audits import AuditAnswers
 from textsiam.interfaces.service.batching import Batcher
 from textsiam.interfaces.service.guard import Guard
 from textsiam.interfaces.service.index_answers import IndexAnswers
-from textsiam.interfaces.service.limits import Limits, Refused
+from textsiam.interfaces.service.limits import Limits, Refused, refusal_of
 from textsiam.interfaces.service.logs import tell
 from textsiam.interfaces.service.page import page, scale_of
 from textsiam.interfaces.service.prometheus_metrics import Metrics
@@ -255,17 +255,19 @@ def _tell_limits(app: FastAPI, model: Siamese) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Every error has one form, and a fault of a request is never one of the service."""
+    """Answer every error in the same form, and log those that are the service's own."""
 
-    def refused(_: Request, error: Exception) -> Response:
-        assert isinstance(error, Refused)  # noqa: S101
-        return _Json(error.to_json(), error.status, error.headers)
+    def failed(request: Request, error: Exception) -> Response:
+        refusal = refusal_of(error)
+        if refusal.status == 500:  # noqa: PLR2004
+            tell(logger, logging.ERROR, "a request was not answered", error, request=request.state.request)
+        return _Json(refusal.to_json(), refusal.status, refusal.headers)
 
     def of_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
-        if isinstance(error.__cause__, Refused):  # the body was too large while it was read
-            return refused(request, error.__cause__)
-        answer = refused(request, Refused(error.status_code, str(error.detail)))
+        if isinstance(error.__cause__, Refused):  # the body was too large, found while reading it
+            return failed(request, error.__cause__)
+        answer = failed(request, Refused(error.status_code, str(error.detail)))
         answer.headers.update(error.headers or {})
         return answer
 
@@ -273,23 +275,10 @@ def _add_errors(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)  # noqa: S101
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"][1:]))
-        return refused(request, Refused(422, f"{place or 'The body'}: {first['msg']}.", param=place or None))
+        return failed(request, Refused(422, f"{place or 'The body'}: {first['msg']}.", param=place or None))
 
-    def of_ours(request: Request, error: Exception) -> Response:
-        return refused(request, Refused(400, str(error)))
-
-    def locked(request: Request, _: Exception) -> Response:
-        return refused(request, Refused(503, "The index has been busy for too long. Try again later.", retry_s=5))
-
-    def broken(request: Request, error: Exception) -> Response:
-        tell(logger, logging.ERROR, "a request was not answered", error, request=request.state.request)
-        return refused(request, Refused(500, "The service cannot answer this; its log names the fault."))
-
-    app.add_exception_handler(Refused, refused)
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(RequestValidationError, misshapen)
-    app.add_exception_handler(TextsiamError, of_ours)
-    app.add_exception_handler(IndexLocked, locked)
     app.add_exception_handler(ClientDisconnect, lambda *_: Response(status_code=499))  # for the log, as nginx writes it
-    for fault in (BrokenIndex, EncoderMismatch, OSError, ValueError, Exception):
-        app.add_exception_handler(fault, broken)
+    for kind in (Refused, TextsiamError, OSError, ValueError, Exception):  # Starlette raises Exception again
+        app.add_exception_handler(kind, failed)

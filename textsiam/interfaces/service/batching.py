@@ -1,7 +1,7 @@
-"""Texts of many requests, encoded together: while one batch is computed the next one gathers.
+"""Encodes the texts of many requests together: while one batch is computed, the next one fills.
 
-Nobody waits for a batch to fill. A request of many texts is encoded piece by piece, in turn with the others, so that it does not
-keep short ones waiting.
+No text waits for a full batch. A request of many texts is encoded in parts, in turn with the others, so that short requests do
+not wait for it.
 """
 
 import logging
@@ -20,9 +20,9 @@ from textsiam.interfaces.service.logs import tell
 
 logger = logging.getLogger("textsiam.service")
 
-_CHARACTERS_A_TOKEN = 4  # of English; only for sharing work out
-_PACE = 10_000.0  # tokens a second, until it was measured
-_FORGET = 0.2  # of what was measured before, each time
+_CHARACTERS_A_TOKEN = 4  # in English; only for estimates
+_PACE = 10_000.0  # tokens per second, before the first measurement
+_FORGET = 0.2  # weight of each new measurement
 
 Observe = Callable[[int, int, float], None]  # texts, tokens and seconds of a batch
 
@@ -36,30 +36,20 @@ class _Waiting:
     prompt: str | None
     encoder: Encoder
     parts: "queue.SimpleQueue[tuple[int, Encoded] | Exception]" = field(default_factory=queue.SimpleQueue)
-    start: int = 0  # texts before this one were taken
+    start: int = 0  # texts before this one are already taken
     is_given_up: bool = False
 
     @property
     def n_tokens(self) -> int:
-        """Tokens not yet taken."""
+        """Tokens, estimated, of texts not yet taken."""
         return sum(self.costs[self.start :])
 
 
-_Batch = list[tuple[_Waiting, int, int]]  # requests, and from which text on to which theirs are in it
+_Batch = list[tuple[_Waiting, int, int]]  # each request with the start and stop of its texts in this batch
 
 
 class Batcher:
-    """One thread that encodes for all.
-
-    Parameters
-    ----------
-    encoder
-        What encodes, if nobody names another.
-    limits
-        How much may wait, and how long.
-    observe
-        Told of every batch.
-    """
+    """One thread that encodes for all requests, and calls `observe` after every batch."""
 
     def __init__(self, encoder: Encoder, limits: Limits, observe: Observe = lambda *_: None) -> None:
         self.encoder, self.limits, self.observe = encoder, limits, observe
@@ -73,7 +63,7 @@ class Batcher:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens, estimated, that wait."""
+        """Tokens, estimated, that wait to be encoded."""
         return self._n_tokens
 
     def embed(
@@ -84,12 +74,9 @@ class Batcher:
         progress: Progress | None = None,
         encoder: Encoder | None = None,
     ) -> Encoded:
-        """As `Encoder.embed` of the encoder named, when it is these texts' turn.
+        """As `Encoder.embed` of this encoder, in turn with other requests.
 
-        Raises
-        ------
-        Refused
-            429 if too many texts wait already, 503 if they waited too long or the service stops.
+        Refused with 429 if too many texts wait already; with 503 if these wait too long or the service stops.
         """
         encoder = encoder or self.encoder
         encoder.prompt_text(prompt)
@@ -100,13 +87,13 @@ class Batcher:
         try:
             parts = self._awaited(waiting, progress)
         finally:
-            waiting.is_given_up = True  # whatever is left of it, nobody waits for
+            waiting.is_given_up = True  # the caller no longer waits for the rest
         ordered = [encoded for _, encoded in sorted(parts, key=lambda one: one[0])]
         columns = {one.name: [getattr(part, one.name) for part in ordered] for one in fields(Encoded)}
         return Encoded(**{name: np.concatenate(column) for name, column in columns.items()})
 
     def close(self) -> None:
-        """Take no more, and finish what waits."""
+        """Take no more texts, and encode those that wait."""
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
@@ -121,7 +108,7 @@ class Batcher:
             except queue.Empty:
                 raise Refused(
                     503,
-                    f"The texts waited for {self.limits.deadline_s:g} seconds. Try again later, or send fewer.",
+                    f"The service is busy: texts waited for {self.limits.deadline_s:g} seconds. Try again later, or send fewer.",
                     retry_s=5,
                 ) from None
             if isinstance(part, Exception):
@@ -138,11 +125,11 @@ class Batcher:
             if self._is_closing:
                 raise Refused(503, "The service is stopping. Try again later.", retry_s=5)
             most = self.limits.waiting_tokens
-            # A request that alone is more than may wait comes in where half of that is free.
+            # A request larger than the limit is let in when half of the limit is free.
             if self._n_tokens and self._n_tokens + min(n_tokens, most // 2) > most:
                 raise Refused(
                     429,
-                    f"{self._n_tokens:,} tokens wait to be encoded already. Try again later, or send fewer at once.",
+                    f"The service is busy: {self._n_tokens:,} tokens wait to be encoded. Try again later, or send fewer texts.",
                     retry_s=self._n_tokens / self._pace,
                 )
             self._waiting.append(waiting)
@@ -164,25 +151,25 @@ class Batcher:
                     batch, n_tokens = self._taken()
                 if batch:
                     self._encode(batch, n_tokens)
-            except BaseException as error:  # noqa: BLE001  this thread encodes for all, and outlives whatever happens
+            except BaseException as error:  # noqa: BLE001  this thread encodes for all and must not end
                 self._fail(batch, error)
                 tell(logger, logging.ERROR, "a batch was not encoded", error)
 
     def _fail(self, batch: _Batch, error: BaseException) -> None:
-        """Hand the error to who asked for the batch; to all who wait if none had been taken yet."""
+        """Give the error to the requests of the batch; to all that wait if there is no batch yet."""
         with self._changed:
-            asked = [waiting for waiting, _, _ in batch] or list(self._waiting)
+            failed = [waiting for waiting, _, _ in batch] or list(self._waiting)
             if not batch:
                 self._waiting.clear()
                 self._n_tokens = 0
-        for waiting in asked:
+        for waiting in failed:
             waiting.is_given_up = True
             waiting.parts.put(_raisable(error))
 
     def _taken(self) -> tuple[_Batch, int]:
-        """Which texts of which requests are next: some of each in turn, all under one prompt and of one encoder."""
+        """The next texts, some of each request in turn, all with one prompt and one encoder; and their tokens."""
         batch: _Batch = []
-        took: deque[_Waiting] = deque()  # of these some were taken: the others come first next time
+        served: deque[_Waiting] = deque()  # requests with texts in this batch: the others are first next time
         others: deque[_Waiting] = deque()
         n_tokens, head = 0, self._waiting[0]
         for waiting in self._waiting:
@@ -202,8 +189,8 @@ class Batcher:
                 n_tokens += cost
                 self._n_tokens -= cost
             if stop < len(waiting.texts):
-                (took if stop > start else others).append(waiting)
-        self._waiting = others + took
+                (served if stop > start else others).append(waiting)
+        self._waiting = others + served
         return batch, n_tokens
 
     def _encode(self, batch: _Batch, n_tokens: int) -> None:
@@ -211,8 +198,8 @@ class Batcher:
         started = time.perf_counter()
         try:
             encoded = batch[0][0].encoder.embed(texts, prompt=batch[0][0].prompt)
-        except BaseException as error:  # noqa: BLE001  told to who asked; a panic of Rust is no Exception
-            if len(batch) > 1:  # only who caused it shall be told of it
+        except BaseException as error:  # noqa: BLE001  the callers get it; a panic in Rust is no Exception
+            if len(batch) > 1:  # only the request that caused the error gets it
                 for one in batch:
                     self._encode([one], sum(one[0].costs[one[1] : one[2]]))
                 return
@@ -228,20 +215,12 @@ class Batcher:
 
 
 def _raisable(error: BaseException) -> Exception:
-    """An error that a thread's caller may catch."""
+    """The error as an Exception, which a caller in another thread can catch."""
     return error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
 
 
 class BatchedEncoder(Encoder):
-    """The encoder that all requests share: each thread waits for its own texts, which are encoded with those of others.
-
-    Parameters
-    ----------
-    batcher
-        In whose queue they wait.
-    encoder
-        What encodes. Default: the batcher's own.
-    """
+    """An encoder that all requests share: the batcher encodes the texts of all threads together."""
 
     def __init__(self, batcher: Batcher, encoder: Encoder | None = None) -> None:
         self._plain = encoder or batcher.encoder
@@ -249,5 +228,5 @@ class BatchedEncoder(Encoder):
         self._batcher = batcher
 
     def embed(self, texts: Sequence[str], *, prompt: str | None = None, progress: Progress | None = None) -> Encoded:
-        """As `Encoder.embed`; errors are those of `Batcher.embed`."""
+        """As `Encoder.embed`, with the errors of `Batcher.embed`."""
         return self._batcher.embed(texts, prompt=prompt, progress=progress, encoder=self._plain)

@@ -1,6 +1,6 @@
-"""What requests and answers hold, as OpenAPI tells it.
+"""The bodies of requests and answers, as the OpenAPI schema describes them; and results converted to these bodies.
 
-What the package found, as answers hold it.
+Left out: computing an answer (`answers`, `index_answers`, `audits`) and the routes (`app`).
 """
 
 from collections.abc import Sequence
@@ -15,24 +15,24 @@ from textsiam.scoring.thresholds import Threshold
 
 
 class Body(BaseModel):
-    """A request or an answer; numbers are numbers, and strings strings."""
+    """A request or an answer. Types are strict: a string is not converted to a number."""
 
     model_config = ConfigDict(strict=True, protected_namespaces=())
 
 
-# JSON knows no whole numbers: 5.0 is one.
+# JSON has no integers, so 5.0 is accepted as 5.
 WHOLE = BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value)
-Texts = Annotated[list[str], Field(min_length=1, fail_fast=True)]  # the first wrong one is told, not a million
+Texts = Annotated[list[str], Field(min_length=1, fail_fast=True)]  # reports the first wrong text, not a million
 Ids = Annotated[list[str], Field(min_length=1, fail_fast=True)]
 Score = Annotated[float, Field(ge=-1e18, le=1e18)]
 Decision = Literal["accept", "review", "reject"]
 Positions = Annotated[
-    list[int], Field(description="Positions of texts that were longer than the model reads, and were cut.")
+    list[int], Field(description="Positions of texts that were cut because they are longer than the model reads.")
 ]
 
 
 class ErrorOf(Body):
-    """Why a request was refused."""
+    """The reason why a request was refused."""
 
     message: str
     type: str
@@ -41,18 +41,20 @@ class ErrorOf(Body):
 
 
 class ErrorBody(Body):
-    """OpenAI's form of an error."""
+    """An error in OpenAI's form."""
 
     error: ErrorOf
 
 
 class EmbeddingsRequest(Body):
-    """As OpenAI's."""
+    """Texts to embed, in OpenAI's form."""
 
     input: str | Texts
     model: str | None = None
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: Annotated[int, Field(ge=1), WHOLE] | None = Field(None, description="Only the model's own number.")
+    dimensions: Annotated[int, Field(ge=1), WHOLE] | None = Field(
+        None, description="Must be the model's own dimension."
+    )
     user: str | None = None
 
 
@@ -62,19 +64,19 @@ class EmbeddingBody(Body):
     object: Literal["embedding"] = "embedding"
     index: int
     embedding: list[float] | str | None = Field(
-        description="Numbers, or with base64 the bytes of little-endian fp32; null for an unusable text."
+        description="Numbers; with base64 the bytes of little-endian fp32; null for an unusable text."
     )
 
 
 class Usage(Body):
-    """Tokens read."""
+    """How many tokens the model read."""
 
     prompt_tokens: int
     total_tokens: int
 
 
 class EmbeddingsBody(Body):
-    """As OpenAI's; `truncated` and `set_aside` are ours."""
+    """Embeddings in OpenAI's form; `truncated` and `set_aside` are additions."""
 
     object: Literal["list"] = "list"
     data: list[EmbeddingBody]
@@ -85,7 +87,7 @@ class EmbeddingsBody(Body):
 
 
 class ModelBody(Body):
-    """The one model that is served."""
+    """The model that the service uses."""
 
     id: str
     object: Literal["model"] = "model"
@@ -94,40 +96,40 @@ class ModelBody(Body):
 
 
 class ModelsBody(Body):
-    """As OpenAI's."""
+    """The list of models, in OpenAI's form."""
 
     object: Literal["list"] = "list"
     data: list[ModelBody]
 
 
 class SimilarityRequest(Body):
-    """Each of the first texts is compared with each of the second."""
+    """Texts to compare: each of the first with each of the second."""
 
     first: Texts
     second: Texts
 
 
 class SimilarityBody(Body):
-    """One row a first text, one column a second one."""
+    """Scores: one row per first text, one column per second text."""
 
     similarity: str
-    scores: list[list[float | None]] = Field(description="Null where a text is unusable.")
+    scores: list[list[float | None]] = Field(description="Null if a text is unusable.")
     truncated_first: Positions
     truncated_second: Positions
 
 
 class PairsRequest(Body):
-    """Pairs of texts, which mean the same or not."""
+    """Pairs of texts to score and decide."""
 
     pairs: Annotated[
         list[Annotated[list[str], Field(min_length=2, max_length=2, fail_fast=True)]],
         Field(min_length=1, fail_fast=True),
     ]
-    explain: bool = Field(False, description="Also what each word adds to the score, and what only one text says.")
+    explain: bool = Field(False, description="Also return what each word adds to the score, and how the texts differ.")
 
 
 class PairBody(Body):
-    """One pair's answer; without a score where a text is unusable."""
+    """The answer for one pair; the score is null if a text is unusable."""
 
     score: float | None
     probability: float | None
@@ -137,14 +139,14 @@ class PairBody(Body):
 
 
 class ThresholdBody(Body):
-    """A certified threshold: its value, null if none exists, and what was promised."""
+    """A certified threshold: its value (null if no threshold qualifies) and its guarantee."""
 
     value: float | None
     guarantee: str
 
 
 class PairsBody(Body):
-    """In the order asked."""
+    """The answers in the order of the pairs, and the model's thresholds."""
 
     pairs: list[PairBody]
     accept: ThresholdBody | None
@@ -153,10 +155,10 @@ class PairsBody(Body):
 
 
 class DuplicatesRequest(Body):
-    """Which of these texts mean the same: with each other, or with those of the index."""
+    """Texts to find duplicates of, among each other or in the index."""
 
     texts: Texts
-    threshold: Score | None = Field(None, description="Lowest score. Default: the model's own, or the index's.")
+    threshold: Score | None = Field(None, description="Lowest score. Default: that of the model or the index.")
     against_index: bool = False
 
 
@@ -164,11 +166,11 @@ class MatchBody(Body):
     """Two texts that reach the threshold."""
 
     left: int = Field(description="Position among the texts.")
-    right: int | str = Field(description="Position among the texts; of an index the id.")
+    right: int | str = Field(description="Position among the texts; for an index, the id.")
     score: float
     probability: float | None
     decision: Decision | None
-    text: str | None = Field(None, description="Of an index the text, if it keeps texts.")
+    text: str | None = Field(None, description="For an index, its text if it keeps texts.")
 
 
 class FaultBody(Body):
@@ -179,7 +181,7 @@ class FaultBody(Body):
 
 
 class DuplicatesBody(Body):
-    """Pairs by left, then right; clusters of positions, the keeper first, where the texts were compared with each other."""
+    """Pairs ordered by left, then right; and, unless compared with the index, clusters of positions, keeper first."""
 
     threshold: float
     pairs: list[MatchBody]
@@ -189,20 +191,20 @@ class DuplicatesBody(Body):
 
 
 class ItemBody(Body):
-    """A text under an id that stays its own."""
+    """A text with its id, which must not change."""
 
     id: str
     text: str
 
 
 class AddRequest(Body):
-    """Texts for the index."""
+    """Texts to add to the index."""
 
     items: Annotated[list[ItemBody], Field(min_length=1, fail_fast=True)]
 
 
 class AddBody(Body):
-    """What each new text matches among those before it."""
+    """The matches of each new text with earlier texts of the index."""
 
     added: int
     in_index: int
@@ -212,42 +214,42 @@ class AddBody(Body):
 
 
 class SearchRequest(Body):
-    """Texts, which the index may hold already."""
+    """Texts to search in the index; it may hold them already."""
 
     texts: Texts
     k: Annotated[int, Field(ge=1, le=1_000), WHOLE] | None = Field(
-        None, description="At most so many, whatever their score."
+        None, description="The k closest texts; without a threshold, of any score."
     )
     threshold: Score | None = None
 
 
 class SearchBody(Body):
-    """What was found, by text."""
+    """The matches of each text."""
 
-    threshold: float | None = Field(description="The lowest score asked for; null where only k was.")
+    threshold: float | None = Field(description="The lowest score; null if the request has only k.")
     pairs: list[MatchBody]
     recall: float | None = Field(
-        description="Null: nothing is missing. Else the search was approximate, and this its recall."
+        description="Null: no match is missing. Otherwise the search was approximate, with this recall."
     )
     set_aside: list[FaultBody]
     truncated: Positions
 
 
 class RemoveRequest(Body):
-    """Ids to take out."""
+    """Ids to remove from the index."""
 
     ids: Ids
 
 
 class RemoveBody(Body):
-    """How many there were, and how many are left."""
+    """How many texts were removed, and how many are left."""
 
     removed: int
     in_index: int
 
 
 class IndexBody(Body):
-    """What the index holds, and the score from which on two texts match there."""
+    """The size of the index, and the lowest score at which two texts match."""
 
     texts: int
     clusters: int
@@ -256,7 +258,7 @@ class IndexBody(Body):
 
 
 class AuditRequest(Body):
-    """The scores of all pairs that a join found, of which some are to be labelled: a random sample, spread over the scores."""
+    """The scores of all pairs that a join found. The audit draws a random sample to label, spread over the scores."""
 
     scores: Annotated[list[Score], Field(min_length=1, fail_fast=True)]
     n: Annotated[int, Field(ge=1, le=100_000), WHOLE] = 100
@@ -264,13 +266,13 @@ class AuditRequest(Body):
 
 
 class AuditBody(Body):
-    """Positions of the pairs to label, in the order to show them; their scores had better not be shown."""
+    """Positions of the pairs to label, in the order to show them. Do not show their scores to the labeller."""
 
     sample: list[int]
 
 
 class LabelBody(Body):
-    """What somebody said of a pair."""
+    """The label of a pair."""
 
     position: Annotated[int, Field(ge=0), WHOLE]
     is_same: bool
@@ -285,7 +287,7 @@ class FinishRequest(AuditRequest):
 
 
 class FinishBody(Body):
-    """The loosest threshold that the labels prove, null if none; and the estimated precision of all pairs, with its interval."""
+    """The loosest threshold that the labels certify (null if none), and the precision of all pairs with its interval."""
 
     threshold: ThresholdBody
     precision: float | None
@@ -297,13 +299,13 @@ class FinishBody(Body):
 
 
 class StateBody(Body):
-    """Whether the service runs, and answers."""
+    """The state of the service."""
 
     status: str
 
 
-def matches_told(found: Matches, *, by_id: bool) -> list[MatchBody]:
-    """Pairs; the right ones by id where they are an index's."""
+def match_bodies(found: Matches, *, by_id: bool) -> list[MatchBody]:
+    """Matches as bodies; with `by_id`, the right side is an index and has ids."""
     ids = found.id_columns()[1] if by_id else found.right.tolist()
     texts = (found.text_columns() or (None, None))[1] if by_id else None
     nothing = [None] * len(found)
@@ -322,21 +324,21 @@ def matches_told(found: Matches, *, by_id: bool) -> list[MatchBody]:
     ]
 
 
-def threshold_told(threshold: Threshold | None) -> ThresholdBody | None:
-    """A threshold that may be missing."""
+def threshold_body(threshold: Threshold | None) -> ThresholdBody | None:
+    """A threshold as a body; None if there is none."""
     return None if threshold is None else ThresholdBody(value=threshold.value, guarantee=threshold.guarantee)
 
 
-def faults_told(texts: Sequence[str]) -> list[FaultBody]:
-    """The unusable ones among texts."""
+def fault_bodies(texts: Sequence[str]) -> list[FaultBody]:
+    """The unusable texts, with reasons."""
     return [FaultBody(position=place, reason=fault) for place, text in enumerate(texts) if (fault := fault_of(text))]
 
 
 def places(flags: np.ndarray) -> list[int]:
-    """Where the flags are up."""
+    """The positions of the flags that are set."""
     return np.flatnonzero(flags).tolist()
 
 
 def number(value: float | None) -> float | None:
-    """A number, or None where there is none: JSON knows no NaN."""
+    """The number, or None for NaN, which JSON does not have."""
     return None if value is None or value != value else float(value)  # noqa: PLR0124  NaN

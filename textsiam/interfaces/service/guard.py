@@ -1,4 +1,4 @@
-"""What stands before every route: size, token, host and number of requests; what was asked is logged, never the texts."""
+"""Checks every request before its route: size, token, host and number. It logs each request, but never the texts."""
 
 import asyncio
 import hashlib
@@ -17,8 +17,8 @@ from textsiam.interfaces.service.prometheus_metrics import Metrics
 
 logger = logging.getLogger("textsiam.service")
 
-_BODY_S = 30.0  # for the next piece of a request
-_OPEN = {"/", "/health", "/ready"}  # need no token
+_BODY_S = 30.0  # seconds to wait for the next part of a request
+_OPEN = {"/", "/health", "/ready"}  # these need no token
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -28,21 +28,21 @@ _HEADERS = [
 
 
 class Guard:
-    """An ASGI application around another.
+    """An ASGI application that checks requests before another application answers them.
 
     Parameters
     ----------
     app
-        The routes.
+        The application with the routes.
     limits
-        Megabytes a request, and requests at once.
+        The size of a request and the number of requests at a time.
     metrics
-        Where requests are counted.
+        Counts the requests.
     token
-        Bearer token that requests must carry; None asks for none, and then only for requests addressed to this very machine, so
-        that no web page can reach the service under a name of its own.
+        Bearer token that requests need. None: no token, but the Host header must name this machine, so that no web page can
+        reach the service under its own name.
     hosts
-        More names that the service may be addressed by; None: any.
+        More allowed names for the Host header; None allows all.
     """
 
     def __init__(
@@ -63,12 +63,12 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, told = time.perf_counter(), {"status": 500}
+        started, sent = time.perf_counter(), {"status": 500}
         scope["state"] = {**scope.get("state", {}), "request": uuid.uuid4().hex[:12]}
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                told["status"] = message["status"]
+                sent["status"] = message["status"]
                 message["headers"] = [*message.get("headers", []), *_HEADERS]
             await send(message)
 
@@ -80,44 +80,52 @@ class Guard:
                 self._check(scope)
                 body.check(scope)
                 await self.app(scope, body, answer)
-            except Refused as refused:  # of the guard; those of routes are answered by the application
+            except Refused as refused:  # of this guard; the application answers those of its routes
                 await _refuse(refused, answer)
         finally:
             self.n_in_flight -= 1
             self.metrics.in_flight.set(self.n_in_flight)
-            self._log(scope, told["status"], time.perf_counter() - started)
+            self._log(scope, sent["status"], time.perf_counter() - started)
 
     def _check(self, scope: Scope) -> None:
         headers = dict(scope["headers"])
         if self._digest is None:
             host = _name_of(headers.get(b"host", b"localhost").decode("latin-1"))
             if self._hosts is not None and host not in self._hosts:
-                raise Refused(403, "The service answers to the names it was started for only. Add one: --allow-host.")
+                raise Refused(
+                    403,
+                    f"The service does not answer to the host name {host!r}. Allow it when you start: --allow-host.",
+                )
             if headers.get(b"sec-fetch-site") in {b"cross-site", b"same-site"}:
-                raise Refused(403, "A page of another site asked. Only the service's own page may, or who has a token.")
+                raise Refused(
+                    403,
+                    "The request is from a page of another site. Use the service's own page, or start it with a token.",
+                )
         elif scope["path"] not in _OPEN:
             kind, _, token = headers.get(b"authorization", b"").partition(b" ")
             if kind.lower() != b"bearer" or not hmac.compare_digest(_digest(token.strip()), self._digest):
                 raise Refused(401, "The token is missing or wrong. Send it as a header: Authorization: Bearer TOKEN.")
         if self.n_in_flight > self.limits.in_flight and scope["path"] not in _OPEN:
-            raise Refused(429, f"{self.limits.in_flight:,} requests are worked on already. Try again later.", retry_s=1)
+            raise Refused(
+                429, f"The service is busy: {self.limits.in_flight:,} requests run already. Try again later.", retry_s=1
+            )
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
         self.metrics.of_request(route, status, seconds)
-        told: dict[str, Any] = {
+        line: dict[str, Any] = {
             "request": scope["state"]["request"],
             "method": scope["method"],
             "path": route,
             "status": status,
             "ms": round(1e3 * seconds, 1),
         }
-        told |= {name: scope["state"][name] for name in ("texts", "pairs") if name in scope["state"]}
-        tell(logger, logging.INFO, "request", **told)
+        line |= {name: scope["state"][name] for name in ("texts", "pairs") if name in scope["state"]}
+        tell(logger, logging.INFO, "request", **line)
 
 
 class _Body:
-    """Passes a request's body on, as long as it is not too large."""
+    """Passes on the body of a request and refuses one that is too large or too slow."""
 
     def __init__(self, receive: Receive, n_most: int) -> None:
         self.receive, self.n_most, self.n = receive, n_most, 0
@@ -129,12 +137,14 @@ class _Body:
             raise self._refused()
 
     async def __call__(self) -> Message:
-        if self.is_whole:  # what comes now is that the client has gone
+        if self.is_whole:  # the next message is that the client has gone
             return await self.receive()
         try:
             message = await asyncio.wait_for(self.receive(), _BODY_S)
         except TimeoutError:
-            raise Refused(408, f"The request's body did not come within {_BODY_S:g} seconds. Send it again.") from None
+            raise Refused(
+                408, f"The request's body did not arrive within {_BODY_S:g} seconds. Send it again."
+            ) from None
         self.is_whole = not message.get("more_body", False)
         self.n += len(message.get("body", b""))
         if self.n > self.n_most:
@@ -142,7 +152,10 @@ class _Body:
         return message
 
     def _refused(self) -> Refused:
-        return Refused(413, f"A request may hold {self.n_most // 2**20} MB. Send several, or raise --max-body-mb.")
+        return Refused(
+            413,
+            f"A request may hold {self.n_most // 2**20} MB, but this one is larger. Send several, or raise --max-body-mb.",
+        )
 
 
 async def _refuse(refused: Refused, send: Send) -> None:
@@ -156,10 +169,10 @@ async def _refuse(refused: Refused, send: Send) -> None:
 
 
 def _name_of(host: str) -> str:
-    """A Host header without its port."""
+    """The name in a Host header, without its port."""
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 
 
 def _digest(token: bytes) -> bytes:
-    """Of equal length, so that comparing tells nothing of the token's."""
+    """A digest of fixed length, so that comparing does not reveal the token's length."""
     return hashlib.sha256(token).digest()

@@ -1,40 +1,40 @@
-"""How much the service takes on, and the refusals that say so."""
+"""The limits of the service, and the errors for requests beyond them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from textsiam.errors import TooManyMatches
+from textsiam.errors import BrokenIndex, EncoderMismatch, IndexLocked, TextsiamError, TooManyMatches
 from textsiam.matching.matches import Matches
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one request, and of all that are waiting.
+    """The limits of one request, and of all requests together.
 
     Parameters
     ----------
     body_mb
-        Megabytes of a request.
+        Megabytes per request.
     texts
-        Texts to embed, pairs to score, texts to look up or to add, in one request.
+        Texts to embed, search or add, or pairs to score, per request.
     characters
-        Of one text; the model reads far fewer.
+        Characters per text; the model reads far fewer.
     duplicates
-        Texts of one request for duplicates.
+        Texts per request for duplicates.
     pairs
-        Pairs of an answer.
+        Pairs per answer.
     explained
-        Pairs of a request that are explained.
+        Pairs to explain per request.
     in_flight
-        Requests worked on at once; more get 429.
+        Requests at a time; more get 429.
     waiting_tokens
         Tokens, estimated, that may wait to be encoded; more get 429.
     batch_tokens
-        Tokens, estimated, that are encoded together.
+        Tokens, estimated, per batch.
     deadline_s
-        Seconds that a text, or the index, may be waited for; then the request gets 503.
+        Seconds to wait for a text or the index; then the request gets 503.
     """
 
     body_mb: int = 16
@@ -49,16 +49,10 @@ class Limits:
     deadline_s: float = 30.0
 
     def check(self, texts: Sequence[str], param: str, n_most: int) -> None:
-        """Do nothing if so many texts of these lengths are taken on; those that are unusable are told with the answer.
-
-        Raises
-        ------
-        Refused
-            400 if not.
-        """
+        """Refused with 400 if there are too many texts or one is too long. Unusable texts pass: the answer reports them."""
         if len(texts) > n_most:
             raise Refused(
-                400, f"A request may hold {n_most:,} texts here, but {len(texts):,} came. Send several.", param=param
+                400, f"A request may hold {n_most:,} texts here, but got {len(texts):,}. Send several.", param=param
             )
         most = self.characters
         long = next((place for place, text in enumerate(texts) if len(text) > most), None)
@@ -72,13 +66,7 @@ class Limits:
     def matched(
         self, work: Callable[[], Matches], remedy: str = "Raise the threshold, or send fewer texts."
     ) -> Matches:
-        """What `work` finds, if it is no more than an answer may hold.
-
-        Raises
-        ------
-        Refused
-            400 if it is more.
-        """
+        """The matches that `work` finds; Refused with 400 if there are too many for an answer."""
         try:
             return work()
         except TooManyMatches:
@@ -87,13 +75,7 @@ class Limits:
 
 @contextmanager
 def asked_for(param: str) -> Iterator[None]:
-    """Whatever is no fitting value within was asked for by the request, in this field.
-
-    Raises
-    ------
-    Refused
-        400 for a ValueError; all others are faults of the service.
-    """
+    """Turn a ValueError within this context into Refused with 400, for a wrong value in this field of the request."""
     try:
         yield
     except ValueError as error:
@@ -101,18 +83,18 @@ def asked_for(param: str) -> Iterator[None]:
 
 
 class Refused(Exception):
-    """A request that is not answered, and why; as OpenAI's clients expect it.
+    """A refused request and the reason, in the form that OpenAI's clients expect.
 
     Parameters
     ----------
     status
-        HTTP's.
+        The HTTP status.
     message
-        What is wrong, what came, what to do.
+        What is wrong, what was given, what to do.
     param
-        The field that is wrong.
+        The wrong field.
     retry_s
-        Seconds after which another try makes sense.
+        Seconds to wait before another try.
     """
 
     def __init__(self, status: int, message: str, *, param: str | None = None, retry_s: float | None = None) -> None:
@@ -121,11 +103,22 @@ class Refused(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Retry-After, in whole seconds."""
+        """Retry-After in whole seconds, if a retry makes sense."""
         return {} if self.retry_s is None else {"Retry-After": str(max(1, round(self.retry_s)))}
 
     def to_json(self) -> dict[str, Any]:
-        """OpenAI's form of an error."""
+        """The error in OpenAI's form."""
         kinds = {401: "authentication_error", 429: "rate_limit_error", 503: "server_error"}
         kind = kinds.get(self.status, "invalid_request_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.status}}
+
+
+def refusal_of(error: Exception) -> Refused:
+    """How a request that failed is answered: 400 for what it asked, 503 for a busy index, 500 for a fault of the service."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, IndexLocked):
+        return Refused(503, "The index has been busy for too long. Try again later.", retry_s=5)
+    if isinstance(error, TextsiamError) and not isinstance(error, (BrokenIndex, EncoderMismatch)):
+        return Refused(400, str(error))
+    return Refused(500, "The service cannot answer this. Its log names the fault.")

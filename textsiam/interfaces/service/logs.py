@@ -1,7 +1,7 @@
-"""The log: one line of JSON a request, and one for whatever else warns or fails; never a word of a text.
+"""The log: one line of JSON per request, and one for each warning or error; never a word of a text.
 
-An error's own message may quote what it was about, so only its kind is told, and where it came from. So may whatever a library
-says that is neither ours nor the server: of that only the place is told.
+The message of an error may quote a text, so the log names only its kind and where it was raised. Other libraries may quote a
+text too: of what they log, only the place is logged.
 """
 
 import json
@@ -14,16 +14,17 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-_LOGGERS = {"textsiam": logging.WARNING, "textsiam.service": logging.INFO, "uvicorn": logging.WARNING}
-_QUOTE_NOTHING = ("textsiam", "uvicorn")  # in what they say, but for errors
-_N_FRAMES = 8  # of where an error came from, the last ones
+_QUOTE_NOTHING = ("textsiam", "uvicorn")  # in their messages, except of errors
+_N_FRAMES = 8  # of a traceback, the last ones
+
+logger = logging.getLogger("textsiam")
 
 
 class JsonLines(logging.Formatter):
-    """One line of JSON a record.
+    """One line of JSON per record.
 
-    A record with ``told`` (see `tell`) is told as that; any other as ``level``, ``logger`` and ``message``, but another library's
-    by its ``place`` alone; and with an error its ``fault`` and ``trace``.
+    Fields that `tell` adds are logged as they are. A warning or an error also has ``level``, ``logger`` and ``message`` (of other
+    libraries ``place`` instead), and ``fault`` and ``trace`` where there is an exception.
 
     Examples
     --------
@@ -45,64 +46,46 @@ class JsonLines(logging.Formatter):
         return json.dumps(told, default=str)
 
 
-class _Lines(logging.StreamHandler[Any]):
-    """Writes them, and where that fails says nothing rather than what it was to write."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
-        pass
-
-
 def tell(logger: logging.Logger, level: int, message: str, error: BaseException | None = None, **told: Any) -> None:
     """Log a message with these fields."""
     logger.log(level, message, exc_info=error, extra={"told": told})
 
 
 def log_to(stream: Any = None) -> None:
-    """From now on all that is logged, warned of or lost in a thread becomes lines of JSON, on standard error."""
-    handler = _Lines(stream or sys.stderr)
+    """From now on write all logs, warnings and unhandled errors of this process as JSON; by default to standard error."""
+    handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines())
-    handler.addFilter(lambda record: record.levelno > logging.INFO or hasattr(record, "told"))
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(logging.WARNING)
+    logging.raiseExceptions = False  # a line that cannot be written is lost; logging would print the record instead
+    logging.root.handlers = [handler]
+    logging.root.setLevel(logging.WARNING)
+    logging.getLogger("textsiam.service").setLevel(logging.INFO)
     warnings.showwarning = _warned  # type: ignore[assignment]  # it is called by position
-    threading.excepthook = _lost
-    sys.unraisablehook = _unraisable
-    for name, level in _LOGGERS.items():
-        logger = logging.getLogger(name)
-        logger.handlers = [handler]
-        logger.setLevel(level)
-        logger.propagate = False
+    threading.excepthook = sys.unraisablehook = _unhandled
 
 
 def _warned(_: Warning | str, category: type[Warning], filename: str, lineno: int, *__: Any) -> None:
-    place = _place(filename, lineno)
-    tell(logging.getLogger("textsiam"), logging.WARNING, "a library warned", fault=category.__name__, place=place)
+    tell(logger, logging.WARNING, "a library warned", fault=category.__name__, place=_place(filename, lineno))
 
 
-def _lost(lost: threading.ExceptHookArgs) -> None:
-    thread = lost.thread.name if lost.thread else ""
-    tell(logging.getLogger("textsiam"), logging.ERROR, "a thread ended by an error", lost.exc_value, thread=thread)
-
-
-def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
-    tell(logging.getLogger("textsiam"), logging.ERROR, "an error came where none can be raised", lost.exc_value)
+def _unhandled(lost: Any) -> None:
+    tell(logger, logging.ERROR, "nothing handled an error", lost.exc_value, thread=threading.current_thread().name)
 
 
 def _message(record: logging.LogRecord) -> str:
-    said = _shown(record.msg)
+    """The message, with the kind of an error in place of its own message."""
+    args: Any = record.args
+    if isinstance(args, dict):
+        args = {name: _shown(value) for name, value in args.items()}
+    elif args:
+        args = tuple(map(_shown, args))
+    said = str(_shown(record.msg))
     try:
-        if isinstance(record.args, tuple):
-            args: Any = tuple(map(_shown, record.args))
-        else:
-            args = {name: _shown(value) for name, value in (record.args or {}).items()}
-        return (str(said) % args if args else str(said)).strip()
-    except Exception:  # noqa: BLE001  arguments that do not fit: what was meant is told all the same
-        return str(said).strip()
+        return (said % args if args else said).strip()
+    except Exception:  # noqa: BLE001  the arguments do not fit
+        return said.strip()
 
 
 def _shown(value: Any) -> Any:
-    """A logged value; of an error its kind."""
     return type(value).__name__ if isinstance(value, BaseException) else value
 
 
@@ -111,11 +94,10 @@ def _place(file: str, line: int) -> str:
 
 
 def _fault(error: BaseException) -> dict[str, Any]:
+    """The kind of an error, where it was raised, and what the operating system says of it."""
     frames = traceback.extract_tb(error.__traceback__)[-_N_FRAMES:]
-    told = {
-        "fault": type(error).__name__,
-        "trace": [f"{_place(one.filename, one.lineno or 0)} {one.name}" for one in frames],
-    }
+    told: dict[str, Any] = {"fault": type(error).__name__}
+    told["trace"] = [f"{_place(one.filename, one.lineno or 0)} {one.name}" for one in frames]
     if isinstance(error, OSError) and error.strerror:
         told["reason"] = error.strerror
     return told

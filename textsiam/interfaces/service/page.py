@@ -1,7 +1,4 @@
-"""The page, and the policy under which a browser shows it: nothing from elsewhere, no script but its own.
-
-From which scores on the page looks for duplicates: the usual cosines, or what is as strict on the sample questions.
-"""
+"""The page for people, its scale of scores, and its Content-Security-Policy: nothing from elsewhere, no script but its own."""
 
 import base64
 import hashlib
@@ -19,25 +16,24 @@ from textsiam.samples import QUESTIONS
 from textsiam.scoring.siamese import Siamese
 from textsiam.scoring.similarity import SIMILARITIES
 
-_COSINES = (0.6, 0.7, 0.8, 0.9)
-_PLACE = 1  # of the one that is proposed
+_COSINES = (0.6, 0.7, 0.8, 0.9)  # lowest scores that the page offers; the second one is proposed
 
 
 class Scale(NamedTuple):
-    """The scores of one model.
+    """The scores that the page offers for one model.
 
     Parameters
     ----------
     similarity
-        What they are.
+        The model's similarity.
     lowest
-        Scores to look from on, rising.
+        Lowest scores to choose from, in rising order.
     proposed
-        One of them.
+        The one of them that is chosen at first.
     highest
-        The score of equal texts, as far as it is known; a product may be larger.
+        The score of equal texts; for dot products the highest one seen.
     digits
-        Decimals by which two scores should be told apart.
+        Decimals to show.
     """
 
     similarity: str
@@ -48,9 +44,10 @@ class Scale(NamedTuple):
 
 
 def scale_of(model: Siamese) -> Scale:
-    """The scale of the model's similarity. Where it is not cosine a few hundred sample questions are encoded once.
+    """The scale of a model: for cosine the usual scores, else scores that as many pairs of the sample questions reach.
 
-    What the model accepts lies on it: if that is below the usual scores, it is looked from there on.
+    A similarity other than cosine costs one encoding of the 330 sample questions. A model's threshold to accept at is part of the
+    scale: if it is below the usual proposal, it is proposed.
 
     Examples
     --------
@@ -60,7 +57,7 @@ def scale_of(model: Siamese) -> Scale:
     lowest, highest = _sampled(model) if model.similarity != "cosine" else (_COSINES, 1.0)
     digits = max(0, -round(math.log10(max(highest - lowest[0], 1e-6) / 1_000)))
     rounded = sorted({round(score, digits) for score in lowest})
-    proposed = rounded[min(_PLACE, len(rounded) - 1)]
+    proposed = rounded[min(1, len(rounded) - 1)]
     accept = model.threshold.value if model.threshold else None
     if accept is not None and accept < proposed:
         proposed = math.floor(accept * 10**digits) / 10**digits
@@ -69,7 +66,7 @@ def scale_of(model: Siamese) -> Scale:
 
 
 def _sampled(model: Siamese) -> tuple[tuple[float, ...], float]:
-    """The scores that as many sample pairs reach as reach the usual cosines, and that of equal texts."""
+    """The scores that as many pairs of sample questions reach as reach the usual cosines, and the score of equal texts."""
     vectors = model.encoder.embed(list(read_texts(QUESTIONS))).embeddings.astype(np.float64)
     pairs = np.triu_indices(len(vectors), 1)
     cosines = np.sort(SIMILARITIES["cosine"].matrix(vectors, vectors)[pairs])
@@ -83,7 +80,7 @@ _SETTINGS = "{settings}"
 
 
 def page(scale: Scale, limits: Limits) -> tuple[str, str]:
-    """HTML, which knows this scale and these limits, and its Content-Security-Policy."""
+    """The HTML with this scale and these limits, and its Content-Security-Policy."""
     html = (files("textsiam.interfaces.service") / "page.html").read_text("utf-8")
     settings = scale._asdict() | {"most_mb": limits.body_mb, "most_questions": limits.duplicates}
     html = html.replace(_SETTINGS, json.dumps(settings).replace("<", "\\u003c"))

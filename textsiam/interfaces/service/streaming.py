@@ -15,7 +15,7 @@ from textsiam.data.readers import read_texts
 from textsiam.errors import TextsiamError
 from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.answers import Answers
-from textsiam.interfaces.service.limits import Refused, asked_for
+from textsiam.interfaces.service.limits import Refused, asked_for, refusal_of
 from textsiam.interfaces.service.logs import tell
 
 logger = logging.getLogger("textsiam.service")
@@ -51,13 +51,11 @@ def streamed(answers: Answers, content: bytes, asked: Mapping[str, str]) -> Stre
             lines.put({"answer": _answer(answers, content, asked, follow)})
         except _GoneError:
             pass
-        except Refused as refused:
-            lines.put(refused.to_json())
-        except TextsiamError as error:
-            lines.put(Refused(400, str(error)).to_json())
-        except Exception as error:  # noqa: BLE001  told to who asked, and in the log
-            lines.put(Refused(500, "Something went wrong that should not. The service's log says what.").to_json())
-            tell(logger, logging.ERROR, "a file was not answered", error)
+        except Exception as error:  # noqa: BLE001  the caller gets it as the last line
+            refusal = refusal_of(error)
+            lines.put(refusal.to_json())
+            if refusal.status == 500:  # noqa: PLR2004
+                tell(logger, logging.ERROR, "a file was not answered", error)
         finally:
             lines.put(None)
 

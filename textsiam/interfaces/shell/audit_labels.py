@@ -1,4 +1,4 @@
-"""Labelling at the terminal: one pair at a time, one key an answer, every answer kept at once."""
+"""Labelling at the terminal: one pair at a time, one key per answer, every answer saved at once."""
 
 import sys
 from pathlib import Path
@@ -16,10 +16,10 @@ ASKED = "the same? y(es) n(o) s(kip) u(ndo) q(uit): "
 
 
 def label_at_terminal(folder: Path, labeller: str, *, training: bool = False, show_score: bool = False) -> int:
-    """How many labels were given: pairs are shown until none is left, or the labeller quits.
+    """Ask for labels until no pair is left or the labeller quits; return how many were given.
 
-    The folder is read before every pair and written after every answer, so nothing that was answered is lost, and another
-    labeller may work on the same folder. Pairs to train on come after those of the random sample, or alone with `training`.
+    The folder is read before every pair and written after every answer. So no answer is lost, and another labeller can work on
+    the same folder. Pairs to train on come after those of the random sample; with `training` only they are asked.
     """
     from textsiam.auditing.audit import Audit
     from textsiam.auditing.sampling import AUDIT, TRAINING
@@ -37,7 +37,7 @@ def label_at_terminal(folder: Path, labeller: str, *, training: bool = False, sh
         key = _key()
         if key == "q":
             left = sum(len(audit.unlabelled(labeller, one)) for one in purposes)
-            say(f"{len(given):,} labels given now, {left:,} pairs left: the same command goes on")
+            say(f"{len(given):,} labels given now, {left:,} pairs left: run the same command to go on")
             return len(given)
         if key == "u":
             if not given:
@@ -62,13 +62,13 @@ def _show(audit: "Audit", labeller: str, number: int, *, show_score: bool) -> No
 
 
 def _visible(text: str) -> str:
-    """Line breaks kept and indented; what would move the cursor or colour the screen is shown as a mark."""
+    """The text with its line breaks indented, and a mark for each character that would move the cursor or colour the screen."""
     kept = "".join(mark if mark.isprintable() or mark == "\n" else "\N{REPLACEMENT CHARACTER}" for mark in text)
     return kept.replace("\n", "\n     ")
 
 
 def _key() -> str:
-    """One of y, n, s, u, q. A key at a terminal, a line elsewhere; the end of input quits."""
+    """One of y, n, s, u, q: a key at a terminal, elsewhere the start of a line. The end of input is q."""
     while True:
         typed = _typed()
         if typed is None:

@@ -1,7 +1,4 @@
-"""What the commands of an index share: their options, how they open it, what they say.
-
-Texts on their way into an index: read with ids that hold from one call to the next.
-"""
+"""What the commands of an index share: options, how to open it, how to read texts with lasting ids, how to report matches."""
 
 import time
 from collections import Counter
@@ -44,7 +41,7 @@ Threshold = Annotated[
         callback=options.finite, help="Lowest score of a match. Default: the index's own; for a new index the model's."
     ),
 ]
-Timeout = Annotated[float, typer.Option(min=0, help="Seconds to wait while another process writes.")]
+Timeout = Annotated[float, typer.Option(min=0, help="Most seconds to wait while another process writes.")]
 IdColumn = Annotated[
     str | None, typer.Option(help="Column of ids. Default: id, else FILE-NAME:ROW; for standard input hashes of texts.")
 ]
@@ -52,7 +49,7 @@ IdColumn = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class IndexTextOptions:
-    """Where the texts of a source stand, with ids that stay theirs."""
+    """The columns of texts and lasting ids."""
 
     column: options.Column = None
     id_column: IdColumn = None
@@ -61,7 +58,7 @@ class IndexTextOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerOptions:
-    """Where matches go, and how many there may be."""
+    """Where matches go, and the most matches."""
 
     output: options.Output = None
     top: options.Top = 20
@@ -71,7 +68,7 @@ class AnswerOptions:
 def opened(
     place: str, model: ModelOptions, threshold: float | None, timeout: float, *, must_exist: bool = False
 ) -> "Index":
-    """The index with its model, in the precision that it was made with; a new one if there is none and there may be."""
+    """The index with its model, in the precision of the index; a new one if there is none, unless it `must_exist`."""
     from textsiam.errors import IndexNotFound
     from textsiam.indexing.index import Index
     from textsiam.indexing.storage.store import shown
@@ -84,18 +81,18 @@ def opened(
             raise
         siamese = model.load()
         made = Index.create(place, siamese, threshold=threshold)
-        say(f"there was no index at {shown(place)}: made one, {threshold_told(made, threshold)}")
+        say(f"there was no index at {shown(place)}: created one, {threshold_told(made, threshold)}")
         return made
     if threshold is not None and threshold != settings["threshold"]:
         raise typer.BadParameter(
-            f"The index at {shown(place)} has the threshold {settings['threshold']:g}, for good. Leave --threshold out."
+            f"The threshold of the index at {shown(place)} is {settings['threshold']:g} for good. Leave out --threshold."
         )
     siamese = model.load(settings["precision"])
     return Index.open(place, siamese, timeout_s=timeout)
 
 
 def threshold_told(made: "Index", given: float | None) -> str:
-    """A new index's threshold, and where it came from."""
+    """The threshold of a new index, and where it is from."""
     siamese: Siamese | None = made.model
     if given is not None or siamese is None or siamese.threshold is None:
         return f"threshold {made.threshold:g} (given by you)"
@@ -112,7 +109,7 @@ def tell(
     as_json: bool,
     set_aside: Path | None = None,
 ) -> None:
-    """The matches, and what was done."""
+    """Write or show the matches, and report what was done."""
     output = answer.output
     if output:
         write_columns(output, found.blocks())
@@ -128,39 +125,39 @@ def tell(
         show_pairs(found.top(answer.top), len(found), with_ids=True)
     say_lost(len(found.cut), len(found.unknown))
     if found.recall is not None:
-        say(f"the search was approximate: it finds {found.recall:.1%} of the matches where that was measured")
+        say(f"the search was approximate: in a measurement it found {found.recall:.1%} of the matches")
     counts = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in told.items() if isinstance(n, int))
     say(f"{counts}{f' → {output}' if output else ''}; threshold {index.threshold:g}, in {told['seconds']:.1f} s")
 
 
 def _with_texts(found: "Matches") -> dict[str, Any]:
-    """The columns, and the texts where they are known."""
+    """The columns, with the texts where they are known."""
     texts = found.text_columns()
     return found.columns() | (dict(zip(("text_a", "text_b"), texts, strict=True)) if texts else {})
 
 
 class Given(NamedTuple):
-    """Usable texts of sources, with ids under which an index can keep them."""
+    """The usable texts of sources, with lasting ids."""
 
     ids: list[str]
     texts: list[str]
     places: list[tuple[str, int]]  # source and row of each
     set_aside: "SetAside"
-    numbered: list[str]  # names of the files whose ids are made of row numbers
+    numbered: list[str]  # names of files whose ids are row numbers
 
     def traced(self, aside: "SetAside") -> "SetAside":
-        """What an index set aside, by source and row instead of position."""
+        """Rows that an index set aside, by source and row instead of position."""
         from textsiam.data.texts import Fault, SetAside
 
         return SetAside(tuple(Fault(*self.places[fault.row - 1], fault.reason) for fault in aside))
 
 
 def read_given(sources: Sequence[str], reading: dict[str, Any]) -> Given:
-    """The usable texts of all sources; which column became what is said.
+    """The usable texts of all sources; prints which columns were read.
 
-    An id is what the id column says. Where there is none it is ``FILE-NAME:ROW``, and for standard input, which has no name that
-    would tell one day's from another's, the text's hash. A row without id, in a source that has them, is set aside; an id that
-    comes again is left to the index, which sets aside another text under it.
+    Ids are those of the id column. Without one they are ``FILE-NAME:ROW``, and for standard input, which has no name, hashes of
+    the texts. In a source with an id column, a row without an id is set aside. Repeated ids are left to the index, which sets
+    aside a second text with the same id.
 
     Raises
     ------
@@ -175,7 +172,7 @@ def read_given(sources: Sequence[str], reading: dict[str, Any]) -> Given:
     numbered = [name for part in parts for name in part.numbered]
     if repeated := [name for name, n in Counter(numbered).items() if n > 1]:
         raise typer.BadParameter(
-            f"Two files are named {repeated[0]}, and their rows would have the same ids. Rename one, or give --id-column."
+            f"Two files are named {repeated[0]}, so their rows would have the same ids. Rename one, or give --id-column."
         )
     return Given(
         [name for part in parts for name in part.ids],
@@ -222,7 +219,7 @@ def _read(
 
 
 def _with_ids(table: "Table", id_name: str | None) -> "Table":
-    """The table, but rows without an id are faults: a row number might be another row's id."""
+    """The table with a fault in each row without an id: a row number could be the id of another row."""
     if id_name is None:
         return table
     from textsiam.data.texts import is_missing

@@ -1,6 +1,6 @@
-"""Labelled pairs as the commands that judge a model read them: read, said, scored with progress."""
+"""Pairs as several commands read them: with progress, and a report of the columns and of the rows set aside."""
 
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,23 @@ if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
 
 
+def read_with(read: Callable[..., Any], source: str, reading: dict[str, Any], set_aside: Path | None) -> Any:
+    """What a function of `textsiam.data.readers` reads from a source; reports the columns and the rows that were set aside.
+
+    Raises
+    ------
+    UnreadableInput, OSError
+        As the function.
+    """
+    with while_reading(source):
+        pairs = read(source, **reading)
+    say(f"columns: {mapped(pairs.mapping)}")
+    say_set_aside(pairs.set_aside, set_aside)
+    return pairs
+
+
 def read_scored(siamese: "Siamese", source: str, reading: dict[str, Any], set_aside: Path | None) -> "ScoredPairs":
-    """The pairs of a source with the model's scores; what was set aside is said.
+    """The pairs of a source with the model's scores; reports as `read_with`.
 
     Raises
     ------
@@ -23,22 +38,19 @@ def read_scored(siamese: "Siamese", source: str, reading: dict[str, Any], set_as
     from textsiam.data.readers import read_pairs
     from textsiam.scoring.evidence.scored_pairs import score_pairs
 
-    with while_reading(source):
-        pairs = read_pairs(source, **reading)
-    say(f"columns: {mapped(pairs.mapping)}")
-    say_set_aside(pairs.set_aside, set_aside)
+    pairs = read_with(read_pairs, source, reading, set_aside)
     on = "standard input" if source == "-" else source.rstrip("/").rpartition("/")[2]
-    with following() as progress:
-        return score_pairs(siamese, pairs, on=on, progress=partial(progress, "encode"))
+    with following("encode") as progress:
+        return score_pairs(siamese, pairs, on=on, progress=progress)
 
 
 def check_model_output(target: Path | None) -> None:
-    """Refuse, before the slow work, a folder that no model can be written to.
+    """Refuse, before the slow work, a folder to which no model can be written.
 
     Raises
     ------
     OSError
-        If it is a file, holds something else than a model, or may not be written.
+        If it is a file, holds anything but a model, or may not be written.
     """
     if target is None:
         return

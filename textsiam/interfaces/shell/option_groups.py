@@ -1,12 +1,14 @@
-"""Options that come together, each group one noun (`…Options`): a command takes the noun, whoever types sees the options.
+"""Groups of options that belong together: a command has one parameter per group (`…Options`), users see its options.
 
-typer reads a command's signature. `spread` gives it one in which a parameter that is a group stands for all of the group's
-options, in their order; what was typed comes to the command as the group. A group may hold groups.
+typer reads the signature of a command. `spread` gives it a signature in which each group is replaced by its options, in order,
+and calls the command with the groups. A group may contain groups.
 """
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,16 +16,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.ray_options import RayOptions
 
 if TYPE_CHECKING:
+    from textsiam.distributing.runners import Runner
+    from textsiam.distributing.workspace import Workspace
     from textsiam.scoring.siamese import Siamese
 
 Command = Callable[..., None]
 
 
 def spread(command: Command) -> Command:
-    """The command as typer reads it.
+    """The command, with a signature that typer can read.
 
     Examples
     --------
@@ -41,12 +44,12 @@ def spread(command: Command) -> Command:
         command(**{one.name: _gathered(one.annotation, one.name, given) for one in own})
 
     told = [parameter for one in own for parameter in _parameters(one.name, one.annotation, one.default)]
-    spread_command.__signature__ = inspect.Signature(told)  # type: ignore[attr-defined] # typer asks for it
+    spread_command.__signature__ = inspect.Signature(told)  # type: ignore[attr-defined] # typer reads it
     return spread_command
 
 
 def _parameters(name: str, kind: Any, default: Any) -> Iterator[inspect.Parameter]:
-    """A parameter, or those of a group's options."""
+    """One parameter, or the parameters of a group's options."""
     if is_dataclass(kind):
         for field in fields(kind):
             own = inspect.Parameter.empty if field.default is MISSING else field.default
@@ -56,7 +59,7 @@ def _parameters(name: str, kind: Any, default: Any) -> Iterator[inspect.Paramete
 
 
 def _gathered(kind: Any, name: str, given: Mapping[str, Any]) -> Any:
-    """The value of a parameter, which may be a group."""
+    """The value of one parameter, or a group with all its values."""
     if not is_dataclass(kind):
         return given[name]
     values = {field.name: _gathered(field.type, field.name, given) for field in fields(kind)}
@@ -64,8 +67,62 @@ def _gathered(kind: Any, name: str, given: Mapping[str, Any]) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RayOptions:
+    """``--ray`` and the options that go with it; true with ``--ray``."""
+
+    ray: options.Ray = False
+    ray_address: options.RayAddress = None
+    work: options.Work = None
+
+    def __bool__(self) -> bool:
+        return self.ray
+
+    def check(self, *, approximate: bool = False) -> None:
+        """Refuse options that mean nothing without ``--ray``."""
+        if not self and (self.ray_address or self.work or approximate):
+            raise typer.BadParameter(
+                "--ray-address, --work and --approximate go with --ray. Add --ray, or leave them out."
+            )
+
+    def refuse(self, **given: bool) -> None:
+        """Refuse options that only work without ``--ray``."""
+        if names := [f"--{name.replace('_', '-')}" for name, is_given in given.items() if is_given]:
+            raise typer.BadParameter(f"{', '.join(names)} cannot be combined with --ray. Leave one of the two out.")
+
+    def sources(self, files: list[str] | None) -> list[str]:
+        """The files that these names and patterns match."""
+        from textsiam.distributing.shard_sources import expanded
+
+        return expanded(files or [])
+
+    def workspace(self, output: Path) -> "Workspace":
+        """The workspace: the one that was named, else a folder beside the output."""
+        from textsiam.distributing.workspace import Workspace
+
+        return Workspace(self.work or f"{output}.work")
+
+    def after_interrupt(self, output: Path | None) -> str:
+        """What to say after Ctrl-C."""
+        if output is None:
+            return "Nothing was written."
+        return f"Finished work is kept in {self.work or f'{output}.work'}: run the same command again to go on."
+
+    @contextmanager
+    def running(self) -> "Iterator[Runner]":
+        """The cluster's workers. What Ray prints goes to standard error, because standard output holds the answer."""
+        from textsiam.distributing.runners import OnRay
+
+        with redirect_stdout(sys.stderr):
+            runner = OnRay(self.ray_address)
+            try:
+                yield runner
+            finally:
+                runner.close()
+
+
+@dataclass(frozen=True, kw_only=True)
 class TextOptions:
-    """Where the texts of a source stand."""
+    """The columns of texts."""
 
     column: options.Column = None
     id_column: options.IdColumn = None
@@ -74,7 +131,7 @@ class TextOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PairOptions:
-    """Where the pairs of a source stand."""
+    """The columns of pairs."""
 
     first: options.First = None
     second: options.Second = None
@@ -83,7 +140,7 @@ class PairOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledOptions:
-    """Where the labelled pairs of a source stand."""
+    """The columns of labelled pairs."""
 
     first: options.First = None
     second: options.Second = None
@@ -93,7 +150,7 @@ class LabelledOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class GradedOptions:
-    """Where the pairs of a source stand, labelled or graded."""
+    """The columns of pairs that are labelled or graded."""
 
     first: options.First = None
     second: options.Second = None
@@ -104,7 +161,7 @@ class GradedOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DialectOptions:
-    """How a file is written, where its name and content do not tell."""
+    """The format of a file, if its name and content do not show it."""
 
     format: options.Format = None
     delimiter: options.Delimiter = None
@@ -113,28 +170,28 @@ class DialectOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RowOptions:
-    """How rows are read, and what becomes of those that cannot be used."""
+    """How to read rows, and what to do with unusable ones."""
 
     set_aside: options.SetAsideFile = None
     strict: options.Strict = False
     dialect: DialectOptions
 
     def reading(self, columns: Any) -> dict[str, Any]:
-        """What `read_texts`, `read_pairs` and their like are asked, with one of the groups of columns."""
+        """The arguments of `read_texts`, `read_pairs` and the like, with one of the groups of columns."""
         told: dict[str, Any] = vars(columns) | {"strict": self.strict} | vars(self.dialect)
         return told
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeOptions:
-    """What computes."""
+    """Where and how the model computes."""
 
     backend: options.BackendName = "auto"
     device: options.Device = None
     dtype: options.Dtype = None
 
     def load(self, model: str | None, dtype: str | None = None) -> "Siamese":
-        """A model; in this dtype where none was asked for."""
+        """The model of this name; `dtype` is used if the options name none."""
         from textsiam.scoring.siamese import Siamese
 
         return Siamese.load(model, backend=self.backend, device=self.device, dtype=self.dtype or dtype)
@@ -142,23 +199,25 @@ class ComputeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """Which model, and what computes."""
+    """Which model, and where and how it computes."""
 
     model: options.Model = None
     computing: ComputeOptions
 
     def load(self, dtype: str | None = None) -> "Siamese":
-        """The model; in this dtype where none was asked for."""
+        """The model; `dtype` is used if the options name none."""
         return self.computing.load(self.model, dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DuplicatesOptions:
-    """All that ``textsiam duplicates`` is told."""
+    """All options of ``textsiam duplicates``."""
 
     files: options.Files = None
     columns: TextOptions
-    against: Annotated[str | None, typer.Option(help="Compare with this file's texts, not among themselves.")] = None
+    against: Annotated[
+        str | None, typer.Option(help="Compare with the texts of this file, instead of with each other.")
+    ] = None
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -167,13 +226,13 @@ class DuplicatesOptions:
     ] = None
     output: options.Output = None
     clusters: Annotated[
-        Path | None, typer.Option(help="Write every row's cluster, its keeper and the score to it to this file.")
+        Path | None, typer.Option(help="Write each row's cluster, its keeper and its score to the keeper to this file.")
     ] = None
     linkage: Annotated[
         str, typer.Option(help="keeper: every row matches its keeper; complete: every two rows of a cluster match.")
     ] = "keeper"
     repeats_only: Annotated[
-        bool, typer.Option("--repeats-only", help="Only texts equal after normalisation; needs no model.")
+        bool, typer.Option("--repeats-only", help="Find only texts that are equal after normalisation; needs no model.")
     ] = False
     sample: Annotated[
         bool, typer.Option("--sample", help="Use the hand-written sample questions that come with textsiam.")
@@ -190,10 +249,10 @@ class DuplicatesOptions:
 
     @property
     def sources(self) -> list[str]:
-        """All that is read."""
+        """All files to read."""
         return [*(self.files or []), *([self.against] if self.against else [])]
 
     @property
     def reading(self) -> dict[str, Any]:
-        """How `read_texts` reads each of them."""
+        """The arguments of `read_texts` for each of them."""
         return self.rows.reading(self.columns)

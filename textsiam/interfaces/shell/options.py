@@ -1,4 +1,4 @@
-"""The options that several commands share, each described once."""
+"""The options that several commands share."""
 
 import math
 from pathlib import Path
@@ -8,9 +8,9 @@ import typer
 
 
 def finite(value: float | None) -> float | None:
-    """The number, if it is one."""
+    """The value; raises if it is not finite."""
     if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is no finite number. Give a score.")
+        raise typer.BadParameter(f"{value} is not a finite number. Give a score.")
     return value
 
 
@@ -22,11 +22,11 @@ Files = Annotated[
 ]
 Column = Annotated[
     str | None,
-    typer.Option(help="Column of texts. Default: the only one, or one with a usual name (text, question, …)."),
+    typer.Option(help="Column of texts. Default: the only one, or one with a common name (text, question, …)."),
 ]
 IdColumn = Annotated[str | None, typer.Option(help="Column of ids. Default: id, else row numbers.")]
 SplitName = Annotated[str | None, typer.Option(help="Only the rows of this split.")]
-Format = Annotated[str | None, typer.Option(help="Format, where the file's ending does not tell.")]
+Format = Annotated[str | None, typer.Option(help="Format of the files. Default: by their endings.")]
 Delimiter = Annotated[str | None, typer.Option(help="Delimiter of a csv file. Default: a comma, for tsv a tab.")]
 Encoding = Annotated[str, typer.Option(help="Text encoding of the files.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop if any row is unusable, instead of setting it aside.")]
@@ -38,53 +38,53 @@ Model = Annotated[
     str | None, typer.Option(help="Model folder or Hub name. Default: $TEXTSIAM_MODEL, else the embedded one.")
 ]
 BackendName = Annotated[
-    str, typer.Option("--backend", help="What computes the embeddings: auto, openvino (CPUs, no torch) or pytorch.")
+    str, typer.Option("--backend", help="Library that computes embeddings: auto, openvino (CPUs, no torch) or pytorch.")
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. Default: a GPU if there is one.")]
 Dtype = Annotated[
     str | None,
     typer.Option(
-        help="float32 (exact), bfloat16, float16 or int8. Default: bfloat16 where the machine computes it, else float32."
+        help="float32 (exact), bfloat16, float16 or int8. Default: bfloat16 if the machine computes it, else float32."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on standard output.")]
 Ray = Annotated[
     bool,
     typer.Option(
-        "--ray", help="Work in tasks on a Ray cluster (extra ray), on this machine's cores without --ray-address."
+        "--ray", help="Work on a Ray cluster (extra ray); without --ray-address on the cores of this machine."
     ),
 ]
 RayAddress = Annotated[
-    str | None, typer.Option(help="The cluster: host:port, auto for one that runs here, ray://host:10001.")
+    str | None, typer.Option(help="The cluster: host:port, auto for one on this machine, or ray://host:10001.")
 ]
 Work = Annotated[
     str | None,
     typer.Option(
-        help="Where --ray keeps what is finished, a folder or s3://… that all machines see. Default: OUTPUT.work, removed after."
+        help="Where --ray keeps finished work: a folder or s3://… that all machines see. Default: OUTPUT.work, removed after."
     ),
 ]
 Approximate = Annotated[
     bool,
     typer.Option(
-        "--approximate", help="With --ray: compare only what is near. The share of pairs found is measured and told."
+        "--approximate",
+        help="With --ray: compare only near texts. Measures and reports the share of pairs that this finds.",
     ),
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="With --ray: tell texts, arithmetic, bytes, tasks and time, and do nothing.")
 ]
 LabelledPairs = Annotated[
     str, typer.Argument(help="Labelled pairs: csv, tsv, jsonl, parquet, a data set; - is standard input.")
 ]
 ModelOutput = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Write the model to this folder; it may be the one it came from.")
+    Path | None, typer.Option("--output", "-o", help="Write the model to this folder; it may be the folder of --model.")
 ]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Write the answer to this .csv, .jsonl or .parquet; - is csv on stdout."),
 ]
-Top = Annotated[int, typer.Option(min=0, help="How many rows of an answer to show.")]
-MaxMatches = Annotated[int, typer.Option(min=1, help="Most pairs to find; more is an error, never a silent cut.")]
-Prompt = Annotated[str | None, typer.Option(help="One of the model's prompts by name, or a text to put before each.")]
+Top = Annotated[int, typer.Option(min=0, help="How many rows of the answer to show.")]
+MaxMatches = Annotated[int, typer.Option(min=1, help="Most pairs to find; more than that is an error.")]
+Prompt = Annotated[
+    str | None, typer.Option(help="Name of one of the model's prompts, or a text to put before each text.")
+]
 First = Annotated[
     str | None, typer.Option(help="Column of first texts. Default: sentence1, question1, text_a, anchor, …")
 ]
@@ -94,5 +94,5 @@ Score = Annotated[str | None, typer.Option(help="Column of graded similarities. 
 Seed = Annotated[int, typer.Option(help="The same seed gives the same answer.")]
 LinkScore = Annotated[
     float | None,
-    typer.Option(help="Graded pairs at or above it mean the same when data is split. Default: 80 % of the range."),
+    typer.Option(help="When splitting, graded pairs at or above this score mean the same. Default: 80 % of the range."),
 ]

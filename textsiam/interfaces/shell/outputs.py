@@ -1,4 +1,4 @@
-"""Columns out: csv, jsonl or parquet by the file's ending, csv or jsonl on standard output; whole or not at all."""
+"""Columns to files, complete or not at all: csv, jsonl or parquet by the file's ending; to standard output as csv."""
 
 import errno
 import sys
@@ -10,7 +10,7 @@ from textsiam.data.files import check_writable, replacing
 from textsiam.data.writers import WRITERS, Columns, Write, csv_rows
 from textsiam.errors import UnreadableInput
 
-WRITTEN: list[Path] = []  # files that a command has finished
+WRITTEN: list[Path] = []  # files that this command has written
 
 
 def check_outputs(*targets: Path | None, inputs: Iterable[str] = (), as_json: bool = False) -> None:
@@ -19,9 +19,9 @@ def check_outputs(*targets: Path | None, inputs: Iterable[str] = (), as_json: bo
     Raises
     ------
     UnreadableInput
-        If an ending names no format, or one place is named for two things.
+        If an ending names no format, or one file is named twice.
     OSError
-        If the place cannot be written.
+        If a file cannot be written.
     """
     taken = {Path(name).resolve() for name in inputs if name != "-"}
     standard = int(as_json)
@@ -32,7 +32,7 @@ def check_outputs(*targets: Path | None, inputs: Iterable[str] = (), as_json: bo
             standard += 1
             if standard > 1:
                 raise UnreadableInput(
-                    "Standard output was asked for two things (-, --json). Write one of them to a file."
+                    "Two answers would go to standard output (-, --json). Write one of them to a file."
                 )
             continue
         if target.exists() and not target.is_file() and not target.is_dir():
@@ -48,7 +48,7 @@ def check_outputs(*targets: Path | None, inputs: Iterable[str] = (), as_json: bo
 
 
 def write_columns(target: Path, blocks: Iterable[Columns]) -> None:
-    """Write columns that come block by block."""
+    """Write blocks of columns to a file or standard output."""
     with writing(target) as write:
         for columns in blocks:
             write(columns)
@@ -56,7 +56,7 @@ def write_columns(target: Path, blocks: Iterable[Columns]) -> None:
 
 @contextmanager
 def writing(target: Path) -> Iterator[Write]:
-    """A function that appends columns to `target`, which appears when the block ends well; ``-`` is csv on standard output."""
+    """A function that appends columns to `target`, which appears when the block ends without error; ``-`` is standard output."""
     if str(target) == "-":
         with csv_rows(sys.stdout) as write:
             yield write
@@ -67,22 +67,22 @@ def writing(target: Path) -> Iterator[Write]:
 
 
 def written() -> str:
-    """What a command that stops half-way has left."""
+    """What to say of the files that an interrupted command has written."""
     there = [str(target) for target in WRITTEN if target.exists()]
     return f"{' and '.join(there)} had been written, nothing else." if there else "Nothing was written."
 
 
 def told_of(error: OSError) -> str:
-    """What the file system refuses, in one line, with what to do."""
-    what = error.filename2 or error.filename  # of a copy the second, which could not be written
+    """The error of the file system in one line, with what to do."""
+    what = error.filename2 or error.filename  # of a copy, the second one could not be written
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         what = what or "the output"
         return f"No space left to write {what}. Nothing half-written remains: free some space, or write elsewhere."
     if error.errno == errno.EFBIG:
         return (
-            f"{what or 'The output'} would be larger than the file system, or ulimit -f, lets a file be. "
+            f"{what or 'The output'} would be larger than the file system, or ulimit -f, allows. "
             "Nothing half-written remains: raise the limit, or write elsewhere."
         )
     told = f"{error.strerror}: {what}" if error.strerror and what else str(error)
     needs_a_right = error.errno in {errno.EACCES, errno.EPERM}
-    return f"{told}. Get the right to it, or choose another place." if needs_a_right else told
+    return f"{told}. Get the permission, or choose another place." if needs_a_right else told

@@ -1,16 +1,17 @@
-"""How far long work is, on standard error where that is a terminal, and nowhere else."""
+"""Progress of long work, on standard error if that is a terminal."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 
 @contextmanager
 def while_reading(*sources: str) -> Iterator[None]:
-    """Show that files are being read, for large ones take their time; nothing of it remains, and it takes a terminal.
+    """Show that files are being read, until the block ends; only on a terminal.
 
-    Not where somebody types the rows, nor where `datasets` reads, which shows its own progress.
+    Shows nothing while a user types the rows, or while `datasets` reads, which shows its own progress.
     """
     is_typed = "-" in sources and sys.stdin.isatty()
     if not sys.stderr.isatty() or is_typed or not all(one == "-" or Path(one).is_file() for one in sources):
@@ -25,13 +26,20 @@ def while_reading(*sources: str) -> Iterator[None]:
 
 
 def name_of(source: str) -> str:
-    """What people call a source."""
+    """The name of a source in messages."""
     return "standard input" if source == "-" else source
 
 
 @contextmanager
-def following() -> Iterator[Callable[[str, int, int], None]]:
-    """A function that shows how far each stage is, what it does a second and what is left; silent where nobody watches."""
+def following(stage: str) -> Iterator[Callable[[int, int], None]]:
+    """As `following_all`, for one stage."""
+    with following_all() as progress:
+        yield partial(progress, stage)
+
+
+@contextmanager
+def following_all() -> Iterator[Callable[[str, int, int], None]]:
+    """A function that shows the progress of each stage, its speed and the time left; without a terminal it does nothing."""
     if not sys.stderr.isatty():
         yield lambda *_: None
         return

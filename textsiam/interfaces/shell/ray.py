@@ -1,22 +1,19 @@
-"""``--ray``: the same commands past one machine. The road is `textsiam.distributing`; here options are checked, answers said.
-
-What a command past one machine says: how far it is, what it found, what was left out.
-"""
+"""``duplicates --ray`` and ``encode --ray``: check the options, run `textsiam.distributing`, report what it did."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from textsiam.interfaces.shell.option_groups import DuplicatesOptions, ModelOptions
+from textsiam.interfaces.shell.option_groups import DuplicatesOptions, ModelOptions, RayOptions
 from textsiam.interfaces.shell.outputs import write_columns
-from textsiam.interfaces.shell.progress import following
-from textsiam.interfaces.shell.ray_options import RayOptions
+from textsiam.interfaces.shell.progress import following_all
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     mapped,
@@ -29,109 +26,21 @@ from textsiam.interfaces.shell.terminal import (
 )
 
 if TYPE_CHECKING:
-    from textsiam.data.texts import SetAside
-    from textsiam.distributing.approximate_join import Probing
-    from textsiam.distributing.distributed_duplicates import DistributedMatches
+    from textsiam.distributing.approximate_join import Recall
     from textsiam.distributing.encoders import Recipe
-    from textsiam.distributing.runners import Runner
+    from textsiam.distributing.pipelines import DistributedMatches, DistributedVectors
     from textsiam.distributing.shard_sources import Reading, Sizes
     from textsiam.distributing.workspace import Workspace
     from textsiam.scoring.siamese import Siamese
 
 
+INCOMPLETE = 1  # the exit code where something was left out and the rest was finished
 _SECONDS_BETWEEN_LINES = 15
-
-
-@contextmanager
-def following_stages() -> Iterator[Callable[[str, int, int], None]]:
-    """Bars where somebody watches; else, as in a cluster's log, a line now and then with the speed and the time left."""
-    if sys.stderr.isatty():
-        with following() as progress:
-            yield progress
-        return
-    began: dict[str, float] = {}
-    said = last = time.perf_counter()
-
-    def follow(stage: str, done: int, total: int) -> None:
-        nonlocal said, last
-        now = time.perf_counter()
-        start = began.setdefault(stage, last)  # a stage begins where the one before ended
-        last = now
-        if now - said < _SECONDS_BETWEEN_LINES:
-            return
-        said = now
-        rate = done / max(now - start, 1e-9)
-        left = f", about {(total - done) / rate:,.0f} s left" if rate else ""
-        say(f"{stage}: {done:,} of {total:,}, {rate:,.0f} a second{left}")
-
-    yield follow
-
-
-def say_n_renamed(n: int) -> None:
-    """How many ids came before."""
-    if n:
-        say(f"{n:,} ids repeat an earlier one, and carry their row number too")
-
-
-def summary_of(found: "DistributedMatches", threshold: float | None, seconds: float) -> dict[str, Any]:
-    """What a JSON answer says of the matches."""
-    return {
-        "read": found.n_texts + len(found.set_aside),
-        "set_aside": set_aside_told(found.set_aside),
-        "texts": found.n_texts,
-        "distinct": found.n_distinct,
-        "truncated": found.n_cut,
-        "with_unknown_characters": found.n_unknown,
-        "threshold": found.model.threshold.to_json()
-        if threshold is None and found.model.threshold
-        else {"value": threshold},
-        "pairs": len(found),
-        "clusters": found.n_clusters,
-        "dropped": found.n_dropped,
-        "recall": None if found.recall is None else found.recall._asdict(),
-        "lost": [{"what": of.what, "why": of.why} for of in found.lost],
-        "stages": found.told,
-        "seconds": seconds,
-        **model_told(found.model),
-    }
-
-
-def say_found(
-    found: "DistributedMatches", threshold: float | None, seconds: float, output: Path, clusters: Path | None
-) -> None:
-    """What was read, done and found."""
-    aside: SetAside = found.set_aside
-    say(f"columns: {mapped(found.mapping)}")
-    repeats = found.n_texts - found.n_distinct
-    say(
-        f"read {found.n_texts + len(aside):,} rows, {len(aside):,} set aside; {repeats:,} repeat an earlier text exactly"
-    )
-    say_lost(found.n_cut, found.n_unknown)
-    told = f"{threshold:g} (given by you)" if threshold is not None else f"{found.model.threshold}; the model's own"
-    say(f"threshold {told}")
-    for stage, did in found.told.items():
-        if did["seconds"] >= 1:
-            reused = (
-                f", {did['tasks'] - did['computed']:,.0f} were there already" if did["computed"] < did["tasks"] else ""
-            )
-            say(f"{stage}: {did['computed']:,.0f} tasks in {did['seconds']:.1f} s{reused}")
-    if (recall := found.recall) is not None:
-        told = f"the sample of {recall.n_texts:,} texts has no pair to measure the recall by"
-        if recall.share is not None:
-            told = f"recall {recall.share:.4f} [{recall.low:.4f}, {recall.high:.4f}]"
-            told += f", by the {recall.n_pairs:,} pairs that {recall.n_texts:,} texts at random have with all others"
-        say(f"approximate: {told}")
-    groups = f"{found.n_clusters or 0:,} clusters, {found.n_dropped:,} rows that match their keeper"
-    where = f" → {clusters}" if clusters else ""
-    say(f"found {len(found):,} pairs → {output}, {groups}{where}, in {seconds:.1f} s")
-
-
-INCOMPLETE = 1  # the exit code where something could not be worked on and the rest was finished
 
 
 @dataclass(frozen=True)
 class Job:
-    """A command's sources and how they are read, its model and how workers make it."""
+    """A command's sources, how to read them, its model, and how each worker loads that model."""
 
     sources: list[str]
     reading: "Reading"
@@ -148,7 +57,7 @@ class Job:
         prompt: str | None,
         shard_rows: int | None = None,
     ) -> "Job":
-        """A local model's path is made absolute; what computes is for each worker to choose, unless it was named."""
+        """The job that these options describe; a local model's path becomes absolute, and each worker chooses its own backend."""
         from textsiam.distributing.encoders import Recipe
         from textsiam.distributing.shard_sources import Reading, Sizes
 
@@ -160,152 +69,169 @@ class Job:
         kept = Reading(**options, n_rows=sizes.shard)
         return cls(files, kept, sizes, siamese, replace(recipe, source=source, backend=model.computing.backend))
 
+    def run(self, on_ray: RayOptions, work: "Workspace", function: Callable[..., Any], **settings: Any) -> Any:
+        """What the function finds on the cluster; first checks that all workers see the workspace."""
+        from textsiam.distributing.runners import check_workspace
+        from textsiam.distributing.shard_sources import label_of
+
+        settings |= {"recipe": self.recipe, "reading": self.reading, "sizes": self.sizes}
+        with on_ray.running() as runner:
+            check_workspace(work, runner)
+            say(f"{len(self.sources):,} files, {runner.n_workers} workers, work in {label_of(work.root)}")
+            with following_stages() as progress:
+                return function(self.sources, work, runner, progress=progress, **settings)
+
 
 def duplicates_on_ray(asked: DuplicatesOptions) -> None:
-    """Find, write and tell; exit code 1 if something was left out."""
-    on_ray, output = asked.on_ray, asked.output
-    job = Job.of(asked.files or [], asked.reading, asked.model, asked.prompt)
-    started = time.perf_counter()
-    probing = _probing() if asked.approximate else None
-    if on_ray.dry_run:
-        _tell_cost(on_ray, job, asked.threshold, probing, as_json=asked.as_json)
-        return
+    """Find and write the pairs, and report them; exit code 1 if something was left out."""
+    from textsiam.distributing.approximate_join import Probing
+    from textsiam.distributing.pipelines import find_duplicates_in_shards
+
+    output = asked.output
     if output is None or str(output) == "-":
-        raise typer.BadParameter("--ray writes every pair found to a file. Name it with --output.")
-    work = on_ray.workspace(output)
-    found = _found(asked, job, work, probing)
+        raise typer.BadParameter("--ray writes every pair to a file. Name it with --output.")
+    job = Job.of(asked.files or [], asked.reading, asked.model, asked.prompt)
+    started, work = time.perf_counter(), asked.on_ray.workspace(output)
+    found: DistributedMatches = job.run(
+        asked.on_ray,
+        work,
+        partial(find_duplicates_in_shards, job.siamese),
+        threshold=asked.threshold,
+        approximate=Probing() if asked.approximate else None,
+        max_memory_mb=asked.max_memory_mb,
+        max_matches=asked.max_matches,
+        top=asked.top,
+    )
     write_columns(output, found.pair_blocks())
     if asked.clusters:
         write_columns(asked.clusters, found.cluster_blocks())
     seconds = round(time.perf_counter() - started, 2)
-    say_set_aside(found.set_aside, asked.rows.set_aside)
-    say_n_renamed(found.n_renamed)
+    _say_rows(found, asked.rows.set_aside)
     if asked.as_json:
-        answer_json(summary_of(found, asked.threshold, seconds))
+        answer_json(_summary(found, asked.threshold, seconds))
     else:
         show_pairs(found.top, len(found))
-        say_found(found, asked.threshold, seconds, output, asked.clusters)
-    _finish(on_ray, work, [str(lost) for lost in found.lost])
-
-
-def _found(asked: DuplicatesOptions, job: Job, work: "Workspace", probing: "Probing | None") -> "DistributedMatches":
-    from textsiam.distributing.distributed_duplicates import find_duplicates_in_shards
-
-    with asked.on_ray.running() as runner:
-        _begin(job, work, runner)
-        with following_stages() as progress:
-            return find_duplicates_in_shards(
-                job.siamese,
-                job.sources,
-                work,
-                runner,
-                recipe=job.recipe,
-                reading=job.reading,
-                sizes=job.sizes,
-                threshold=asked.threshold,
-                approximate=probing,
-                max_memory_mb=asked.max_memory_mb,
-                max_matches=asked.max_matches,
-                top=asked.top,
-                progress=progress,
-            )
+        _say_found(found, asked, seconds)
+    _finish(asked.on_ray, work, found)
 
 
 def encode_on_ray(on_ray: RayOptions, job: Job, *, output: Path, set_aside: Path | None, as_json: bool) -> None:
-    """Encode, write and tell; exit code 1 if something was left out."""
-    from textsiam.distributing.distributed_encoding import encode_in_shards
+    """Encode and write the vectors, and report them; exit code 1 if something was left out."""
+    from textsiam.distributing.pipelines import encode_in_shards
     from textsiam.encoding.shards import told_of, write_vectors
 
     started = time.perf_counter()
-    if on_ray.dry_run:
-        _tell_cost(on_ray, job, None, None, as_json=as_json, joins=False)
-        return
     work, encoder = on_ray.workspace(output), job.siamese.encoder
-    with on_ray.running() as runner:
-        _begin(job, work, runner)
-        with following_stages() as progress:
-            found = encode_in_shards(
-                job.sources,
-                work,
-                runner,
-                recipe=job.recipe,
-                reading=job.reading,
-                sizes=job.sizes,
-                progress=progress,
-            )
+    found: DistributedVectors = job.run(on_ray, work, encode_in_shards)
     write_vectors(output, told_of(encoder, encoder.prompt_text(job.recipe.prompt)), encoder.dim, found.blocks())
-    n_cut, n_unknown = sum(of.n_cut for of in found.encoded), sum(of.n_unknown for of in found.encoded)
     seconds = round(time.perf_counter() - started, 2)
-    say_set_aside(found.set_aside, set_aside)
-    say_n_renamed(found.n_renamed)
+    _say_rows(found, set_aside)
     if as_json:
-        told = {"texts": found.n_texts, "distinct": found.n_distinct, "set_aside": set_aside_told(found.set_aside)}
-        told |= {"truncated": n_cut, "with_unknown_characters": n_unknown, "lost": [str(of) for of in found.lost]}
-        told |= {"stages": found.told, "seconds": seconds, "output": str(output)}
+        told = _told(found, seconds) | {"lost": [str(of) for of in found.lost], "output": str(output)}
         answer_json(told | model_told(job.siamese))
     else:
-        say_lost(n_cut, n_unknown)
-        say(f"encoded {found.n_texts:,} texts, {found.n_distinct:,} distinct, in {seconds:.1f} s → {output}")
-    _finish(on_ray, work, [str(lost) for lost in found.lost])
+        say_lost(found.texts.n_cut, found.texts.n_unknown)
+        say(f"encoded {len(found.texts):,} texts, {found.texts.n_distinct:,} distinct, in {seconds:.1f} s → {output}")
+    _finish(on_ray, work, found)
 
 
-def _begin(job: Job, work: "Workspace", runner: "Runner") -> None:
-    """Say what begins, and find out before the slow work whether workers see what this process writes."""
-    from textsiam.distributing.runners import check_workspace
-    from textsiam.distributing.shard_sources import label_of
+@contextmanager
+def following_stages() -> Iterator[Callable[[str, int, int], None]]:
+    """Progress bars on a terminal; elsewhere, as in a cluster's log, a line now and then with the speed and the time left."""
+    if sys.stderr.isatty():
+        with following_all() as progress:
+            yield progress
+        return
+    began: dict[str, float] = {}
+    said = last = time.perf_counter()
 
-    check_workspace(work, runner)
-    say(f"{len(job.sources):,} files, {runner.n_workers} workers, work in {label_of(work.root)}")
+    def follow(stage: str, done: int, total: int) -> None:
+        nonlocal said, last
+        now = time.perf_counter()
+        start = began.setdefault(stage, last)  # a stage begins where the one before ended
+        last = now
+        if now - said < _SECONDS_BETWEEN_LINES:
+            return
+        said = now
+        rate = done / max(now - start, 1e-9)
+        left = f", about {(total - done) / rate:,.0f} s left" if rate else ""
+        say(f"{stage}: {done:,} of {total:,}, {rate:,.0f} per second{left}")
+
+    yield follow
 
 
-def _finish(on_ray: RayOptions, work: "Workspace", lost: list[str]) -> None:
-    for line in lost:
-        say(f"left out: {line}")
-    if lost:
+def _summary(found: "DistributedMatches", threshold: float | None, seconds: float) -> dict[str, Any]:
+    """What a JSON answer says of the matches."""
+    own = found.model.threshold
+    return _told(found, seconds) | {
+        "read": len(found.texts) + len(found.texts.set_aside),
+        "threshold": own.to_json() if threshold is None and own else {"value": threshold},
+        "pairs": len(found),
+        "clusters": found.n_clusters,
+        "dropped": found.n_dropped,
+        "recall": None if found.recall is None else found.recall._asdict(),
+        "lost": [{"what": of.what, "why": of.why} for of in found.lost],
+        **model_told(found.model),
+    }
+
+
+def _told(found: "DistributedMatches | DistributedVectors", seconds: float) -> dict[str, Any]:
+    """What a JSON answer says of the texts and the stages."""
+    return {
+        "texts": len(found.texts),
+        "distinct": found.texts.n_distinct,
+        "set_aside": set_aside_told(found.texts.set_aside),
+        "truncated": found.texts.n_cut,
+        "with_unknown_characters": found.texts.n_unknown,
+        "stages": found.told,
+        "seconds": seconds,
+    }
+
+
+def _say_rows(found: "DistributedMatches | DistributedVectors", set_aside: Path | None) -> None:
+    say_set_aside(found.texts.set_aside, set_aside)
+    if found.texts.n_renamed:
+        say(f"{found.texts.n_renamed:,} ids repeat an earlier one, and carry their row number too")
+
+
+def _say_found(found: "DistributedMatches", asked: DuplicatesOptions, seconds: float) -> None:
+    """What was read, computed and found."""
+    say(f"columns: {mapped(found.texts.mapping)}")
+    n_aside, n_repeats = len(found.texts.set_aside), len(found.texts) - found.texts.n_distinct
+    say(
+        f"read {len(found.texts) + n_aside:,} rows, {n_aside:,} set aside; {n_repeats:,} repeat an earlier text exactly"
+    )
+    say_lost(found.texts.n_cut, found.texts.n_unknown)
+    own = f"{found.model.threshold}; the model's own"
+    say(f"threshold {own if asked.threshold is None else f'{asked.threshold:g} (given by you)'}")
+    for stage, did in found.told.items():
+        if did["seconds"] >= 1:
+            n_reused = did["tasks"] - did["computed"]
+            reused = f", {n_reused:,.0f} were there already" if n_reused > 0 else ""
+            say(f"{stage}: {did['computed']:,.0f} tasks in {did['seconds']:.1f} s{reused}")
+    if found.recall is not None:
+        say(f"approximate: {_recall_told(found.recall)}")
+    groups = f"{found.n_clusters or 0:,} clusters, {found.n_dropped:,} rows that match their keeper"
+    where = f" → {asked.clusters}" if asked.clusters else ""
+    say(f"found {len(found):,} pairs → {asked.output}, {groups}{where}, in {seconds:.1f} s")
+
+
+def _recall_told(recall: "Recall") -> str:
+    if recall.share is None:
+        return f"the sample of {recall.n_texts:,} texts has no pair to measure the recall by"
+    told = f"recall {recall.share:.4f} [{recall.low:.4f}, {recall.high:.4f}]"
+    return f"{told}, by the {recall.n_pairs:,} pairs that {recall.n_texts:,} random texts have with all others"
+
+
+def _finish(on_ray: RayOptions, work: "Workspace", found: "DistributedMatches | DistributedVectors") -> None:
+    """Name what was left out and keep the workspace, or remove it if it is ours and nothing was."""
+    for lost in found.lost:
+        say(f"left out: {lost}")
+    if found.lost:
         where = "The workspace" if on_ray.work else f"{work.root}"
         say(
-            f"{len(lost):,} left out, the rest is finished. Mend them, and run the same command again: {where} is kept."
+            f"{len(found.lost):,} left out, the rest is finished. Correct them and run the same command again: {where} is kept."
         )
         raise typer.Exit(INCOMPLETE)
     if on_ray.work is None:
         work.remove()
-
-
-def _probing() -> "Probing":
-    from textsiam.distributing.approximate_join import Probing
-
-    return Probing()
-
-
-def _tell_cost(
-    on_ray: RayOptions,
-    job: Job,
-    threshold: float | None,
-    probing: "Probing | None",
-    *,
-    as_json: bool,
-    joins: bool = True,
-) -> None:
-    """What ``--dry-run`` tells."""
-    from textsiam.distributing.cost import cost_of
-    from textsiam.matching.duplicates import threshold_of
-
-    lowest = threshold_of(job.siamese, threshold) if joins else 1.0
-    with on_ray.running() as runner:
-        n_workers = runner.n_workers
-    cost = cost_of(
-        job.siamese,
-        job.sources,
-        job.reading,
-        job.sizes,
-        threshold=lowest,
-        n_workers=n_workers,
-        prompt=job.recipe.prompt,
-        approximate=probing,
-    )
-    if as_json:
-        answer_json(vars(cost))
-        return
-    for line in cost.lines():
-        if joins or not line.startswith("join"):
-            say(line)

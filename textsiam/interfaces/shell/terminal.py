@@ -1,4 +1,4 @@
-"""What people see: notes on standard error, tables on standard output, errors without a traceback."""
+"""What users see: notes on standard error, tables on standard output, errors without a traceback."""
 
 import json
 import os
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from textsiam.matching.matches import Clusters, Matches
     from textsiam.scoring.siamese import Siamese
 
-# Columns of numbers, which stand to the right and are never broken.
+# Columns of numbers, which are aligned to the right and never wrapped.
 _NUMBERS = {
     "score",
     "probability",
@@ -36,18 +36,18 @@ INTERRUPTED, BAD_INPUT, NO = 130, 2, 1
 
 
 def say(text: str) -> None:
-    """One line on standard error; lost where that is full or closed, which is no reason to fail."""
+    """Print one line on standard error; if that is full or closed, the line is lost and the command goes on."""
     with suppress(OSError):
         typer.echo(text, err=True)
 
 
 def mapped(mapping: dict[str, str]) -> str:
-    """Which column became what, in one line."""
+    """Which column has which role, in one line."""
     return ", ".join(f"{what} ← {column}" for what, column in mapping.items())
 
 
 def say_set_aside(aside: "SetAside", target: Path | None) -> None:
-    """How many rows were set aside and why; all of them to `target` if there is one."""
+    """Report how many rows were set aside and why; write them to `target` if there is one."""
     if aside:
         say(str(aside))
         if any(reason.startswith("undecodable") for reason in aside.counts()):
@@ -57,14 +57,14 @@ def say_set_aside(aside: "SetAside", target: Path | None) -> None:
 
 
 def say_renamed(renamed: "Sequence[Fault]") -> None:
-    """How many ids came before."""
+    """Report how many ids repeat an earlier one."""
     if renamed:
         few = ", ".join(str(fault.row) for fault in renamed[:5])
-        say(f"{len(renamed):,} ids came before and carry their row number now, as in a1#7 (rows {few})")
+        say(f"{len(renamed):,} ids repeat an earlier one and get their row number too, as in a1#7 (rows {few})")
 
 
 def say_lost(n_cut: int, n_unknown: int) -> None:
-    """What the encoder could not read of the texts."""
+    """Report how many texts were cut, and how many have unknown characters."""
     if n_cut:
         say(f"{counted(n_cut, 'text was', 'texts were')} longer than the model's maximum and cut")
     if n_unknown:
@@ -78,18 +78,18 @@ def counted(n: int, one: str, several: str) -> str:
 
 
 def say_thresholds(siamese: "Siamese") -> None:
-    """Where the model accepts and rejects."""
+    """Print the thresholds of the model."""
     say(f"accept at or above {siamese.threshold or 'no threshold: never certified'}")
     say(f"reject below {siamese.reject_threshold or 'no threshold: never certified'}")
 
 
 def answer_json(summary: dict[str, Any], **tables: Any) -> None:
-    """One JSON object on standard output: the summary, then each table that was not written to a file."""
+    """Print one JSON object on standard output: the summary, then each table."""
     typer.echo(json.dumps({"summary": summary} | tables, ensure_ascii=False))
 
 
 def check_sources(sources: "Sequence[str]") -> None:
-    """Refuse a source named twice: its rows would all be duplicates of themselves, or standard input empty."""
+    """Refuse a source that is given twice: its rows would be duplicates of themselves; standard input would be empty."""
     places = [source if source == "-" or not Path(source).exists() else Path(source).resolve() for source in sources]
     repeated = next((source for place, source in enumerate(sources) if places[place] in places[:place]), None)
     if repeated is not None:
@@ -111,7 +111,7 @@ def check_linkage(linkage: str) -> None:
 
 
 def set_aside_told(aside: "SetAside") -> dict[str, Any]:
-    """What a JSON answer says of the rows set aside."""
+    """What a JSON answer says of the rows that were set aside."""
     return {"rows": len(aside), "reasons": aside.counts()}
 
 
@@ -127,9 +127,9 @@ def model_told(siamese: "Siamese") -> dict[str, Any]:
 
 @contextmanager
 def answering(after_interrupt: str | Callable[[], str | None] | None = None) -> Iterator[None]:
-    """Turn what users can cause into one clear line and an exit code; let everything else show its traceback.
+    """Turn errors that users can cause into one line and an exit code; other errors show their traceback.
 
-    `after_interrupt` says what an interruption left, or is asked for it; else the files that were finished are named.
+    After Ctrl-C, print `after_interrupt`, or what it returns; by default the names of the files that are complete.
     """
     WRITTEN.clear()
     try:
@@ -139,7 +139,7 @@ def answering(after_interrupt: str | Callable[[], str | None] | None = None) -> 
         say(f"\ntextsiam: interrupted. {left or written()}")
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
-        # The reader (head, less) has gone; there is nobody left to tell.
+        # The reader (head, less) has gone.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except OSError as error:
@@ -147,7 +147,7 @@ def answering(after_interrupt: str | Callable[[], str | None] | None = None) -> 
         raise typer.Exit(BAD_INPUT) from None
     except UnicodeEncodeError as error:
         say(
-            f"textsiam: Standard output is {error.encoding} here, which has no {error.object[error.start]!r}. "
+            f"textsiam: The encoding of standard output, {error.encoding}, has no {error.object[error.start]!r}. "
             "Write to a file, or set PYTHONIOENCODING=utf-8."
         )
         raise typer.Exit(BAD_INPUT) from None
@@ -161,10 +161,7 @@ def answering(after_interrupt: str | Callable[[], str | None] | None = None) -> 
 
 
 def show_pairs(matches: "Matches", n_found: int, *, with_ids: bool = False) -> None:
-    """The pairs as a table, closest first; with decisions and the right rows' ids where they answer for an index.
-
-    No pair, no table.
-    """
+    """Print the pairs as a table, closest first; `with_ids` adds decisions and the ids of the right texts. No pair, no table."""
     if not len(matches):
         return
     texts = matches.text_columns()
@@ -193,14 +190,14 @@ def show_pairs(matches: "Matches", n_found: int, *, with_ids: bool = False) -> N
 
 
 def _differences(left: Sequence[Any], right: Sequence[Any]) -> list[str]:
-    """For each pair the numbers, negations and names that only one of its texts has: what a small encoder hardly sees."""
+    """The numbers, negations and names that only one text of each pair has: a small encoder hardly sees them."""
     from textsiam.scoring.explaining.differences import differences
 
     return [str(differences(str(a), str(b))) for a, b in zip(left, right, strict=True)]
 
 
 def show_clusters(clusters: "Clusters", top: int) -> None:
-    """The largest clusters: keeper, the others with their score to it, the weakest link."""
+    """Print the largest clusters: number of rows, weakest score to the keeper, the keeper and some of the others."""
     from rich.text import Text
 
     groups = sorted(clusters.groups(), key=len, reverse=True)
@@ -221,7 +218,7 @@ def show_clusters(clusters: "Clusters", top: int) -> None:
 
 
 def show_scores(columns: dict[str, Any], top: int) -> None:
-    """The first scored pairs as a table."""
+    """Print the first scored pairs as a table."""
     names = ("score", "probability", "decision", "first", "second")
     shown = table(*names)
     for values in list(zip(*(columns[name] for name in names), strict=True))[:top]:
@@ -232,7 +229,7 @@ def show_scores(columns: dict[str, Any], top: int) -> None:
 
 
 def table(*columns: str, title: str | None = None) -> Any:
-    """An empty table with these columns; numbers to the right."""
+    """An empty table with these columns; numbers are aligned to the right."""
     from rich import box
     from rich.table import Table
 
@@ -247,11 +244,13 @@ def _short(text: object, n: int = 160) -> Any:
     from rich.text import Text
 
     line = " ".join(str(text).split())
-    return Text(line if len(line) <= n else line[: n - 1] + "…")  # as Text: brackets in a question are no markup
+    return Text(
+        line if len(line) <= n else line[: n - 1] + "…"
+    )  # as Text, because brackets in a question are no markup
 
 
 def print_table(shown: Any) -> None:
-    """The table on standard output; what its encoding lacks is shown as an escape, for people read it and no program."""
+    """Print the table on standard output; characters that its encoding lacks are shown as escapes."""
     from rich.console import Console
 
     if isinstance(sys.stdout, TextIOWrapper):

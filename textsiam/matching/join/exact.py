@@ -1,40 +1,174 @@
-"""The exact joins: every pair that reaches a threshold, and no other; the k closest. Block by block in bounded memory.
+"""The exact joins in bounded memory: every pair that reaches a threshold, or the k closest rows of every row.
 
-A screen (see `screens`) computes cheap scores of a tile of the score matrix; those that reach the threshold less a proven bound
-of the screen's error are scored again in fp64, rounded once to fp32 and compared for good. So the result does not depend on
-block sizes, threads, the screen or the BLAS in use: the same vectors give the same matches.
+A screen (see `screens`) computes cheap scores for one tile of the score matrix. Entries that reach the threshold minus a proven
+bound of the screen's error are scored again in fp64, rounded once to fp32, and compared. So the same vectors give the same
+matches, with any block size, number of threads, screen or BLAS. The k closest work alike, but each row has its own threshold,
+which rises from tile to tile.
 
-This is the reference that faster searchers are tested against.
-
-The k closest of some rows, tile by tile: as a threshold join, but each row has a threshold of its own, which rises.
+Left out: approximate search (`textsiam.indexing.search.approximate`). Faster searchers are tested against this module.
 """
 
-import threading
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 
 from textsiam.arrays import Found, Rows, Scores, Vectors
-from textsiam.errors import TooManyMatches
-from textsiam.matching.join.prepared import Prepared
-from textsiam.matching.join.tiles import Room, Tiles
+from textsiam.matching.join.prepared import Others, Prepared
+from textsiam.matching.join.tiles import Allowed, Room, Tiles, joined
 from textsiam.matching.matches import Matches
 
+Progress = Callable[[int, int], None]
 Waiting = tuple[Rows, Rows, Shaped[np.ndarray, " _"]]  # rows, columns, entries
 
-_MAX_WAITING = 64  # candidates a row that wait to be scored, on average
-_CLOSEST = {"cosine": 1.0, "euclidean": 0.0, "manhattan": 0.0}  # what no score is above
+MAX_MATCHES = 20_000_000
+# Strips joined at once: small arrays kept between large short-lived ones fragment memory, 40 KB per tile.
+_N_RECENT = 32
+_MAX_WAITING = 64  # mean number of candidates per row that wait for their exact scores
+_CLOSEST = {"cosine": 1.0, "euclidean": 0.0, "manhattan": 0.0}  # the highest possible score
+
+
+def threshold_join(
+    vectors: Vectors,
+    against: Others | None = None,
+    *,
+    threshold: float,
+    similarity: str = "cosine",
+    max_memory_mb: int = 256,
+    max_matches: int = MAX_MATCHES,
+    progress: Progress | None = None,
+) -> Matches:
+    """Every pair of rows whose score is at least `threshold`, and no other.
+
+    Parameters
+    ----------
+    vectors
+        (n, dim) finite, fp32 or fp64.
+    against
+        (m, dim): compare `vectors` with these instead of with each other. Within one set each pair appears once (left < right).
+    threshold
+        The lowest score; compared in fp32, like the scores returned.
+    similarity
+        A name from `SIMILARITIES`.
+    max_memory_mb
+        Working memory. It does not include the vectors, the matches (20 bytes each, 40 while they are joined), an fp32 copy of
+        the vectors (unless they are fp32, and of length 1 for cosine), and the short rows of large cosine joins: briefly up
+        to another fp32 copy (usually a third), then a quarter of that.
+    max_matches
+        The most matches to return. More raise `TooManyMatches`; none are dropped silently.
+    progress
+        Called with (pairs compared, all pairs) from time to time.
+
+    Returns
+    -------
+    matches
+        Ordered by left, then right row. Empty if a set is empty. The time grows with n²/2, or n·m.
+
+    Raises
+    ------
+    ValueError
+        If vectors are not finite, vectors are longer than 1e18 (1e150 for cosine), dimensions differ, the threshold is not
+        finite, or the similarity is unknown.
+    TooManyMatches
+        If more than `max_matches` pairs reach the threshold.
+
+    Examples
+    --------
+    >>> vectors = np.array([[1, 0], [0.8, 0.6], [0, 1]], dtype=np.float32)
+    >>> list(threshold_join(vectors, threshold=0.7))
+    [Match(left=0, right=1, score=0.800000011920929)]
+    """
+    if not np.isfinite(threshold):
+        raise ValueError(f"A threshold is a finite score, but got {threshold}. Give a number.")
+    sides = Prepared.of(vectors, against, similarity)
+    lowest = sides.lowest(threshold)
+    tiles = Tiles.of(sides, sides.screen(lowest), max_memory_mb)
+    allowed = Allowed(max_matches, threshold)
+
+    def matches_of(rows: slice, strip: list[slice], room: Room) -> tuple[int, Rows, Rows, Scores]:
+        found = []
+        for i, j in tiles.candidates(rows, strip, room, lowest):
+            scores = sides.scores(i, j)
+            keep = scores >= np.float32(threshold)
+            allowed.take(int(keep.sum()))
+            found.append((i[keep], j[keep], scores[keep]))
+        n, m = rows.stop - rows.start, strip[-1].stop - strip[0].start
+        return n * m - (n * (n + 1) // 2 if sides.own and rows == strip[0] else 0), *joined(found)
+
+    with closing(tiles.in_order(matches_of, tiles.strips())) as done:
+        left, right, scores = _collected(done, sides.n_pairs, progress)
+    order = np.argsort(left, kind="stable")  # tiles arrive by row: the right rows of one left row are already in order
+    left = left[order]
+    right = right[order]
+    scores = scores[order]
+    return Matches(left, right, scores, len(sides.left), None if sides.own else len(sides.right))
+
+
+def _collected(
+    done: Iterable[tuple[int, Rows, Rows, Scores]], n_pairs: int, progress: Progress | None
+) -> tuple[Rows, Rows, Scores]:
+    """The matches of all strips. This is a function so that no name keeps a strip alive: one can hold nearly all matches."""
+    found, recent, n_compared = [], [], 0
+    for n, *columns in done:
+        recent.append(columns)
+        if len(recent) == _N_RECENT:
+            found.append(joined(recent))
+            recent = []
+        n_compared += n
+        if progress:
+            progress(n_compared, n_pairs)
+    return joined([*found, *recent])
+
+
+def top_k_join(
+    vectors: Vectors,
+    against: Others | None = None,
+    *,
+    k: int,
+    similarity: str = "cosine",
+    max_memory_mb: int = 256,
+    progress: Progress | None = None,
+) -> Matches:
+    """For every row the k closest rows, highest score first; ties go to the lower row number.
+
+    Parameters are those of `threshold_join`. Within one set a row is not its own neighbour, and a pair may appear twice, once
+    from each side. A row has fewer than k neighbours only if there are fewer other rows.
+
+    Raises
+    ------
+    ValueError
+        As `threshold_join`, or if k is less than 1.
+
+    Examples
+    --------
+    >>> vectors = np.array([[1, 0], [0.8, 0.6], [0, 1]], dtype=np.float32)
+    >>> [(match.left, match.right) for match in top_k_join(vectors, k=1)]
+    [(0, 1), (1, 0), (2, 1)]
+    """
+    if k < 1:
+        raise ValueError(f"k is at least 1, but got {k}. Ask for one neighbour or more.")
+    sides = Prepared.of(vectors, against, similarity)
+    n, n_others = len(sides.left), len(sides.right)
+    wanted = min(k, n_others - sides.own)
+    tiles = Tiles.of(sides, sides.screen(None), max_memory_mb)
+    found = []
+    tasks = [(rows,) for rows in tiles.slices(n)] if wanted > 0 else []
+    with closing(tiles.in_order(partial(closest, tiles, wanted), tasks)) as done:
+        for (rows,), part in zip(tasks, done, strict=True):
+            found.append(part)
+            if progress:
+                progress(rows.stop, n)
+    return Matches(*joined(found), n, None if sides.own else n_others)
 
 
 def closest(tiles: Tiles, k: int, rows: slice, room: Room) -> Found:
-    """Left row, right row and score of each of these rows' k closest: by row, the highest score first, ties by right row.
+    """Left row, right row and score of the k closest of each of these rows, ordered by row, falling score and right row.
 
-    `k` is at most the number of others, and the tiles' screen must bound scores on both sides: an exact score is within its
-    slack of ``unit · entry``. So k others reach a row's kth largest entry less the slack, and what cannot is not among the k.
+    `k` is at most the number of other rows. The tiles' screen must bound scores on both sides: an exact score is within the
+    slack of ``unit · entry``. So k rows reach a row's k-th largest entry minus the slack, and no row below it is among the k.
     """
     sides, screen = tiles.sides, tiles.screen
     n_rows = rows.stop - rows.start
@@ -66,7 +200,7 @@ def closest(tiles: Tiles, k: int, rows: slice, room: Room) -> Found:
 
 
 def _reaching(waiting: list[Waiting], cutoff: Any, start: int) -> tuple[Rows, Rows]:
-    """The pairs among those waiting that still reach their row's cutoff, rows counted from `start`."""
+    """The waiting pairs that still reach their row's cutoff; row numbers begin at `start`."""
     if not waiting:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     i, j, entries = (np.concatenate(parts) for parts in zip(*waiting, strict=True))
@@ -75,31 +209,31 @@ def _reaching(waiting: list[Waiting], cutoff: Any, start: int) -> tuple[Rows, Ro
 
 
 def _complete(chosen: Found, k: int, similarity: str) -> Rows:
-    """The rows that have k others as close as can be: those to come, of higher row numbers, cannot come before them."""
+    """The rows whose k neighbours have the highest possible score: later rows, with higher numbers, cannot replace them."""
     left, _, scores = chosen
     rows, counts = np.unique(left[scores >= _CLOSEST.get(similarity, np.inf)], return_counts=True)
     return np.asarray(rows[counts == k])
 
 
 def _raise(largest: Shaped[np.ndarray, "r k"], tile: Shaped[np.ndarray, "r c"]) -> None:
-    """Take into each row's k largest entries, the smallest of them first, the tile's largest.
+    """Update each row's k largest entries (smallest first) with the largest of the tile.
 
-    Only the largest of each group of entries counts: the more groups, the rarer that one hides another, and any k entries
-    make a right bound.
+    Only the largest of each group of entries counts. More groups make it rarer that one entry hides another; any k entries
+    give a valid bound.
     """
     k, n_columns = largest.shape[1], tile.shape[1]
     n_groups = min(1 << (4 * k).bit_length(), n_columns)
     grouped = tile[:, : n_columns // n_groups * n_groups].reshape(len(tile), -1, n_groups).max(1)
-    rising = (grouped > largest[:, :1]).any(1)  # fewer with every tile
+    rising = (grouped > largest[:, :1]).any(1)  # fewer rows with every tile
     both = np.concatenate([largest[rising], grouped[rising]], axis=1)
     both.partition(n_groups, axis=1)
     largest[rising] = both[:, n_groups:]
 
 
 def _merged(tiles: Tiles, k: int, chosen: Found, pairs: tuple[Rows, Rows]) -> Found:
-    """The k closest of each row among those chosen before and these pairs, by exact score."""
+    """The k closest of each row, by exact score, among those chosen before and these pairs."""
     sides, (i, j) = tiles.sides, pairs
-    if tiles.screen.dtype is np.int32 and len(i):  # a coarse screen: fp32 leaves fewer to score exactly
+    if tiles.screen.dtype is np.int32 and len(i):  # after a coarse screen, fp32 leaves fewer pairs to score exactly
         near = tiles.pairwise(sides.near, i, j)
         order, place = _ranked(i, j, near)
         kth = np.full(i.max() + 1, -np.inf)
@@ -115,187 +249,12 @@ def _merged(tiles: Tiles, k: int, chosen: Found, pairs: tuple[Rows, Rows]) -> Fo
 
 
 def _ranked(left: Rows, right: Rows, scores: Scores) -> tuple[Rows, Rows]:
-    """The order by row, falling score and right row, and each one's place within its row in that order."""
+    """The order by left row, falling score and right row; and the rank of each pair within its left row, in that order."""
     order = np.lexsort((right, -scores, left))
     ordered = left[order]
     return order, np.arange(len(left)) - np.searchsorted(ordered, ordered)
 
 
-Others = Float[np.ndarray, "m other_dim"]
-Progress = Callable[[int, int], None]
-
-MAX_MATCHES = 20_000_000
-# Strips whose matches are put together: small arrays kept among large passing ones scatter memory, 40 KB for every tile.
-_N_RECENT = 32
-
-
-def threshold_join(
-    vectors: Vectors,
-    against: Others | None = None,
-    *,
-    threshold: float,
-    similarity: str = "cosine",
-    max_memory_mb: int = 256,
-    max_matches: int = MAX_MATCHES,
-    progress: Progress | None = None,
-) -> Matches:
-    """Every pair of rows whose score is at least `threshold`, and no other.
-
-    Parameters
-    ----------
-    vectors
-        (n, dim) finite, fp32 or fp64.
-    against
-        (m, dim), to compare with instead of `vectors` with itself. Within one set each pair comes once (left < right).
-    threshold
-        A score; compared in fp32, in which scores are given.
-    similarity
-        A name from `SIMILARITIES`.
-    max_memory_mb
-        Working memory beyond the vectors, what is made of them, and the matches (20 bytes each, twice that while they are put
-        together). Made of them are an fp32 copy, unless they are fp32 and for cosine of length 1, and in large cosine joins
-        short rows: for a moment up to another fp32 copy (a third is usual), then a quarter of that.
-    max_matches
-        The most matches to return. More raise `TooManyMatches`; nothing is ever cut off silently.
-    progress
-        Called with (pairs compared, pairs in all) now and then.
-
-    Returns
-    -------
-    matches
-        Ordered by left, then right row. Empty if a set is empty. Time grows with n²/2, or n·m.
-
-    Raises
-    ------
-    ValueError
-        If vectors are not finite or too long (but for cosine above 1e18), dimensions differ, the threshold is not finite, or
-        there is no such similarity.
-    TooManyMatches
-        If more than `max_matches` pairs reach the threshold.
-
-    Examples
-    --------
-    >>> vectors = np.array([[1, 0], [0.8, 0.6], [0, 1]], dtype=np.float32)
-    >>> list(threshold_join(vectors, threshold=0.7))
-    [Match(left=0, right=1, score=0.800000011920929)]
-    """
-    if not np.isfinite(threshold):
-        raise ValueError(f"A threshold is a finite score, but got {threshold}. Give a number.")
-    sides = Prepared.of(vectors, against, similarity)
-    lowest = sides.lowest(threshold)
-    tiles = Tiles.of(sides, sides.screen(lowest), max_memory_mb)
-    allowed = Allowed(max_matches, threshold)
-
-    def matches_of(rows: slice, strip: list[slice], room: Room) -> tuple[int, Rows, Rows, Scores]:
-        found = []
-        for i, j in tiles.candidates(rows, strip, room, lowest):
-            scores = sides.scores(i, j)
-            keep = scores >= np.float32(threshold)
-            allowed.take(int(keep.sum()))
-            found.append((i[keep], j[keep], scores[keep]))
-        n, m = rows.stop - rows.start, strip[-1].stop - strip[0].start
-        return n * m - (n * (n + 1) // 2 if sides.own and rows == strip[0] else 0), *joined(found)
-
-    with closing(tiles.in_order(matches_of, tiles.strips())) as done:
-        left, right, scores = _collected(done, sides.n_pairs, progress)
-    order = np.argsort(left, kind="stable")  # tiles come row by row, so of one row the right ones are in order already
-    left = left[order]
-    right = right[order]
-    scores = scores[order]
-    return Matches(left, right, scores, len(sides.left), None if sides.own else len(sides.right))
-
-
-def _collected(
-    done: Iterable[tuple[int, Rows, Rows, Scores]], n_pairs: int, progress: Progress | None
-) -> tuple[Rows, Rows, Scores]:
-    """The matches of all strips. A function of its own, so that no name keeps the strips, of which one can hold nearly all."""
-    found, recent, n_compared = [], [], 0
-    for n, *columns in done:
-        recent.append(columns)
-        if len(recent) == _N_RECENT:
-            found.append(joined(recent))
-            recent = []
-        n_compared += n
-        if progress:
-            progress(n_compared, n_pairs)
-    return joined([*found, *recent])
-
-
-class Allowed:
-    """Counts what all threads find, so that they stop as soon as it is too much."""
-
-    def __init__(self, max_matches: int, threshold: float) -> None:
-        self.max_matches, self.threshold = max_matches, threshold
-        self._n_found, self._lock = 0, threading.Lock()
-
-    def take(self, n: int) -> None:
-        """Count so many more matches.
-
-        Raises
-        ------
-        TooManyMatches
-            If they are more than allowed.
-        """
-        with self._lock:
-            self._n_found += n
-        if self._n_found > self.max_matches:
-            raise TooManyMatches(
-                f"More than {self.max_matches:,} pairs reach {self.threshold:g}. Raise the threshold, or allow more "
-                "(--max-matches, max_matches=)."
-            )
-
-
-def top_k_join(
-    vectors: Vectors,
-    against: Others | None = None,
-    *,
-    k: int,
-    similarity: str = "cosine",
-    max_memory_mb: int = 256,
-    progress: Progress | None = None,
-) -> Matches:
-    """For every row the k closest rows, highest score first; ties go to the lower row number.
-
-    Parameters are those of `threshold_join`. Within one set a row is no neighbour of itself, and a pair may come twice, once
-    from each side. A row has fewer than k neighbours only where the other set is smaller.
-
-    Raises
-    ------
-    ValueError
-        As `threshold_join`, or if k is less than 1.
-
-    Examples
-    --------
-    >>> vectors = np.array([[1, 0], [0.8, 0.6], [0, 1]], dtype=np.float32)
-    >>> [(match.left, match.right) for match in top_k_join(vectors, k=1)]
-    [(0, 1), (1, 0), (2, 1)]
-    """
-    if k < 1:
-        raise ValueError(f"k is at least 1, but got {k}. Ask for one neighbour or more.")
-    sides = Prepared.of(vectors, against, similarity)
-    n, n_others = len(sides.left), len(sides.right)
-    wanted = min(k, n_others - sides.own)
-    tiles = Tiles.of(sides, sides.screen(None), max_memory_mb)
-    found = []
-    tasks = [(rows,) for rows in tiles.slices(n)] if wanted > 0 else []
-    with closing(tiles.in_order(partial(closest, tiles, wanted), tasks)) as done:
-        for (rows,), part in zip(tasks, done, strict=True):
-            found.append(part)
-            if progress:
-                progress(rows.stop, n)
-    return Matches(*joined(found), n, None if sides.own else n_others)
-
-
 SEARCHERS: dict[str, Callable[..., Matches]] = {
     "exact": threshold_join,
 }
-
-
-def joined(found: list[Any]) -> tuple[Rows, Rows, Scores]:
-    """Columns of matches that were found part by part, in the order of the parts."""
-    left, right, scores = zip(*found, strict=True) if found else ((), (), ())
-    return (
-        np.concatenate([np.empty(0, np.int64), *left]),
-        np.concatenate([np.empty(0, np.int64), *right]),
-        np.concatenate([np.empty(0, np.float32), *scores]),
-    )

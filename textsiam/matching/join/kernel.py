@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from jaxtyping import Int8, Int32
 
+from textsiam.encoding import processor
+
 # The instructions that multiply int8 exactly. Without them oneDNN adds pairs of products in 16 bits, which overflow.
 _INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8")
 
@@ -39,8 +41,8 @@ def multiplies_int8() -> bool:
 
 
 def n_threads() -> int:
-    """How many threads torch would use."""
-    return torch.get_num_threads()
+    """How many threads multiply: as many as the encoder takes, or fewer where torch was set to fewer."""
+    return min(torch.get_num_threads(), processor.n_threads())
 
 
 @contextmanager

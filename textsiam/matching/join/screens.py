@@ -1,12 +1,12 @@
-"""Screens: cheap scores of whole blocks, none below the exact score by more than a proven bound.
+"""Screens: cheap scores of whole blocks, below the exact score by at most a proven bound.
 
-What passes a screen is scored again exactly, so a screen decides the speed of a join and never its result. There are two.
-`plain` is one fp32 product over all dimensions, for any similarity. `sieve`, for cosine, multiplies short int8 rows:
+Pairs that pass a screen are scored again exactly, so a screen changes the speed of a join and never its result. There are two.
+`plain` is one fp32 product over all dimensions, for any similarity. `sieve` multiplies short int8 rows, for cosine:
 
-1. Keep a row's coordinates on the leading principal axes, and of the rest only its length, a bound on the rest's product by
-   Cauchy and Schwarz: the product of two short rows is no less than that of the long ones.
-2. Round to int8, one unit for all. What rounding took off a row has a known length, and Cauchy and Schwarz again bound what
-   it took off a product. Axes are turned at random among themselves, for a coordinate that stands out needs a coarse unit.
+1. Keep a row's coordinates on the leading principal axes, and only the length of the rest. By Cauchy and Schwarz that length
+   bounds the rest's product: the product of two short rows is at least that of the long ones.
+2. Round to int8 with one unit for all rows. The length of what rounding removes is known, so Cauchy and Schwarz bound its
+   effect on a product. The axes are rotated at random, because one large coordinate needs a coarse unit.
 """
 
 from collections.abc import Callable
@@ -20,20 +20,20 @@ from textsiam.scoring.similarity import SIMILARITIES
 
 Multiply = Callable[[Any, Any, Any], object]  # (a (r, k), b (c, k), out (r, c)): out becomes a @ b.T
 
-# Rounding of fp32 (half a unit in the last place) and room for the few operations beside the sum.
+# fp32's rounding (half a unit in the last place), and spare terms for the few operations beside the sum.
 UNIT, SPARE = 2.0**-24, 16
-_LENGTHS = (64, 96, 128, 192, 256)  # short rows tried; products of fewer int8 are no faster
+_LENGTHS = (64, 96, 128, 192, 256)  # lengths of short rows to try; shorter int8 products are no faster
 _N_SHARES = 4  # coordinates for the length of the rest
-_N_SAMPLE = 1_024  # rows that choose axes and length: whatever they choose is right, they only make it fast
+_N_SAMPLE = 1_024  # rows that choose axes and length: the choice affects only the speed
 _BLOCK = 8_192
-# Nanoseconds measured on one core: to test an entry, to multiply a coordinate, to score one candidate more.
+# Nanoseconds measured on one core: to test an entry, to multiply a coordinate, to score another candidate.
 _TEST_NS, _SCORE_NS, _MOST_NS = 0.1, 300.0, 7.0
 _MULTIPLY_NS = {np.int8: 0.002, np.float32: 0.016}
-_ROUNDED = 0.02  # what rounding to int8 usually takes off a product of unit vectors, at most
+_ROUNDED = 0.02  # the usual largest effect of rounding to int8 on a product of unit vectors
 
 
 class Screen(NamedTuple):
-    """Cheap scores of blocks: no pair's exact score is above ``unit · entry + slack``."""
+    """Cheap scores of blocks: a pair's exact score is at most ``unit · entry + slack``."""
 
     fill: Callable[[slice, slice, Any], object]  # (rows, columns, out (r, c)) computes a block's entries
     dtype: type[Any]  # of the entries: np.float32 or np.int32
@@ -41,7 +41,7 @@ class Screen(NamedTuple):
     slack: float
 
     def cutoff(self, score: Any) -> Any:
-        """What an entry reaches wherever the exact score is `score` or more; of an array, elementwise."""
+        """The lowest entry of a pair whose exact score is `score` or more; elementwise for an array."""
         least = (np.asarray(score, dtype=np.float64) - self.slack) / self.unit
         if self.dtype is np.int32:
             ends = np.iinfo(np.int32)
@@ -50,7 +50,7 @@ class Screen(NamedTuple):
 
 
 def plain(left: Vectors, right: Others, similarity: str, error: float) -> Screen:
-    """All dimensions in fp32. Entries are scores, for Euclidean negative squares, within `error` of the exact ones."""
+    """All dimensions in fp32. Entries are scores (negative squares for Euclidean) within `error` of the exact ones."""
 
     def fill(rows: slice, columns: slice, out: Float[np.ndarray, "r c"]) -> None:
         a, b = left[rows], right[columns]
@@ -67,18 +67,18 @@ def plain(left: Vectors, right: Others, similarity: str, error: float) -> Screen
 
 
 def sieve(left: Vectors, right: Others, error: float, score: float | None, multiply: Multiply | None) -> Screen | None:
-    """Short rows of unit vectors, as short as is fastest where pairs of `score` and more must pass.
+    """A screen of short rows, at the fastest length that passes all pairs of `score` or more.
 
     Parameters
     ----------
     left, right
-        Rows of length 1 at most, but for rounding, fp32. One array twice within one set.
+        fp32 rows of length 1 at most, except for rounding. Within one set, the same array twice.
     error
-        By how much an exact score can be above the product of these rows.
+        How far an exact score can be above the product of these rows.
     score
-        None keeps all coordinates: then no entry's score is further than `slack` from the exact one on either side.
+        None keeps all coordinates: then every entry's score is within `slack` of the exact one, on both sides.
     multiply
-        Of int8. None: short rows stay fp32 for NumPy, whose product is a plain one.
+        The int8 product. None: short rows stay fp32, for NumPy's product.
 
     Returns
     -------
@@ -104,30 +104,30 @@ def sieve(left: Vectors, right: Others, error: float, score: float | None, multi
 
 
 def principal_axes(rows: Vectors) -> Float[np.ndarray, "dim dim"]:
-    """Orthonormal columns; on the first ones the rows' coordinates are largest."""
+    """Orthonormal columns; the rows' coordinates are largest on the first ones."""
     return np.ascontiguousarray(np.linalg.eigh(rows.T @ rows)[1][:, ::-1])
 
 
 def _turned(axes: Float[np.ndarray, "dim k"]) -> Float[np.ndarray, "dim k"]:
-    """Other axes of the same subspace, at random: coordinates become alike."""
+    """Random other axes of the same subspace, on which coordinates have similar sizes."""
     turn = np.linalg.qr(np.random.default_rng(0).normal(size=(axes.shape[1], axes.shape[1])))[0]
     return np.asarray(axes @ turn.astype(np.float32))
 
 
 def n_leading(length: int, dim: int) -> int:
-    """Coordinates of a short row; what is left of it holds the length of the rest."""
+    """How many entries of a short row are coordinates; the others hold the length of the rest."""
     return length if length == dim else length - _N_SHARES
 
 
 def shortened(
     rows: Vectors, axes: Float[np.ndarray, "dim k"], length: int, shrunk: float
 ) -> Float[np.ndarray, "n length"]:
-    """Coordinates on the axes; then the length of the rest, in equal shares lest it stand out."""
+    """Coordinates on the axes; then the length of the rest, in equal shares so that no entry is large."""
     leading = axes.shape[1]
     short = np.empty((len(rows), length), dtype=np.float32)
     for start in range(0, len(rows), _BLOCK):
         block = slice(start, start + _BLOCK)
-        # One row alone is not worth waking OpenBLAS's threads, which stay awake.
+        # For one row, do not start OpenBLAS's threads: they stay busy afterwards.
         coordinates = np.einsum("ij,jk->ik", rows, axes) if len(rows) == 1 else rows[block] @ axes
         short[block, :leading] = coordinates
         if length > leading:
@@ -137,10 +137,10 @@ def shortened(
 
 
 def shrinkage(axes: Float[np.ndarray, "dim k"]) -> float:
-    """By how much coordinates' products, and their squares, can be off: axes are nearly orthonormal, and fp32 rounds.
+    """A bound on the error of coordinates' products and squares: axes are only nearly orthonormal, and fp32 rounds.
 
-    With A the axes and AᵀA = I + S, coordinates xA stand for x(A(I + S)^½⁻), so that xA·yA is off by |S|/(1 − |S|) at most, and a
-    computed coordinate row by (dim + spare)·u·|x|·|A| (Higham 2002, § 3.5).
+    With axes A and AᵀA = I + S, coordinates xA stand for x(A(I + S)^½⁻). So the error of xA·yA is at most |S|/(1 − |S|). That
+    of a computed row of coordinates is at most (dim + spare)·u·|x|·|A| (Higham 2002, § 3.5).
     """
     exact = axes.astype(np.float64)
     skew = float(np.linalg.norm(exact.T @ exact - np.eye(exact.shape[1])))
@@ -149,7 +149,7 @@ def shrinkage(axes: Float[np.ndarray, "dim k"]) -> float:
 
 
 def _rounded(rows: Vectors, unit: float) -> tuple[Int8[np.ndarray, "n dim"], float]:
-    """Rows in multiples of the unit, and the greatest length that rounding took off one."""
+    """Rows in multiples of the unit, and the largest length that rounding removes from a row."""
     rounded, lost = np.empty(rows.shape, dtype=np.int8), 0.0
     for start in range(0, len(rows), _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -162,7 +162,7 @@ def _rounded(rows: Vectors, unit: float) -> tuple[Int8[np.ndarray, "n dim"], flo
 def _best_length(
     left: Vectors, right: Others, axes: Float[np.ndarray, "dim dim"], score: float, kind: type[Any]
 ) -> int:
-    """The length whose products and candidates together take least, judged by a sample."""
+    """The length with the least time for products and candidates together, estimated on a sample."""
     dim = len(axes)
     a, b = np.array_split(_drawn(left, 2), 2) if left is right else (_drawn(left, 1), _drawn(right, 1))
     least = score - (_ROUNDED if kind is np.int8 else 0.0)

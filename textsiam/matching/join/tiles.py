@@ -1,6 +1,7 @@
 """Tiles of the score matrix: their size, the places that reach a cutoff, and threads to work on several at once."""
 
 import math
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from textsiam.arrays import Rows, Scores
+from textsiam.errors import TooManyMatches
 from textsiam.matching.join.prepared import Prepared
 from textsiam.matching.join.screens import Screen
 
@@ -21,7 +23,7 @@ Result = TypeVar("Result")
 # Rows and columns of the largest tile: beyond it a matrix product gains nothing and caches lose. Pairs scored at once likewise.
 _MAX_SIDE, _MAX_AT_ONCE = 1_024, 2_048
 _N_IN_STRIP = 16  # tiles whose candidates are scored together
-# One word of eight entries in so many: more, and a product of the whole tile is cheaper than one for each candidate.
+# One word of eight entries in this many: with more, a product of the whole tile is cheaper than one for each candidate.
 _WORDS_IF_DENSE = 16
 
 
@@ -33,7 +35,7 @@ class Room(NamedTuple):
 
     @classmethod
     def of(cls, side: int) -> "Room":
-        """Room for tiles of up to so many rows and columns."""
+        """Room for tiles of up to this many rows and columns."""
         return cls(np.empty(side * side, dtype=np.int32), np.empty(side * side + 8, dtype=bool))
 
     def tile(self, n_rows: int, n_columns: int, dtype: type[Any]) -> Shaped[np.ndarray, "r c"]:
@@ -57,7 +59,7 @@ class Places(NamedTuple):
     n_columns: int
 
     def blocks(self, n_at_once: int) -> Iterator[tuple[Rows, Rows]]:
-        """Row and column of every place, row by row, at most so many at once (but eight at least)."""
+        """Row and column of every place, row by row, at most this many at once (but at least eight)."""
         n_words = max(1, n_at_once // 8)
         for start in range(0, len(self.words), n_words):
             words = self.words[start : start + n_words]
@@ -139,7 +141,7 @@ class Tiles:
             yield _side_by_side(waiting)
 
     def pairwise(self, score: Callable[[Rows, Rows], Scores], i: Rows, j: Rows) -> Scores:
-        """The score of every pair, so many at a time as memory allows."""
+        """The score of every pair, as many at a time as memory allows."""
         scores = np.empty(len(i), dtype=np.float32)
         for start in range(0, len(i), self.n_at_once):
             block = slice(start, start + self.n_at_once)
@@ -176,6 +178,34 @@ class Tiles:
             finally:
                 for future in waiting:
                     future.cancel()
+
+
+class Allowed:
+    """Counts the matches of all threads, so that they stop as soon as there are too many."""
+
+    def __init__(self, max_matches: int, threshold: float) -> None:
+        self.max_matches, self.threshold = max_matches, threshold
+        self._n_found, self._lock = 0, threading.Lock()
+
+    def take(self, n: int) -> None:
+        """Count `n` more matches; TooManyMatches if there are more than allowed."""
+        with self._lock:
+            self._n_found += n
+        if self._n_found > self.max_matches:
+            raise TooManyMatches(
+                f"More than {self.max_matches:,} pairs reach {self.threshold:g}. Raise the threshold, or allow more "
+                "(--max-matches, max_matches=)."
+            )
+
+
+def joined(found: list[Any]) -> tuple[Rows, Rows, Scores]:
+    """The columns of all parts, one after another."""
+    left, right, scores = zip(*found, strict=True) if found else ((), (), ())
+    return (
+        np.concatenate([np.empty(0, np.int64), *left]),
+        np.concatenate([np.empty(0, np.int64), *right]),
+        np.concatenate([np.empty(0, np.float32), *scores]),
+    )
 
 
 def _side_by_side(parts: list[tuple[Rows, Rows]]) -> tuple[Rows, Rows]:

@@ -1,1 +1,1 @@
-"""Labelled scores in; probabilities, certified thresholds and intervals out."""
+"""Evidence from labelled scores: probabilities, certified thresholds and intervals."""

@@ -1,4 +1,4 @@
-"""A certificate: what labelled scores prove about a cut, or that none qualifies; in words, and as plain values."""
+"""A certificate: what labelled scores prove about a cut, or that no cut qualifies; in words and as plain values."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ import numpy as np
 from textsiam.scoring.evidence.intervals import Interval, binomial_interval
 from textsiam.scoring.evidence.planning import lower_bound
 
-# What each guarantee is called in a sentence, and whether it bounds from above.
+# Guarantee → its words in a sentence, with the direction of the bound.
 WORDS = {
     "precision": "precision ≥",
     "recall": "recall ≥",
@@ -18,7 +18,7 @@ WORDS = {
 
 
 class Cut(NamedTuple):
-    """One cut of a sequence of tests: the score, the draws beyond it, how many of them are right, whether it passed."""
+    """One tested cut: its score, the draws beyond it, how many of them are right, and whether it passed."""
 
     value: float
     n: int
@@ -30,28 +30,30 @@ class Cut(NamedTuple):
 class Certificate:
     """What labelled scores certify: a cut, or that none qualifies.
 
+    "Beyond" a cut is at or above it; for ``reject_precision``, below it.
+
     Parameters
     ----------
     guarantee
         A name from `textsiam.scoring.evidence.certification.GUARANTEES`.
     level, confidence
-        What is promised beyond the cut, and with which probability over samples the promise is kept.
+        The level promised, and the probability, over samples, that the promise holds.
     value
-        The cut, or None: it was looked for and none qualifies.
+        The cut; None if no cut qualifies.
     cuts
-        Every cut tested, in order of how many draws lie beyond it; empty for recall and false-match rate.
+        Every cut tested, by number of draws beyond it; empty for recall and false-match rate.
     n_draws
-        Independent draws, one a component.
+        Number of independent draws, one per component.
     n_beyond, n_right
-        The draws beyond the cut, and how many of them are right; 0 where there is no cut.
+        Number of draws beyond the cut, and how many of them are right; 0 without a cut.
     found
-        The share that the guarantee is about, as it is among the draws, with its 95 % interval; NaN where there is no cut.
+        The guaranteed share among the draws, with its 95 % interval; NaN without a cut.
     recall
-        The share of the duplicates at or above the cut (for a cut to reject: of the others below), with its interval. Both
-        intervals are of the labels that chose the cut, with no price for the choice: fresh pairs tell more.
+        The share of the duplicates at or above the cut, with its interval; for ``reject_precision``, of the non-duplicates below
+        it. Both intervals use the labels that chose the cut and do not correct for that choice; fresh pairs prove more.
     more_labels
-        At least about so many more draws are needed for a certificate if the most promising cut is as good as it looks; 0 where
-        there is one, None where these labels do not tell that any number would do.
+        About how many more draws a certificate needs at least, if the best cut is as good as it looks. 0 with a cut; None if
+        these labels do not show that any number is enough.
     """
 
     guarantee: str
@@ -81,7 +83,7 @@ class Certificate:
 
     @property
     def nearest(self) -> Cut | None:
-        """Of the cuts tested the one with the highest lower bound, found by looking: a hint, no certificate."""
+        """The tested cut with the highest lower bound: a hint, not a certificate."""
         return max(self.cuts, key=lambda cut: lower_bound(cut.n_right, cut.n, self.confidence), default=None)
 
     def to_json(self) -> dict[str, Any]:
@@ -119,7 +121,7 @@ class Certificate:
         )
 
     def _why_none(self) -> str:
-        again = "Certify on new labels alone: each further look at the same ones costs confidence."
+        again = "Certify on new labels only: each further look at the same ones costs confidence."
         nearest = self.nearest
         if nearest is None:
             return f"They are too few to certify anything: at least {self.more_labels:,} more are needed. {again}"
@@ -137,7 +139,7 @@ class Certificate:
 
 
 def promised(guarantee: str, level: float, confidence: float) -> str:
-    """A guarantee in words; the level with all its digits.
+    """A guarantee in words, with all digits of the level.
 
     Examples
     --------
@@ -149,7 +151,7 @@ def promised(guarantee: str, level: float, confidence: float) -> str:
 
 
 def exact(value: float) -> str:
-    """The shortest digits that stand for this score in the precision in which scores are compared.
+    """The shortest digits of this score in fp32, the precision in which scores are compared.
 
     Examples
     --------
@@ -165,5 +167,5 @@ def plain(interval: Interval) -> list[float | None]:
 
 
 def told(interval: Interval) -> str:
-    """The value and its bounds in three digits."""
+    """The value and its bounds with three digits."""
     return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

@@ -1,18 +1,17 @@
-"""Thresholds with a guarantee, from labelled scores: precision, recall, false-match rate; or the finding that none exists.
+"""Thresholds with a guarantee of precision, recall or false-match rate, from labelled scores; or the result that none exists.
 
-What is promised. One pair is drawn at random from each dependence component (pairs that share a text, over all of them):
-the draws are independent, as rows that share a text are not. So what is certified is the precision (recall, rate) over
-draws of a component and then of a pair in it: every component counts once, however many pairs it holds.
+What the guarantee means. Rows that share a text are not independent. So one pair is drawn at random from each dependence
+component (pairs linked by shared texts); these draws are independent. The guarantee is about drawing a component, then a pair in
+it: every component counts once, large or small.
 
-How. Precision has no order that helps: a looser cut may be the more precise one. So cuts are tested in an order fixed
-before any label is seen, strictest first, each by an exact binomial test, and the first that fails ends the sequence: the
-chance that any cut passed wrongly is at most 1 - confidence, with no price for the number of tests (fixed-sequence testing,
-Maurer, Hothorn & Lehmacher 1995; Bauer 1991; for thresholds Angelopoulos et al. 2021, "Learn then test"). Where a sequence
-begins decides what it finds: `textsiam.scoring.evidence.planning.starts`. Recall and false-match rate do have an order, so
-their cut
-is a bound for a quantile, exact by order statistics (Wilks 1941).
+How it works. A looser cut can be more precise, so precision cannot be searched directly. Cuts are tested in an order fixed before
+any label is seen, strictest first, each by an exact binomial test; the first failure ends the sequence. The chance that any cut
+passes wrongly is at most 1 - confidence, for any number of tests (fixed-sequence testing, Maurer, Hothorn & Lehmacher 1995; Bauer
+1991; for thresholds Angelopoulos et al. 2021, "Learn then test"). `textsiam.scoring.evidence.planning.starts` chooses where a
+sequence begins. Recall and false-match rate change in one direction, so their cut is an exact bound for a quantile, by order
+statistics (Wilks 1941).
 
-Deliberately left out: corrections for other odds elsewhere. A certificate holds for pairs like those it was made on.
+Left out on purpose: corrections for data with other odds. A certificate holds for pairs like those it was made on.
 """
 
 import math
@@ -37,7 +36,7 @@ from textsiam.scoring.evidence.planning import (
 )
 
 CONFIDENCE = 0.95
-STEP = 1.1  # each next cut tested has a tenth more draws
+STEP = 1.1  # each next cut has a tenth more draws
 
 
 def certify_scores(
@@ -60,29 +59,30 @@ def certify_scores(
     labels
         (n,) of 0 and 1.
     components
-        (n,) which rows depend on each other. Default: every row alone.
+        (n,) numbers of the dependence components. Default: every row is its own.
     guarantee
-        ``precision``: of the pairs at or above the cut at least `level` are duplicates. ``recall``: of the duplicates at
-        least `level` lie at or above it. ``false_match_rate``: of the others at most `level` do. ``reject_precision``: of
-        the pairs **below** the cut at least `level` are no duplicates.
+        ``precision``: at least `level` of the pairs at or above the cut are duplicates.
+        ``recall``: at least `level` of the duplicates are at or above the cut.
+        ``false_match_rate``: at most `level` of the non-duplicates are at or above the cut.
+        ``reject_precision``: at least `level` of the pairs **below** the cut are non-duplicates.
     level, confidence
         In (0, 1).
     seed
-        Of the draw of one pair a component. Fix it beforehand: the best of several seeds is no certificate.
+        Seed for drawing one pair per component. Fix it beforehand: the best of several seeds certifies nothing.
     at_most
-        For ``reject_precision``: the cut may not lie above this score.
+        The highest cut allowed, for ``reject_precision``.
 
     Returns
     -------
     certificate
-        Its ``value`` is None where none qualifies: also where there are too few labels to certify anything.
+        Its ``value`` is None if no cut qualifies, for example because there are too few labels.
 
     Raises
     ------
     UnreadableInput
-        If a score is not finite, a label is not 0 or 1, only one label is there, or the columns differ in length.
+        If a score is not finite, a label is not 0 or 1, only one label is present, or the columns differ in length.
     ValueError
-        If the guarantee is unknown, the level or confidence not in (0, 1), or the seed negative.
+        If the guarantee is unknown, the level or confidence is not in (0, 1), or the seed is negative.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def certify_scores(
 
 
 class Drawn(NamedTuple):
-    """Independent labelled scores, one a component, and what they shall certify."""
+    """Independent labelled scores, one per component, with the level and confidence to certify."""
 
     scores: Shaped[np.ndarray, " m"]
     positive: Shaped[np.ndarray, " m"]
@@ -113,7 +113,7 @@ class Drawn(NamedTuple):
 
 
 def draw(components: Int[np.ndarray, " n"] | None, n: int, seed: int) -> Int[np.ndarray, " m"]:
-    """One row of each component, at random, blind to scores and labels; all rows where there are no components.
+    """One random row of each component, chosen without scores or labels; all rows if there are no components.
 
     Examples
     --------
@@ -125,12 +125,9 @@ def draw(components: Int[np.ndarray, " n"] | None, n: int, seed: int) -> Int[np.
 
 
 def check_scores(scores: Any, labels: Any, components: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """The columns as arrays, scores in the precision they came in or fp64, if something can be learnt from them.
+    """The columns as arrays: scores in their own precision or fp64, labels as int64, components numbered from 0.
 
-    Raises
-    ------
-    UnreadableInput
-        If not; the text says why.
+    UnreadableInput as for `certify_scores`.
     """
     columns = [np.asarray(column) for column in (scores, labels, *([] if components is None else [components]))]
     if any(column.ndim != 1 for column in columns) or len({len(column) for column in columns}) > 1:
@@ -144,14 +141,14 @@ def check_scores(scores: Any, labels: Any, components: Any) -> tuple[np.ndarray,
     if len(wrong := np.flatnonzero(~np.isfinite(scores))):
         raise UnreadableInput(
             f"{len(wrong):,} of {len(scores):,} scores are not finite (places {', '.join(map(str, wrong[:10]))}). "
-            "Leave these rows out: a pair without a score says nothing of a threshold."
+            "Leave these rows out: a pair without a score cannot help to choose a threshold."
         )
     if others := set(labels.tolist()) - {0, 1}:
-        raise UnreadableInput(f"Labels are 0 or 1, but {sorted(others, key=str)[:5]} came too. Leave those rows out.")
+        raise UnreadableInput(f"Labels are 0 or 1, but got {sorted(others, key=str)[:5]} too. Leave those rows out.")
     if len(present := np.unique(labels)) < 2:  # noqa: PLR2004
         only = f"only {int(present[0])}" if len(present) else "none at all"
         raise UnreadableInput(
-            f"Both labels are needed, 1 for pairs that mean the same and 0 for others, but {only} came "
+            f"Both labels are needed, 1 for pairs that mean the same and 0 for others, but got {only} "
             f"({len(labels):,} rows). Add pairs of the other label."
         )
     groups = None if components is None else np.unique(columns[2], return_inverse=True)[1]
@@ -164,18 +161,18 @@ def _precision(drawn: Drawn, _at_most: float = np.inf) -> Certificate:
 
 
 def _reject_precision(drawn: Drawn, at_most: float) -> Certificate:
-    """The precision of the mirrored scores; the cut is the next score above, because the rule to reject is "below"."""
+    """Precision on mirrored scores. The cut is the next score above, because pairs *below* it are rejected."""
     mirrored = drawn._replace(scores=-drawn.scores, positive=~drawn.positive)
     cuts = _sequences(mirrored)
     allowed = [cut for cut in cuts if cut.passed and _above(-cut.value, drawn.scores.dtype) <= at_most]
-    told = _at(mirrored, cuts, max(allowed, key=lambda cut: cut.n, default=None))
-    value = None if told.value is None else _above(-told.value, drawn.scores.dtype)
+    certificate = _at(mirrored, cuts, max(allowed, key=lambda cut: cut.n, default=None))
+    value = None if certificate.value is None else _above(-certificate.value, drawn.scores.dtype)
     turned = tuple(cut._replace(value=_above(-cut.value, drawn.scores.dtype)) for cut in cuts)
-    return replace(told, guarantee="reject_precision", value=value, cuts=turned)
+    return replace(certificate, guarantee="reject_precision", value=value, cuts=turned)
 
 
 def _at(drawn: Drawn, cuts: list[Cut], chosen: Cut | None) -> Certificate:
-    """The certificate of the cut chosen among those that passed."""
+    """The certificate of the chosen cut."""
     beyond = drawn.scores >= (np.inf if chosen is None else chosen.value)
     n_beyond, n_right = int(beyond.sum()), int((drawn.positive & beyond).sum())
     return Certificate(
@@ -207,7 +204,7 @@ def _false_match_rate(drawn: Drawn, _at_most: float = np.inf) -> Certificate:
 
 
 def _of_order(guarantee: str, drawn: Drawn, value: float | None, kept: float) -> Certificate:
-    """The certificate of an order statistic of one label; `kept` is the share of that label on the right side."""
+    """The certificate of an order statistic of one label; `kept` is the share of that label on its own side."""
     beyond = drawn.scores >= (np.inf if value is None else value)
     n_positive, n_right = int(drawn.positive.sum()), int((drawn.positive & beyond).sum())
     recall = binomial_interval(n_right, 0 if value is None else n_positive)
@@ -230,9 +227,9 @@ def _of_order(guarantee: str, drawn: Drawn, value: float | None, kept: float) ->
 
 
 def _most_missed(n: int, rate: float, confidence: float) -> int:
-    """The largest m with P(Binomial(n, rate) ≤ m) ≤ 1 - confidence, -1 if there is none.
+    """The largest m with P(Binomial(n, rate) ≤ m) ≤ 1 - confidence; -1 if there is none.
 
-    The m-th smallest of n (from 0) is then a bound below which at most `rate` of all lie, with that confidence.
+    With that confidence, at most `rate` of all scores are below the m-th smallest of n (counted from 0).
     """
     from scipy.special import bdtr
 
@@ -243,9 +240,9 @@ def _most_missed(n: int, rate: float, confidence: float) -> int:
 
 
 def _sequences(drawn: Drawn) -> list[Cut]:
-    """Every cut tested, by `starts`: from strict to loose, up to and with the first of its sequence that fails.
+    """Every cut tested: from each of `starts`, strict to loose, to the first failure (included).
 
-    Ties come in together. The risks of the sequences add up to 1 - confidence, so every cut that passed in any is certified.
+    Ties stay together. The risks of the sequences add up to 1 - confidence, so every cut that passes in any of them is certified.
     """
     order = np.argsort(-drawn.scores, kind="stable")
     ordered, n_right = drawn.scores[order], np.cumsum(drawn.positive[order])
@@ -265,9 +262,9 @@ def _sequences(drawn: Drawn) -> list[Cut]:
 
 
 def _more(cuts: list[Cut], drawn: Drawn) -> int | None:
-    """How many more draws the cut with the highest lower bound would need, if it is as good as it looks (Laplace's estimate).
+    """How many more draws the cut with the highest lower bound needs at least, if it is as good as it looks (Laplace's estimate).
 
-    At least: one test at half the risk passes then nine times in ten, but the stricter cuts of its sequence must pass too.
+    With them one test at half the risk passes nine times in ten. The stricter cuts of its sequence must pass too.
     """
     n_draws = len(drawn.scores)
     if not cuts:
@@ -279,11 +276,11 @@ def _more(cuts: list[Cut], drawn: Drawn) -> int | None:
 
 
 def _above(value: float, dtype: Any) -> float:
-    """The next number above it in the precision in which scores are compared."""
+    """The next number above `value` in the precision of the scores."""
     return float(np.nextafter(np.asarray(value, dtype=dtype), np.asarray(np.inf, dtype=dtype)))
 
 
-# From the draws, and the score that a cut to reject may not exceed, to a certificate.
+# Guarantee → function of the draws and the highest cut to reject at, that returns a certificate.
 GUARANTEES: Mapping[str, Callable[[Drawn, float], Certificate]] = {
     "precision": _precision,
     "recall": _recall,

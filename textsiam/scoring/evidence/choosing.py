@@ -37,21 +37,21 @@ def choose(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Chosen:
-    """Thresholds that keep what is asked, each with `confidence`.
+    """Thresholds that keep their promises, each with `confidence`.
 
     Parameters
     ----------
     precision, recall, false_match_rate
-        What the threshold to accept at must keep: one of them. Default: a precision of .95.
+        The target of the threshold to accept at, one of them. Default: precision=.95.
     reject_precision
-        What the threshold to reject below must keep; None or 0: nothing is rejected.
+        The target of the threshold to reject below; None or 0: nothing is rejected.
 
     Raises
     ------
     UnreadableInput
-        If the labels certify nothing by their kind: none, or one label alone.
+        If there are no labels, or only one label.
     ValueError
-        If two targets to accept by came, or a level or the confidence is not in (0, 1).
+        If two targets for accepting are given, or a level or the confidence is not in (0, 1).
     """
     guarantee, level = check_targets(precision, recall, false_match_rate, reject_precision, confidence, seed)
     how: dict[str, Any] = dict(confidence=float(confidence), seed=int(seed))
@@ -80,17 +80,19 @@ def check_targets(
     confidence: float,
     seed: int,
 ) -> tuple[str, float]:
-    """The guarantee asked for and its level; refuses, before the slow work, what cannot be certified.
+    """The guarantee asked for and its level; raises, before the slow work, if it cannot be certified.
 
     Raises
     ------
     ValueError
-        If two targets to accept by came, a level or the confidence is not in (0, 1), or the seed is negative.
+        If two targets for accepting are given, a level or the confidence is not in (0, 1), or the seed is negative.
     """
     asked = {"precision": precision, "recall": recall, "false_match_rate": false_match_rate}
     given = {name: level for name, level in asked.items() if level is not None}
     if len(given) > 1:
-        raise ValueError(f"One target decides what is accepted, but {' and '.join(given)} came. Give one of them.")
+        raise ValueError(
+            f"One target decides what is accepted, but {' and '.join(given)} were given. Give one of them."
+        )
     name, level = next(iter(given.items()), ("precision", 0.95))
     check_levels(level, confidence, *([reject_precision] if reject_precision else []))
     check_seed(seed)
@@ -100,9 +102,9 @@ def check_targets(
 def at_levels(
     scored: ScoredPairs, levels: Iterable[float] = LEVELS, *, reject_precision: float | None = 0.95, **how: Any
 ) -> list[dict[str, Any]]:
-    """For each precision that could be asked for: what is accepted, found, rejected, and left for review.
+    """For each level of precision: what is accepted, found, rejected, and left for review.
 
-    Each row is certified by itself. To look at several and then choose one costs confidence: name the target first.
+    Each row is certified alone. Choosing one row after seeing several costs confidence: name the target first.
 
     Parameters
     ----------
@@ -112,7 +114,7 @@ def at_levels(
     Returns
     -------
     rows
-        One a level, of plain values: ``precision, accept, found, recall, reject, review``; None where nothing is certified.
+        One per level, of plain values: ``precision, accept, found, recall, reject, review``; None where nothing is certified.
     """
     rows = []
     for level in levels:

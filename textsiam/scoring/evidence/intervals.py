@@ -1,4 +1,4 @@
-"""Intervals: how far a figure could be off, when rows that belong together are drawn together."""
+"""Intervals: how far a figure could be from its true value, where rows of one component depend on each other."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ Metric = Callable[[Any, Any], float]
 
 
 class Interval(NamedTuple):
-    """A figure and the bounds that hold its true value with the stated confidence."""
+    """A figure, and bounds that contain its true value with the stated confidence."""
 
     value: float
     low: float
@@ -33,29 +33,29 @@ def bootstrap(
     n_draws: int = 1_000,
     seed: int = 0,
 ) -> Interval:
-    """A metric of (truth, scores) with its percentile bootstrap interval over components.
+    """A metric of (truth, scores) with its percentile bootstrap interval over components (Efron & Tibshirani 1993, chapter 13).
 
-    Efron & Tibshirani 1993, chapter 13; components are drawn whole, with replacement (the cluster bootstrap), because rows
-    that share a text are not independent. Draws for which the metric is not defined (one label alone) are left out.
+    Rows that share a text are not independent, so whole components are drawn with replacement (the cluster bootstrap). Draws
+    without a defined metric, such as those with only one label, are left out.
 
     Parameters
     ----------
     metric
         (truth, scores) → a number.
     minus
-        Scores of another model on the same rows: the figure is then the difference, paired.
+        Scores of another model on the same rows. The figure is then the paired difference.
     components
-        (n,) which rows belong together. Default: each row alone.
+        (n,) numbers of the components. Default: every row is its own.
     confidence
-        Of the two-sided interval.
+        Confidence of the two-sided interval.
     n_draws, seed
-        Resamples, and what makes them repeatable.
+        Number of resamples, and their seed.
 
     Returns
     -------
     interval
-        All NaN where the metric of the rows themselves is not defined; bounds NaN with fewer than 5 components, of which no
-        draw says how far another sample could be off.
+        All NaN if the metric of the given rows is not defined. With fewer than 5 components the bounds are NaN, because so few
+        do not show how far another sample could differ.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def bootstrap(
         return here if minus is None else here - metric(truth[rows], minus[rows])
 
     value = figure(slice(None))
-    groups = np.arange(len(truth)) if components is None else np.unique(components, return_inverse=True)[1]
+    groups = groups_of(components, len(truth))
     order = np.argsort(groups, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
     rng = np.random.default_rng(seed)
@@ -87,7 +87,7 @@ def bootstrap(
 
 
 def binomial_interval(n_hits: float, n: float, confidence: float = 0.95) -> Interval:
-    """The share of hits with its exact two-sided interval (Clopper & Pearson 1934); all NaN for no trials.
+    """The share of hits with its exact two-sided interval (Clopper & Pearson 1934); all NaN without trials.
 
     Examples
     --------
@@ -107,10 +107,9 @@ def binomial_interval(n_hits: float, n: float, confidence: float = 0.95) -> Inte
 def mean_interval(
     values: Float[np.ndarray, " n"], components: Int[np.ndarray, " n"] | None = None, confidence: float = 0.95
 ) -> Interval:
-    """The mean of all rows with a normal interval that takes rows of one component as dependent (Liang & Zeger 1986).
+    """The mean of all rows with a normal interval for rows that depend within components (Liang & Zeger 1986).
 
-    All NaN for no rows; bounds NaN with fewer than 5 components, or where a few hold so many of the rows that they count for
-    fewer than 5 (n² / Σ nᵢ²).
+    All NaN without rows. The bounds are NaN with fewer than 5 effective components (see `n_effective`).
 
     Examples
     --------
@@ -122,22 +121,20 @@ def mean_interval(
     if not len(values):
         return Interval(float("nan"), float("nan"), float("nan"))
     mean = float(values.mean())
-    groups = np.arange(len(values)) if components is None else np.unique(components, return_inverse=True)[1]
-    sums = np.bincount(groups, weights=values - mean)
+    groups = groups_of(components, len(values))
     if n_effective(groups) < MIN_COMPONENTS:
         return Interval(mean, float("nan"), float("nan"))
-    spread = float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)) / len(values))
-    half = float(ndtri((1 + confidence) / 2)) * spread
+    half = float(ndtri((1 + confidence) / 2)) * deviation_of_mean(values, groups)
     return Interval(mean, mean - half, mean + half)
 
 
 def share_interval(
     hits: Bool[np.ndarray, " n"], components: Int[np.ndarray, " n"] | None = None, confidence: float = 0.95
 ) -> Interval:
-    """The share of hits with an interval for dependent rows: Clopper & Pearson's at the effective number of rows.
+    """The share of hits with an interval for dependent rows: Clopper & Pearson's, for the effective number of rows.
 
-    Korn & Graubard 1998: as many independent rows as have the variance that components give. Where all or none hit, or no
-    component has two rows, the number of components. As `mean_interval` for few components; bounds always in [0, 1].
+    That number of independent rows would have the same variance (Korn & Graubard 1998). If that variance is 0, because all or
+    none hit, it is the number of components. Few components give NaN as in `mean_interval`; bounds are in [0, 1].
 
     Examples
     --------
@@ -146,17 +143,17 @@ def share_interval(
     """
     from scipy.special import ndtri
 
-    told = mean_interval(hits.astype(np.float64), components, confidence)
-    if not np.isfinite(told.low):
-        return told
+    mean = mean_interval(hits.astype(np.float64), components, confidence)
+    if not np.isfinite(mean.low):
+        return mean
     n_groups = len(hits) if components is None else len(np.unique(components))
-    spread = ((told.high - told.low) / 2 / float(ndtri((1 + confidence) / 2))) ** 2
-    n = min(len(hits), told.value * (1 - told.value) / spread) if spread else n_groups
-    return binomial_interval(told.value * n, n, confidence)._replace(value=told.value)
+    spread = ((mean.high - mean.low) / 2 / float(ndtri((1 + confidence) / 2))) ** 2
+    n = min(len(hits), mean.value * (1 - mean.value) / spread) if spread else n_groups
+    return binomial_interval(mean.value * n, n, confidence)._replace(value=mean.value)
 
 
 def n_effective(groups: Int[np.ndarray, " n"]) -> float:
-    """For how many components of equal size these count: n² / Σ nᵢ².
+    """The effective number of components, as if all had equal size: n² / Σ nᵢ².
 
     Examples
     --------
@@ -165,3 +162,14 @@ def n_effective(groups: Int[np.ndarray, " n"]) -> float:
     """
     sizes = np.bincount(groups).astype(np.float64)
     return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
+def groups_of(components: Int[np.ndarray, " n"] | None, n: int) -> Int[np.ndarray, " n"]:
+    """The component of each row, numbered from 0; without components, every row is its own."""
+    return np.arange(n) if components is None else np.unique(components, return_inverse=True)[1]
+
+
+def deviation_of_mean(values: Float[np.ndarray, " n"], groups: Int[np.ndarray, " n"]) -> float:
+    """The standard deviation of the mean; rows of one group (numbered from 0) depend on each other."""
+    sums = np.bincount(groups, weights=values - values.mean())
+    return float(np.sqrt((sums**2).sum() * len(sums) / max(len(sums) - 1, 1)) / len(values))

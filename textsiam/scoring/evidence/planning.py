@@ -1,4 +1,4 @@
-"""How many labels a certificate takes: what a plan to label can be made with, before anybody has labelled anything."""
+"""How many labels a certificate needs: for planning before any pair is labelled."""
 
 import math
 from functools import lru_cache
@@ -8,11 +8,11 @@ import numpy as np
 MOST_LABELS = 100_000
 _WINDOW = 2_000
 POWER = 0.9  # the probability that a plan succeeds
-PLENTY = 12  # from so many times the draws that pass with one error, a strict sequence begins there
+PLENTY = 12  # with this many times the draws that pass with one error, the strict sequence begins at that number
 
 
 def labels_without_error(level: float, confidence: float = 0.95) -> int:
-    """The fewest labels that certify a share of at least `level` when not one of them is wrong: n with levelⁿ ≤ 1 - confidence.
+    """The fewest labels, none of them wrong, that certify a share of at least `level`: n with levelⁿ ≤ 1 - confidence.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def labels_without_error(level: float, confidence: float = 0.95) -> int:
 
 
 def passes(n_right: int, n: int, level: float, confidence: float = 0.95) -> bool:
-    """Whether so many right of n certify a share of at least `level`: the exact one-sided binomial test.
+    """Whether `n_right` of n certify a share of at least `level`: the exact one-sided binomial test.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def passes(n_right: int, n: int, level: float, confidence: float = 0.95) -> bool
 
 
 def lower_bound(n_right: int, n: int, confidence: float = 0.95) -> float:
-    """The highest share that so many right of n certify (Clopper & Pearson 1934, one-sided); 0 for no labels.
+    """The highest share that `n_right` of n certify (Clopper & Pearson 1934, one-sided); 0 without labels.
 
     Examples
     --------
@@ -58,14 +58,14 @@ def lower_bound(n_right: int, n: int, confidence: float = 0.95) -> float:
 
 
 def labels_needed(level: float, share: float, confidence: float = 0.95, power: float = POWER) -> int | None:
-    """The fewest labels with which a true `share` is certified as at least `level` with probability `power`.
+    """The fewest labels that certify a true `share` as at least `level` with probability `power`.
 
-    None if the share does not exceed the level (no number of labels certifies what is not so), or 100,000 do not do.
+    None if the share does not exceed the level, or 100,000 labels are not enough.
 
     Raises
     ------
     ValueError
-        If the level, confidence or power is not between 0 and 1, or the share not in [0, 1].
+        If the level, confidence or power is not between 0 and 1, or the share is not in [0, 1].
 
     Examples
     --------
@@ -80,7 +80,7 @@ def labels_needed(level: float, share: float, confidence: float = 0.95, power: f
     if share <= level:
         return None
     spread = ndtri(confidence) * math.sqrt(level * (1 - level)) + ndtri(power) * math.sqrt(share * (1 - share))
-    about = (spread / (share - level)) ** 2  # by the normal approximation, which says where to look
+    about = (spread / (share - level)) ** 2  # the normal approximation shows where to look
     if about > MOST_LABELS:
         return None
     least = labels_without_error(level, confidence)
@@ -97,14 +97,13 @@ def _enough(level: float, confidence: float) -> int | None:
 
 
 def starts(n: int, level: float, confidence: float = 0.95) -> list[tuple[int, float]]:
-    """Where sequences of tests begin on n draws, strictest first, and the confidence of each: by numbers alone, no label seen.
+    """Where sequences of tests begin on n draws, strictest first, and the confidence of each. It depends on no label.
 
-    Two sequences share the risk. The strict one begins with the fewest draws that pass without an error, or with one where
-    draws are plenty, and finds the cuts where an encoder is almost always right. The other begins with a quarter of the draws,
-    or with as many as a share halfway between the level and 1 needs to pass nine times in ten: labels are wrong now and then,
-    and a sequence that begins at the very top ends there when two of the closest pairs are labelled wrongly. Where draws
-    are hardly enough for one, a single sequence takes all the risk, from the fewest draws that can pass. Measured beside the
-    alternatives in ``benchmarks/certify_starts.py``.
+    Two sequences share the risk. The strict one begins with the fewest draws that pass without an error (with one error, if
+    there are plenty of draws). It finds the cuts where an encoder is almost always right. The other begins with the draws that a
+    share halfway between the level and 1 needs to pass nine times in ten, at most a quarter of all draws. It is needed because
+    some labels are wrong: two wrong labels among the closest pairs end a strict sequence. With few draws a single sequence takes
+    all the risk, from the fewest draws that can pass. ``benchmarks/certify_starts.py`` measures this and the alternatives.
 
     Examples
     --------
@@ -124,7 +123,7 @@ def starts(n: int, level: float, confidence: float = 0.95) -> list[tuple[int, fl
 
 @lru_cache(maxsize=256)
 def fewest_draws(level: float, confidence: float, n_wrong: int) -> int:
-    """The fewest draws that pass with so many wrong ones among them.
+    """The fewest draws that pass if `n_wrong` of them are wrong.
 
     Examples
     --------
@@ -138,13 +137,7 @@ def fewest_draws(level: float, confidence: float, n_wrong: int) -> int:
 
 
 def check_levels(*values: float) -> None:
-    """Do nothing if each is a number between 0 and 1.
-
-    Raises
-    ------
-    ValueError
-        If one is not; the text names it.
-    """
+    """Raise ValueError if a level or a confidence is not between 0 and 1."""
     for value in values:
         if isinstance(value, bool) or not 0 < value < 1:
             raise ValueError(
@@ -153,7 +146,7 @@ def check_levels(*values: float) -> None:
 
 
 def _fewest_right(ns: np.ndarray, level: float, confidence: float) -> np.ndarray:
-    """For each n the fewest right ones that pass; n + 1 where even n do not."""
+    """For each n the smallest number of right ones that passes; n + 1 if even n do not."""
     from scipy.special import bdtrc, bdtrik
 
     # bdtrik inverts the binomial distribution in k: the smallest k with P(X ≤ k) ≥ confidence, up to rounding.

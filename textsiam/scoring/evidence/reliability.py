@@ -1,4 +1,4 @@
-"""How far probabilities can be believed: reliability curve, calibration error, Brier score."""
+"""How reliable probabilities are: reliability curve, calibration error, Brier score."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,14 +6,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from textsiam.scoring.evidence.intervals import MIN_COMPONENTS, Interval, mean_interval, n_effective, share_interval
+from textsiam.scoring.evidence.intervals import (
+    MIN_COMPONENTS,
+    Interval,
+    deviation_of_mean,
+    groups_of,
+    mean_interval,
+    n_effective,
+    share_interval,
+)
 
 N_BINS = 10
 _N_DRAWS = 1_000
 
 
 class ReliabilityBin(NamedTuple):
-    """One bin of a reliability curve: the mean probability told, the share of positives found, and how many rows."""
+    """One bin of a reliability curve: the mean probability, the share of positives, and the number of rows."""
 
     probability: float
     share: Interval
@@ -25,15 +33,15 @@ def brier_score(
     labels: Shaped[np.ndarray, " n"],
     components: Int[np.ndarray, " n"] | None = None,
 ) -> Interval:
-    """The mean squared distance of probability and label (Brier 1950), in [0, 1], 0 is best, with its 95 % interval.
+    """The mean squared difference of probability and label (Brier 1950), in [0, 1], 0 is best, with its 95 % interval.
 
     Examples
     --------
     >>> brier_score(np.array([0.8, 0.2]), np.array([1, 0])).value
     0.04
     """
-    told = mean_interval((probabilities - labels) ** 2, components)
-    return Interval(*(round(value, 12) for value in told))
+    mean = mean_interval((probabilities - labels) ** 2, components)
+    return Interval(*(round(value, 12) for value in mean))
 
 
 def reliability_curve(
@@ -42,7 +50,7 @@ def reliability_curve(
     components: Int[np.ndarray, " n"] | None = None,
     n_bins: int = N_BINS,
 ) -> list[ReliabilityBin]:
-    """Bins of equal mass in order of probability; equal probabilities stay together, so there may be fewer.
+    """Bins of equal size in order of probability. Equal probabilities stay together, so there may be fewer bins.
 
     Examples
     --------
@@ -67,27 +75,28 @@ def calibration_error(
     n_bins: int = N_BINS,
     confidence: float = 0.95,
 ) -> Interval:
-    """The expected calibration error, debiased, with its interval: how far, on average, a probability is from the truth.
+    """The debiased expected calibration error with its interval: how far, on average, a probability is from the truth.
 
-    The mean over bins of equal mass of |share of positives - mean probability| (Naeini, Cooper & Hauskrecht 2015). As it
-    stands that is too large, for a bin of a perfect model shows a gap too, by chance. So the part that chance explains is
-    subtracted (as Kumar, Liang & Ma 2019 do): for each bin the excess of E|γ + σZ| over γ. σ² is the variance of the bin's gap,
-    rows of one component taken as dependent; γ is the gap, shrunk by the share of all squared gaps that chance does not explain.
-    The interval is normal, its width from repeating all this on gaps drawn around the shrunk ones: an approximation that held the
-    true error in 79 to 99 % of simulated samples, least often where it is small beside what chance shows.
+    It is the mean of |share of positives - mean probability| over bins of equal size (Naeini, Cooper & Hauskrecht 2015). That
+    mean is too large, because even a perfect model shows gaps by chance. So the part that chance explains is subtracted (Kumar,
+    Liang & Ma 2019): for each bin the excess of E|γ + σZ| over γ. σ² is the variance of the bin's gap, with dependent rows within
+    components. γ is the gap, shrunk by the share of all squared gaps that chance explains.
+
+    The interval is normal. Its width comes from the same calculation on gaps drawn around the shrunk ones. It is approximate: it
+    held the true error in 79 to 99 % of simulated samples, least often for an error that is small beside chance.
 
     Returns
     -------
     interval
-        In [0, 1], 0 is best; all NaN for no rows, bounds NaN with fewer than 5 components.
+        In [0, 1], 0 is best. All NaN without rows; the bounds are NaN with fewer than 5 components.
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> told = rng.random(2_000)
-    >>> calibration_error(told, rng.random(2_000) < told).value < 0.02
+    >>> probabilities = rng.random(2_000)
+    >>> calibration_error(probabilities, rng.random(2_000) < probabilities).value < 0.02
     True
-    >>> print(calibration_error(told, rng.random(2_000) < 0.8 * told))
+    >>> print(calibration_error(probabilities, rng.random(2_000) < 0.8 * probabilities))
     0.1049 [0.0852, 0.1246]
     """
     from scipy.special import ndtri
@@ -96,10 +105,12 @@ def calibration_error(
         return Interval(float("nan"), float("nan"), float("nan"))
     bins = _equal_mass(probabilities, n_bins)
     residuals = labels - probabilities
-    groups = np.arange(len(labels)) if components is None else np.unique(components, return_inverse=True)[1]
+    groups = groups_of(components, len(labels))
     weights = np.array([len(rows) for rows in bins]) / len(labels)
     gaps = np.array([abs(residuals[rows].mean()) for rows in bins])
-    sigmas = np.maximum([_deviation(residuals[rows], groups[rows]) for rows in bins], 1e-12)
+    sigmas = np.maximum(
+        [deviation_of_mean(residuals[rows], groups_of(groups[rows], len(rows))) for rows in bins], 1e-12
+    )
     value = max(0.0, float(_debiased(gaps[None], sigmas, weights)[0]))
     if n_effective(groups) < MIN_COMPONENTS:
         return Interval(value, float("nan"), float("nan"))
@@ -129,7 +140,7 @@ def _debiased(
 
 
 def told_reliability(curve: Sequence[ReliabilityBin]) -> list[dict[str, Any]]:
-    """The curve as plain values."""
+    """The curve as plain values, for a report."""
     return [
         {
             "probability": round(one.probability, 4),
@@ -140,17 +151,10 @@ def told_reliability(curve: Sequence[ReliabilityBin]) -> list[dict[str, Any]]:
     ]
 
 
-def _deviation(residuals: Float[np.ndarray, " m"], groups: Int[np.ndarray, " m"]) -> float:
-    """The standard deviation of the mean residual, rows of one group taken as dependent."""
-    numbers = np.unique(groups, return_inverse=True)[1]
-    sums = np.bincount(numbers, weights=residuals - residuals.mean())
-    return float(np.sqrt((sums**2).sum() * len(sums) / max(len(sums) - 1, 1)) / len(residuals))
-
-
 def _equal_mass(values: Float[np.ndarray, " n"], n_bins: int) -> list[Int[np.ndarray, " _"]]:
-    """Rows of each bin, in order of value. A value goes where the middle of its ties falls: order within ties says nothing."""
+    """Rows of each bin, in order of value. All ties go to the bin of their middle, because their order has no meaning."""
     distinct, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     middle = (np.cumsum(counts) - counts / 2) / len(values)
     bins = np.minimum((middle * n_bins).astype(np.int64), n_bins - 1)[places]
-    assert len(distinct)  # noqa: S101  callers have rows
+    assert len(distinct)  # noqa: S101  callers give rows
     return [rows for k in range(n_bins) if len(rows := np.flatnonzero(bins == k))]

@@ -1,4 +1,4 @@
-"""Labelled pairs with their scores, and which of them depend on each other: what calibrating, certifying and evaluating eat."""
+"""Labelled pairs with their scores, and which of them depend on each other: what calibration and certification take."""
 
 import hashlib
 import logging
@@ -30,15 +30,15 @@ class ScoredPairs:
     Parameters
     ----------
     pairs
-        Labelled or graded, usable, none with a text that the model was trained on.
+        Labelled or graded and usable; none has a text that the model was trained on.
     scores
         (n,) fp32, finite, larger is closer.
     components
-        (n,) which rows depend on each other: they share a text, over all texts of all pairs.
+        (n,) ints, equal for rows that depend on each other because they share texts, directly or through other rows.
     similarity, encoder
-        What the scores are, and the fingerprint of the encoder they come from.
+        The similarity, and the fingerprint of the encoder that made the scores.
     told
-        What was done, as plain values: rows used and set aside, conflicts.
+        What was read, as plain values: rows used and set aside, conflicts.
 
     Examples
     --------
@@ -84,21 +84,21 @@ class ScoredPairs:
 def score_pairs(
     model: "Siamese", pairs: Any, *, on: str | None = None, progress: Progress | None = None
 ) -> ScoredPairs:
-    """Anything that `read_pairs` reads, scored; rows that would spoil the evidence are set aside and said.
+    """Anything that `read_pairs` reads, scored; rows that would spoil the evidence are set aside and logged.
 
-    Set aside are pairs with a text that the model was trained on, or one equal after `textsiam.data.texts.normalise` (not one
-    that resembles it): their scores flatter.
-    Repeats of a pair with another label stay, for a random draw may meet either; they are counted and logged.
+    Sets aside pairs with a text that the model was trained on, or one equal after `textsiam.data.texts.normalise` (not one
+    that resembles it): their scores flatter. Repeats of a pair with another label stay, for a random draw may meet either;
+    they are counted and logged.
 
     Parameters
     ----------
     on
-        What the data is called in the evidence. Default: the source's name, or its size.
+        The data's name in the evidence. Default: the source's name, or its size.
 
     Raises
     ------
     UnreadableInput
-        If the pairs cannot be read, are none, or nothing remains.
+        If the pairs cannot be read, there are none, or none remains.
 
     Examples
     --------
@@ -136,7 +136,7 @@ def score_pairs(
 
 
 def scored_by(model: "Siamese", pairs: Any, *, on: str | None = None, progress: Progress | None = None) -> ScoredPairs:
-    """The pairs scored by this model; `ScoredPairs` as they are, if they are its own.
+    """The pairs scored by this model; its own `ScoredPairs` are returned as they are.
 
     Raises
     ------

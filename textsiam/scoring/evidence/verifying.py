@@ -1,4 +1,4 @@
-"""A second judge for the pairs left for review, and the certificate of the decision that both make together."""
+"""A certificate for the decisions that a model and a verifier make together."""
 
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,30 +13,29 @@ from textsiam.scoring.evidence.certification import CONFIDENCE, check_scores, dr
 from textsiam.scoring.evidence.intervals import Interval, binomial_interval
 from textsiam.scoring.evidence.planning import check_levels, lower_bound, passes
 from textsiam.scoring.evidence.scored_pairs import ScoredPairs, scored_by
-from textsiam.scoring.thresholds import ACCEPT, REJECT, REVIEW, decisions
+from textsiam.scoring.thresholds import ACCEPT, REJECT, REVIEW, Verifier, decisions, verified
 
 if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
-from textsiam.scoring.thresholds import Verifier, verified
 
 logger = logging.getLogger("textsiam")
 
 
 class Kept(NamedTuple):
-    """Whether what is decided now keeps a promise: one exact binomial test of a rule that nothing here has chosen.
+    """Whether fixed decisions keep a promise: one exact binomial test of a rule that was chosen elsewhere.
 
     Parameters
     ----------
     guarantee, level, confidence
-        As of a `textsiam.scoring.evidence.certificates.Certificate`.
+        As in `textsiam.scoring.evidence.certificates.Certificate`.
     is_kept
         Whether the promise is certified.
     n_draws, n_decided, n_right
-        Independent draws; how many of them are decided so; how many of these rightly.
+        Independent draws; how many of them have this decision; how many of these are right.
     found
-        The share of right ones among those decided so, with its 95 % interval; NaN if none is.
+        The share of right decisions among them, with its 95 % interval; NaN if there are none.
     recall
-        The share of all that should be decided so that are, with its interval.
+        The share of the pairs that should have this decision and have it, with its interval.
     """
 
     guarantee: str
@@ -55,7 +54,7 @@ class Kept(NamedTuple):
     def __str__(self) -> str:
         promise = promised(self.guarantee, self.level, self.confidence)
         if not self.n_decided:
-            return f"{promise}: not certified, for none of {self.n_draws:,} independent draws is decided so"
+            return f"{promise}: not certified, for none of {self.n_draws:,} independent draws has this decision"
         what = "certified" if self.is_kept else "not certified"
         bound = lower_bound(self.n_right, self.n_decided, self.confidence)
         return (
@@ -65,14 +64,14 @@ class Kept(NamedTuple):
 
 
 class DecisionCertificate(NamedTuple):
-    """Whether accepting and rejecting, as they are decided now, keep what is asked; the share left for review."""
+    """Whether accepting and rejecting keep their promises; the share left for review."""
 
     accept: Kept
     reject: Kept | None
     review: float
 
     def __bool__(self) -> bool:
-        """Whether all that was asked is certified."""
+        """Whether every promise asked for is certified."""
         return bool(self.accept) and (self.reject is None or bool(self.reject))
 
     def __str__(self) -> str:
@@ -90,43 +89,43 @@ def certify_decisions(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> DecisionCertificate:
-    """Whether the model's decisions, together with the verifier's, keep what is asked on pairs like these.
+    """Whether the model's decisions, together with the verifier's, keep a promise on pairs like these.
 
-    One exact binomial test each, on one random pair a component, of the accepted and of the rejected: the rule is fixed, so
-    nothing is chosen and nothing is paid for choosing. For the same reason the pairs must be others than the thresholds were
-    certified on: those that chose a threshold flatter it.
+    Runs one exact binomial test of the accepted and one of the rejected pairs, on one random pair per component. The rule is
+    fixed, so there is no price for choosing. For the same reason, use other pairs than those that the thresholds were
+    certified on: pairs that chose a threshold flatter it.
 
     Parameters
     ----------
     verifier
-        Called once, with the drawn pairs that the model leaves for review.
+        Called once, with those drawn pairs that the model leaves for review.
     precision, reject_precision
-        What the accepted, and the rejected, shall keep; None certifies no rejection.
+        The precision to certify of the accepted, and of the rejected pairs; None: no test of the rejected.
 
     Returns
     -------
     certificate
         ``.accept`` and ``.reject``: whether each promise ``is_kept``, the share ``found`` right and the ``recall``, with
-        intervals; ``.review``, the share still left. True if all that was asked is certified.
+        intervals; ``.review``, the share still left. True if every promise is certified.
 
     Raises
     ------
     NotCalibrated
         If the model has no threshold.
     UnreadableInput, ValueError, EncoderMismatch
-        As `Siamese.certify`, and where the verifier's answers are none.
+        As `Siamese.certify`, and if the verifier's answers are not usable.
 
     Examples
     --------
     >>> from textsiam import Siamese
     >>> from textsiam.samples import PAIRS
-    >>> told = certify_decisions(Siamese.load(), PAIRS, verifier=lambda first, second: [None] * len(first), precision=0.8)
-    >>> bool(told), told.accept.n_draws > 50
+    >>> certificate = certify_decisions(Siamese.load(), PAIRS, verifier=lambda first, second: [None] * len(first), precision=0.8)
+    >>> bool(certificate), certificate.accept.n_draws > 50
     (False, True)
     """
     if model.threshold is None:
         raise NotCalibrated(
-            "This model has no threshold, so it decides nothing. Certify one on other labelled pairs first."
+            "This model has no threshold, so it cannot decide. Certify one on other labelled pairs first."
         )
     check_levels(confidence, precision, *([] if reject_precision is None else [reject_precision]))
     check_seed(seed)

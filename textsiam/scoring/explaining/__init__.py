@@ -1,1 +1,1 @@
-"""Why a score is what it is: what each word adds, and the differences that embeddings hardly see."""
+"""Explains scores: what each word adds, and the differences that embeddings hardly see."""

@@ -1,7 +1,7 @@
-"""The differences that matter between two texts, and that embeddings hardly see: numbers, negation, names.
+"""Differences between two texts that matter and that embeddings hardly see: numbers, negation, names.
 
-By rules alone, in one pass each, so that they can be told for every pair; a score is never changed by them. What the rules
-miss stands with each function. A new kind is one function and one line in `DIFFERENCES`.
+Rules find them, fast enough for every pair; they never change a score. Each function says what its rules miss. A new kind is one
+function and one line in `DIFFERENCES`.
 """
 
 import re
@@ -24,7 +24,7 @@ __all__ = [
     "overlap",
 ]
 
-# What looks like a negation and denies nothing comes first and is skipped, having no group.
+# Phrases that look like a negation and deny nothing come first; they have no group, so they are skipped.
 _NEGATION = re.compile(
     r"\b(?:not only|whether or not|or not(?=\s*(?:[?.!,;)]|$))|no\.\s?(?=\d)|"
     r"(?P<not>cannot|can not|not|(?:[a-z]+n't)|(?:do|does|did|is|are|was|were|ca|wo|could|would|should|has|have|had|ai)nt)|"
@@ -32,7 +32,7 @@ _NEGATION = re.compile(
     re.IGNORECASE,
 )
 _MAY_DENY = re.compile(r"n't|nt\b|\bn(?:o|ever|either)|\bcannot\b|\bwithout\b|w/o", re.IGNORECASE)
-# Scripts written without spaces give one word a character.
+# In scripts written without spaces, each character is a word.
 _WORD = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|"
     "(?:(?![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])[^\\W_])+"
@@ -40,12 +40,12 @@ _WORD = re.compile(
 
 
 def negations_of(text: str) -> Counter[str]:
-    """The words of a text that deny, as often as they stand there; English only.
+    """The negations in a text and how often each appears; English only.
 
-    Contractions with any apostrophe or none (``don't``, ``dont``), ``cannot`` and ``can not`` are all ``not``; ``no one`` is
-    ``nobody``. ``not only``, ``whether or not``, a final ``or not`` and ``No. 5`` deny nothing. Left out: prefixes (``unlock``),
-    opposites (``off``), verbs (``stop``, ``fail``), doubt (``hardly``), and what is denied: two texts may deny different things
-    with the same words.
+    Contractions with or without an apostrophe (``don't``, ``dont``), ``cannot`` and ``can not`` all count as ``not``; ``no one``
+    is ``nobody``. ``not only``, ``whether or not``, a final ``or not`` and ``No. 5`` do not count. Misses prefixes (``unlock``),
+    opposites (``off``), verbs (``stop``, ``fail``) and doubt (``hardly``). It does not find what is denied: two texts may deny
+    different things with the same words.
 
     Examples
     --------
@@ -62,18 +62,18 @@ def negations_of(text: str) -> Counter[str]:
     )
 
 
-# Kind of difference → the tokens of that kind in a text, as often as they count.
+# Kind of difference → the tokens of that kind in a text, with their counts.
 DIFFERENCES: dict[str, Callable[[str], Counter[str]]] = {
     "numbers": numbers_of,
     "negation": negations_of,
     "entities": entities_of,
 }
-# What is forgiven: whether a token is in the other text after all, spelled in a way that a token alone cannot know.
+# Kind → whether the other text has this token in another spelling; such a token is no difference.
 _FORGIVEN: dict[str, Callable[[str, str], bool]] = {"numbers": is_amount_in, "entities": is_named_in}
 
 
 class OnlyIn(NamedTuple):
-    """The tokens of one kind that only the first text has, and those that only the second has, in order of appearance."""
+    """The tokens of one kind that only the first or only the second text has, in order of appearance."""
 
     first: tuple[str, ...] = ()
     second: tuple[str, ...] = ()
@@ -87,19 +87,19 @@ class OnlyIn(NamedTuple):
 
 @dataclass(frozen=True)
 class Differences:
-    """What one text has and the other has not, for each kind in `DIFFERENCES`; true if there is any.
+    """What only one of two texts has, for each kind in `DIFFERENCES`; true if there is any difference.
 
     Parameters
     ----------
     kinds
-        Kind → the tokens on one side alone.
+        Kind → the tokens that only one text has.
 
     Examples
     --------
-    >>> told = differences("Is it 5 % in Paris?", "Isn't it 15 % in Paris?")
-    >>> bool(told), told["numbers"].first, told["entities"].second
+    >>> found = differences("Is it 5 % in Paris?", "Isn't it 15 % in Paris?")
+    >>> bool(found), found["numbers"].first, found["entities"].second
     (True, ('5%',), ())
-    >>> print(told)
+    >>> print(found)
     numbers: 5% ≠ 15%; negation: none ≠ not
     """
 
@@ -115,15 +115,15 @@ class Differences:
         return "; ".join(f"{kind}: {only}" for kind, only in self.kinds.items() if only)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: kind → first, second → tokens; kinds without a difference too."""
+        """Plain values: kind → ``first`` and ``second`` → tokens; also kinds without a difference."""
         return {kind: {"first": list(only.first), "second": list(only.second)} for kind, only in self.kinds.items()}
 
 
 def differences(first: str, second: str) -> Differences:
-    """What one text names or denies and the other does not: numbers, negation, entities.
+    """The numbers, negations and entities that only one of two texts has.
 
-    Swapping the texts swaps the sides; equal texts differ in nothing; texts without a word have nothing to differ in. Never
-    raises for a string. Costs about a tenth of a millisecond a pair of questions.
+    Swapping the texts swaps the sides. Equal texts, and texts without words, have no differences. Never raises for strings.
+    Takes about 0.1 ms per pair of questions.
 
     Examples
     --------
@@ -136,13 +136,12 @@ def differences(first: str, second: str) -> Differences:
 def difference(kind: str, first: str, second: str) -> OnlyIn:
     """The tokens of one kind that only one of two texts has.
 
-    Forgiven are a name that the other text has in another case or spelling (``Wi-Fi``, ``wifi``), and a currency that it leaves
-    out (``$5``, ``5``).
+    A name in another case or spelling (``Wi-Fi``, ``wifi``) is no difference, nor a number without its currency (``$5``, ``5``).
 
     Raises
     ------
     ValueError
-        If there is no such kind.
+        If the kind is unknown.
 
     Examples
     --------
@@ -162,10 +161,10 @@ def difference(kind: str, first: str, second: str) -> OnlyIn:
 
 
 def overlap(first: str, second: str) -> float:
-    """The share of words that two texts have in common, of the distinct lower-cased words of both (Jaccard), in [0, 1].
+    """The share of distinct words, ignoring case, that both texts have (Jaccard), in [0, 1].
 
-    1 for texts with the same words in any order, and for two texts without a word; characters count as words in scripts that
-    are written without spaces.
+    1 for texts with the same words in any order, and for two texts without words. In scripts written without spaces, characters
+    are words.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""Names of people, places, products and firms in a text, told by their capitals alone.
+"""Names of people, places, products and firms in a text, found by their capital letters.
 
-Left out on purpose: a model that knows names. It would be slower than the encoder, and would know one language.
+Left out on purpose: a model that knows names. It would be slower than the encoder and know only one language.
 """
 
 import re
@@ -14,7 +14,7 @@ _PARTS = re.compile(r"[^\W\d_]+|\d+")
 _STARTS = re.compile(r"[.!?:;\n\"\u2026\u201c\u201d\u201e\u00ab\u00bb\u2022(\[]")
 _MIXED = re.compile("[a-z\u00df-\u00f6\u00f8-\u00ff][A-Z\u00c0-\u00d6\u00d8-\u00de]")
 _TITLES = frozenset({"mr", "mrs", "ms", "dr", "st", "vs", "prof", "mt", "ft"})
-# Words that Title Case capitalises and sentences do not; capitals on them are no name.
+# Common words, capitalised in Title Case: with a capital they are still no names.
 _PLAIN = frozenset(
     re.findall(
         r"\w+",
@@ -29,7 +29,7 @@ _PLAIN = frozenset(
         urgent asap faq etc eg ie vs re fyi ps q aka diy tl dr""",
     )
 )
-# Capital letters of units, times and sizes name nothing.
+# Units, times and sizes are no names, even in capitals.
 _UNITS = frozenset(
     re.findall(
         r"\w+",
@@ -42,12 +42,12 @@ _UNITS = frozenset(
 def entities_of(text: str) -> Counter[str]:
     """The names in a text as written, each once, in order of appearance: ``Paris``, ``NASA``, ``iPhone``.
 
-    A word counts if it is capitalised within a sentence, mixes cases (``iPhone``), or is all capitals (``NASA``, ``B2B``),
-    and is no common English word; a name of two words counts as two. Misses names that begin a sentence or stand in lower case;
-    takes German nouns for names. In a text that is mostly capitals or in Title Case a capital tells nothing, so
-    only mixed cases (and in Title Case all capitals) count. Scripts without capitals have no names here.
+    A word counts if it is capitalised within a sentence, mixes cases (``iPhone``), or is all capitals (``NASA``, ``B2B``), and
+    is no common English word. A name of two words counts as two. In a text of mostly capitals only mixed cases count; in Title
+    Case also words of all capitals. Misses names at the start of a sentence, in lower case, and in scripts without capitals;
+    takes German nouns for names.
 
-    Comparing two texts, use `textsiam.scoring.explaining.differences.difference`, which forgives case.
+    To compare two texts, use `textsiam.scoring.explaining.differences.difference`, which ignores case.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def entities_of(text: str) -> Counter[str]:
 
 
 def is_named_in(name: str, text: str) -> bool:
-    """Whether a text has this name in any case and spelling: ``Wi-Fi`` is in "wifi" and in "wi fi", ``iPhone7`` in "iphone 7".
+    """Whether a text has this name in any case and spelling: ``Wi-Fi`` is in "wifi" and "wi fi", ``iPhone7`` in "iphone 7".
 
     Examples
     --------
@@ -92,13 +92,13 @@ def is_named_in(name: str, text: str) -> bool:
 
 
 def _between(text: str, before: re.Match[str], after: re.Match[str]) -> str:
-    """What stands between two words, without the full stop of an abbreviation: Mr. Smith begins no sentence."""
+    """The text between two words, without the full stop of an abbreviation: in "Mr. Smith" no sentence begins."""
     between = text[before.end() : after.start()]
     return between.removeprefix(".") if before[0].casefold() in _TITLES else between
 
 
 def _is_titled(inside: list[str]) -> bool:
-    """Whether the words within sentences are capitalised whatever they are: How Do I Pay."""
+    """Whether all kinds of words are capitalised within sentences: How Do I Pay."""
     common = [word for word in inside if _is_common(word) and word[0] != "I"]
     if common:
         return 2 * sum(word[0].isupper() for word in common) > len(common)
@@ -106,7 +106,7 @@ def _is_titled(inside: list[str]) -> bool:
 
 
 def _bare(word: str) -> str:
-    """The name in a word: without 's, and of a plural of capitals (PDFs) without s; empty for a common word, a unit, a title."""
+    """The word without 's, and without the plural s after capitals (PDFs); empty for a common word, a unit or a title."""
     name = word.removesuffix("'s").removesuffix("'S")
     name = name[:-1] if len(name) > 2 and name.endswith("s") and name[:-1].isupper() else name  # noqa: PLR2004
     is_plain = _is_common(name) or name.lstrip("0123456789").casefold() in _UNITS | _TITLES
@@ -130,5 +130,5 @@ def _stems(word: str) -> list[str]:
 
 
 def _stem(word: str) -> str:
-    """Without the s of a plural, be it one or not: it is so on both sides."""
+    """The word without a final s, plural or not: both sides are treated alike."""
     return word.removesuffix("s") if len(word) > 3 else word  # noqa: PLR2004

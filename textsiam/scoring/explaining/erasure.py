@@ -1,27 +1,26 @@
-"""Every text of the pairs without each of its words, encoded together and compared: what each word adds to a score.
+"""Erasure: what each word adds to a score, from the score of the pair without that word.
 
-The words of a text with their places, and the text without one of them.
-
-A word here is what can be taken out: all between two whitespaces, punctuation included. Scripts written without spaces
-(Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan) have no such words and no short rule to find them, so each character, with
-the marks and punctuation after it, counts as one.
+A word is all between two whitespaces, with its punctuation. Scripts written without spaces (Chinese, Japanese, Thai, Lao, Khmer,
+Burmese, Tibetan) have no short rule to find words. There each character is a word, with the marks and punctuation after it.
+Left out: combinations of words (see `explanation`).
 """
 
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from textsiam.data.pairs import Pairs
 from textsiam.data.texts import fault_of
 from textsiam.encoding.encoder import Progress
+from textsiam.scoring.scorer import Scorer
 
-if TYPE_CHECKING:
-    from textsiam.scoring.siamese import Siamese
+logger = logging.getLogger("textsiam")
 
-
+# Texts encoded in one call: enough to fill the batches, and 12 MB of vectors at 384 dimensions.
+N_TEXTS_A_BLOCK = 8_192
 # Within a character class: Thai, Lao, Tibetan, Burmese, Khmer, kana, Han.
 UNSPACED = (
     "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
@@ -34,7 +33,7 @@ Span = tuple[int, int]
 
 
 def spans_of(text: str) -> list[Span]:
-    """Start and end of each word, in order: they hold every character that is no whitespace, each once.
+    """Start and end of each word, in order. Each character is in exactly one word, except whitespace.
 
     Examples
     --------
@@ -45,7 +44,7 @@ def spans_of(text: str) -> list[Span]:
 
 
 def without(text: str, span: Span) -> str:
-    """The text without this word, and without the whitespace that would then stand double or at an end.
+    """The text without this word, and without whitespace that would then be double or at an end.
 
     Examples
     --------
@@ -59,7 +58,7 @@ def without(text: str, span: Span) -> str:
 
 
 def clipped(text: str, n_words: int) -> str:
-    """The text up to its n-th word between whitespaces that has a letter or a digit: each is one token or more.
+    """The text up to its n-th whitespace-separated word with a letter or digit; each such word has one token or more.
 
     Examples
     --------
@@ -72,17 +71,11 @@ def clipped(text: str, n_words: int) -> str:
     return text
 
 
-logger = logging.getLogger("textsiam")
-
-# Texts encoded in one call: enough to fill the batches, and 12 MB of vectors at 384 dimensions.
-N_TEXTS_A_BLOCK = 8_192
-
-
 class Word(NamedTuple):
-    """A word as it stands at ``text[start:end]``, and what it adds to the score.
+    """A word, its place (``text[start:end]``), and what it adds to the score.
 
-    The contribution is positive where the word brings the two texts together, negative where it drives them apart, and NaN
-    where nothing would remain without it.
+    The contribution is positive if the word brings the two texts together, negative if it drives them apart, and NaN if no text
+    remains without it.
     """
 
     text: str
@@ -92,7 +85,7 @@ class Word(NamedTuple):
 
 
 class Erased(NamedTuple):
-    """The score of a pair, the words of its two texts, and whether one of them is longer than the model reads."""
+    """The score of a pair, the words of its two texts, and whether the model cuts one of them."""
 
     score: float
     first: tuple[Word, ...]
@@ -101,19 +94,19 @@ class Erased(NamedTuple):
 
 
 class _Side(NamedTuple):
-    """One text of a pair, as much of it as the model may read, and the places of all its words."""
+    """One text of a pair, the part of it that the model may read (its head), and the places of all its words."""
 
     text: str
     head: str
     spans: list[Span]
 
     def erased(self) -> list[str]:
-        """The head without each of its words; ``""`` where nothing usable would remain."""
+        """The head without each of its words; ``""`` if no usable text remains."""
         texts = [without(self.head, span) for span in self.spans if span[1] <= len(self.head)]
         return ["" if fault_of(text) else text for text in texts]
 
     def words(self, score: float, erased: list[str], scores: Iterator[float]) -> tuple[Word, ...]:
-        """The words with what they contribute, taking the next scores: one for each of `erased` that is usable."""
+        """The words with their contributions; takes one of `scores` for each usable text of `erased`."""
         contributions = [score - next(scores) if text else float("nan") for text in erased]
         contributions += [0.0] * (len(self.spans) - len(erased))  # beyond the head
         places = zip(self.spans, contributions, strict=True)
@@ -123,12 +116,10 @@ class _Side(NamedTuple):
 _Sides = tuple[_Side, _Side]
 
 
-def erase(
-    model: "Siamese", pairs: Pairs, *, prompt: str | None = None, progress: Progress | None = None
-) -> list[Erased]:
-    """For each pair its score and what each word adds to it, in the order of the pairs; see `explain`.
+def erase(model: Scorer, pairs: Pairs, *, prompt: str | None = None, progress: Progress | None = None) -> list[Erased]:
+    """For each pair its score and what each word adds, in the order of the pairs (see `explain`).
 
-    Pairs are taken in blocks of about `N_TEXTS_A_BLOCK` texts, so that memory is bounded by the words of the longest pair.
+    Pairs are encoded in blocks of about `N_TEXTS_A_BLOCK` texts, so memory depends on the longest pair, not on all pairs.
 
     Examples
     --------
@@ -155,12 +146,12 @@ def erase(
         erased += _erase_block(model, sides[start:stop], prompt, report)
     if cut := [row for row, one in zip(pairs.rows, erased, strict=True) if one.is_cut]:
         limit = model.encoder.folder.max_length
-        logger.warning("%d pairs hold a text cut at %d tokens: rows %s", len(cut), limit, cut[:10])
+        logger.warning("%d pairs have a text cut at %d tokens: rows %s", len(cut), limit, cut[:10])
     return erased
 
 
-def _erase_block(model: "Siamese", block: list[_Sides], prompt: str | None, progress: Progress) -> list[Erased]:
-    """All texts of the block and all that remain of them, embedded in one call."""
+def _erase_block(model: Scorer, block: list[_Sides], prompt: str | None, progress: Progress) -> list[Erased]:
+    """The scores and words of a block; its texts, whole and without each word, are encoded in one call."""
     texts: list[str] = []
     left: list[int] = []
     right: list[int] = []
@@ -177,16 +168,16 @@ def _erase_block(model: "Siamese", block: list[_Sides], prompt: str | None, prog
     encoded = model.encoder.embed(texts, prompt=prompt, progress=progress)
     compared = model.compare(encoded.embeddings, encoded.embeddings, np.array(left), np.array(right))
     scores = iter(compared.tolist())
-    told = []
+    results = []
     for (first, second), remaining, start in zip(block, erased, starts, strict=True):
         score = next(scores)
         words = first.words(score, remaining[0], scores), second.words(score, remaining[1], scores)
-        told.append(Erased(score, *words, bool(encoded.cut[start : start + 2].any())))
-    return told
+        results.append(Erased(score, *words, bool(encoded.cut[start : start + 2].any())))
+    return results
 
 
-def _side(model: "Siamese", text: str, before: str) -> _Side:
-    """Of a text of thousands of words the head is enough: without any one word it still fills what the model reads."""
+def _side(model: Scorer, text: str, before: str) -> _Side:
+    """One side. The head of a very long text is enough: without any one word it is still as long as the model reads."""
     head = clipped(text, model.encoder.folder.max_length + 1)
     if len(head) < len(text):
         tokens = model.encoder.tokenizer([before + text, before + head])
@@ -197,7 +188,7 @@ def _side(model: "Siamese", text: str, before: str) -> _Side:
 
 
 def _blocks(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Neighbouring pairs whose texts are encoded together."""
+    """Start and stop of each block of pairs to encode together."""
     start = n_texts = 0
     for place, size in enumerate(sizes):
         if n_texts + size > N_TEXTS_A_BLOCK and place > start:

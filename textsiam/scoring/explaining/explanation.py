@@ -1,10 +1,9 @@
-"""Why this score: what each word adds to it, by leaving the words out one by one, and the differences that matter.
+"""Explanations of a score: what each word adds to it, and the differences that matter.
 
 The method is erasure (Li, Monroe & Jurafsky 2016, "Understanding neural networks through representation erasure",
-arXiv:1612.08220): the contribution of a word is the score of the pair minus its score without the word. It asks the model itself
-and nothing but the model, so it holds for every encoder and similarity. Left out on purpose: gradients, attention, and
-interactions; where a text says a thing twice, leaving out either word changes little, and the contributions do not add up
-to the score.
+arXiv:1612.08220): the contribution of a word is the score of the pair minus its score without the word. It needs only the
+model's scores, so it works for every encoder and similarity. Left out on purpose: gradients, attention, and interactions. If a
+text says a thing twice, leaving out either word changes little. Contributions do not add up to the score.
 """
 
 import logging
@@ -12,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,31 +20,28 @@ from textsiam.data.texts import as_list
 from textsiam.encoding.encoder import Progress
 from textsiam.scoring.explaining.differences import Differences, differences
 from textsiam.scoring.explaining.erasure import Word, erase
-from textsiam.scoring.thresholds import decisions
-
-if TYPE_CHECKING:
-    from textsiam.scoring.siamese import Siamese
+from textsiam.scoring.scorer import Scorer
 
 logger = logging.getLogger("textsiam")
 
-_GREEN, _RED, _STRONGEST = "22,163,74", "220,38,38", 0.55  # tints on which both black and white letters can be read
+_GREEN, _RED, _STRONGEST = "22,163,74", "220,38,38", 0.55  # black and white letters are both readable on these tints
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Score, probability and decision of one pair, what each word adds to the score, and what only one text says.
+    """Score, probability and decision of one pair, what each word adds, and the differences of the two texts.
 
     Parameters
     ----------
     first, second
-        The two texts as they came.
+        The two texts as given.
     score
-        NaN if a text is unusable; the pair then has no words and no differences.
+        NaN if a text is unusable; such a pair has no words and no differences.
     probability
-        In [0, 1]; None if the model was never calibrated.
+        In [0, 1]; None if the model is not calibrated.
     decision
-        ``accept``, ``review`` or ``reject``; None if no threshold was ever certified.
+        ``accept``, ``review`` or ``reject``; None if the model has no threshold.
     words_first, words_second
         The words of each text in order.
     differences
@@ -94,25 +90,25 @@ class Explanation:
         return "\n".join(lines)
 
     def html(self) -> str:
-        """A fragment of HTML: words tinted green where they bring the texts together, red and underlined where not.
+        """An HTML fragment: green words bring the texts together, red underlined ones drive them apart.
 
-        All text is escaped, styles are inline, and nothing is loaded from anywhere. Tints are relative to the strongest word of
-        the pair; the contributions stand in tooltips.
+        All text is escaped, styles are inline, and nothing is loaded. Tints are relative to the strongest word of the pair;
+        tooltips show the contributions.
         """
         sides = (self.first, self.words_first), (self.second, self.words_second)
         texts = [
             f'<div dir="auto" style="white-space:pre-wrap;overflow-wrap:anywhere">{self._tinted(text, words)}</div>'
             for text, words in sides
         ]
-        told = f'<div style="opacity:.75">{_html(str(self.differences))}</div>' if self.differences else ""
+        note = f'<div style="opacity:.75">{_html(str(self.differences))}</div>' if self.differences else ""
         verdict = f'<div style="font-weight:600">{_html(self.verdict)}</div>'
-        return f'<div style="line-height:1.7;margin:1em 0">{verdict}{"".join(texts)}{told}</div>'
+        return f'<div style="line-height:1.7;margin:1em 0">{verdict}{"".join(texts)}{note}</div>'
 
     def _repr_html_(self) -> str:
         return self.html()
 
     def _tinted(self, text: object, words: Sequence[Word]) -> str:
-        """The text as HTML, whitespace kept, each word in its tint."""
+        """The text as HTML with each word in its tint; whitespace is kept."""
         largest = self.largest()
         parts, end = [], 0
         whole = text if isinstance(text, str) else ""
@@ -122,12 +118,12 @@ class Explanation:
         return "".join([*parts, _html(whole[end:])])
 
     def largest(self) -> float:
-        """The largest contribution of a word to the one or the other side, as a positive number; 0 if there is none."""
+        """The largest absolute contribution of a word; 0 if there is none."""
         words = self.words_first + self.words_second
         return max((abs(word.contribution) for word in words if not np.isnan(word.contribution)), default=0.0)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: None for what is NaN, and for a text that is no string; undecodable characters as ``?``."""
+        """Plain values: None for NaN and for a text that is not a string; undecodable characters become ``?``."""
 
         def words(of: Sequence[Word]) -> list[dict[str, Any]]:
             return [word._asdict() | {"contribution": _number(word.contribution)} for word in of]
@@ -145,45 +141,45 @@ class Explanation:
 
 
 def explain(
-    model: "Siamese",
+    model: Scorer,
     first: Iterable[object],
     second: Iterable[object],
     *,
     prompt: str | None = None,
     progress: Progress | None = None,
 ) -> list[Explanation]:
-    """Why each pair has its score: one `Explanation` a pair, in the order given; for two strings, a list of one.
+    """Why each pair has its score: one `Explanation` per pair, in the order given; for two strings, a list of one.
 
-    A word is what stands between two whitespaces, punctuation included; in scripts without spaces, a character. It is left out
-    whole, and the rest is encoded and compared anew: n words cost n texts to encode, all pairs together in large batches. The
-    contribution is the score with the word minus that without: in [-2, 2] for cosine, mostly within ±0.3. Swapping the texts
-    swaps the sides. In fp32 contributions are exact to 1e-5; in bf16 those below 1e-2 are noise.
+    A word is all between two whitespaces, with its punctuation; in scripts without spaces, a character. Its contribution is the
+    score with the word minus the score without it: in [-2, 2] for cosine, mostly within ±0.3. So n words cost n texts to encode;
+    all pairs share large batches. Swapping the texts swaps the sides. In fp32 contributions are exact to 1e-5; in bf16 those
+    below 1e-2 are noise.
 
-    Of a text longer than the model reads, the words beyond the cut contribute 0, and leaving out a word before the cut lets the
-    next one in; how many are cut is logged as a warning.
+    The model cuts long texts. Words after the cut contribute 0, and leaving out a word before the cut lets the next one in. A
+    warning logs how many pairs have such a text.
 
     Parameters
     ----------
     first, second
-        Columns of texts, or two strings that make one pair. A pair with an unusable text (None, empty, only whitespace, no
-        string) gets score NaN and no words, and is logged; the others do not suffer.
+        Columns of texts, or two strings that make one pair. A pair with an unusable text (None, empty, only whitespace, not a
+        string) gets score NaN and no words, and is logged.
     prompt
-        A prompt of the model by name, or the text put before each text; no word of it is left out.
+        The name of a prompt of the model, or a text to put before each text. Its words are not explained.
     progress
-        Called with (texts encoded, texts in all) now and then.
+        Called with (texts encoded, all texts) from time to time.
 
     Raises
     ------
     UnreadableInput
-        If the columns differ in length, or one alone is a string.
+        If the columns differ in length, or only one of them is a string.
     UnsupportedModel
         If the model has no prompt of that name.
 
     Examples
     --------
     >>> from textsiam import Siamese
-    >>> (told,) = explain(Siamese.load(), "How do I reset my password?", "How do I change my phone?")
-    >>> max(told.words_first, key=lambda word: -word.contribution).text
+    >>> (why,) = explain(Siamese.load(), "How do I reset my password?", "How do I change my phone?")
+    >>> max(why.words_first, key=lambda word: -word.contribution).text
     'password?'
     """
     if isinstance(first, str) and isinstance(second, str):
@@ -192,29 +188,29 @@ def explain(
     pairs = Pairs.usable(first, second)
     if pairs.set_aside:
         logger.warning("%s; they have no explanation", pairs.set_aside)
-    # What a word adds is less than what int8 blurs: it is asked of the finer encoder, and the score is that of `score`.
+    # int8 errors are larger than most contributions: the finer encoder explains; the score is that of `score`.
     rescorer = model.rescorer
     exact = replace(model, encoder=rescorer.encoder, rescorer=None) if rescorer else model
     erased = erase(exact, pairs, prompt=prompt, progress=progress)
     words = dict(zip(pairs.rows, ((one.first, one.second) for one in erased), strict=True))
-    told = {row: differences(a, b) for row, a, b in zip(pairs.rows, pairs.first, pairs.second, strict=True)}
+    differing = {row: differences(a, b) for row, a, b in zip(pairs.rows, pairs.first, pairs.second, strict=True)}
     scores = np.full(len(first), np.nan, dtype=np.float32)
     scores[np.array(pairs.rows, dtype=np.int64) - 1] = (
         model.score(pairs.first, pairs.second, prompt=prompt) if rescorer else [one.score for one in erased]
     )
-    nothing = [None] * len(scores)
-    probabilities = model.calibrated(scores).tolist() if model.calibrator else nothing
-    decided = decisions(scores, model.threshold, model.reject_threshold).tolist() if model.threshold else nothing
+    judged = model.judge(scores).columns(len(scores))
     return [
-        Explanation(a, b, score, probability, decision, *words.get(row, ((), ())), told.get(row, differences("", "")))
+        Explanation(
+            a, b, score, probability, decision, *words.get(row, ((), ())), differing.get(row, differences("", ""))
+        )
         for row, (a, b, score, probability, decision) in enumerate(
-            zip(first, second, scores.tolist(), probabilities, decided, strict=True), 1
+            zip(first, second, scores.tolist(), *judged, strict=True), 1
         )
     ]
 
 
 def visible(text: str) -> str:
-    r"""The text in one line that a terminal cannot take for commands: whitespace as spaces, controls as U+FFFD.
+    r"""The text in one line, safe for a terminal: whitespace becomes spaces, control characters become U+FFFD.
 
     Examples
     --------
@@ -232,7 +228,7 @@ def _signed(word: Word) -> str:
 def _tinted_word(word: Word, largest: float) -> str:
     value = word.contribution
     if np.isnan(value):
-        return f'<span title="nothing would remain without it">{_html(word.text)}</span>'
+        return f'<span title="no text remains without it">{_html(word.text)}</span>'
     tint = f"background-color:rgba({_GREEN if value > 0 else _RED},{_STRONGEST * abs(value) / max(largest, 1e-9):.2f})"
     line = ";text-decoration:underline dotted" if value < -largest / 10 else ""
     return f'<span style="{tint}{line};border-radius:.2em" title="{value:+.4f}">{_html(word.text)}</span>'

@@ -1,6 +1,6 @@
-"""What can be told of two texts beside their similarity: features for a classifier of one's own.
+"""Features of a pair of texts beside their similarity, for a classifier of your own.
 
-Each is a number in [0, 1] made by rules from two texts. A new one is a function and a line in `FEATURES`.
+Each is a number in [0, 1] that a rule computes from two texts. A new one is one function and one line in `FEATURES`.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _N = 3
 
 
 def characters(first: str, second: str) -> float:
-    """The share of all runs of three characters, of either text, that both have (Jaccard), case and spaces made equal.
+    """The share of all runs of three characters that both texts have (Jaccard), after `textsiam.data.texts.normalise`.
 
     Examples
     --------
@@ -24,7 +24,7 @@ def characters(first: str, second: str) -> float:
 
 
 def length(first: str, second: str) -> float:
-    """How many more words the longer text has, as a share of its own.
+    """How many more words the longer text has, as a share of its words.
 
     Examples
     --------
@@ -36,15 +36,15 @@ def length(first: str, second: str) -> float:
 
 
 def _runs(text: str) -> set[str]:
-    told = normalise(text)
-    return {told[start : start + _N] for start in range(max(1, len(told) - _N + 1))}
+    normal = normalise(text)
+    return {normal[start : start + _N] for start in range(max(1, len(normal) - _N + 1))}
 
 
 def _differ(kind: str) -> Callable[[str, str], float]:
     return lambda first, second: float(any(difference(kind, first, second)))
 
 
-# Name → feature of a pair. The last three say whether a number, a negation or a name stands in one text only.
+# Name → feature of a pair. The last three are 1 if a number, a negation or a name is in only one text.
 FEATURES: dict[str, Callable[[str, str], float]] = {
     "overlap": overlap,
     "characters": characters,

@@ -1,7 +1,7 @@
-"""The numbers that a text names, in one spelling: ``5 %`` and ``five percent`` are the same, ``5`` and ``5 %`` are not.
+"""The numbers in a text, in one spelling: ``5 %`` and ``five percent`` are the same, ``5`` and ``5 %`` are not.
 
-Digits of all scripts; number words, scales and currencies in English alone. Left out on purpose: fractions in words (half),
-Roman numerals, arithmetic, dates (whose parts are numbers), units of measure (5 km and 5 miles both name 5).
+Reads digits of all scripts; number words, scales and currencies only in English. Left out on purpose: fractions in words (half),
+Roman numerals, arithmetic, dates (their parts are numbers), and units of measure (5 km and 5 miles are both 5).
 """
 
 import re
@@ -11,7 +11,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc\u201b`\u00b4\u2032\uff07", "'"))
-_THOUSANDS = re.compile("(?<=\\d)[\u00a0\u2009\u202f](?=\\d{3}(?!\\d))")  # NFKC would make plain spaces of them
+_THOUSANDS = re.compile("(?<=\\d)[\u00a0\u2009\u202f](?=\\d{3}(?!\\d))")  # NFKC would turn them into plain spaces
 
 _SMALL = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -25,7 +25,7 @@ _SCALES |= {"billion": 10**9, "trillion": 10**12, "k": 1_000, "mn": 10**6, "bn":
 _WORDS = {word: value for value, word in enumerate(_SMALL.split())} | {
     word: 10 * n for n, word in enumerate(_TENS.split(), 2)
 }
-# One, first and second are mostly no numbers ("how does one", "first of all", "wait a second"): they count before these.
+# "One", "first" and "second" count as numbers only before these words ("how does one", "first of all", "wait a second").
 _COUNTED = (
     "second|minute|hour|day|night|week|month|quarter|year|semester|floor|person|people|user|child|adult|account|device|copy|"
     "order|item|page|step|level|line|class|grade|edition|round|half|percent|per cent|euro|dollar|rupee|pound|cent|kilometer|"
@@ -76,11 +76,11 @@ _GROUPED = re.compile(
 _DECIMAL = re.compile(r"(\d+)(?:[.,](\d+))?")
 _LISTS = re.compile(r"\s*(?:[-\u2013\u2014/,&]|,?\s*and|or|to|vs\.?)\s*", re.IGNORECASE)
 _WITHOUT_BOUND, _AFTER_TENS = 10**15, 10
-_N_DIGITS = 24  # more are a serial number, which nobody multiplies
+_N_DIGITS = 24  # a longer one is a serial number; it is not multiplied
 
 
 def plain(text: str) -> str:
-    """The text with compatibility characters (NFKC) and apostrophes made equal."""
+    """The text with compatibility characters (NFKC) and apostrophes unified."""
     if text.isascii():
         return text.replace("`", "'")
     return unicodedata.normalize("NFKC", _THOUSANDS.sub("", text.translate(_APOSTROPHES)))
@@ -90,9 +90,9 @@ def numbers_of(text: str) -> Counter[str]:
     """The numbers of a text, each once, in one spelling and in order of appearance.
 
     ``1,000``, ``1.000,00``, ``1k`` and ``one thousand`` are ``1000``; ``3rd`` and ``third`` are ``3``; ``$5`` and ``5 dollars``
-    are ``$5``. A sign holds for all numbers of a list: ``5 to 10 %`` names 5% and 10%. A single dot is a decimal point, a
-    single comma before three digits groups them. What is no number in one reading (``10:42``, ``1.2.3``) stays as written. One,
-    first and second count only before what is counted (``one day``).
+    are ``$5``. A sign counts for all numbers of a list: ``5 to 10 %`` is 5% and 10%. A single dot is a decimal point; a single
+    comma before three digits groups them. ``10:42`` and ``1.2.3`` stay as written. "One", "first" and "second" count only
+    before a thing to count (``one day``).
 
     Examples
     --------
@@ -116,7 +116,7 @@ def numbers_of(text: str) -> Counter[str]:
 
 
 def is_amount_in(number: str, text: str) -> bool:
-    """Whether a text names this number, where one of the two leaves the currency out.
+    """Whether a text has this number; one of the two may leave out the currency.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def is_amount_in(number: str, text: str) -> bool:
 
 
 def _digits_of_run(run: re.Match[str]) -> str:
-    """``two hundred and five`` → ``205``; what cannot be one number becomes several."""
+    """``two hundred and five`` → ``205``; words that are not one number become several."""
     words = re.findall(r"[a-z]+", run[0].lower())
     if words == ["one"] and not _COUNTED_ONE.search(run.string, max(0, run.start() - 8), run.end() + 12):
         return run[0]
@@ -137,7 +137,7 @@ def _digits_of_run(run: re.Match[str]) -> str:
 
 
 def _numbers_in(words: list[str]) -> list[int]:
-    """The numbers that these words name one after another: a word that is too large for the place it has begins a new one."""
+    """The numbers that these words name, in order. A word that is too large for its place begins a new number."""
     numbers: list[int] = []
     total = part = 0
     room = _WITHOUT_BOUND
@@ -175,7 +175,7 @@ def _spelled(found: re.Match[str], sign: str) -> str:
 
 
 def _value(digits: str, *, keep_zeros: bool) -> str:
-    """The digits with a point alone for the decimals; 3.10 keeps its zero, for it may be a version, €3.10 does not."""
+    """The digits, with a point only before decimals. 3.10 keeps its zero because it may be a version; €3.10 does not."""
     if (parts := _GROUPED.fullmatch(digits) or _DECIMAL.fullmatch(digits)) is None:
         return digits
     whole = re.sub(r"\D", "", parts[1]).lstrip("0") or "0"

@@ -1,4 +1,4 @@
-"""How often two precision classes of one encoder decide alike: what allows a faster class beside the one that was certified."""
+"""How often two precision classes of one encoder decide alike: the evidence for a faster class beside the certified one."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,18 +17,18 @@ from textsiam.scoring.thresholds import Threshold, decisions
 if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
 
-# A class that decides fewer pairs like the certified one is no stand-in for it.
+# A class that decides fewer pairs like the certified one cannot replace it.
 LOWEST = 0.999
-# What `admit` looks for: half of the difference that is tolerated, for the next pairs are others.
+# The target of `admit`: half of the tolerated difference, because the next pairs are other pairs.
 WANTED = 0.9995
-# Of two sides, of which the lower one is looked at: 95 %.
+# The level of a two-sided interval whose lower end has 95 % confidence.
 ONE_SIDED = 0.9
-# How near to a threshold pairs are scored again, at most and in steps.
+# The margins around a threshold to try: up to this, in these steps.
 MAX_MARGIN, STEP = 0.05, 0.0025
 
 
 def agreement(model: "Siamese", other: "Siamese", pairs: Pairs) -> dict[str, Any]:
-    """The share of pairs that both decide alike by the thresholds of `model`, as plain values.
+    """The share of pairs that both models decide alike by the thresholds of `model`, as plain values.
 
     Parameters
     ----------
@@ -39,17 +39,17 @@ def agreement(model: "Siamese", other: "Siamese", pairs: Pairs) -> dict[str, Any
 
     Returns
     -------
-    told
-        ``share`` in [0, 1], ``pairs``, and ``largest_difference``, that of two scores.
+    agreement
+        ``share`` in [0, 1], ``pairs``, and ``largest_difference`` of two scores.
 
     Raises
     ------
     NotCalibrated
         If `model` has no threshold to decide by.
     EncoderMismatch
-        If the two are not of one encoder.
+        If the two do not have the same encoder.
     ValueError
-        If no pair came.
+        If there are no pairs.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def agreement(model: "Siamese", other: "Siamese", pairs: Pairs) -> dict[str, Any
     """
     _check(model, pairs)
     if model.encoder.fingerprint != other.encoder.fingerprint:
-        raise EncoderMismatch("Two encoders came, not two precision classes of one. Load the same folder twice.")
+        raise EncoderMismatch("These are two encoders, not two precision classes of one. Load the same folder twice.")
     return _told(model, *(of.score(pairs.first, pairs.second) for of in (model, other)))
 
 
@@ -74,8 +74,8 @@ def admit(model: "Siamese", pairs: Pairs, *, dtype: str = "int8") -> "Siamese":
     Parameters
     ----------
     model
-        With thresholds, loaded in any class; it stays as it is. Compared is with the class that they were certified in
-        (fp32 if they do not tell).
+        With thresholds, loaded in any class; it does not change. The comparison is with the class that they were certified
+        in (fp32 if they do not say).
     pairs
         Labelled or not, thousands of the kind that will be decided.
     dtype
@@ -93,7 +93,7 @@ def admit(model: "Siamese", pairs: Pairs, *, dtype: str = "int8") -> "Siamese":
     NotCalibrated
         If the model has no threshold to decide by.
     ValueError
-        If no pair came, the thresholds were certified in that dtype, or it cannot be computed here.
+        If there are no pairs, the thresholds were certified in that dtype, or it cannot be computed here.
 
     Examples
     --------
@@ -121,22 +121,22 @@ def admit(model: "Siamese", pairs: Pairs, *, dtype: str = "int8") -> "Siamese":
 
 
 def admitted(model: "Siamese") -> "Siamese":
-    """A model just loaded in int8, with its rescorer; as it came where nothing was certified, or all of it in int8.
+    """A model just loaded in int8, with its rescorer; unchanged if nothing was certified, or everything in int8.
 
     Raises
     ------
     EncoderMismatch
-        If it was certified in another class and nobody measured, at these thresholds, that int8 decides alike.
+        If it was certified in another class, and int8 was not measured to decide alike at these thresholds.
     """
     cuts = cuts_of(model.threshold, model.reject_threshold)
     if not cuts or model.threshold is None or _certified_in(model.threshold) == "int8":
         return model
     measured = model.threshold.evidence.get("agreement", {}).get("int8", {})
     if measured.get("at_least", 0) < LOWEST or measured.get("cuts") != cuts:
-        told = f" (of {measured['pairs']:,} pairs {measured['share']:.2%} were)" if "pairs" in measured else ""
+        few = f" (of {measured['pairs']:,} pairs {measured['share']:.2%} were)" if "pairs" in measured else ""
         raise EncoderMismatch(
-            f"The thresholds were certified in {_certified_in(model.threshold)}, and nobody measured at these thresholds, on "
-            f"enough pairs, that int8 decides at least {LOWEST:.1%} alike{told}. Measure it once with textsiam.admit on "
+            f"The thresholds were certified in {_certified_in(model.threshold)}, and it was not measured at these thresholds, on "
+            f"enough pairs, that int8 decides at least {LOWEST:.1%} alike{few}. Measure it once with textsiam.admit on "
             "thousands of pairs and save the model, certify it in int8, or use bfloat16 or float32."
         )
     finer = Encoder(model.encoder.folder, device="cpu", dtype=_certified_in(model.threshold))
@@ -156,7 +156,7 @@ def _with_margin(
         told |= {"margin": margin, "rescored": round(float(again.mean()), 4)}
         if told["share"] >= WANTED:
             break
-    # Of all pairs, not of those alone that were not scored again: how far a search must look beyond its threshold.
+    # Of all pairs, also those scored again: it is how far a search must look beyond its threshold.
     return told | {"largest_difference": _largest(certified, coarse)}
 
 
@@ -185,6 +185,6 @@ def _largest(ours: Float[np.ndarray, " n"], theirs: Float[np.ndarray, " n"]) -> 
 
 def _check(model: "Siamese", pairs: Pairs) -> None:
     if model.threshold is None:
-        raise NotCalibrated("This model has no threshold, so it decides nothing. Certify it on labelled pairs.")
+        raise NotCalibrated("This model has no threshold, so it cannot decide. Certify it on labelled pairs.")
     if not len(pairs):
-        raise ValueError("No pairs came, so there is nothing to agree on. Give some of the kind that will be decided.")
+        raise ValueError("There are no pairs to compare decisions on. Give pairs of the kind that will be decided.")

@@ -1,8 +1,7 @@
-"""A fast, coarse encoder made safe: pairs whose score comes near a threshold are scored again by a finer one.
+"""A second look for a fast, coarse encoder: pairs that score near a threshold are scored again by a finer one.
 
-int8 moves a cosine by a few thousandths: too much to decide like the class that was certified, and yet enough to tell which pairs
-lie nowhere near a threshold, which is nineteen of twenty. How near is near enough (`Rescorer.margin`) is measured, never guessed:
-`textsiam.scoring.precision.agreement.admit`.
+int8 moves a cosine by a few thousandths. That is too much to decide like the certified class, but it shows which pairs are far
+from a threshold: nineteen of twenty. `textsiam.scoring.precision.agreement.admit` measures how near is near (`Rescorer.margin`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -26,9 +25,9 @@ class Rescorer:
     encoder
         The same weights in a finer precision class.
     margin
-        In units of the score, above 0: enough for the thresholds that it was measured at.
+        In units of the score, above 0: enough at the thresholds that it was measured at.
     largest
-        The largest difference of two scores that was measured: how near is enough for any other threshold.
+        The largest measured difference of two scores: the margin for any other threshold.
     """
 
     encoder: Encoder
@@ -49,7 +48,7 @@ class Rescorer:
     ) -> Float[np.ndarray, " n"]:
         """The scores of pairs ``texts[left]``, ``texts[right]``, those near a threshold from the finer encoder.
 
-        `own` is a threshold that nothing was measured at.
+        `own` is one more threshold, at which nothing was measured.
         """
         is_near = near(scores, cuts_of(*thresholds), self.margin)
         if own is not None:

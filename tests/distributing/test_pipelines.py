@@ -17,8 +17,8 @@ from textsiam.distributing import blocks as blocks_module
 from textsiam.distributing import match_clusters
 from textsiam.distributing.approximate_join import Probing
 from textsiam.distributing.blocks import Bounds, Joining, are_apart, bounds_of
-from textsiam.distributing.distributed_duplicates import find_duplicates_in_shards
-from textsiam.distributing.encoders import Recipe
+from textsiam.distributing.encoders import Recipe, encode_shard
+from textsiam.distributing.pipelines import find_duplicates_in_shards
 from textsiam.distributing.runners import Here
 from textsiam.distributing.shard_sources import Reading, Sizes, expanded, label_of
 from textsiam.distributing.tasks import N_TRIES, Failure, attempt
@@ -96,8 +96,8 @@ def test_pairs_and_clusters_are_those_of_one_machine(model, tmp_path_factory, te
     assert sorted(zip(*many.top.top(5).id_columns(), strict=True)) == sorted(zip(*best.id_columns(), strict=True)) or (
         np.allclose(many.top.top(5).score, best.score, atol=2e-6)
     )
-    assert many.n_texts == len(one.left_texts)
-    assert many.n_distinct == len(set(one.left_texts))
+    assert len(many.texts) == len(one.left_texts)
+    assert many.texts.n_distinct == len(set(one.left_texts))
 
 
 def test_rows_that_cannot_be_used_are_set_aside_by_number(model, tmp_path):
@@ -106,7 +106,7 @@ def test_rows_that_cannot_be_used_are_set_aside_by_number(model, tmp_path):
     bad = tmp_path / "bad.csv"
     bad.write_bytes(b"\x50\x4b\x03\x04not a table")
     many = found(model, [good, str(bad)], tmp_path / "work")
-    assert [(fault.row, fault.reason) for fault in many.set_aside] == [(2, "empty")]
+    assert [(fault.row, fault.reason) for fault in many.texts.set_aside] == [(2, "empty")]
     assert [lost.what for lost in many.lost] == [str(bad)]
     assert (f"{good}:q0", f"{good}:q3") in list(zip(*list(columns(many.pair_blocks()).values())[:2], strict=True))
 
@@ -139,16 +139,12 @@ class Breaking(Here):
     def __init__(self, after=None, poisoned=None):
         self.after, self.poisoned, self.n = after, poisoned, 0
 
-    def run(self, function, tasks):
-        for done in super().run(function, tasks):
+    def run(self, function, tasks, **options):
+        for place, result in super().run(function, tasks, **options):
             self._count()
-            yield done
-
-    def encode(self, work, recipe, repeats, shards):
-        for place, result in super().encode(work, recipe, repeats, shards):
-            self._count()
-            failed = self.poisoned is not None and shards[place].source.endswith(self.poisoned)
-            yield place, Failure(ValueError("poisoned")) if failed and shards[place].start == 0 else result
+            shard = tasks[place][-1] if function is encode_shard else None
+            failed = self.poisoned is not None and shard and shard.source.endswith(self.poisoned) and shard.start == 0
+            yield place, Failure(ValueError("poisoned")) if failed else result
 
     def _count(self):
         self.n += 1
@@ -302,7 +298,7 @@ def test_what_comes_before_a_break_is_kept(model, tmp_path):
     many = found(model, [str(path)], tmp_path / "work", (1, 9, 9))
     if many.lost:
         assert "rows after" in many.lost[0].why
-    assert many.n_texts >= 3
+    assert len(many.texts) >= 3
     assert ("1", "3") in list(zip(*list(columns(many.pair_blocks()).values())[:2], strict=True))
 
 

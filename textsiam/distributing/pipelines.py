@@ -1,0 +1,233 @@
+"""The two runs past one machine: duplicates, and vectors, of more texts than one machine takes.
+
+Duplicates go through the stages sources → shards → distinct texts → vectors → pairs of blocks → match table → clusters, vectors
+through the first four. Results lie in files, which are read in pieces.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from textsiam.arrays import Rows
+from textsiam.distributing import match_clusters
+from textsiam.distributing.approximate_join import Probing, Recall
+from textsiam.distributing.blocks import Joining
+from textsiam.distributing.encoders import EncodedTexts, Recipe
+from textsiam.distributing.match_table import Best, Part
+from textsiam.distributing.runners import Runner
+from textsiam.distributing.shard_repeats import Repeats
+from textsiam.distributing.shard_sources import Reading, Sizes
+from textsiam.distributing.stages import Progress, Stages
+from textsiam.distributing.tasks import Lost
+from textsiam.distributing.workspace import Workspace
+from textsiam.matching.duplicates import threshold_of
+from textsiam.matching.matches import Matches
+from textsiam.scoring.siamese import Siamese
+
+NO_ROWS = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class DistributedMatches:
+    """The match table and the clusters, in files of a workspace.
+
+    Parameters
+    ----------
+    texts
+        What was compared.
+    parts
+        The pairs, sorted by row.
+    top
+        The closest pairs, with ids, texts, probabilities and decisions.
+    settled
+        The clusters, sorted by row; empty where none were asked for.
+    recall
+        Of an approximate join; None after an exact one, which misses no pair.
+    lost
+        What was left out, and why.
+    told
+        What each stage did: seconds, tasks, tasks that were computed now.
+    """
+
+    model: Siamese
+    texts: EncodedTexts
+    parts: list[Part]
+    top: Matches
+    settled: list[match_clusters.Settled]
+    n_clusters: int | None
+    recall: Recall | None
+    lost: list[Lost]
+    told: dict[str, dict[str, float]]
+
+    def __len__(self) -> int:
+        return sum(part.n for part in self.parts)
+
+    @property
+    def n_dropped(self) -> int:
+        """Rows that are not their cluster's keeper."""
+        return sum(of.n_dropped for of in self.settled)
+
+    def pair_blocks(self, n: int = 65_536) -> Iterator[dict[str, Any]]:
+        """The columns of a pairs file, ``id_a, id_b, score, probability, decision``, in one or more blocks of up to `n` rows."""
+        empty = True
+        for part in self.parts:
+            told = self.texts.work.read(part.name)
+            for start in range(0, part.n, n):
+                empty = False
+                yield self._pairs({key: values[start : start + n] for key, values in told.items()})
+        if empty:
+            yield self._pairs({"left": NO_ROWS, "right": NO_ROWS, "score": np.empty(0, np.float32)})
+
+    def cluster_blocks(self) -> Iterator[dict[str, Any]]:
+        """The columns of a clusters file, ``id, cluster, keeper, score_to_keeper``, for every row, in blocks of a shard."""
+        for of in self.settled:
+            yield from match_clusters.columns_of(of, self.texts)
+
+    def _pairs(self, some: dict[str, Any]) -> dict[str, Any]:
+        probability, decision = self.model.judge(some["score"])
+        nothing = [None] * len(some["score"])
+        return {
+            "id_a": self.texts.of(some["left"]),
+            "id_b": self.texts.of(some["right"]),
+            "score": some["score"],
+            "probability": nothing if probability is None else probability.astype(np.float32),
+            "decision": nothing if decision is None else decision,
+        }
+
+
+def closest(model: Siamese, best: Sequence[Best], texts: EncodedTexts, top: int) -> Matches:
+    """The `top` closest pairs of all parts as `Matches`, whose rows count only the texts in these pairs."""
+    left = np.concatenate([NO_ROWS, *(of.left for of in best)])
+    right = np.concatenate([NO_ROWS, *(of.right for of in best)])
+    score = np.concatenate([np.empty(0, np.float32), *(of.score for of in best)])
+    order = np.lexsort((right, left, -score))[:top]
+    held, places = np.unique(np.stack([left[order], right[order]]), return_inverse=True)
+    places = places.reshape(2, -1)
+    return Matches(
+        places[0],
+        places[1],
+        score[order],
+        len(held),
+        left_ids=texts.of(held),
+        left_texts=texts.of(held, "text"),
+        **model.judge(score[order])._asdict(),
+    )
+
+
+def find_duplicates_in_shards(
+    model: Siamese,
+    sources: Sequence[str],
+    work: Workspace,
+    runner: Runner,
+    *,
+    recipe: Recipe,
+    reading: Reading | None = None,
+    threshold: float | None = None,
+    sizes: Sizes | None = None,
+    approximate: Probing | None = None,
+    max_memory_mb: int = 256,
+    max_matches: int = 20_000_000,
+    top: int = 20,
+    with_clusters: bool = True,
+    progress: Progress | None = None,
+) -> DistributedMatches:
+    """As `find_duplicates`, in tasks that write to a workspace: what it holds already is not computed again.
+
+    Parameters
+    ----------
+    sources
+        Files that every worker can read, by path or URI.
+    recipe
+        How each worker loads its encoder.
+    approximate
+        Compare only near vectors, and measure the recall on a sample. Default: find every pair.
+    max_memory_mb
+        Working memory of the join in one worker, in addition to the encoder and the vectors of two blocks.
+
+    Raises
+    ------
+    NotCalibrated, TooManyMatches, UnreadableInput
+        As `find_duplicates`.
+    EncoderMismatch
+        If a worker has another model.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from textsiam.distributing.runners import Here
+    >>> from textsiam.samples import QUESTIONS
+    >>> model = Siamese.load()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     recipe = Recipe.of(model)
+    ...     found = find_duplicates_in_shards(model, [str(QUESTIONS)], Workspace(folder), Here(), recipe=recipe)
+    ...     len(found) == len(list(found.pair_blocks())[0]["id_a"])
+    True
+    """
+    lowest = threshold_of(model, threshold)
+    joining = Joining(lowest, model.similarity, max_memory_mb, max_matches)
+    run = Stages(work, runner, sizes or Sizes(), progress)
+    texts = run.encode(sources, reading or Reading(), recipe, max_matches)
+    join = run.join if approximate is None else partial(run.join_cells, probing=approximate)
+    joined = run.expand(*join(texts.encoded, joining), joining, texts.repeats)
+    parts, best = run.gather(texts.shards, joined, top, joining)
+    recall = run.recall(texts.encoded, joining, parts, approximate) if approximate else None
+    settled = run.settle(texts.shards, parts) if with_clusters else []
+    n_clusters = match_clusters.n_clusters(work, settled, texts.shards[-1].stop) if with_clusters else None
+    closest_pairs = closest(model, best, texts, top)
+    return DistributedMatches(model, texts, parts, closest_pairs, settled, n_clusters, recall, run.lost, run.told)
+
+
+@dataclass(frozen=True)
+class DistributedVectors:
+    """The vectors of all usable texts, what was left out, and what each stage did."""
+
+    texts: EncodedTexts
+    lost: list[Lost]
+    told: dict[str, dict[str, float]]
+
+    def blocks(self) -> Iterator[tuple[list[str], Float[np.ndarray, "n dim"]]]:
+        """Ids and vectors, in blocks of a shard."""
+        repeats = Repeats(self.texts.work, self.texts.repeats)
+        for shard in self.texts.shards:
+            rows = repeats.firsts(shard.start, shard.stop)
+            yield self.texts.of(np.arange(shard.start, shard.stop)), self._of(rows)
+
+    def _of(self, rows: Rows) -> Float[np.ndarray, "n dim"]:
+        """The vectors of rows that are the first ones with their text."""
+        starts = np.array([shard.start for shard in self.texts.shards])
+        owner = np.searchsorted(starts, rows, side="right") - 1
+        found = None
+        for place in np.unique(owner).tolist():
+            told = self.texts.work.read(self.texts.encoded[place].name, "row", "embedding")
+            mine = np.flatnonzero(owner == place)
+            if found is None:
+                found = np.empty((len(rows), told["embedding"].shape[1]), dtype=np.float32)
+            found[mine] = told["embedding"][np.searchsorted(told["row"], rows[mine] - starts[place])]
+        assert found is not None  # noqa: S101  a shard has a row
+        return found
+
+
+def encode_in_shards(
+    sources: Sequence[str],
+    work: Workspace,
+    runner: Runner,
+    *,
+    recipe: Recipe,
+    reading: Reading | None = None,
+    sizes: Sizes | None = None,
+    progress: Progress | None = None,
+) -> DistributedVectors:
+    """As `encode_to_parquet`, in tasks that write to a workspace: what it holds already is not computed again.
+
+    Raises
+    ------
+    UnreadableInput, EncoderMismatch
+        As `find_duplicates_in_shards`.
+    """
+    run = Stages(work, runner, sizes or Sizes(), progress)
+    texts = run.encode(sources, reading or Reading(), recipe)
+    return DistributedVectors(texts, run.lost, run.told)
