@@ -132,7 +132,7 @@ def test_standard_input(run, more):
         (["saved", "-o", "saved/parts"], "saved/parts is inside saved"),
         (["pairs.csv", "-o", "parts", "--set-aside", "pairs.csv"], "pairs.csv is also an input or another output"),
         (["pairs.csv", "-o", "saved", "--set-aside", "saved/test.csv"], "test.csv is also an input or another output"),
-        (["pairs.csv", "-o", "parts", "--set-aside", "-", "--json"], "Two answers would go to standard output"),
+        (["pairs.csv", "-o", "parts", "--set-aside", "-", "--json"], "Standard output would get two answers"),
         (["pairs.csv", "-o", "parts", "--shares", "0.5", "0.5", "0.5"], "3 numbers from 0 to 1 that sum to 1"),
         (["pairs.csv", "-o", "parts", "--shares", "a", "0.5", "0.5"], "'--shares'"),
         (["pairs.csv", "-o", "parts", "--folds", "1"], "at least 2 folds, but got 1"),

@@ -31,9 +31,7 @@ def check_outputs(*targets: Path | None, inputs: Iterable[str] = (), as_json: bo
         if str(target) == "-":
             standard += 1
             if standard > 1:
-                raise UnreadableInput(
-                    "Two answers would go to standard output (-, --json). Write one of them to a file."
-                )
+                raise UnreadableInput("Standard output would get two answers (-, --json). Write one of them to a file.")
             continue
         if target.exists() and not target.is_file() and not target.is_dir():
             continue  # a pipe or a device
