@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from record import ROOT, SHARED, circumstances, record
+from record import ROOT, SHARED, circumstances, commit_of, record
 
 SEED, ROUNDS = 0, 7
 N_TEXTS, N_PAIRS, N_JOIN, N_QUERIES = 4_096, 200, 40_000, 200
@@ -159,10 +159,7 @@ def main() -> None:
             "ratio": round(other / this, 3),
             "least_and_most": [round(float(pairs.min()), 3), round(float(pairs.max()), 3)],
         }
-    commit = subprocess.run(
-        ["git", "-C", str(asked.other), "describe", "--always"], capture_output=True, text=True, check=False
-    )
-    record("before_after", __doc__.splitlines()[0], {"other": commit.stdout.strip(), **figures}, SEED)
+    record("before_after", __doc__.splitlines()[0], {"other": commit_of(asked.other), **figures}, SEED)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 
 def static_figures(root: Path) -> dict[str, object]:
-    """What HOUSE's table says of the sources."""
+    """Sizes, crowds, splinters, names and circles, read from the sources."""
     names = modules(root)
     plain = {name: path for name, path in names.items() if path.stem not in {"__init__", "__main__"}}
     folders = Counter(path.parent for path in plain.values() if path.parent.name != "commands")
@@ -217,6 +217,7 @@ def main() -> None:
     parser.add_argument(
         "checkouts", nargs="*", type=Path, default=[Path()], help="Folders that hold the package's sources."
     )
+    parser.add_argument("--record", action="store_true", help="Write results/house.json, too.")
     given = parser.parse_args()
     columns = []
     for root in map(Path.resolve, given.checkouts):
@@ -231,6 +232,11 @@ def main() -> None:
         columns.append(column)
     for row in columns[0]:
         print(f"{row:38}" + "".join(f"{column.get(row, '-'):>10}" for column in columns))
+    if given.record:
+        from record import commit_of, record
+
+        commits = [commit_of(root) for root in given.checkouts]
+        record("house", __doc__.splitlines()[0], dict(zip(commits, columns, strict=True)))
 
 
 if __name__ == "__main__":

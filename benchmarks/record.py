@@ -32,8 +32,13 @@ def record(name: str, claim: str, figures: dict[str, Any], seed: int | None = No
     print(json.dumps(told, indent=1, ensure_ascii=False))
 
 
-def _git(*asked: str) -> str:
-    return subprocess.run(["git", "-C", str(ROOT), *asked], capture_output=True, text=True, check=False).stdout.strip()
+def commit_of(root: Path) -> str:
+    """The commit that a checkout stands at."""
+    return _git("describe", "--always", root=root)
+
+
+def _git(*asked: str, root: Path = ROOT) -> str:
+    return subprocess.run(["git", "-C", str(root), *asked], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _version(name: str) -> str | None:
