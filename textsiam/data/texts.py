@@ -162,11 +162,7 @@ class SetAside:
 
     def columns(self) -> dict[str, list[str] | list[int]]:
         """``source``, ``row`` and ``reason`` of each row, as columns for a file."""
-        return {
-            "source": [fault.source for fault in self.faults],
-            "row": [fault.row for fault in self.faults],
-            "reason": [fault.reason for fault in self.faults],
-        }
+        return {name: [getattr(fault, name) for fault in self.faults] for name in Fault._fields}
 
     def refuse(self) -> None:
         """Raise `BadRows`, with rows and reasons, if any row was set aside."""
