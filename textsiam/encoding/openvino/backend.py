@@ -95,10 +95,7 @@ class OpenVinoTwin:
     def after_fork(self) -> None:
         """Forget, in a forked process, what depends on threads that only the parent has."""
         self._lock = threading.Lock()
-        if pool := self.__dict__.pop("_pool", None):
-            _KEPT.append(pool)
-        if several := self.__dict__.pop("_several", None):
-            _KEPT.append(several)
+        _KEPT.extend(self.__dict__.pop(name, None) for name in ("_pool", "_several"))
 
     def _compiled(self, graph: ov.Model, n_streams: int) -> "_Requests":
         # Always name the precision: by default OpenVINO chooses bf16 if the processor has it.
