@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from textsiam.data.files import replacing
 from textsiam.errors import MissingExtra
 from textsiam.evaluation.figures import INSTALL, draw
 from textsiam.evaluation.measures import MEASURES
@@ -40,21 +39,6 @@ class Row(NamedTuple):
     base: str
     difference: str
     verdict: str
-
-
-def write_report(evaluation: "Evaluation", path: Path) -> None:
-    """Write the page of `render`, whole or not at all.
-
-    Raises
-    ------
-    MissingExtra
-        As `render` does.
-    OSError
-        If the file cannot be written.
-    """
-    page = render(evaluation)
-    with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
 
 
 def render(evaluation: "Evaluation") -> str:

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 
 from textsiam.data.linking import graph_of, link
 from textsiam.data.pairs import Pairs
+from textsiam.data.texts import few
 from textsiam.scoring.evidence.scored_pairs import ScoredPairs
 
 if TYPE_CHECKING:
@@ -219,5 +220,4 @@ def _numbers(pairs: Pairs, places: list[int]) -> tuple[int, ...]:
 
 
 def _listed(rows: tuple[int, ...]) -> str:
-    few = ", ".join(map(str, rows[:10])) + (", …" if len(rows) > 10 else "")  # noqa: PLR2004
-    return f"row{'s' if len(rows) > 1 else ''} {few}"
+    return f"row{'s' if len(rows) > 1 else ''} {few(rows)}"
