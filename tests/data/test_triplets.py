@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 from textsiam import Pairs, Triplets, read_pairs, read_triplets
-from textsiam.data import streams
 from textsiam.data.columns import negative_columns
 from textsiam.data.readers import read_examples
 from textsiam.errors import BadRows, UnreadableInput
@@ -103,10 +102,8 @@ BROKEN = [None, "", "  ", "\u200b", 7]
 REASONS = {None: "null", "": "empty", "  ": "only whitespace", "\u200b": "nothing visible", 7: "not text (int)"}
 
 
-@pytest.mark.parametrize("chunk", [7, streams.N_ROWS_A_CHUNK])
-def test_a_third_of_broken_rows_is_set_aside_and_nothing_is_lost(tmp_path, monkeypatch, chunk):
-    """By row number and reason, whatever the column; every other row is there, in order, chunk by chunk too."""
-    monkeypatch.setattr(streams.stream_triplets, "__kwdefaults__", {"n_rows": chunk})
+def test_a_third_of_broken_rows_is_set_aside_and_nothing_is_lost(tmp_path):
+    """By row number and reason, whatever the column; every other row is there, in order."""
     rng = random.Random(0)
     names, expected, lines = ("anchor", "positive", "negative_1", "negative_2"), {}, []
     for row in range(1, 201):

@@ -23,7 +23,6 @@ from textsiam.auditing.labelling import NOT_GIVEN, WRITTEN, Labels, label_of
 from textsiam.auditing.sampling import AUDIT, TRAINING, Design, Sampled
 from textsiam.data.files import replacing
 from textsiam.data.sources import open_source
-from textsiam.data.tables import Table
 from textsiam.data.texts import Fault, SetAside
 from textsiam.errors import UnreadableInput
 
@@ -210,26 +209,22 @@ def read_labels(audit: "Audit", source: str, labeller: str) -> tuple[dict[int, i
     OSError
         If it cannot be opened.
     """
-    with closing(open_source(source)) as table:
-        return _labels_of(audit, table, source, labeller)
-
-
-def _labels_of(audit: "Audit", table: Table, source: str, labeller: str) -> tuple[dict[int, int], SetAside]:
-    column = next((name for name in (f"{LABEL}{labeller}", "label") if name in table.columns), None)
-    if "number" not in table.columns or column is None:
-        raise UnreadableInput(
-            f"{source} needs the columns number and {LABEL}{labeller} (or label), but has {', '.join(table.columns)}. Give a "
-            "file that `audit label --to` wrote."
-        )
-    texts = [name for name in ("text_a", "text_b") if name in table.columns]
     labels: dict[int, int] = {}
     faults = []
-    for record in table.records(["number", column, *texts]):
-        fault = record.fault or _fault(audit, record.values, column, labels)
-        if fault:
-            faults.append(Fault(source, record.row, fault))
-        elif (label := label_of(record.values[column])) not in {None, NOT_GIVEN}:
-            labels[_number(record.values["number"])] = int(label)
+    with closing(open_source(source)) as table:
+        column = next((name for name in (f"{LABEL}{labeller}", "label") if name in table.columns), None)
+        if "number" not in table.columns or column is None:
+            raise UnreadableInput(
+                f"{source} needs the columns number and {LABEL}{labeller} (or label), but has {', '.join(table.columns)}. "
+                "Give a file that `audit label --to` wrote."
+            )
+        texts = [name for name in ("text_a", "text_b") if name in table.columns]
+        for record in table.records(["number", column, *texts]):
+            fault = record.fault or _fault(audit, record.values, column, labels)
+            if fault:
+                faults.append(Fault(source, record.row, fault))
+            elif (label := label_of(record.values[column])) not in {None, NOT_GIVEN}:
+                labels[_number(record.values["number"])] = int(label)
     return labels, SetAside(tuple(faults))
 
 

@@ -17,7 +17,10 @@ from jaxtyping import Bool, Float, Int
 
 from textsiam.auditing.labelling import UNRESOLVED
 from textsiam.auditing.sampling import Design
-from textsiam.scoring.evidence.intervals import Interval
+from textsiam.scoring.evidence.intervals import Interval, binomial_interval
+
+Labels = Int[np.ndarray, " cells"]
+Inside = Bool[np.ndarray, " cells"]
 
 NOTHING = Interval(float("nan"), float("nan"), float("nan"))
 
@@ -32,7 +35,7 @@ class _Parts(NamedTuple):
     open_share: Float[np.ndarray, " strata"]
 
     @classmethod
-    def of(cls, design: Design, labels: Int[np.ndarray, " cells"], inside: Bool[np.ndarray, " cells"]) -> "_Parts":
+    def of(cls, design: Design, labels: Labels, inside: Inside) -> "_Parts":
         known = inside & (labels != UNRESOLVED)
         right = known & (labels == 1)
         mass, known_mass, right_mass, n, n_right = (
@@ -64,7 +67,7 @@ class _Parts(NamedTuple):
         return float((self.mass**2 * self.chance * (1 - self.chance) / np.maximum(self.n, 1) * rest).sum())
 
 
-def precision_at(design: Design, labels: Int[np.ndarray, " cells"], cut: float, confidence: float = 0.95) -> Interval:
+def precision_at(design: Design, labels: Labels, cut: float, confidence: float = 0.95) -> Interval:
     """The share of right matches among those at or above the cut, with its interval.
 
     Parameters
@@ -88,9 +91,7 @@ def precision_at(design: Design, labels: Int[np.ndarray, " cells"], cut: float, 
     return share_of(design, labels, design.score >= np.float32(cut), confidence)
 
 
-def share_of(
-    design: Design, labels: Int[np.ndarray, " cells"], inside: Bool[np.ndarray, " cells"], confidence: float = 0.95
-) -> Interval:
+def share_of(design: Design, labels: Labels, inside: Inside, confidence: float = 0.95) -> Interval:
     """The share of right matches among those that the cells `inside` stand for; see `precision_at`.
 
     Examples
@@ -109,10 +110,10 @@ def share_of(
     if finite == 0:
         return Interval(value, value, value)
     effective = min(n, chance * (1 - chance) * mass**2 / simple) * simple / finite
-    return _clopper_pearson(value, effective, confidence)
+    return binomial_interval(value * effective, effective, confidence)._replace(value=value)
 
 
-def recall_at(design: Design, labels: Int[np.ndarray, " cells"], cut: float, confidence: float = 0.95) -> Interval:
+def recall_at(design: Design, labels: Labels, cut: float, confidence: float = 0.95) -> Interval:
     """The share at or above the cut of the right matches that the join found; those below the join's threshold do not count.
 
     Parameters
@@ -164,13 +165,3 @@ def _log_odds(value: float, above: _Parts, below: _Parts, divided: float, confid
     spread = np.sqrt(above.variance() / found**2 + below.variance() / missed**2 + moved)
     middle, half = np.log(found / missed), float(ndtri((1 + confidence) / 2)) * spread
     return Interval(value, min(value, float(expit(middle - half))), max(value, float(expit(middle + half))))
-
-
-def _clopper_pearson(value: float, n: float, confidence: float) -> Interval:
-    """The exact interval for a number of labels that may be fractional."""
-    from scipy.special import betaincinv
-
-    tail, n_right = (1 - confidence) / 2, value * n
-    low = float(betaincinv(n_right, n - n_right + 1, tail)) if n_right > 0 else 0.0
-    high = float(betaincinv(n_right + 1, n - n_right, 1 - tail)) if n_right < n else 1.0
-    return Interval(value, low, high)

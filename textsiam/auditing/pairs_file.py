@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from textsiam.data.pairs import fault_of_row
 from textsiam.data.readers import read_texts
 from textsiam.data.sources import open_source
 from textsiam.data.tables import Record, Table
-from textsiam.data.texts import Fault, SetAside, Texts, fault_of
+from textsiam.data.texts import Fault, SetAside, Texts
 from textsiam.errors import UnreadableInput
 from textsiam.matching.matches import Matches
 
@@ -118,9 +119,8 @@ class _Sides:
         ids = [str(record.values.get(name)) for name in ("id_a", "id_b")]
         if self.texts is None:
             values = [record.values.get(name) for name in ("text_a", "text_b")]
-            for name, value in zip(("text_a", "text_b"), values, strict=True):
-                if fault := fault_of(value):
-                    return f"{name} {fault}"
+            if fault := fault_of_row(("text_a", "text_b"), values):
+                return fault
             for column, cell in zip(self.own, [*ids, *map(str, values)], strict=True):
                 column.append(cell)
             return ""

@@ -170,11 +170,8 @@ def _read_csv(name: str, stream: io.BufferedReader, dialect: Dialect) -> Table:
         for row, (values, fault) in enumerate(rows, start=1):
             if not fault and values and len(values) != len(columns):
                 fault = f"{len(values)} field{'s' if len(values) > 1 else ''} where the header has {len(columns)}"  # noqa: PLW2901
-            yield (
-                Record(row, {}, fault)
-                if fault
-                else Record(row, dict(zip(columns, values or ("",) * len(columns), strict=True)))
-            )
+            fields = [] if fault else zip(columns, values or ("",) * len(columns), strict=True)
+            yield Record(row, dict(fields), fault)
 
     return Table(name, columns, records)
 
@@ -230,11 +227,9 @@ def _read_jsonl(name: str, stream: io.BufferedReader, dialect: Dialect) -> Table
             values = json.loads(line)
         except (ValueError, RecursionError):
             return Record(row, {}, "not JSON")
-        return (
-            Record(row, values)
-            if isinstance(values, dict)
-            else Record(row, {}, f"JSON, but no object ({type(values).__name__})")
-        )
+        if not isinstance(values, dict):
+            return Record(row, {}, f"JSON, but no object ({type(values).__name__})")
+        return Record(row, values)
 
     parsed = (parse(row, line) for row, line in enumerate(_text_lines(name, stream, dialect.encoding), start=1))
     first = list(islice(parsed, 100))  # the columns are those of the first hundred rows, in order of appearance
@@ -301,8 +296,7 @@ def _batch_records(name: str, batches: Iterator[Any]) -> Iterator[Record]:
     row = 0
     try:
         for batch in batches:
-            columns = _values_of(batch)
-            for values in zip(*columns, strict=True):
+            for values in zip(*_values_of(batch), strict=True):
                 row += 1
                 yield Record(row, dict(zip(batch.schema.names, values, strict=True)))
     except (pa.ArrowException, OSError, MemoryError, SystemError, UnicodeDecodeError) as error:
@@ -317,21 +311,14 @@ def _values_of(batch: Any) -> list[list[Any]]:
         batch.validate(full=True)
         return [column.to_pylist() for column in batch.columns]
     except (pa.ArrowInvalid, UnicodeDecodeError):  # one cell that is not UTF-8 must not spoil the others
-        columns = [
-            column.cast(pa.large_binary())
-            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-            else column
-            for column in batch.columns
-        ]
-        for column in columns:
-            column.validate(full=True)
-        return [
-            [
-                value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
-                for value in column.to_pylist()
-            ]
-            for column in columns
-        ]
+        found = []
+        for column in batch.columns:
+            is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+            stored = column.cast(pa.large_binary()) if is_text else column
+            stored.validate(full=True)
+            values = stored.to_pylist()
+            found.append([of.decode("utf-8", "surrogateescape") if isinstance(of, bytes) else of for of in values])
+        return found
 
 
 FORMATS: dict[str, Callable[[str, io.BufferedReader, Dialect], Table]] = {

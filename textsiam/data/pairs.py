@@ -209,14 +209,12 @@ class Triplets:
                 f"Triplets needs columns of equal length, but got {', '.join(str(len(c)) for c in self.columns)} texts "
                 f"and {len(self.rows)} rows. Align them row by row."
             )
-        for place, row in enumerate(self.rows):
-            for what, column in zip(
-                ("anchor", "positive", *["negative"] * len(self.negatives)), self.columns, strict=True
-            ):
-                if fault := fault_of(column[place]):
-                    raise UnreadableInput(
-                        f"Row {row} is not a usable triplet: {what} {fault}. Use read_triplets, which sets it aside."
-                    )
+        names = ("anchor", "positive", *["negative"] * len(self.negatives))
+        for row, texts in zip(self.rows, zip(*self.columns, strict=True), strict=True):
+            if fault := fault_of_row(names, texts):
+                raise UnreadableInput(
+                    f"Row {row} is not a usable triplet: {fault}. Use read_triplets, which sets it aside."
+                )
 
     @property
     def columns(self) -> tuple[Sequence[str], ...]:
@@ -278,8 +276,12 @@ def _checked_labels(labels: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
 
 def fault_of_pair(first: object, second: object) -> str:
     """Why these two are not a usable pair, or ``""`` if they are."""
-    if fault := fault_of(first):
-        return f"first text {fault}"
-    if fault := fault_of(second):
-        return f"second text {fault}"
+    return fault_of_row(("first text", "second text"), (first, second))
+
+
+def fault_of_row(names: Sequence[str], texts: Sequence[object]) -> str:
+    """Which of these texts is the first that is not usable, and why; ``""`` if all are."""
+    for name, text in zip(names, texts, strict=True):
+        if fault := fault_of(text):
+            return f"{name} {fault}"
     return ""

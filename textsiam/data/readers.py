@@ -4,20 +4,20 @@ Sources are read as streams (see `sources`, `formats` and `streams`). Unusable r
 They never stop the reading.
 """
 
+import sys
 from collections.abc import Sequence
 from contextlib import closing
-from itertools import chain
-from typing import Any
-
-import numpy as np
+from typing import Any, TypeVar
 
 from textsiam.data.columns import find_pair_columns, named_column, negative_columns
 from textsiam.data.pairs import Pairs, Triplets
 from textsiam.data.sources import open_source
-from textsiam.data.streams import stream_pairs, stream_texts, stream_triplets
+from textsiam.data.streams import pairs_of, stream_texts, triplets_of
 from textsiam.data.tables import Dialect, Table
-from textsiam.data.texts import Fault, SetAside, Texts, as_list
+from textsiam.data.texts import SetAside, Texts, as_list
 from textsiam.errors import UnreadableInput
+
+Read = TypeVar("Read", Texts, Pairs, Triplets)
 
 
 def read_texts(
@@ -68,17 +68,8 @@ def read_texts(
     {'null': 1, 'only whitespace': 1}
     """
     with closing(open_source(source, split, Dialect(format, delimiter, encoding))) as table:
-        chunks = list(stream_texts(table, column=column, id_column=id_column))
-    renamed = tuple(chain.from_iterable(chunk.renamed for chunk in chunks))
-    set_aside = _set_aside(chunks, table.name, "text", strict=strict, renamed=renamed)
-    return Texts(
-        list(chain.from_iterable(chunk.texts for chunk in chunks)),
-        ids=list(chain.from_iterable(chunk.ids for chunk in chunks)),
-        rows=list(chain.from_iterable(chunk.rows for chunk in chunks)),
-        set_aside=set_aside,
-        mapping=chunks[0].mapping,
-        renamed=renamed,
-    )
+        (texts,) = stream_texts(table, column=column, id_column=id_column, n_rows=sys.maxsize)
+    return _with_a_row(texts, table.name, "text", strict=strict)
 
 
 def read_pairs(
@@ -128,18 +119,8 @@ def read_pairs(
     with closing(open_source(source, split, Dialect(format, delimiter, encoding))) as table:
         columns = find_pair_columns(table.name, table.columns, first=first, second=second, label=label, score=score)
         columns = columns if labelled else columns._replace(label=None, score=None)
-        chunks = list(stream_pairs(table, columns))
-    set_aside = _set_aside(chunks, table.name, "pair", strict=strict)
-    labels, scores = ([getattr(chunk, name) for chunk in chunks] for name in ("labels", "scores"))
-    return Pairs(
-        first=list(chain.from_iterable(chunk.first for chunk in chunks)),
-        second=list(chain.from_iterable(chunk.second for chunk in chunks)),
-        labels=np.concatenate(labels) if columns.label else None,
-        scores=np.concatenate(scores) if columns.score else None,
-        rows=list(chain.from_iterable(chunk.rows for chunk in chunks)),
-        set_aside=set_aside,
-        mapping=columns.mapping(),
-    )
+        pairs = pairs_of(table, columns)
+    return _with_a_row(pairs, table.name, "pair", strict=strict)
 
 
 def read_triplets(
@@ -189,11 +170,8 @@ def read_triplets(
                 f"{table.name} does not say which column holds the negatives: name it (negatives=). "
                 f"It has: {', '.join(table.columns)}."
             )
-        chunks = list(stream_triplets(table, [pair.first, pair.second, *others]))
-    set_aside = _set_aside(chunks, table.name, "triplet", strict=strict)
-    columns = [list(chain.from_iterable(parts)) for parts in zip(*(chunk.columns for chunk in chunks), strict=True)]
-    rows = list(chain.from_iterable(chunk.rows for chunk in chunks))
-    return Triplets(columns[0], columns[1], columns[2:], rows, set_aside, chunks[0].mapping)
+        triplets = triplets_of(table, [pair.first, pair.second, *others])
+    return _with_a_row(triplets, table.name, "triplet", strict=strict)
 
 
 def read_examples(source: Any, **how: Any) -> Pairs | Triplets:
@@ -222,21 +200,13 @@ def _other_negatives(table: Table, first: str | None, second: str | None) -> lis
     return [column for column in negative_columns(table.columns) if column not in {first, second}]
 
 
-def _set_aside(
-    chunks: Sequence[Texts] | Sequence[Pairs] | Sequence[Triplets],
-    name: str,
-    what: str,
-    *,
-    strict: bool,
-    renamed: tuple[Fault, ...] = (),
-) -> SetAside:
-    """All rows set aside. Raises if there are any and `strict`, or if no row is usable."""
-    set_aside = SetAside(tuple(chain.from_iterable(chunk.set_aside for chunk in chunks)))
+def _with_a_row(read: Read, name: str, what: str, *, strict: bool) -> Read:
+    """What was read. Raises if rows were set aside or renamed and `strict`, or if no row is usable."""
     if strict:
-        (set_aside + SetAside(renamed)).refuse()
-    if not any(map(len, chunks)):
-        raise nothing_usable(name, what, set_aside)
-    return set_aside
+        SetAside((*read.set_aside, *getattr(read, "renamed", ()))).refuse()
+    if not len(read):
+        raise nothing_usable(name, what, read.set_aside)
+    return read
 
 
 def nothing_usable(source: str, what: str, set_aside: SetAside) -> UnreadableInput:

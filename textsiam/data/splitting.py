@@ -20,6 +20,11 @@ from jaxtyping import Float, Int
 from textsiam.data.linking import Examples, Linked, Links, Places, dependence, graph_of, kinds_of, link
 from textsiam.data.readers import read_examples
 
+Columns = Int[np.ndarray, "n width"]  # (rows, texts per row): the component, or the side, of each text
+Kinds = Int[np.ndarray, " n"]  # the kind of each row
+OfKind = Float[np.ndarray, "n kinds"]  # 1 for each row's own kind
+Counts = Float[np.ndarray, "sides kinds"]  # numbers of rows
+
 SHARES = (0.8, 0.1, 0.1)
 DROPPED = -1
 # A group of components up to this share of the smallest side goes to one side as a whole. A larger one is cut.
@@ -124,7 +129,10 @@ def split(
     report = {
         "seed": seed,
         "rows": len(pairs),
-        "parts": {name: {"rows": len(rows), "positive": _positive(kinds[rows])} for name, rows in parts.items()},
+        "parts": {
+            name: {"rows": len(rows), "positive": float(kinds[rows].mean()) if len(rows) else None}
+            for name, rows in parts.items()
+        },
         "dropped": int((sides == DROPPED).sum()),
         "components": len(sizes),
         "largest_component": int(sizes.max(initial=0)),
@@ -229,27 +237,19 @@ def leaks(graph: Linked, shares: Sequence[float], seed: int) -> dict[str, float]
     sides = np.random.default_rng(seed).choice(len(shares), size=len(texts), p=shares)
     train, test = sides == 0, sides == len(shares) - 1
 
-    def shared(numbers: Int[np.ndarray, "n width"]) -> float:
+    def shared(numbers: Columns) -> float:
         return float(np.isin(numbers[test], numbers[train]).any(1).mean()) if test.any() else 0.0
 
     return {"shares_a_text": shared(texts), "shares_a_component": shared(columns)}
 
 
-def _positive(kinds: Int[np.ndarray, " n"]) -> float | None:
-    return float(kinds.mean()) if len(kinds) else None
-
-
-def assign(
-    columns: Int[np.ndarray, "n width"], kinds: Int[np.ndarray, " n"], shares: Sequence[float], seed: int
-) -> Int[np.ndarray, " n"]:
+def assign(columns: Columns, kinds: Kinds, shares: Sequence[float], seed: int) -> Int[np.ndarray, " n"]:
     """The side of each row, or -1 if its texts are on two sides."""
     sides = sides_of(columns, kinds, shares, seed)
     return np.where((sides == sides[:, :1]).all(1), sides[:, 0], DROPPED)
 
 
-def sides_of(
-    columns: Int[np.ndarray, "n width"], kinds: Int[np.ndarray, " n"], shares: Sequence[float], seed: int
-) -> Int[np.ndarray, "n width"]:
+def sides_of(columns: Columns, kinds: Kinds, shares: Sequence[float], seed: int) -> Columns:
     """The side of each text of each row."""
     rng = np.random.default_rng(seed)
     used, inverse = np.unique(columns, return_inverse=True)
@@ -275,10 +275,7 @@ def sides_of(
 
 
 def _fill(
-    rows: Float[np.ndarray, "m kinds"],
-    filled: Float[np.ndarray, "sides kinds"],
-    targets: Float[np.ndarray, "sides kinds"],
-    rng: np.random.Generator,
+    rows: Float[np.ndarray, "m kinds"], filled: Counts, targets: Counts, rng: np.random.Generator
 ) -> Int[np.ndarray, " m"]:
     """Sides for whole groups, with rows of each kind as near to the targets as possible (least chi-square)."""
     filled, scale, shut = filled.copy(), np.where(targets > 0, targets, 1.0), targets.sum(1) == 0
@@ -296,12 +293,7 @@ def _fill(
     return sides
 
 
-def _cut(
-    columns: Int[np.ndarray, "n width"],
-    of_kind: Float[np.ndarray, "n kinds"],
-    shares: Sequence[float],
-    rng: np.random.Generator,
-) -> tuple[Places, Float[np.ndarray, "sides kinds"]]:
+def _cut(columns: Columns, of_kind: OfKind, shares: Sequence[float], rng: np.random.Generator) -> tuple[Places, Counts]:
     """Sides for the components of one large group, and the rows of each kind that each side keeps.
 
     Neighbours in an order of small bandwidth stay together. Several random orders of the sides are tried, because a component
@@ -325,9 +317,7 @@ def _cut(
     return best, _kept(best[columns], of_kind, len(shares))
 
 
-def _kept(
-    sides: Int[np.ndarray, "n width"], of_kind: Float[np.ndarray, "n kinds"], n_sides: int
-) -> Float[np.ndarray, "_ kinds"]:
+def _kept(sides: Columns, of_kind: OfKind, n_sides: int) -> Counts:
     """The number of rows of each kind that each side keeps."""
     whole = (sides == sides[:, :1]).all(1)
     kept = np.zeros((n_sides, of_kind.shape[1]))
@@ -335,7 +325,7 @@ def _kept(
     return kept
 
 
-def _without_needless_loss(side: Places, columns: Int[np.ndarray, "n width"]) -> Places:
+def _without_needless_loss(side: Places, columns: Columns) -> Places:
     """The sides, with components of no kept row moved to where they save a row from being dropped."""
     side, of_rows = side.copy(), side[columns]
     kept = (of_rows == of_rows[:, :1]).all(1)

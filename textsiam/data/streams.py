@@ -1,14 +1,15 @@
-"""Records → texts, pairs and triplets, chunk by chunk, for sources larger than memory. Unusable rows are set aside."""
+"""Records → texts (also chunk by chunk, for sources larger than memory), pairs and triplets. Unusable rows are set aside."""
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 
 from textsiam.data.columns import ID_COLUMNS, PairColumns, find_column, named_column, text_column
-from textsiam.data.pairs import Pairs, Triplets, fault_of_pair
+from textsiam.data.pairs import Pairs, Triplets, fault_of_pair, fault_of_row
 from textsiam.data.tables import Record, Table
 from textsiam.data.texts import Fault, SetAside, Texts, fault_of
 
@@ -35,84 +36,74 @@ def stream_texts(
     if id_name == text_name:
         id_name = None
     seen: set[str] = set()
-    for records in _chunks(table, [text_name, id_name], n_rows):
-        texts, ids, rows, faults, renamed = [], [], [], [], []
-        for record in records:
-            value = record.values.get(text_name)
-            name = _id_of(record, id_name)
-            if fault := record.fault or fault_of(value) or _fault_of_id(name):
-                faults.append(Fault(table.name, record.row, fault))
-                continue
-            if id_name:
-                if name in seen:
-                    renamed.append(Fault(table.name, record.row, "repeats an id"))
-                while name in seen:
-                    name = f"{name}#{record.row}"
-                seen.add(name)
-            texts.append(str(value))
-            ids.append(name)
-            rows.append(record.row)
-        yield Texts(
-            texts,
-            ids,
-            rows,
-            SetAside(tuple(faults)),
-            {"text": text_name, "id": id_name or "row number"},
-            tuple(renamed),
-        )
+
+    def read(record: Record) -> tuple[tuple[str, str], str]:
+        value, name = record.values.get(text_name), _id_of(record, id_name)
+        return (str(value), name), record.fault or fault_of(value) or _fault_of_id(name)
+
+    records = _records(table, [text_name, id_name])
+    # At least one chunk, and no empty one after the last row.
+    for chunk in chain([islice(records, n_rows)], (chain([first], islice(records, n_rows - 1)) for first in records)):
+        (texts, ids), rows, set_aside = _usable(chunk, table.name, 2, read)
+        renamed = []
+        for place, row in enumerate(rows) if id_name else ():
+            if ids[place] in seen:
+                renamed.append(Fault(table.name, row, "repeats an id"))
+            while ids[place] in seen:
+                ids[place] = f"{ids[place]}#{row}"
+            seen.add(ids[place])
+        yield Texts(texts, ids, rows, set_aside, {"text": text_name, "id": id_name or "row number"}, tuple(renamed))
 
 
-def stream_pairs(table: Table, columns: PairColumns, *, n_rows: int = N_ROWS_A_CHUNK) -> Iterator[Pairs]:
-    """The usable pairs of a table, `n_rows` rows at a time; at least one chunk, which may be empty."""
-    for records in _chunks(table, columns, n_rows):
-        kept, rows, faults = [], [], []
-        for record in records:
-            pair, fault = _pair_of(record, columns)
-            if fault:
-                faults.append(Fault(table.name, record.row, fault))
-            else:
-                kept.append(pair)
-                rows.append(record.row)
-        first, second, labels, scores = zip(*kept, strict=True) if kept else ((), (), (), ())
-        yield Pairs(
-            list(first),
-            list(second),
-            labels=np.array(labels, dtype=np.int64) if columns.label else None,
-            scores=np.array(scores, dtype=np.float64) if columns.score else None,
-            rows=rows,
-            set_aside=SetAside(tuple(faults)),
-            mapping=columns.mapping(),
-        )
+def pairs_of(table: Table, columns: PairColumns) -> Pairs:
+    """The usable pairs of a table; there may be none."""
+    read = partial(_pair_of, columns=columns)
+    (first, second, labels, scores), rows, set_aside = _usable(_records(table, columns), table.name, 4, read)
+    return Pairs(
+        first,
+        second,
+        labels=np.array(labels, dtype=np.int64) if columns.label else None,
+        scores=np.array(scores, dtype=np.float64) if columns.score else None,
+        rows=rows,
+        set_aside=set_aside,
+        mapping=columns.mapping(),
+    )
 
 
-def stream_triplets(table: Table, columns: Sequence[str], *, n_rows: int = N_ROWS_A_CHUNK) -> Iterator[Triplets]:
-    """The usable triplets of a table (anchor, positive, one or more negatives), by chunks like `stream_pairs`."""
+def triplets_of(table: Table, columns: Sequence[str]) -> Triplets:
+    """The usable triplets of a table (anchor, positive, one or more negatives); there may be none."""
     keys = ["negative"] if len(columns) == 3 else [f"negative_{k}" for k in range(1, len(columns) - 1)]  # noqa: PLR2004
     mapping = dict(zip(("anchor", "positive", *keys), columns, strict=True))
     names = ("anchor", "positive", *["negative"] * (len(columns) - 2))
-    for records in _chunks(table, columns, n_rows):
-        kept, rows, faults = [], [], []
-        for record in records:
-            texts = [record.values.get(column) for column in columns]
-            found = (f"{name} {fault}" for name, text in zip(names, texts, strict=True) if (fault := fault_of(text)))
-            if fault := record.fault or next(found, ""):
-                faults.append(Fault(table.name, record.row, fault))
-            else:
-                kept.append([str(text) for text in texts])
-                rows.append(record.row)
-        anchors, positives, *negatives = map(list, zip(*kept, strict=True)) if kept else ([] for _ in columns)
-        yield Triplets(anchors, positives, negatives, rows, SetAside(tuple(faults)), mapping)
+
+    def read(record: Record) -> tuple[list[str], str]:
+        texts = [record.values.get(column) for column in columns]
+        return [str(text) for text in texts], record.fault or fault_of_row(names, texts)
+
+    records = _records(table, columns)
+    (anchors, positives, *negatives), rows, set_aside = _usable(records, table.name, len(columns), read)
+    return Triplets(anchors, positives, negatives, rows, set_aside, mapping)
 
 
-def _chunks(table: Table, wanted: Sequence[str | None], n_rows: int) -> Iterator[list[Record]]:
-    records = table.records(list(dict.fromkeys(name for name in wanted if name)))
-    chunk = list(islice(records, n_rows))
-    while True:
-        following = list(islice(records, n_rows))
-        yield chunk
-        if not following:
-            return
-        chunk = following
+def _records(table: Table, wanted: Sequence[str | None]) -> Iterator[Record]:
+    return table.records(list(dict.fromkeys(name for name in wanted if name)))
+
+
+def _usable(
+    records: Iterable[Record], source: str, width: int, read: Callable[[Record], tuple[Sequence[Any], str]]
+) -> tuple[list[list[Any]], list[int], SetAside]:
+    """Columns of the usable rows, their numbers, and the other rows; `read` gives a row's values, and its fault or ``""``."""
+    columns: list[list[Any]] = [[] for _ in range(width)]
+    rows, faults = [], []
+    for record in records:
+        values, fault = read(record)
+        if fault:
+            faults.append(Fault(source, record.row, fault))
+            continue
+        rows.append(record.row)
+        for column, value in zip(columns, values, strict=True):
+            column.append(value)
+    return columns, rows, SetAside(tuple(faults))
 
 
 def _id_of(record: Record, id_name: str | None) -> str:

@@ -108,6 +108,17 @@ def distinct(texts: Iterable[str]) -> tuple[list[str], Int[np.ndarray, " n"]]:
     return list(places), np.array(rows, dtype=np.int64)
 
 
+def few(values: Sequence[object], n: int = 10) -> str:
+    """The first `n` values, with an ellipsis if there are more.
+
+    Examples
+    --------
+    >>> few([3, 5, 8], 2)
+    '3, 5, …'
+    """
+    return ", ".join(map(str, values[:n])) + (", …" if len(values) > n else "")
+
+
 class Fault(NamedTuple):
     """One unusable row: where it is and why it is unusable. Rows count from 1, without the header."""
 
@@ -154,19 +165,15 @@ class SetAside:
             rows.setdefault(fault.reason, []).append(fault.row)
         parts = []
         for reason in list(self.counts())[:8]:
-            few, more = ", ".join(map(str, rows[reason][:5])), ", …" if len(rows[reason]) > 5 else ""  # noqa: PLR2004
-            parts.append(f"{len(rows[reason]):,} {reason} (row{'s' if len(rows[reason]) > 1 else ''} {few}{more})")
+            own = rows[reason]
+            parts.append(f"{len(own):,} {reason} (row{'s' if len(own) > 1 else ''} {few(own, 5)})")
         if len(rows) > len(parts):
             parts.append(f"{len(rows) - len(parts):,} other reasons")
         return f"{len(self):,} row{'s' if len(self) > 1 else ''} set aside: {', '.join(parts)}"
 
     def columns(self) -> dict[str, list[str] | list[int]]:
         """``source``, ``row`` and ``reason`` of each row, as columns for a file."""
-        return {
-            "source": [fault.source for fault in self.faults],
-            "row": [fault.row for fault in self.faults],
-            "reason": [fault.reason for fault in self.faults],
-        }
+        return {name: [getattr(fault, name) for fault in self.faults] for name in Fault._fields}
 
     def refuse(self) -> None:
         """Raise `BadRows`, with rows and reasons, if any row was set aside."""

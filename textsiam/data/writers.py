@@ -5,30 +5,24 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TextIO
 
 Columns = Mapping[str, Any]
 Write = Callable[[Columns], None]
 
-
-class _UnixLines:
-    """A stream that ends each row in one newline, as Unix tools expect.
-
-    The csv module can do that itself, but then it leaves a lone carriage return within a text unquoted, and readers take it
-    for the end of the row.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-
-    def write(self, row: str) -> int:
-        return self.stream.write(row.removesuffix("\r\n") + "\n")
+# Columns that hold no strings → their types in parquet.
+_TYPES = dict.fromkeys(("score", "probability", "score_to_keeper"), "float32") | dict.fromkeys(
+    ("cluster", "row"), "int64"
+)
 
 
 @contextmanager
 def csv_rows(stream: TextIO) -> Iterator[Write]:
     """A function that writes columns to a stream, with a header before the first."""
-    writer = csv.writer(_UnixLines(stream))
+    # Each row ends in one newline, as Unix tools expect. The csv module can do that itself, but then it leaves a lone carriage
+    # return within a text unquoted, and readers take it for the end of the row.
+    writer = csv.writer(SimpleNamespace(write=lambda row: stream.write(row.removesuffix("\r\n") + "\n")))
     header: list[str] = []
 
     def write(columns: Columns) -> None:
@@ -61,7 +55,7 @@ def _parquet_file(path: Path) -> Iterator[Write]:
     held: list[pq.ParquetWriter] = []
 
     def write(columns: Columns) -> None:
-        table = pa.table({name: pa.array(_plain(values), _arrow_type(name)) for name, values in columns.items()})
+        table = pa.table({name: pa.array(_plain(of), _TYPES.get(name, "string")) for name, of in columns.items()})
         if not held:
             held.append(pq.ParquetWriter(path, table.schema))
         held[0].write_table(table)
@@ -71,19 +65,6 @@ def _parquet_file(path: Path) -> Iterator[Write]:
     finally:
         for writer in held:
             writer.close()
-
-
-def _arrow_type(name: str) -> Any:
-    import pyarrow as pa
-
-    types = {
-        "score": pa.float32(),
-        "probability": pa.float32(),
-        "score_to_keeper": pa.float32(),
-        "cluster": pa.int64(),
-        "row": pa.int64(),
-    }
-    return types.get(name, pa.string())
 
 
 WRITERS = {

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from textsiam.data.texts import as_list, distinct, fault_of
+from textsiam.data.texts import as_list, distinct, fault_of, few
 from textsiam.encoding.backends import BACKENDS, Backend, best
 from textsiam.encoding.model_folder.finding import find_model, name_of
 from textsiam.encoding.model_folder.folder import ModelFolder
@@ -214,7 +214,7 @@ class Encoder:
         usable = [place for place, text in enumerate(texts) if not fault_of(text)]
         if len(usable) < len(texts):
             wrong = sorted(set(range(len(texts))) - set(usable))
-            logger.warning("%d of %d texts are unusable and get NaN: positions %s", len(wrong), len(texts), _few(wrong))
+            logger.warning("%d of %d texts are unusable and get NaN: positions %s", len(wrong), len(texts), few(wrong))
         encoded = self.embed([str(texts[place]) for place in usable], prompt=prompt, progress=progress)
         if encoded.cut.any():
             cut = [usable[place] for place in np.flatnonzero(encoded.cut)]
@@ -223,7 +223,7 @@ class Encoder:
                 len(cut),
                 len(texts),
                 self.folder.max_length,
-                _few(cut),
+                few(cut),
             )
         if len(usable) == len(texts):
             return encoded.embeddings
@@ -297,10 +297,6 @@ class Encoder:
 
 def _read_again(folder: Path, backend: str, device: str | None, dtype: str) -> Encoder:
     return Encoder(read_folder(folder), backend, device=device, dtype=dtype)
-
-
-def _few(places: Sequence[int], n: int = 10) -> str:
-    return ", ".join(map(str, places[:n])) + (", …" if len(places) > n else "")
 
 
 class RememberingEncoder(Encoder):

@@ -143,9 +143,8 @@ def _key_of(model: dict[str, object], chunk: Texts) -> str:
 def _metadata_of(shard: Path) -> dict[str, Any]:
     """The metadata of a finished shard; empty if it is missing or damaged, so that it is made again."""
     try:
-        metadata = (
-            pq.read_table(shard).schema.metadata or {}
-        )  # reads the rows too: they may be damaged under a good footer
+        # This reads the rows too: they may be damaged under a good footer.
+        metadata = pq.read_table(shard).schema.metadata or {}
         return json.loads(metadata.get(_KEY, b"{}"))  # type: ignore[no-any-return]
     except (OSError, ValueError):
         return {}

@@ -141,12 +141,10 @@ class Evaluation:
         OSError
             If the file cannot be written.
         """
-        text = json.dumps(self.to_json(), ensure_ascii=False, indent=1, allow_nan=False)
-        with replacing(Path(path).expanduser()) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        _write(path, json.dumps(self.to_json(), ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
     def report(self, path: str | Path) -> None:
-        """Write all of it as one HTML page that opens offline (see `textsiam.evaluation.report.render`).
+        """Write all of it as one HTML page that opens offline, whole or not at all (see `textsiam.evaluation.report.render`).
 
         Raises
         ------
@@ -155,9 +153,14 @@ class Evaluation:
         OSError
             If the file cannot be written.
         """
-        from textsiam.evaluation.report import write_report
+        from textsiam.evaluation.report import render
 
-        write_report(self, Path(path).expanduser())
+        _write(path, render(self))
+
+
+def _write(path: str | Path, text: str) -> None:
+    with replacing(Path(path).expanduser()) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def evaluate(

@@ -50,20 +50,12 @@ class Key(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """A figure for a page: its title, the SVG, a caption of one sentence, and its legend."""
-
-    title: str
-    svg: str
-    caption: str
-    keys: tuple[Key, ...]
-
-
-class Drawn(NamedTuple):
-    """What a function in `FIGURES` drew, in words."""
+    """A figure for a page: its title, a caption of one sentence, its legend, and the SVG, which `draw` adds."""
 
     title: str
     caption: str
     keys: tuple[Key, ...]
+    svg: str = ""
 
 
 def draw(evaluation: "Evaluation") -> list[Drawing]:
@@ -91,12 +83,11 @@ def draw(evaluation: "Evaluation") -> list[Drawing]:
                 continue
             written = StringIO()
             canvas.savefig(written, format="svg")
-        svg = _for_page(written.getvalue(), name, drawn.caption)
-        drawings.append(Drawing(drawn.title, svg, drawn.caption, drawn.keys))
+        drawings.append(drawn._replace(svg=_for_page(written.getvalue(), name, drawn.caption)))
     return drawings
 
 
-def draw_precision_recall(evaluation: "Evaluation", axes: Any) -> Drawn | None:
+def draw_precision_recall(evaluation: "Evaluation", axes: Any) -> Drawing | None:
     """Precision against recall at every cut, with each model's own accept threshold and its intervals."""
     if evaluation.model.refitted == {}:
         return None
@@ -116,10 +107,10 @@ def draw_precision_recall(evaluation: "Evaluation", axes: Any) -> Drawn | None:
     axes.axhline(share, color=COLOURS["muted"], linewidth=0.9, linestyle=":")
     keys.append(Key("dots", "muted", f"accepting all: {share:.2f}"))
     axes.set(xlim=(0, 1.01), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
-    return Drawn("Precision and recall", f"{caption}.", tuple(keys))
+    return Drawing("Precision and recall", f"{caption}.", tuple(keys))
 
 
-def draw_scores(evaluation: "Evaluation", axes: Any) -> Drawn | None:
+def draw_scores(evaluation: "Evaluation", axes: Any) -> Drawing | None:
     """The distribution of scores for each label, over the bands of the three decisions."""
     model = evaluation.model
     if model.scored.pairs.labels is None:
@@ -139,10 +130,10 @@ def draw_scores(evaluation: "Evaluation", axes: Any) -> Drawn | None:
     axes.set_ylim(bottom=0)
     medians = [f"{np.median(scores[labels == label]):.3f}" for label in (1, 0) if (labels == label).any()]
     caption = f"Median score {' of the same, and '.join(medians)}{' of different pairs' if len(medians) > 1 else ''}."
-    return Drawn("Scores", caption, tuple(keys))
+    return Drawing("Scores", caption, tuple(keys))
 
 
-def draw_reliability(evaluation: "Evaluation", axes: Any) -> Drawn | None:
+def draw_reliability(evaluation: "Evaluation", axes: Any) -> Drawing | None:
     """The share of duplicates among the pairs of one bin of probabilities, with intervals, against the mean probability."""
     curve = evaluation.model.reliability
     if not curve:
@@ -160,10 +151,10 @@ def draw_reliability(evaluation: "Evaluation", axes: Any) -> Drawn | None:
         Key("dots", "muted", "a perfect model"),
     )
     figure = evaluation.metrics.get("calibration_error", Interval(float("nan"), 0, 0))
-    return Drawn("Reliability", f"Calibration error {figure.value:.3f}.", keys)
+    return Drawing("Reliability", f"Calibration error {figure.value:.3f}.", keys)
 
 
-def draw_grades(evaluation: "Evaluation", axes: Any) -> Drawn | None:
+def draw_grades(evaluation: "Evaluation", axes: Any) -> Drawing | None:
     """Scores against grades: the median and the middle 80 % of scores, in bins of equally many pairs."""
     pairs = evaluation.model.scored.pairs
     if pairs.scores is None:
@@ -177,11 +168,11 @@ def draw_grades(evaluation: "Evaluation", axes: Any) -> Drawn | None:
     axes.plot(x, middle, color=COLOURS["model"], marker="o", markersize=4)
     axes.set(xlabel="grade", ylabel=f"{evaluation.model.scored.similarity} score")
     keys = (Key("dot", "model", "median score"), Key("band", "model", "the middle 80 % of scores"))
-    return Drawn("Scores by grade", f"Spearman's correlation {evaluation['spearman'].value:.3f}.", keys)
+    return Drawing("Scores by grade", f"Spearman's correlation {evaluation['spearman'].value:.3f}.", keys)
 
 
 # Name → a function that draws on axes and returns what it drew, or None if there is nothing to draw.
-FIGURES: dict[str, Callable[["Evaluation", Any], Drawn | None]] = {
+FIGURES: dict[str, Callable[["Evaluation", Any], Drawing | None]] = {
     "precision_recall": draw_precision_recall,
     "scores": draw_scores,
     "reliability": draw_reliability,

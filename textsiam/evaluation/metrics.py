@@ -16,12 +16,11 @@ from jaxtyping import Float, Shaped
 RECALL = 0.8
 NAN = float("nan")
 
-Weights = Shaped[np.ndarray, " n"] | None
+Column = Shaped[np.ndarray, " n"]
+Weights = Column | None
 
 
-def average_precision(
-    labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], weights: Weights = None
-) -> float:
+def average_precision(labels: Column, scores: Column, weights: Weights = None) -> float:
     """The mean precision over all positives, taken in order of score, in [0, 1]; NaN unless both labels occur.
 
     Equal scores count as one step, as in scikit-learn's ``average_precision_score``.
@@ -38,7 +37,7 @@ def average_precision(
     return float((found * right / np.maximum(right + wrong, 1e-300)).sum() / right[-1])
 
 
-def roc_auc(labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], weights: Weights = None) -> float:
+def roc_auc(labels: Column, scores: Column, weights: Weights = None) -> float:
     """How often a positive scores above a negative, in [0, 1]; a tie counts half. NaN unless both labels occur.
 
     The area under the ROC curve, which is the Mann-Whitney statistic (Hanley & McNeil 1982).
@@ -55,7 +54,7 @@ def roc_auc(labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], 
     return float((np.diff(wrong, prepend=0.0) * above).sum() / (right[-1] * wrong[-1]))
 
 
-def best_f1(labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], weights: Weights = None) -> float:
+def best_f1(labels: Column, scores: Column, weights: Weights = None) -> float:
     """The highest F1 that any threshold reaches, in [0, 1]; NaN unless both labels occur.
 
     A threshold chosen on the rows that judge it looks better than it is. Use this to compare models, not to decide.
@@ -69,7 +68,7 @@ def best_f1(labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], 
     return float(_f1s(right, wrong).max()) if right[-1] and wrong[-1] else NAN
 
 
-def best_cut(labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"]) -> float:
+def best_cut(labels: Column, scores: Column) -> float:
     """The score at which `best_f1` is reached, the highest one if there are several; NaN unless both labels occur.
 
     Examples
@@ -83,9 +82,7 @@ def best_cut(labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"])
     return float(np.unique(scores)[::-1][np.argmax(_f1s(right, wrong))])
 
 
-def precision_at_recall(
-    labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], weights: Weights = None, recall: float = RECALL
-) -> float:
+def precision_at_recall(labels: Column, scores: Column, weights: Weights = None, recall: float = RECALL) -> float:
     """The highest precision of any threshold that finds at least `recall` of the positives; NaN unless both labels occur.
 
     Examples
@@ -100,7 +97,7 @@ def precision_at_recall(
     return float((right[enough] / (right + wrong)[enough]).max())
 
 
-def pearson(grades: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], weights: Weights = None) -> float:
+def pearson(grades: Column, scores: Column, weights: Weights = None) -> float:
     """Pearson's linear correlation, in [-1, 1]; NaN if either is constant.
 
     Examples
@@ -116,7 +113,7 @@ def pearson(grades: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], 
     return float(np.clip((counted * x * y).sum() / np.sqrt((counted * x * x).sum() * (counted * y * y).sum()), -1, 1))
 
 
-def spearman(grades: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], weights: Weights = None) -> float:
+def spearman(grades: Column, scores: Column, weights: Weights = None) -> float:
     """Spearman's rank correlation, in [-1, 1]; ties get their mean rank. NaN if either is constant.
 
     Examples
@@ -136,9 +133,7 @@ class Counts(NamedTuple):
     left_out: float
 
 
-def counts_at(
-    labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], threshold: float, weights: Weights = None
-) -> Counts:
+def counts_at(labels: Column, scores: Column, threshold: float, weights: Weights = None) -> Counts:
     """The positives and negatives on each side of the threshold, compared in fp32 as in `textsiam.scoring.thresholds.decisions`.
 
     Examples
@@ -152,9 +147,7 @@ def counts_at(
     return Counts(float(at[3]), float(at[2]), float(at[1]), float(at[0]))
 
 
-def precision(
-    labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], threshold: float, weights: Weights = None
-) -> float:
+def precision(labels: Column, scores: Column, threshold: float, weights: Weights = None) -> float:
     """The share of positives among the pairs at or above the threshold; NaN if there is no such pair.
 
     Examples
@@ -166,9 +159,7 @@ def precision(
     return _share(at.right, at.right + at.wrong)
 
 
-def recall(
-    labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], threshold: float, weights: Weights = None
-) -> float:
+def recall(labels: Column, scores: Column, threshold: float, weights: Weights = None) -> float:
     """The share of the positives that score at or above the threshold; NaN if there is no positive.
 
     Examples
@@ -180,9 +171,7 @@ def recall(
     return _share(at.right, at.right + at.missed)
 
 
-def f1(
-    labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], threshold: float, weights: Weights = None
-) -> float:
+def f1(labels: Column, scores: Column, threshold: float, weights: Weights = None) -> float:
     """The harmonic mean of precision and recall; 0 if no positive is found, NaN if there is none and no pair is accepted.
 
     Examples
@@ -194,9 +183,7 @@ def f1(
     return _share(2 * at.right, 2 * at.right + at.wrong + at.missed)
 
 
-def accuracy(
-    labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], threshold: float, weights: Weights = None
-) -> float:
+def accuracy(labels: Column, scores: Column, threshold: float, weights: Weights = None) -> float:
     """The share of pairs on their label's side of the threshold; NaN if there are no pairs.
 
     If positives are rare, a model that accepts nothing is accurate: read this together with `mcc`.
@@ -210,9 +197,7 @@ def accuracy(
     return _share(at.right + at.left_out, sum(at))
 
 
-def mcc(
-    labels: Shaped[np.ndarray, " n"], scores: Shaped[np.ndarray, " n"], threshold: float, weights: Weights = None
-) -> float:
+def mcc(labels: Column, scores: Column, threshold: float, weights: Weights = None) -> float:
     """The correlation of the label with the side of the threshold (Matthews 1975), in [-1, 1]; NaN if either is constant.
 
     Examples
@@ -261,7 +246,7 @@ def reciprocal_ranks(scores: Float[np.ndarray, "n n"], same: Shaped[np.ndarray, 
     return np.asarray(1 / rank)
 
 
-def _beyond(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def _beyond(labels: Column, scores: Column, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
     """The positives and negatives at or above each distinct score, strictest first; one zero each if there are no rows.
 
     The sort is stable, so rows that already stand in order of score cost one pass.

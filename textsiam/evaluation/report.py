@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from textsiam.data.files import replacing
 from textsiam.errors import MissingExtra
 from textsiam.evaluation.figures import INSTALL, draw
 from textsiam.evaluation.measures import MEASURES
+from textsiam.evaluation.resampling import NOTHING
 from textsiam.evaluation.slices import SLICES
 from textsiam.scoring.evidence.intervals import Interval
 
@@ -39,21 +39,6 @@ class Row(NamedTuple):
     base: str
     difference: str
     verdict: str
-
-
-def write_report(evaluation: "Evaluation", path: Path) -> None:
-    """Write the page of `render`, whole or not at all.
-
-    Raises
-    ------
-    MissingExtra
-        As `render` does.
-    OSError
-        If the file cannot be written.
-    """
-    page = render(evaluation)
-    with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
 
 
 def render(evaluation: "Evaluation") -> str:
@@ -154,14 +139,13 @@ def _slice_metrics(evaluation: "Evaluation") -> list[str]:
 
 def _slices(evaluation: "Evaluation") -> Iterator[dict[str, Any]]:
     names = _slice_metrics(evaluation)
-    nothing = Interval(float("nan"), float("nan"), float("nan"))
     whole = evaluation.model.scored
     n_positive = None if whole.pairs.labels is None else int(whole.labels.sum())
-    figures: Mapping[str, Interval] = {name: evaluation.metrics.get(name, nothing) for name in names}
+    figures: Mapping[str, Interval] = {name: evaluation.metrics.get(name, NOTHING) for name in names}
     parts = [("all pairs", "for comparison", len(whole), n_positive, figures)]
     parts += [(one.name, SLICES[one.name].meaning, one.n, one.n_positive, one.metrics) for one in evaluation.slices]
     for name, meaning, n, positives, metrics in parts:
-        cells = [metrics.get(metric, nothing) for metric in names]
+        cells = [metrics.get(metric, NOTHING) for metric in names]
         shown = [(_number(cell.value), _bounds(cell), _bar(cell)) for cell in cells]
         yield {"name": name, "meaning": meaning, "n": n, "positives": positives, "cells": shown}
 

@@ -4,12 +4,12 @@ A mean over all pairs hides such failures: "5 %" against "15 %", "turn on" again
 depends on the texts alone, never on labels or scores, so its figures are as honest as those of all pairs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Shaped
 
 from textsiam.data.pairs import Pairs
 from textsiam.encoding.encoder import Progress
@@ -46,17 +46,17 @@ class Slice:
 Mask = Callable[["Siamese", Pairs], Bool[np.ndarray, " n"]]
 
 
-def _differ(kind: str) -> Mask:
-    def differ(_: "Siamese", pairs: Pairs) -> Bool[np.ndarray, " n"]:
-        return np.array(
-            [bool(difference(kind, a, b)) for a, b in zip(pairs.first, pairs.second, strict=True)], dtype=np.bool_
-        )
+def _each(of: Callable[[str, str], Any], pairs: Pairs) -> Shaped[np.ndarray, " n"]:
+    """What `of` gives for the two texts of each pair."""
+    return np.array(list(map(of, pairs.first, pairs.second)))
 
-    return differ
+
+def _differ(kind: str) -> Mask:
+    return lambda _, pairs: _each(lambda a, b: bool(difference(kind, a, b)), pairs).astype(np.bool_)
 
 
 def _long(_: "Siamese", pairs: Pairs) -> Bool[np.ndarray, " n"]:
-    n_words = np.array([max(len(a.split()), len(b.split())) for a, b in zip(pairs.first, pairs.second, strict=True)])
+    n_words = _each(lambda a, b: max(len(a.split()), len(b.split())), pairs)
     return np.asarray(n_words > np.quantile(n_words, 1 - TAIL)) if len(n_words) else np.zeros(0, dtype=np.bool_)
 
 
@@ -72,18 +72,6 @@ def _cut(model: "Siamese", pairs: Pairs) -> Bool[np.ndarray, " n"]:
     return np.asarray(cut[left] | cut[right])
 
 
-def _low_overlap(_: "Siamese", pairs: Pairs) -> Bool[np.ndarray, " n"]:
-    return _overlaps(pairs.first, pairs.second) <= LOW
-
-
-def _high_overlap(_: "Siamese", pairs: Pairs) -> Bool[np.ndarray, " n"]:
-    return _overlaps(pairs.first, pairs.second) >= HIGH
-
-
-def _overlaps(first: Sequence[str], second: Sequence[str]) -> Float[np.ndarray, " n"]:
-    return np.array([overlap(a, b) for a, b in zip(first, second, strict=True)], dtype=np.float64)
-
-
 class Kind(NamedTuple):
     """What a slice holds, in a few words, and the function that finds its pairs."""
 
@@ -97,8 +85,12 @@ SLICES: dict[str, Kind] = {
     "names differ": Kind("one text holds a name that the other does not", _differ("entities")),
     "long": Kind("longer than nine tenths of the pairs, counting the words of the longer text", _long),
     "cut": Kind("one text is longer than the model reads, and is cut", _cut),
-    "few common words": Kind(f"at most {100 * LOW:g} % of the words are common", _low_overlap),
-    "many common words": Kind(f"at least {100 * HIGH:g} % of the words are common", _high_overlap),
+    "few common words": Kind(
+        f"at most {100 * LOW:g} % of the words are common", lambda _, pairs: _each(overlap, pairs) <= LOW
+    ),
+    "many common words": Kind(
+        f"at least {100 * HIGH:g} % of the words are common", lambda _, pairs: _each(overlap, pairs) >= HIGH
+    ),
 }
 
 

@@ -7,6 +7,7 @@ A = B and B = C contradict A ≠ C. They do not show which of these labels is wr
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from jaxtyping import Float, Int
 
 from textsiam.data.linking import graph_of, link
 from textsiam.data.pairs import Pairs
+from textsiam.data.texts import few
 from textsiam.scoring.evidence.scored_pairs import ScoredPairs
 
 if TYPE_CHECKING:
@@ -103,10 +105,17 @@ def contradictions(scored: ScoredPairs) -> list[Suspect]:
     >>> [suspect.kind for suspect in contradictions(scored)]
     ['conflict', 'conflict']
     """
+    from scipy.sparse.csgraph import breadth_first_order
+
     linked = link([scored.pairs])
     texts, labels = linked.texts[0], scored.labels
     rows_of = _rows_by_pair(texts, labels)
-    paths = _Paths(texts, labels, len(linked.component))
+    graph = graph_of(texts[labels == 1], len(linked.component))
+
+    @lru_cache(maxsize=1)  # the search from one text is kept: its result is as long as the list of texts
+    def searched(start: int) -> np.ndarray:
+        return np.asarray(breadth_first_order(graph, start, directed=False)[1])
+
     found = []
     for place, (a, b) in enumerate(texts.tolist()):
         others = rows_of.get((1 - labels[place], min(a, b), max(a, b)), [])
@@ -116,7 +125,7 @@ def contradictions(scored: ScoredPairs) -> list[Suspect]:
         elif labels[place] == 0 and a == b:
             found.append(_suspect(scored, place, "same_text", "the two texts are the same"))
         elif labels[place] == 0 and linked.component[a] == linked.component[b]:
-            found.append(_chain(scored, place, paths.between(a, b), texts, rows_of))
+            found.append(_chain(scored, place, _path(searched(a), a, b), texts, rows_of))
     return sorted(found, key=lambda suspect: suspect.row)
 
 
@@ -168,23 +177,12 @@ def _beyond_the_others(
     return doubt, {place: whys[int(labels[place])] for place in np.flatnonzero(doubt < 0).tolist()}
 
 
-class _Paths:
-    """Shortest paths over positives; consecutive calls with the same start search once."""
-
-    def __init__(self, texts: Int[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"], n_texts: int) -> None:
-        self.graph = graph_of(texts[labels == 1], n_texts)
-        self.before: dict[int, np.ndarray] = {}
-
-    def between(self, start: int, end: int) -> list[int]:
-        from scipy.sparse.csgraph import breadth_first_order
-
-        if start not in self.before:
-            # One search is kept: its result is as long as the list of texts.
-            self.before = {start: breadth_first_order(self.graph, start, directed=False)[1]}
-        path = [end]
-        while path[-1] != start:
-            path.append(int(self.before[start][path[-1]]))
-        return path[::-1]
+def _path(before: Int[np.ndarray, " texts"], start: int, end: int) -> list[int]:
+    """The shortest path over positives, from the text before each one in a breadth-first search from `start`."""
+    path = [end]
+    while path[-1] != start:
+        path.append(int(before[path[-1]]))
+    return path[::-1]
 
 
 def _rows_by_pair(texts: Int[np.ndarray, "n 2"], labels: Int[np.ndarray, " n"]) -> Mapping[Any, list[int]]:
@@ -222,5 +220,4 @@ def _numbers(pairs: Pairs, places: list[int]) -> tuple[int, ...]:
 
 
 def _listed(rows: tuple[int, ...]) -> str:
-    few = ", ".join(map(str, rows[:10])) + (", …" if len(rows) > 10 else "")  # noqa: PLR2004
-    return f"row{'s' if len(rows) > 1 else ''} {few}"
+    return f"row{'s' if len(rows) > 1 else ''} {few(rows)}"

@@ -71,11 +71,16 @@ class Batches(Sampler[list[Key]]):
             yield [(number, row) for row in next(streams[number])]
 
     def _of(self, number: int, rng: np.random.Generator) -> Iterator[list[int]]:
-        task = self.tasks[number]
-        apart = isinstance(task.loss, MultipleNegativesRanking)
         while True:
-            order = rng.permutation(len(task.columns)).tolist()
-            yield from _apart(order, task.columns, self.batch_size) if apart else _even(order, self.batch_size)
+            yield from _once(self.tasks[number], self.batch_size, rng)
+
+
+def _once(task: Task, size: int, rng: np.random.Generator) -> Iterator[list[int]]:
+    """Batches of one task in random order, each row once."""
+    order = rng.permutation(len(task.columns)).tolist()
+    if isinstance(task.loss, MultipleNegativesRanking):
+        return _apart(order, task.columns, size)
+    return _even(order, size)
 
 
 def _even(order: list[int], size: int) -> Iterator[list[int]]:
@@ -124,14 +129,7 @@ def _apart(order: list[int], columns: Int[np.ndarray, "n width"], size: int) -> 
 
 def _counts(tasks: Sequence[Task], batch_size: int, seed: int) -> list[int]:
     """Batches of each task in an epoch: every row once, unless shares say otherwise."""
-    own = []
-    for task in tasks:
-        n = len(task.columns)
-        if isinstance(task.loss, MultipleNegativesRanking):  # their number depends on which texts repeat
-            order = np.random.default_rng(seed).permutation(n).tolist()
-            own.append(sum(1 for _ in _apart(order, task.columns, batch_size)))
-        else:
-            own.append(-(-n // batch_size))
+    own = [sum(1 for _ in _once(task, batch_size, np.random.default_rng(seed))) for task in tasks]
     stated = [task.share for task in tasks]
     if all(share is None for share in stated):
         return own

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
 
-from textsiam.data.linking import Examples, link
+from textsiam.data.linking import Examples, Linked, columns_of, link
 from textsiam.data.pairs import Pairs, Triplets
 from textsiam.data.readers import read_examples
 from textsiam.data.splitting import carve, without
+from textsiam.data.texts import distinct
 from textsiam.encoding.encoder import Encoder
 from textsiam.training.embedded_batch import KINDS, Loss
 from textsiam.training.losses import LOSSES, Distillation
@@ -33,11 +33,25 @@ class Source(NamedTuple):
 
     name: str
     examples: Examples
-    loss: Loss | None
-    share: float | None
+    loss: Loss | None = None
+    share: float | None = None
 
+    @property
+    def kind(self) -> str:
+        """As `Task.kind`."""
+        table = self.examples
+        if not isinstance(table, Pairs):
+            return "triplets"
+        return "labels" if table.labels is not None else "scores" if table.scores is not None else "positives"
 
-Held = Sequence[tuple[str, Examples]]  # the held-out data sets with their names
+    @property
+    def can_be_judged(self) -> bool:
+        """Whether a metric is defined on these rows: they have both labels, or more than one score."""
+        table = self.examples
+        if not isinstance(table, Pairs):
+            return len(table) > 0
+        truth = table.labels if table.labels is not None else table.scores
+        return len(table) > 1 and (truth is None or len(np.unique(np.asarray(truth))) > 1)
 
 
 class Parted(NamedTuple):
@@ -57,7 +71,7 @@ def sources_of(pairs: Any, loss: str | Loss | None) -> list[Source]:
         If a loss is unknown or is not a loss, or if a share is not a number.
     """
     if not is_mixture(pairs):
-        return [Source("pairs", _read("pairs", pairs), loss_of(loss), None)]
+        return [Source("pairs", _read("pairs", pairs), loss_of(loss))]
     found = []
     for name, member in pairs.items():
         parts: Sequence[Any] = member if is_member(member) else (member,)
@@ -150,75 +164,71 @@ def part(
     ValueError
         If no row is left to learn from, or if the given validation data cannot judge a model (it has only one label, say).
     """
-    tables = [_as_kind(source.examples) for source in sources]
-    learned, held = _held_out(sources, tables, validation, seed, link_score)
-    if empty := [source.name for source, table in zip(sources, learned, strict=True) if not len(table)]:
+    sources = [_as_kind(source) for source in sources]
+    learned, held = _held_out(sources, validation, seed, link_score)
+    if empty := [source.name for source in learned if not len(source.examples)]:
         raise ValueError(
             f"Of {', '.join(empty)} no row is left to learn from: each shares a text, or a chain of positives, with the "
             "validation data. Give other validation data, or none (--no-validation, validation=False)."
         )
     # Link whole tables: parts of graded tables could imply another score at which to link.
-    graph = link([*tables, *(table for _, table in held if validation is not None)], link_score=link_score)
-    record = _record(sources, learned, held, graph.link_score, is_carved=validation is None and bool(held))
-    _check_kinds(sources, learned, are_mined=mine is not None)
+    tables = [source.examples for source in (sources if validation is None else [*sources, *held])]
+    graph = link(tables, link_score=link_score)
+    record: dict[str, Any] = {
+        "carved": validation is None and bool(held),
+        "train_rows": _n_rows(learned),
+        "validation_rows": _n_rows(held),
+        "rows_left_out": _n_rows(sources) - _n_rows(learned) - (_n_rows(held) if validation is None else 0),
+        "rows_set_aside": sum(len(source.examples.set_aside) for source in sources),
+        "link_score": graph.link_score,
+    }
+    _check_kinds(learned, are_mined=mine is not None)
     if mine is not None:
-        learned = _with_negatives(sources, learned, mine)
-        record["rows_without_hard_negatives"] = record["train_rows"] - sum(map(len, learned))
-        record["train_rows"] = sum(map(len, learned))
-    tasks = [
-        _task(source.name, table, source.loss, source.share, graph.components_of(table))
-        for source, table in zip(sources, learned, strict=True)
-    ]
-    checks = [judged_rows(_task(name, table, None, None, graph.components_of(table))) for name, table in held]
-    return Parted(tasks, checks, record)
+        learned = _with_negatives(learned, mine)
+        record["rows_without_hard_negatives"] = record["train_rows"] - _n_rows(learned)
+        record["train_rows"] = _n_rows(learned)
+    checks = [judged_rows(_task(source, graph)) for source in held]
+    return Parted([_task(source, graph) for source in learned], checks, record)
+
+
+def _n_rows(sources: Sequence[Source]) -> int:
+    return sum(len(source.examples) for source in sources)
+
+
+def _with_examples(sources: Sequence[Source], tables: Sequence[Examples]) -> list[Source]:
+    return [source._replace(examples=table) for source, table in zip(sources, tables, strict=True)]
 
 
 def _held_out(
-    sources: Sequence[Source], tables: Sequence[Examples], validation: Any, seed: int, link_score: float | None
-) -> tuple[Sequence[Any], Held]:
-    """The rows of each table to learn from, and those held out, as `part` describes."""
-    if validation is None and sum(map(len, tables)) >= MIN_ROWS_TO_CARVE:
+    sources: list[Source], validation: Any, seed: int, link_score: float | None
+) -> tuple[list[Source], list[Source]]:
+    """The rows of each data set to learn from, and those held out, as `part` describes."""
+    tables = [source.examples for source in sources]
+    if validation is None and _n_rows(sources) >= MIN_ROWS_TO_CARVE:
         parts = carve(tables, VALIDATION_SHARE, seed=seed, link_score=link_score)
-        held = [(source.name, own) for source, (_, own) in zip(sources, parts, strict=True) if _can_be_judged(own)]
+        rest, carved = (_with_examples(sources, side) for side in zip(*parts, strict=True))
+        held = [Source(source.name, source.examples) for source in carved if source.can_be_judged]
         # Held-out rows that cannot judge a model are returned; so are all of them if too few rows remain to learn from.
-        held = held if sum(len(rest) for rest, _ in parts) > sum(len(own) for _, own in parts) else []
-        return [rest for rest, _ in parts] if held else tables, held
+        return (rest, held) if held and _n_rows(rest) > _n_rows(carved) else (sources, [])
     if validation is None or validation is False:
-        return tables, []
+        return sources, []
     members = validation if is_mixture(validation) else {"validation": validation}
-    held = [(str(name), _as_kind(_read(str(name), data))) for name, data in members.items()]
-    if dull := [name for name, table in held if not _can_be_judged(table)]:
+    held = [_as_kind(Source(str(name), _read(str(name), data))) for name, data in members.items()]
+    if dull := [source.name for source in held if not source.can_be_judged]:
         raise ValueError(
             f"{', '.join(dull)} cannot judge a model: it has one row, or all labels or scores are equal. Give other rows."
         )
-    return without(tables, [examples for _, examples in held], link_score=link_score), held
+    others = [source.examples for source in held]
+    return _with_examples(sources, without(tables, others, link_score=link_score)), held
 
 
-def _record(
-    sources: Sequence[Source], learned: Sequence[Examples], held: Held, link_score: float | None, *, is_carved: bool
-) -> dict[str, Any]:
-    """How the rows were divided, for the model's record."""
-    n_rows, n_learned = sum(len(source.examples) for source in sources), sum(map(len, learned))
-    n_held = sum(len(table) for _, table in held)
-    return {
-        "carved": is_carved,
-        "train_rows": n_learned,
-        "validation_rows": n_held,
-        "rows_left_out": n_rows - n_learned - (n_held if is_carved else 0),
-        "rows_set_aside": sum(len(source.examples.set_aside) for source in sources),
-        "link_score": link_score,
-    }
-
-
-def _with_negatives(
-    sources: Sequence[Source], learned: Sequence[Examples], mine: Callable[[Pairs], Triplets]
-) -> list[Examples]:
+def _with_negatives(sources: Sequence[Source], mine: Callable[[Pairs], Triplets]) -> list[Source]:
     """The rows to learn from, with positives as triplets."""
-    if all(_kind(table) != "positives" for table in learned):
+    if all(source.kind != "positives" for source in sources):
         raise ValueError(
             "Hard negatives are mined for positives without labels. There are none: leave hard_negatives out."
         )
-    return [_mined(source.name, table, mine) for source, table in zip(sources, learned, strict=True)]
+    return [source._replace(examples=_mined(source, mine)) for source in sources]
 
 
 def taught(parted: Parted, teacher: Encoder | None, dim: int) -> Parted:
@@ -251,70 +261,50 @@ def taught(parted: Parted, teacher: Encoder | None, dim: int) -> Parted:
     return parted._replace(train=tasks)
 
 
-def _check_kinds(sources: Sequence[Source], learned: Sequence[Examples], *, are_mined: bool) -> None:
+def _check_kinds(sources: Sequence[Source], *, are_mined: bool) -> None:
     """Refuse a loss that cannot use its data, before the slow search for negatives makes triplets of positives."""
-    for source, table in zip(sources, learned, strict=True):
+    for source in sources:
         if source.loss is not None:
-            kind = _kind(table)
-            check_kind(source.loss, "triplets" if are_mined and kind == "positives" else kind, source.name)
+            kind = "triplets" if are_mined and source.kind == "positives" else source.kind
+            check_kind(source.loss, kind, source.name)
 
 
-def _mined(name: str, table: Examples, mine: Callable[[Pairs], Triplets]) -> Examples:
+def _mined(source: Source, mine: Callable[[Pairs], Triplets]) -> Examples:
     """Positives as triplets; other kinds of data unchanged."""
-    if isinstance(table, Triplets) or table.labels is not None or table.scores is not None:
+    table = source.examples
+    if not isinstance(table, Pairs) or source.kind != "positives":
         return table
     triplets = mine(table)
     if not len(triplets):
         raise ValueError(
-            f"No row of {name} has a safe hard negative among its own texts. Leave hard_negatives out, or train on more data."
+            f"No row of {source.name} has a safe hard negative among its own texts. Leave hard_negatives out, or train on "
+            "more data."
         )
-    if len(triplets) < len(table):
-        logger.warning(
-            "%d of %d rows of %s have no safe hard negative and are left out",
-            len(table) - len(triplets),
-            len(table),
-            name,
-        )
+    if n_lost := len(table) - len(triplets):
+        message = "%d of %d rows of %s have no safe hard negative and are left out"
+        logger.warning(message, n_lost, len(table), source.name)
     return triplets
 
 
-def _as_kind(table: Examples) -> Examples:
+def _as_kind(source: Source) -> Source:
     """The same rows; pairs that all have label 1 become positives."""
+    table = source.examples
     if isinstance(table, Pairs) and table.labels is not None and len(table) and np.all(np.asarray(table.labels) == 1):
-        return Pairs(table.first, table.second, rows=table.rows, mapping=table.mapping)
-    return table
+        return source._replace(examples=replace(table, labels=None, scores=None))
+    return source
 
 
-def _task(name: str, table: Examples, loss: Any, share: float | None, components: Int[np.ndarray, "n width"]) -> Task:
-    labels = scores = None
-    if isinstance(table, Pairs):
-        texts, *columns = table.unique()
-        labels, scores = table.labels, None if table.labels is not None else table.scores
-    else:
-        texts, of_rows = table.unique()
-        columns = list(of_rows)
+def _task(source: Source, graph: Linked) -> Task:
+    table, kind, columns = source.examples, source.kind, columns_of(source.examples)
+    texts, places = distinct(text for column in columns for text in column)
+    truth = {kind: np.asarray(getattr(table, kind))} if kind in ("labels", "scores") else {}
     return Task(
-        name,
+        source.name,
         texts,
-        np.stack(columns, 1),
-        loss or LOSSES[SUITABLE[_kind(table)][0]](),
-        labels=None if labels is None else np.asarray(labels),
-        scores=None if scores is None else np.asarray(scores),
-        components=components,
+        np.stack(np.split(places, len(columns)), 1),
+        source.loss or LOSSES[SUITABLE[kind][0]](),
+        **truth,
+        components=graph.components_of(table),
         rows=table.rows,
-        share=share,
+        share=source.share,
     )
-
-
-def _kind(table: Examples) -> str:
-    if not isinstance(table, Pairs):
-        return "triplets"
-    return "labels" if table.labels is not None else "scores" if table.scores is not None else "positives"
-
-
-def _can_be_judged(table: Examples) -> bool:
-    """Whether a metric is defined on these rows: they have both labels, or more than one score."""
-    if not isinstance(table, Pairs):
-        return len(table) > 0
-    truth = table.labels if table.labels is not None else table.scores
-    return len(table) > 1 and (truth is None or len(np.unique(np.asarray(truth))) > 1)

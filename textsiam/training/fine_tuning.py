@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,6 @@ from textsiam.data.files import remove
 from textsiam.data.hashes import TextHashes
 from textsiam.data.splitting import check_seed
 from textsiam.encoding.encoder import Encoder
-from textsiam.encoding.model_folder.folder import ModelFolder
 from textsiam.encoding.model_folder.layout import check_model_target
 from textsiam.encoding.pytorch.twin import DTYPES, Twin
 from textsiam.encoding.pytorch.weights import write_transformer
@@ -130,7 +130,8 @@ def train(
     """
     recipe = (recipe or Recipe()).changed(**changes)
     check_seed(seed)
-    _check_accelerate()
+    if not find_spec("accelerate"):
+        raise MissingExtra("Training needs accelerate. Install it: pip install 'textsiam[train]'.")
     place = _place(output)
     _check_arguments({} if arguments is None else arguments)
     start = _start(model, place)
@@ -188,8 +189,8 @@ def _finished(start: Siamese, tuned: Tuned, place: Path, checkpoints: Path, *, i
         weights = checkpoints / "result"
         remove(weights)
         folder = write_transformer(tuned.twin.transformer, start.encoder.folder, weights)
-        made = Siamese(_like(start, folder), start.similarity, training=tuned.record, training_texts=tuned.texts)
-        made.save(place)
+        encoder = Encoder(folder, device=_device_of(start), dtype="float32")
+        Siamese(encoder, start.similarity, training=tuned.record, training_texts=tuned.texts).save(place)
         remove(checkpoints)
     wait()
     precision = start.encoder.precision  # the caller's own backend may have one that ours do not know
@@ -199,10 +200,6 @@ def _finished(start: Siamese, tuned: Tuned, place: Path, checkpoints: Path, *, i
             "the calibration and thresholds of the start model do not hold for new vectors: calibrate and certify this model"
         )
     return loaded
-
-
-def _like(start: Siamese, folder: ModelFolder) -> Encoder:
-    return Encoder(folder, device=_device_of(start), dtype="float32")
 
 
 def _device_of(model: Siamese) -> str:
@@ -253,10 +250,3 @@ def _temporary() -> Path:
     folder = tempfile.mkdtemp(prefix="textsiam-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
-
-
-def _check_accelerate() -> None:
-    try:
-        import accelerate  # noqa: F401
-    except ImportError:
-        raise MissingExtra("Training needs accelerate. Install it: pip install 'textsiam[train]'.") from None

@@ -54,7 +54,7 @@ class MultipleNegativesRanking:
     kinds: ClassVar[tuple[str, ...]] = ("positives", "triplets", "labels")
 
     def __call__(self, batch: EmbeddedBatch) -> Scalar:
-        anchors = _places(batch.labels == 1) if batch.labels is not None else torch.arange(len(batch.first))
+        anchors = torch.arange(len(batch.first)) if batch.labels is None else (batch.labels == 1).nonzero().flatten()
         if not len(anchors):
             return batch.first.sum() * 0.0
         anchors = anchors.to(batch.first.device)
@@ -97,10 +97,6 @@ class CoSENT:
         scores, targets = self.scale * paired_cosine(batch.first, batch.second), batch.targets
         differences = (scores[None, :] - scores[:, None])[targets[:, None] > targets[None, :]]
         return torch.logsumexp(torch.cat([differences.new_zeros(1), differences]), dim=0)
-
-
-def _places(mask: Bool[Tensor, " n"]) -> Int[Tensor, " m"]:
-    return mask.nonzero().flatten()
 
 
 def _masked(scores: Float[Tensor, "m c"], same: Bool[Tensor, "m c"], own: Int[Tensor, " m"]) -> Float[Tensor, "m c"]:

@@ -1,6 +1,6 @@
 """Hard negatives: texts that the current encoder puts close to the anchor, but that no label calls the same."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from jaxtyping import Int
 from textsiam.data.linking import kinds_of, link
 from textsiam.data.pairs import Pairs, Triplets
 from textsiam.data.readers import read_pairs
-from textsiam.data.texts import distinct
+from textsiam.data.texts import distinct, normalise
 from textsiam.matching.join.exact import top_k_join
 from textsiam.scoring.siamese import Siamese
 
@@ -67,12 +67,9 @@ def mine_negatives(
     if n < 1:
         raise ValueError(f"A triplet has at least one negative, but got {n}. Give 1 or more.")
     pairs = pairs if isinstance(pairs, Pairs) else read_pairs(pairs)
-    texts, _ = distinct([*pairs.first, *pairs.second, *candidates])
-    places = {text: place for place, text in enumerate(texts)}
-    component, kinds = _components(pairs, candidates, places, link_score)
-    first, second = (
-        np.array([places[text] for text in column], dtype=np.int64) for column in (pairs.first, pairs.second)
-    )
+    texts, places = distinct([*pairs.first, *pairs.second, *candidates])
+    first, second = np.split(places[: 2 * len(pairs)], 2)
+    component, kinds = _components(pairs, candidates, texts, link_score)
     positive = np.flatnonzero(kinds == 1)
     vectors = model.encoder.embed(texts).embeddings
     # Enough that an anchor of the largest component also meets texts of other components.
@@ -97,15 +94,12 @@ def mine_negatives(
 
 
 def _components(
-    pairs: Pairs, candidates: Sequence[str], places: Mapping[str, int], link_score: float | None
+    pairs: Pairs, candidates: Sequence[str], texts: Sequence[str], link_score: float | None
 ) -> tuple[Int[np.ndarray, " texts"], Int[np.ndarray, " n"]]:
-    """The positive component of each text, by place, and whether each pair means the same (1) or not (0)."""
-    loners = Pairs(list(candidates), list(candidates)) if len(candidates) else None
-    graph = link([pairs, *([loners] if loners else [])], link_score=link_score)
-    component = np.empty(len(places), dtype=np.int64)
-    for table, columns in zip((pairs, loners), graph.columns, strict=False):
-        for side, column in enumerate((table.first, table.second) if table else ()):
-            component[[places[text] for text in column]] = columns[:, side]
+    """The positive component of each text, and whether each pair means the same (1) or not (0)."""
+    loners = [Pairs(candidates, candidates)] if len(candidates) else []
+    graph = link([pairs, *loners], link_score=link_score)
+    component = graph.component[[graph.places[normalise(text)] for text in texts]]
     return component, kinds_of(pairs, graph.link_score)
 
 

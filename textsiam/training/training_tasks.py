@@ -72,13 +72,12 @@ class Task:
     def take(self, rows: Int[np.ndarray, " m"]) -> "Task":
         """The task with only these rows and their inputs."""
         used, places = np.unique(self.columns[rows], return_inverse=True)
+        per_row = {name: getattr(self, name) for name in ("labels", "scores", "components")}
         return replace(
             self,
             inputs=[self.inputs[place] for place in used],
             columns=places.reshape(-1, self.columns.shape[1]),
-            labels=None if self.labels is None else self.labels[rows],
-            scores=None if self.scores is None else self.scores[rows],
-            components=None if self.components is None else self.components[rows],
+            **{name: values[rows] for name, values in per_row.items() if values is not None},
             rows=[self.rows[row] for row in rows],
             taught=None if self.taught is None else self.taught[used],
         )

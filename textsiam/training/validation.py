@@ -63,12 +63,8 @@ def judge(task: Task, vectors: Float[np.ndarray, "m dim"], similarity: str = "co
     rows = slice(0, N_RANKED)
     first, second = (vectors[task.columns[rows, side]].astype(np.float64) for side in (0, 1))
     of = task.columns if task.components is None else task.components
-    return _rowwise(
-        "reciprocal_rank",
-        reciprocal_ranks(
-            SIMILARITIES[similarity].matrix(first, second).astype(np.float32), of[rows, :1] == of[rows, 1][None, :]
-        ),
-    )
+    scores = SIMILARITIES[similarity].matrix(first, second).astype(np.float32)
+    return _rowwise("reciprocal_rank", reciprocal_ranks(scores, of[rows, :1] == of[rows, 1][None, :]))
 
 
 def compare(task: Task, before: Judged, after: Judged, seed: int) -> dict[str, Any]:

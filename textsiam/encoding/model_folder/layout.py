@@ -56,20 +56,8 @@ def read_folder(path: Path) -> ModelFolder:
         )
     _refuse_pickles(transformer)
     _refuse_adapters(transformer)
-    max_length, lowercase = _lengths(transformer)
-    prompts, default_prompt, similarity = _general(path / "config_sentence_transformers.json")
-    folder = ModelFolder(
-        path,
-        transformer,
-        pooling,
-        normalize,
-        max_length,
-        lowercase=lowercase,
-        prompts=prompts,
-        default_prompt=default_prompt,
-        similarity=similarity,
-        carried=carried,
-    )
+    settings = _lengths(transformer) | _general(path / "config_sentence_transformers.json")
+    folder = ModelFolder(path, transformer, pooling, normalize, **settings, carried=carried)
     if carried:
         _verify(folder)
     return folder
@@ -187,8 +175,8 @@ def _pooling(file: Path) -> str:
     return modes[0]
 
 
-def _lengths(transformer: Path) -> tuple[int, bool]:
-    """Longest sequence in tokens, and whether texts are lower-cased first."""
+def _lengths(transformer: Path) -> dict[str, Any]:
+    """``max_length`` and ``lowercase`` of `ModelFolder`."""
     file = next(iter(sorted(transformer.glob("sentence_*_config.json"))), transformer / "sentence_bert_config.json")
     sentence = read_object(file, {})
     _refuse_overrides(file, sentence)
@@ -200,7 +188,7 @@ def _lengths(transformer: Path) -> tuple[int, bool]:
     if model.get("model_type") in _OFFSET_POSITIONS:
         padding = model.get("pad_token_id")
         places -= (padding if isinstance(padding, int) else 1) + 1
-    return min(longest or places, places), bool(sentence.get("do_lower_case"))
+    return {"max_length": min(longest or places, places), "lowercase": bool(sentence.get("do_lower_case"))}
 
 
 def _count(file: Path, key: str) -> int | None:
@@ -213,8 +201,8 @@ def _count(file: Path, key: str) -> int | None:
     return int(count)
 
 
-def _general(file: Path) -> tuple[dict[str, str], str | None, str]:
-    """Prompts, the name of the default one, and the similarity."""
+def _general(file: Path) -> dict[str, Any]:
+    """``prompts``, ``default_prompt`` and ``similarity`` of `ModelFolder`."""
     general = read_object(file, {})
     prompts, default = general.get("prompts") or {}, general.get("default_prompt_name")
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
@@ -226,7 +214,8 @@ def _general(file: Path) -> tuple[dict[str, str], str | None, str]:
             "Name one of them, or null."
         )
     _refuse_general(file, general)
-    return prompts, default, general.get("similarity_fn_name") or "cosine"
+    similarity = general.get("similarity_fn_name") or "cosine"
+    return {"prompts": prompts, "default_prompt": default, "similarity": similarity}
 
 
 def _carried(path: Path) -> dict[str, Any]:

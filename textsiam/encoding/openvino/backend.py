@@ -38,6 +38,10 @@ class OpenVinoTwin:
     """
 
     name = "openvino"
+    # The number of padded tokens per batch: the best measured (benchmarks/LOG.md).
+    token_budget = 512
+    # The most padding tokens per batch: a call costs about as much as this many tokens, mostly for a new shape.
+    padding_budget = 32
 
     def __init__(self, graph: Graph, precision: str) -> None:
         self.precision = precision
@@ -46,16 +50,6 @@ class OpenVinoTwin:
         self._lock = threading.Lock()
         self._few  # noqa: B018  compiled now, so that broken weights are reported now
         _TWINS.add(self)
-
-    @property
-    def token_budget(self) -> int:
-        """The number of padded tokens per batch: the best measured (benchmarks/LOG.md)."""
-        return 512
-
-    @property
-    def padding_budget(self) -> int:
-        """The most padding tokens per batch: a call costs about as much as this many tokens, mostly for a new shape."""
-        return 32
 
     def embed(self, ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> Float[np.ndarray, "n dim"]:
         """Embeddings of a padded batch, fp32."""
@@ -95,10 +89,7 @@ class OpenVinoTwin:
     def after_fork(self) -> None:
         """Forget, in a forked process, what depends on threads that only the parent has."""
         self._lock = threading.Lock()
-        if pool := self.__dict__.pop("_pool", None):
-            _KEPT.append(pool)
-        if several := self.__dict__.pop("_several", None):
-            _KEPT.append(several)
+        _KEPT.extend(self.__dict__.pop(name, None) for name in ("_pool", "_several"))
 
     def _compiled(self, graph: ov.Model, n_streams: int) -> "_Requests":
         # Always name the precision: by default OpenVINO chooses bf16 if the processor has it.

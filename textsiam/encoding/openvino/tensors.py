@@ -6,8 +6,8 @@ tensor), the bytes of the tensors.
 
 import json
 import mmap
+import os
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -28,14 +28,14 @@ class Tensors:
     def __init__(self, folder: Path, base: str) -> None:
         self.folder = folder
         self._found: dict[str, tuple[str, Shaped[np.ndarray, "..."]]] = {}
-        self._read: dict[Path, _State] = {}
+        self._read: dict[Path, os.stat_result] = {}
         self._maps: list[mmap.mmap] = []
         for file in _files(folder):
             content, tensors = _mapped(file)
             self._maps.append(content._mmap)  # type: ignore[attr-defined]  # noqa: SLF001  NumPy has no public way to it
             for name, (dtype, values) in tensors.items():
                 self._found[_plain(name, base)] = dtype, values
-            self._read[file] = _state(file)
+            self._read[file] = file.stat()
 
     def require(self, names: list[str]) -> None:
         """Raise `BrokenModel` if any of these tensors is missing."""
@@ -57,8 +57,12 @@ class Tensors:
         Files that were replaced or removed stay as they were in the mapping, as when a model is saved to its own folder.
         """
         for file, before in self._read.items():
-            now = _state(file) if file.exists() else None
-            if now and now.file == before.file and now != before:
+            now = file.stat() if file.exists() else None
+            if (
+                now
+                and os.path.samestat(now, before)
+                and (now.st_mtime_ns, now.st_size) != (before.st_mtime_ns, before.st_size)
+            ):
                 raise BrokenModel(f"{file} was changed while the model was in use. Load the model again.")
 
     def __getitem__(self, name: str) -> Float[np.ndarray, "..."]:
@@ -86,24 +90,10 @@ def _files(folder: Path) -> list[Path]:
     return sorted({folder / name for name in named.values()})
 
 
-class _State(NamedTuple):
-    """The identity of a file, without its name, and what changes when it is written to."""
-
-    file: tuple[int, int]  # device and inode
-    mtime_ns: int
-    size: int
-
-
-def _state(file: Path) -> _State:
-    stat = file.stat()
-    return _State((stat.st_dev, stat.st_ino), stat.st_mtime_ns, stat.st_size)
-
-
 def _mapped(file: Path) -> tuple[np.memmap, dict[str, tuple[str, Shaped[np.ndarray, "..."]]]]:
     try:
-        content = np.memmap(
-            file, mode="c"
-        )  # OpenVINO takes only writable arrays; in this mode a write does not reach the file
+        # OpenVINO takes only writable arrays; in this mode a write does not reach the file.
+        content = np.memmap(file, mode="c")
         start = 8 + int(content[:8].view("<u8")[0])
         header = json.loads(content[8:start].tobytes())
         header.pop("__metadata__", None)

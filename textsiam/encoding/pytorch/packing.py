@@ -19,6 +19,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+Padded = Int[Tensor, "n length"]
+
 PACKED = "textsiam_packed"
 
 # Architectures that pack, and whether they number positions after the padding id and skip padding tokens (RoBERTa and similar).
@@ -68,9 +70,7 @@ def pack(transformer: nn.Module) -> bool:
     return bool(config._attn_implementation == PACKED)  # noqa: SLF001  only here transformers says what it uses
 
 
-def packed_states(
-    transformer: nn.Module, ids: Int[Tensor, "n length"], mask: Int[Tensor, "n length"]
-) -> Float[Tensor, "n length dim"]:
+def packed_states(transformer: nn.Module, ids: Padded, mask: Padded) -> Float[Tensor, "n length dim"]:
     """Hidden states of a padded batch, computed without its padding by a transformer that `pack` has prepared; zeros at padding.
 
     `ids` and `mask` are padded on the right, with 1 in the mask where a token is. Neighbouring rows of the same length are
@@ -109,9 +109,7 @@ def sent(values: Tensor, device: torch.device) -> Tensor:
     return values.to(device)
 
 
-def _positions(
-    ids: Int[Tensor, "n length"], mask: Int[Tensor, "n length"], padding: int | None
-) -> Int[Tensor, "n length"]:
+def _positions(ids: Padded, mask: Padded, padding: int | None) -> Padded:
     if padding is None:
         return mask.cumsum(1) - 1
     counts = ids.ne(padding).long()
