@@ -18,7 +18,7 @@ NAMES = {
     "unlabelled",
     "Calibrator": "encoder evidence from_json probabilities scores similarity to_json",
     "Clusters": "cluster columns groups ids keeper n_dropped score_to_keeper texts weakest",
-    "Encoder": "backend_name count_lost embed encode fingerprint load precision prompt_text release",
+    "Encoder": "backend_name count_lost embed encode fingerprint load name precision prompt_text release",
     "Evaluation": "baseline differences measured_on metrics model notes report save slices suspects to_json worst",
     "Explanation": "decision differences fault first html largest probability score second to_json verdict words_first "
     "words_second",
@@ -30,8 +30,8 @@ NAMES = {
     "Pairs": "first labels mapping rows scores second set_aside take unique usable",
     "ScoredPairs": "components encoder labels pairs scores similarity told",
     "SetAside": "columns counts faults refuse rows",
-    "Siamese": "calibrate calibrated calibrator certify compare decide encode encoder explain load probability push_to_hub "
-    "reject_threshold rescorer save score score_rows similarity threshold training training_texts",
+    "Siamese": "calibrate calibrated calibrator certify compare decide encode encoder explain judge load probability push_to_hub "
+    "reject_threshold rescorer save score score_rows similarity threshold training training_texts with_thresholds",
     "Split": "calibration report test train",
     "Texts": "ids mapping n_read renamed rows set_aside texts",
     "Threshold": "encoder evidence from_json guarantee similarity to_json value",

@@ -488,7 +488,7 @@ def test_bad_input_is_told_in_one_line(run, arguments, told):
 
 def test_fewer_matches_than_labels_are_said(run):
     """All are drawn."""
-    assert "fewer than 500: all of them" in run(*START, "-n", 500).output
+    assert "fewer than 500: label all of them" in run(*START, "-n", 500).output
 
 
 def test_a_model_is_saved_with_the_threshold(run, model, tmp_path):

@@ -166,7 +166,7 @@ def test_an_index_of_another_layout_is_left_alone(index, tmp_path):
     with sqlite3.connect(file) as there:
         there.execute("update meta set value = json_set(value, '$.schema', 99) where key = 'settings'")
     there.close()
-    with pytest.raises(BrokenIndex, match=r"of layout 99, and this textsiam reads"):
+    with pytest.raises(BrokenIndex, match=r"has layout 99, but this textsiam reads"):
         Index.open(tmp_path / "index")
 
 

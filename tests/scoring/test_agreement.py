@@ -161,7 +161,7 @@ def test_agreement_refuses_what_means_nothing(model, tiny_transformer, pairs):
     """No threshold, another encoder, no pairs."""
     with pytest.raises(NotCalibrated, match="no threshold"):
         agreement(replace(model, threshold=None), model, pairs)
-    with pytest.raises(EncoderMismatch, match="Two encoders"):
+    with pytest.raises(EncoderMismatch, match="two encoders"):
         agreement(model, Siamese.load(tiny_transformer("bert")), pairs)
     with pytest.raises(ValueError, match="No pairs"):
         admit(model, Pairs([], []))

@@ -297,7 +297,7 @@ def test_five_labels_certify_nothing_and_calibrate_nothing(bare):
 
 def test_one_target_decides_what_is_accepted(bare, scored):
     """Two are refused; each alone is kept on the labels themselves."""
-    with pytest.raises(ValueError, match="precision and recall came"):
+    with pytest.raises(ValueError, match="precision and recall were given"):
         bare.certify(scored, precision=0.9, recall=0.9)
     scores, labels = scored.scores, scored.labels
     recall = bare.certify(scored, recall=0.9, reject_precision=None)
@@ -349,9 +349,9 @@ def test_a_verifier_decides_what_is_left_for_review(certified):
     assert answers.tolist() == ["accept", "reject", "review", "review", "accept"]
     with pytest.raises(ValueError, match="gave 1 answers"):
         verified(np.full(2, "review"), ["a", "b"], ["c", "d"], lambda *_: [True])
-    with pytest.raises(ValueError, match="a single bool came"):
+    with pytest.raises(ValueError, match="gave a single bool"):
         verified(np.full(1, "review"), ["a"], ["b"], lambda *_: True)
-    with pytest.raises(ValueError, match=r"but 0\.7 came"):
+    with pytest.raises(ValueError, match=r"answered 0\.7"):
         verified(np.full(1, "review"), ["a"], ["b"], lambda *_: [0.7])
 
 
