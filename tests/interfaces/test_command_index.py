@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from textsiam import Index
 from textsiam.indexing.search import approximate
 from textsiam.indexing.storage.folder_store import SqliteStore
-from textsiam.indexing.storage.vector_file import View
+from textsiam.indexing.storage.vector_file import FolderView
 from textsiam.interfaces.cli import app
 from textsiam.samples import QUESTIONS
 
@@ -179,7 +179,7 @@ def test_verify_mends_and_rebuild_makes_anew(place):
         (("search", "{faq}", "x", "--threshold", "nan"), "finite"),
         (("search", "{faq}", "x", " "), "only whitespace"),
         (("search", "{faq}", "x", "-k", "0"), "-k"),
-        (("search", "{faq}", "x", "-o", "-", "--json"), "go to standard output"),
+        (("search", "{faq}", "x", "-o", "-", "--json"), "Standard output"),
         (("add", "{faq}"), "Give files"),
         (("add", "{faq}", "{none}.csv"), "no file"),
         (("add", "{faq}", "{faq}.csv", "{faq}.csv"), "given twice"),
@@ -235,7 +235,7 @@ def test_search_of_a_file_tells_what_it_set_aside(place, tmp_path):
 def test_an_approximate_search_is_told(place, monkeypatch):
     """With the recall that was measured; --exact asks for every match."""
     monkeypatch.setattr(approximate, "APPROXIMATE_FROM", 0)
-    monkeypatch.setattr(View, "find_fast", lambda self, *asked: (self.find(*asked), 0.995))
+    monkeypatch.setattr(FolderView, "find_fast", lambda self, *asked: (self.find(*asked), 0.995))
     assert "99.5% of the matches" in run("search", place, "How do I pay?").stderr
     assert "approximate" not in run("search", place, "How do I pay?", "--exact").stderr
 

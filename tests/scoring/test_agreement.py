@@ -163,7 +163,7 @@ def test_agreement_refuses_what_means_nothing(model, tiny_transformer, pairs):
         agreement(replace(model, threshold=None), model, pairs)
     with pytest.raises(EncoderMismatch, match="two encoders"):
         agreement(model, Siamese.load(tiny_transformer("bert")), pairs)
-    with pytest.raises(ValueError, match="No pairs"):
+    with pytest.raises(ValueError, match="no pairs to compare"):
         admit(model, Pairs([], []))
 
 
