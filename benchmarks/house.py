@@ -1,4 +1,4 @@
-"""How the code is organised, in figures: `python -m benchmarks.house [CHECKOUT …]`, one column per checkout.
+"""How the code is organised, in figures: `python benchmarks/house.py [CHECKOUT …]`, one column per checkout.
 
 Static figures are read from the sources. The figures of a call come from `sys.setprofile` and count this package's own functions
 alone, in fp32 on OpenVINO; each checkout is traced in a process of its own, with its folder first on the path. It needs what
