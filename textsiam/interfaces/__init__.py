@@ -1,1 +1,1 @@
-"""Thin doors: parse, call, print."""
+"""Thin interfaces: parse, call, print."""

@@ -1,4 +1,4 @@
-"""The routes: each request is checked, answered by a thread, and told as JSON."""
+"""The routes: each checks a request, lets a thread answer it, and returns JSON."""
 
 import contextlib
 import json
@@ -38,7 +38,7 @@ logger = logging.getLogger("textsiam.service")
 
 
 class _Json(JSONResponse):
-    """ASCII, so that no text can break it: even half a surrogate is told."""
+    """JSON in ASCII, so that no text can break it, not even half a surrogate."""
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
@@ -47,17 +47,17 @@ class _Json(JSONResponse):
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": bodies.ErrorBody, "description": what}
     for status, what in {
-        400: "The request asks for what cannot be",
+        400: "The request asks for something impossible",
         401: "The token is missing or wrong",
-        403: "The service was addressed by a name it does not know",
-        404: "There is no such thing here",
-        408: "The body did not come in time",
-        409: "The request asks for what is not there yet",
+        403: "The host name of the request is not allowed",
+        404: "There is no such resource",
+        408: "The body did not arrive in time",
+        409: "The request asks for something that does not exist yet",
         413: "The request is too large",
-        422: "The request has not the form it should have",
-        500: "The service is at fault; its log says how",
-        429: "Too much waits already; Retry-After says when to come again",
-        503: "The service stops, or the texts or the index were waited for too long",
+        422: "The request does not have the form of the schema",
+        500: "The service failed; its log says why",
+        429: "Too many requests wait; Retry-After says when to try again",
+        503: "The service stops, or the request waited too long for texts or the index",
     }.items()
 }
 
@@ -120,104 +120,106 @@ def create_app(
 
 
 def _add_routes(app: FastAPI, answers: Answers) -> None:
-    """What the service is for."""
+    """The package's verbs."""
 
     @app.post("/v1/embeddings", response_model=bodies.EmbeddingsBody)
     def embeddings(asked: bodies.EmbeddingsRequest, request: Request) -> Response:
-        """Texts → vectors, as OpenAI's clients ask for them."""
+        """Texts → vectors, in the form of OpenAI's API."""
         request.state.texts = 1 if isinstance(asked.input, str) else len(asked.input)
         return _told(answers.embeddings(asked))
 
     @app.get("/v1/models", response_model=bodies.ModelsBody)
     def models() -> Response:
-        """The one model that is served."""
+        """The served model."""
         return _told(answers.models())
 
     @app.post("/v1/similarity", response_model=bodies.SimilarityBody)
     def similarity(asked: bodies.SimilarityRequest, request: Request) -> Response:
-        """Each of some texts compared with each of others."""
+        """The similarity of every text with every other text of a second list."""
         request.state.texts = len(asked.first) + len(asked.second)
         return _told(answers.similarity(asked))
 
     @app.post("/v1/pairs", response_model=bodies.PairsBody)
     def pairs(asked: bodies.PairsRequest, request: Request) -> Response:
-        """Score, probability and decision of pairs, and on request why."""
+        """Score, probability and decision of pairs; on request with an explanation."""
         request.state.pairs = len(asked.pairs)
         return _told(answers.pairs(asked))
 
     @app.post("/v1/duplicates", response_model=bodies.DuplicatesBody)
     def duplicates(asked: bodies.DuplicatesRequest, request: Request) -> Response:
-        """Which of these texts mean the same."""
+        """Pairs of these texts that mean the same."""
         request.state.texts = len(asked.texts)
         return _told(answers.duplicates(asked))
 
     @app.post("/v1/duplicates/file", include_in_schema=False)
     async def duplicates_of_file(request: Request) -> Response:
-        """A file's duplicates, with progress, a line of JSON each: what the page asks."""
+        """The duplicates of a file, with progress, as lines of JSON; the page uses it."""
         kind = request.headers.get("content-type", "").partition(";")[0]
         if kind != "application/octet-stream":
-            raise Refused(415, f"A file is sent as application/octet-stream, but {kind or 'nothing'} came.")
+            raise Refused(
+                415, f"A file is sent as application/octet-stream, but got {kind or 'no type'}. Set Content-Type."
+            )
         return streamed(answers, await request.body(), dict(request.query_params))
 
 
 def _add_audit(app: FastAPI, answers: AuditAnswers) -> None:
-    """What proves a threshold; nothing is kept between the two."""
+    """Routes that prove a threshold; the service keeps nothing between the two."""
 
     @app.post("/v1/audit", response_model=bodies.AuditBody)
     def audit(asked: bodies.AuditRequest, request: Request) -> Response:
-        """Draws pairs of a join to be labelled."""
+        """Draw pairs of a join to label."""
         request.state.pairs = len(asked.scores)
         return _told(answers.audit(asked))
 
     @app.post("/v1/audit/finish", response_model=bodies.FinishBody)
     def finish(asked: bodies.FinishRequest, request: Request) -> Response:
-        """Certifies a threshold by their labels, or says that none is proven."""
+        """Certify a threshold by their labels, or say that none is proven."""
         request.state.pairs = len(asked.scores)
         return _told(answers.finish(asked))
 
 
 def _add_index(app: FastAPI, answers: IndexAnswers) -> None:
-    """What is asked of the index."""
+    """Routes of the index."""
 
     @app.get("/v1/index", response_model=bodies.IndexBody)
     def index() -> Response:
-        """What the index holds."""
+        """The index's size and settings."""
         return _told(answers.told())
 
     @app.post("/v1/index/add", response_model=bodies.AddBody)
     def add(asked: bodies.AddRequest, request: Request) -> Response:
-        """Texts into the index, and what each matches there."""
+        """Add texts to the index; returns what each matches there."""
         request.state.texts = len(asked.items)
         return _told(answers.add(asked))
 
     @app.post("/v1/index/search", response_model=bodies.SearchBody)
     def search(asked: bodies.SearchRequest, request: Request) -> Response:
-        """Which texts of the index mean the same as these."""
+        """The texts of the index that mean the same as these."""
         request.state.texts = len(asked.texts)
         return _told(answers.search(asked))
 
     @app.post("/v1/index/remove", response_model=bodies.RemoveBody)
     def remove(asked: bodies.RemoveRequest) -> Response:
-        """Texts out of the index."""
+        """Remove texts from the index."""
         return _told(answers.remove(asked))
 
 
 def _told(body: bodies.Body) -> Response:
-    """As JSON, without checking our own answer once more, which takes longer than making it."""
+    """JSON without a second check of our own answer, which would take longer than making it."""
     return Response(body.model_dump_json(), media_type="application/json")
 
 
 def _add_state(app: FastAPI, answers: Answers, metrics: Metrics) -> None:
-    """What tells of the service itself; answered without waiting for a thread."""
+    """Routes about the service itself; they answer without waiting for a thread."""
 
     @app.get("/health")
     async def health() -> bodies.StateBody:
-        """The process runs."""
+        """Answers while the process runs."""
         return bodies.StateBody(status="ok")
 
     @app.get("/ready")
     async def ready() -> bodies.StateBody:
-        """It would answer now: 503 while too much waits."""
+        """Whether requests would be answered now: 503 while too many wait."""
         n, most = answers.batcher.n_tokens, answers.limits.waiting_tokens
         if n >= most:
             raise Refused(503, f"{n:,} tokens wait to be encoded.", retry_s=1)
@@ -238,7 +240,7 @@ def _add_state(app: FastAPI, answers: Answers, metrics: Metrics) -> None:
 
 
 def _tell_limits(app: FastAPI, model: Siamese) -> None:
-    """What this very model allows, in the schema."""
+    """Write this model's own limits into the schema."""
     made = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -255,7 +257,7 @@ def _tell_limits(app: FastAPI, model: Siamese) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Answer every error in the same form, and log those that are the service's own."""
+    """Answer every error in one form, and log the service's own."""
 
     def failed(request: Request, error: Exception) -> Response:
         refusal = refusal_of(error)

@@ -1,4 +1,4 @@
-"""Duplicates of a file, told as they come: a line of JSON for each step, the answer last."""
+"""The duplicates of a file as a stream: a line of JSON per step, the answer last."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ _MOST_BYTES = 2**28  # of a parquet file's columns
 
 
 class _GoneError(Exception):
-    """Nobody reads the answer any more."""
+    """Raised when the client no longer reads the answer."""
 
 
 def streamed(answers: Answers, content: bytes, asked: Mapping[str, str]) -> StreamingResponse:
@@ -71,7 +71,7 @@ def streamed(answers: Answers, content: bytes, asked: Mapping[str, str]) -> Stre
 
 
 def _check_parquet(file: Path, n_most: int) -> None:
-    """Refuse what would be far larger when read than as it came."""
+    """Refuse a file that would be far larger when read than as it was sent."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -82,7 +82,7 @@ def _check_parquet(file: Path, n_most: int) -> None:
     n_bytes = sum(told.row_group(group).total_byte_size for group in range(told.num_row_groups))
     if told.num_rows > n_most or n_bytes > _MOST_BYTES:
         raise Refused(
-            400, f"The file holds {told.num_rows:,} rows; {n_most:,} are the most here. Use textsiam duplicates."
+            400, f"The file holds {told.num_rows:,} rows, but the most is {n_most:,}. Use textsiam duplicates."
         )
 
 
