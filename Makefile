@@ -10,6 +10,8 @@ SOURCES := $(shell find textsiam -type f -not -name '*.pyc') pyproject.toml cons
 
 # Bytecode is made of what is imported, once, instead of all that is installed, which took most of installing.
 unexport PYTHONDONTWRITEBYTECODE
+# Users' output is buffered.
+unexport PYTHONUNBUFFERED
 
 .PHONY: demo test test-long soak bench format lint types layers unit doctest bare coverage lowest lowest-quick clean
 

@@ -86,12 +86,17 @@ def leave(code: object) -> NoReturn:
     Another Ctrl-C ends the process at once, without a traceback of the cleanup.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if "torch" in sys.modules or not isinstance(code, int | None):
-        raise SystemExit(code)
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
-        raise SystemExit(code) from None  # the reader has gone: Python handles that
-    atexit._run_exitfuncs()  # noqa: SLF001  removes temporary files, writes logs
-    os._exit(code or 0)
+    at_once = "torch" not in sys.modules and isinstance(code, int | None)
+    if at_once:
+        atexit._run_exitfuncs()  # noqa: SLF001  removes temporary files, writes logs
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except OSError as error:  # the reader has gone, or the disk is full
+            setattr(sys, name, None)  # else Python tries again, and ends with a code of its own
+            if name == "stdout" and not isinstance(error, BrokenPipeError):
+                say(f"textsiam: {error}")
+                code = code or BAD_INPUT
+    if at_once and isinstance(code, int | None):
+        os._exit(code or 0)
+    raise SystemExit(code)
