@@ -39,7 +39,7 @@ def expected(folder, texts, max_length):
             yield given["input_ids"][0].numpy(), spans, model(**given).last_hidden_state[0].numpy()
 
 
-@pytest.mark.parametrize("n", [6, 600])
+@pytest.mark.parametrize("n", [6, 60, 600])
 def test_they_equal_those_of_transformers(encoder, n):
     """To 1e-5 in fp32, of few texts (packed) and of many (padded); ids, places and embeddings too."""
     texts = (TEXTS * 100)[:n]

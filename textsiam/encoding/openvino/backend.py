@@ -72,10 +72,11 @@ class OpenVinoTwin:
         """Embeddings of each padded batch, and the vectors of its tokens, in order: from the same graphs as `embed_many`."""
         if len(batches) < MANY:
             for ids, mask in batches:
-                for part in _parts(mask):
-                    n = part.stop - part.start
-                    embeddings, vectors = self._few.both(packed(ids[part], mask[part]))
-                    yield embeddings[:n], vectors[:n, : ids.shape[1]]
+                parts = [
+                    (part.stop - part.start, self._few.both(packed(ids[part], mask[part]))) for part in _parts(mask)
+                ]
+                embeddings = np.concatenate([some[:n] for n, (some, _) in parts])
+                yield embeddings, np.concatenate([some[:n, : ids.shape[1]] for n, (_, some) in parts])
             return
         with self._lock:
             several = self._several
