@@ -1,7 +1,7 @@
 """Shards of texts → shards of vectors: each process loads one encoder, and encodes each distinct text once."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -122,14 +122,17 @@ class EncodedTexts:
     def of(self, rows: Rows, column: str = "id") -> list[str]:
         """The ids of these rows, or with another `column` their texts."""
         found = np.empty(len(rows), dtype=object)
-        owner = np.searchsorted([shard.start for shard in self.shards], rows, side="right") - 1
-        for place in np.unique(owner).tolist():
-            mine = np.flatnonzero(owner == place)
+        for place, mine in self.by_shard(rows):
             shard = self.shards[place]
             values = self.work.table(shard.name, column).column(column).take(rows[mine] - shard.start).to_pylist()
             before = f"{shard.source}:" if self.several and column == "id" else ""
             found[mine] = [before + value for value in values] if before else values
         return found.tolist()
+
+    def by_shard(self, rows: Rows) -> Iterator[tuple[int, Rows]]:
+        """The number of each shard that has some of these rows, and the places of those among them."""
+        owner = np.searchsorted([shard.start for shard in self.shards], rows, side="right") - 1
+        return ((number, np.flatnonzero(owner == number)) for number in np.unique(owner).tolist())
 
 
 def encode_shard(work: Workspace, recipe: Recipe, repeats: Sequence[str], shard: Shard) -> Encoded:

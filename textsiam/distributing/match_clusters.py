@@ -16,6 +16,7 @@ from textsiam.distributing.encoders import EncodedTexts
 from textsiam.distributing.match_table import Part
 from textsiam.distributing.shard_sources import Shard
 from textsiam.distributing.workspace import Workspace, key_of
+from textsiam.matching.join.tiles import joined
 
 _N_BYTES = 1 << 20  # of bits that are counted at the same time
 
@@ -79,13 +80,8 @@ def settle(work: Workspace, rows: tuple[int, int], offers: Sequence[Offered], ke
     name = f"clusters/{key_of(rows, [of.name for of in mine], keepers)}.arrow"
     if name not in work:
         bits = work.read(keepers)["bits"]
-        columns: list[list[Any]] = [[np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]]
-        for of in mine:
-            told = work.read(of.name)
-            inside = slice(*np.searchsorted(told["row"], (start, stop)))
-            for found, key in zip(columns, ("row", "keeper", "score"), strict=True):
-                found.append(told[key][inside])
-        best = _best(*(np.concatenate(found) for found in columns))
+        parts = [work.between(of.name, "row", start, stop) for of in mine]
+        best = _best(*joined([(part["row"], part["keeper"], part["score"]) for part in parts]))
         keeper = np.arange(start, stop)
         score = np.full(stop - start, np.nan, dtype=np.float32)
         keeper[best["row"] - start] = best["keeper"]

@@ -96,6 +96,12 @@ class Workspace:
         table = pa.ipc.open_file(source).read_all()
         return table.select(list(names)) if names else table
 
+    def between(self, name: str, by: str, start: Any, stop: Any) -> dict[str, Any]:
+        """The rows of a file, sorted by the column `by`, in which it is from `start` below `stop`: all columns."""
+        told = self.read(name)
+        inside = slice(*np.searchsorted(told[by], (start, stop)))
+        return {key: values[inside] for key, values in told.items()}
+
     def write_json(self, name: str, told: Any) -> None:
         """Write plain values as a JSON file."""
         self._put(name, json.dumps(told, ensure_ascii=False).encode())

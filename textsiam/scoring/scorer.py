@@ -16,15 +16,13 @@ from textsiam.data.texts import as_list
 from textsiam.encoding.encoder import Encoder, Progress
 from textsiam.errors import EncoderMismatch, NotCalibrated
 from textsiam.scoring.calibration import Calibrator
-from textsiam.scoring.similarity import SIMILARITIES
+from textsiam.scoring.similarity import SIMILARITIES, scores_of
 from textsiam.scoring.thresholds import Threshold, Verifier, decisions, verified
 
 if TYPE_CHECKING:
     from textsiam.scoring.precision.rescoring import Rescorer
 
 logger = logging.getLogger("textsiam")
-
-N_PAIRS_A_BLOCK = 16_384
 
 
 class Judgement(NamedTuple):
@@ -172,13 +170,8 @@ class Scorer:
     def compare(
         self, first: Float[np.ndarray, "n dim"], second: Float[np.ndarray, "m dim"], left: np.ndarray, right: np.ndarray
     ) -> Float[np.ndarray, " k"]:
-        """The similarity of row ``left[i]`` of `first` with row ``right[i]`` of `second`, fp32, block by block."""
-        paired = SIMILARITIES[self.similarity].paired
-        scores = np.empty(len(left), dtype=np.float32)
-        for start in range(0, len(left), N_PAIRS_A_BLOCK):
-            block = slice(start, start + N_PAIRS_A_BLOCK)
-            scores[block] = paired(first[left[block]].astype(np.float64), second[right[block]].astype(np.float64))
-        return scores
+        """The similarity of row ``left[i]`` of `first` with row ``right[i]`` of `second`, fp32."""
+        return scores_of(self.similarity, first, second, left, right)
 
     def probability(
         self,

@@ -23,10 +23,10 @@ import numpy as np
 from jaxtyping import Float
 
 from textsiam.arrays import Found, Rows, Vectors
-from textsiam.errors import TooManyMatches
-from textsiam.indexing.search.scan import among, ordered
+from textsiam.indexing.search.scan import among
 from textsiam.indexing.storage.ledger import Item, Ledger, rows_of
 from textsiam.indexing.storage.store import Store
+from textsiam.matching.join.tiles import Allowed, ordered
 from textsiam.matching.rule import Rule
 
 _FEW = 256  # rows whose matches are found at once: each may match all others
@@ -148,10 +148,7 @@ def _matches(store: Store, rule: Rule, vectors: Vectors) -> Found:
     """Every match of an arrival with a row that is there or with an earlier arrival."""
     i, j, scores = store.view.find(vectors, rule)
     left, right, own_scores = among(vectors, rule)
-    if len(left) + len(i) > rule.max_matches:
-        raise TooManyMatches(
-            f"More than {rule.max_matches:,} pairs reach {rule.threshold:g}. Allow more (max_matches=)."
-        )
+    Allowed(rule.max_matches, rule.threshold).take(len(left) + len(i))
     return ordered([(i, j, scores), (right, left + store.ledger.state.n_rows, own_scores)])
 
 
@@ -230,9 +227,8 @@ class _Regrouping:
         return [item.id for item in changed]
 
     def _place_keepers(self) -> None:
-        pairs = self.rule.join(self.store.view.vectors(rows_of(self.keepers)))
-        order = np.lexsort((pairs.left, pairs.right))
-        found = pairs.right[order], pairs.left[order], pairs.score[order]
+        left, right, scores = self.rule.join(self.store.view.vectors(rows_of(self.keepers)))
+        found = ordered([(right, left, scores)])
         taken: set[int] = set()
         for (_, near), item in zip(neighbours(found, len(self.keepers)), self.keepers, strict=True):
             rows = [(self.keepers[other].row, score) for other, score in near]
@@ -274,8 +270,7 @@ class _Regrouping:
         for start in range(0, len(self.others), _N_AT_ONCE):
             block = self.others[start : start + _N_AT_ONCE]
             vectors = self.store.view.vectors(rows_of(block))
-            pairs = self.rule.join(vectors, keepers)
-            found = pairs.left, pairs.right, pairs.score
+            found = self.rule.join(vectors, keepers)
             for (number, near), item in zip(neighbours(found, len(block)), block, strict=True):
                 yield item, vectors[number], [(now[other].row, score) for other, score in near]
 

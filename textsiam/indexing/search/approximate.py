@@ -28,9 +28,9 @@ from jaxtyping import Bool, Float, Int, Shaped
 from textsiam.arrays import Found, Others, Vectors
 from textsiam.data.files import replacing
 from textsiam.errors import MissingExtra
-from textsiam.indexing.search.scan import Scan, ordered
+from textsiam.indexing.search.scan import Scan
 from textsiam.matching.join.screens import SPARE, UNIT
-from textsiam.matching.join.tiles import Allowed
+from textsiam.matching.join.tiles import Allowed, ordered
 from textsiam.matching.rule import Rule
 
 # As many rows as the largest index that was measured (benchmarks/results/index.json): exact search there, encoding included,
@@ -320,10 +320,8 @@ class Approximate:
         later = scan.find(rows, queries, rule, alive, start=self.n)
         i, j = self.candidates(queries, rule.threshold)
         i, j = i[alive[j]], j[alive[j]]
-        scores = scan.scores(rows, queries, i, j)
-        reach = scores >= np.float32(rule.threshold)
-        allowed.take(int(reach.sum()) + len(later[0]))
-        return ordered([(i[reach], j[reach], scores[reach]), later])
+        allowed.take(len(later[0]))
+        return ordered([allowed.reaching(i, j, scan.scores(rows, queries, i, j)), later])
 
     def save(self, file: Path) -> None:
         """Write it, whole or not at all, with dim + 8 bytes per row; replaces an existing file. Not for one that was loaded.
