@@ -17,12 +17,10 @@ from jaxtyping import Bool, Float, Int
 
 from textsiam.auditing.labelling import UNRESOLVED
 from textsiam.auditing.sampling import Design
-from textsiam.scoring.evidence.intervals import Interval, binomial_interval
+from textsiam.scoring.evidence.intervals import NOTHING, Interval, binomial_interval
 
 Labels = Int[np.ndarray, " cells"]
 Inside = Bool[np.ndarray, " cells"]
-
-NOTHING = Interval(float("nan"), float("nan"), float("nan"))
 
 
 class _Parts(NamedTuple):

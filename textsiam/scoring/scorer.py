@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("textsiam")
 
+Column = Iterable[object]  # the texts of one side; values that are no usable text are allowed
+
 
 class Judgement(NamedTuple):
     """What a model says of some scores: probabilities if it is calibrated, decisions if it has a threshold; else None."""
@@ -104,12 +106,7 @@ class Scorer:
         return self.encoder.encode(texts, prompt=prompt, progress=progress)
 
     def score(
-        self,
-        first: Iterable[object],
-        second: Iterable[object],
-        *,
-        prompt: str | None = None,
-        progress: Progress | None = None,
+        self, first: Column, second: Column, *, prompt: str | None = None, progress: Progress | None = None
     ) -> Float[np.ndarray, " n"]:
         """The similarity of each pair, (n,) fp32: larger is closer; for cosine in [-1, 1].
 
@@ -174,12 +171,7 @@ class Scorer:
         return scores_of(self.similarity, first, second, left, right)
 
     def probability(
-        self,
-        first: Iterable[object],
-        second: Iterable[object],
-        *,
-        prompt: str | None = None,
-        progress: Progress | None = None,
+        self, first: Column, second: Column, *, prompt: str | None = None, progress: Progress | None = None
     ) -> Float[np.ndarray, " n"]:
         """The probability that each pair means the same, (n,) in [0, 1], at the odds of the calibration data.
 
@@ -213,8 +205,8 @@ class Scorer:
 
     def decide(
         self,
-        first: Iterable[object],
-        second: Iterable[object],
+        first: Column,
+        second: Column,
         *,
         verifier: Verifier | None = None,
         prompt: str | None = None,

@@ -1,7 +1,7 @@
 """A threshold with its guarantee and evidence, the decision that two of them make, and a verifier for what is left."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -57,24 +57,12 @@ class Threshold:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the model folder."""
-        return {
-            "value": self.value,
-            "similarity": self.similarity,
-            "guarantee": self.guarantee,
-            "evidence": dict(self.evidence),
-            "encoder": self.encoder,
-        }
+        return vars(self) | {"evidence": dict(self.evidence)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Threshold":
         """The threshold of the plain values that `to_json` gives."""
-        return cls(
-            values["value"],
-            values["similarity"],
-            values.get("guarantee", ""),
-            values.get("evidence", {}),
-            values.get("encoder", ""),
-        )
+        return cls(**{one.name: values[one.name] for one in fields(cls) if one.name in values})
 
 
 def decisions(scores: Float[np.ndarray, " n"], accept: Threshold, reject: Threshold | None = None) -> np.ndarray:
