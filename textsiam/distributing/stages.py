@@ -87,8 +87,8 @@ class Stages:
     ) -> EncodedTexts:
         """The texts of all shards that could be read and encoded, with their vectors."""
         listings = self.read(sources, replace(reading, n_rows=self.sizes.shard))
-        shards, n_new, n_tasks, started = shards_of(listings), 0, 0, time.perf_counter()
-        n_encoded = n_tokens = 0
+        shards, n_tasks, started = shards_of(listings), 0, time.perf_counter()
+        new: list[Encoded] = []
         while True:
             repeats, n_repeats = self.repeats(shards, max_matches)
             found: list[Any] = [None] * len(shards)
@@ -98,12 +98,12 @@ class Stages:
                     found[place] = result
                     n_done += shards[place].n
                     self.progress("encode", n_done, n_texts)
-            new = [of for of in found if isinstance(of, Encoded) and not of.reused]
-            n_new, n_tasks = n_new + len(new), n_tasks + len(shards)
-            n_encoded, n_tokens = n_encoded + sum(of.n for of in new), n_tokens + sum(of.n_tokens for of in new)
+            new += [of for of in found if isinstance(of, Encoded) and not of.reused]
+            n_tasks += len(shards)
             kept = [shard for shard, of in zip(shards, found, strict=True) if isinstance(of, Encoded)]
             if len(kept) == len(shards):
-                self._tell("encode", started, n_tasks, n_new, texts=n_encoded, tokens=n_tokens)
+                told = {"texts": sum(of.n for of in new), "tokens": sum(of.n_tokens for of in new)}
+                self._tell("encode", started, n_tasks, len(new), **told)
                 return EncodedTexts(
                     self.work,
                     shards,

@@ -123,7 +123,9 @@ def find_duplicates(
         right_ids=None if against is None else ids_of(against, None),
         left_texts=texts,
         right_texts=against,
-        **model.judge(pairs[2])._asdict() | _lost(sides, encoded, others),
+        **model.judge(pairs[2])._asdict(),
+        **sides.left.lost(encoded),
+        **(sides.right.lost(others, "right_") if sides.right and others else {}),
     )
 
 
@@ -189,15 +191,6 @@ def _of_all_rows(found: Matches, sides: Sides, encoded: Encoded, rule: Rule) -> 
         pairs = ordered([pairs, equals_of(sides.left, encoded.embeddings, rule)])
         refuse_too_many(len(pairs[0]), rule.max_matches)
     return pairs
-
-
-def _lost(sides: Sides, encoded: Encoded, others: Encoded | None) -> dict[str, Any]:
-    """Which rows were cut or hold unknown characters, named as in `Matches`."""
-    left = {"cut": sides.left.rows_where(encoded.cut), "unknown": sides.left.rows_where(encoded.unknown)}
-    if sides.right is None or others is None:
-        return left
-    right = sides.right
-    return left | {"right_cut": right.rows_where(others.cut), "right_unknown": right.rows_where(others.unknown)}
 
 
 def _joined(

@@ -10,6 +10,7 @@ from jaxtyping import Float, Shaped
 
 from textsiam.arrays import Found, Rows
 from textsiam.data.texts import Texts, distinct, fault_of
+from textsiam.encoding.encoder import Encoded
 from textsiam.errors import TooManyMatches
 from textsiam.matching.join.tiles import ordered
 from textsiam.matching.matches import Matches
@@ -51,6 +52,11 @@ class Side:
     def rows_where(self, flags: Shaped[np.ndarray, " _"]) -> list[int]:
         """Positions in the caller's texts of those whose distinct text has a flag."""
         return [int(place) for place in self.places[flags[self.rows]]]
+
+    def lost(self, encoded: Encoded, prefix: str = "") -> dict[str, list[int]]:
+        """Which rows were cut or hold unknown characters, named as in `Matches`; `encoded` are the distinct texts."""
+        flags = {"cut": encoded.cut, "unknown": encoded.unknown}
+        return {f"{prefix}{name}": self.rows_where(of) for name, of in flags.items()}
 
 
 class Sides(NamedTuple):

@@ -91,13 +91,12 @@ class Groups:
         return self._n_clusters - 1
 
 
-def neighbours(found: Found, n: int) -> Iterator[tuple[int, Near]]:
+def neighbours(found: Found, n: int) -> Iterator[Near]:
     """For each of `n` queries, in order, what was found near it."""
     i, j, scores = found
     starts = np.searchsorted(i, np.arange(n + 1)).tolist()
     rows, values = j.tolist(), scores.tolist()
-    for number, (start, stop) in enumerate(pairwise(starts)):
-        yield number, list(zip(rows[start:stop], values[start:stop], strict=True))
+    return (list(zip(rows[start:stop], values[start:stop], strict=True)) for start, stop in pairwise(starts))
 
 
 class Arrival(NamedTuple):
@@ -132,8 +131,8 @@ def change(
     rows = np.unique(found[1])
     items = store.ledger.items("row", rows[rows < first].tolist())
     groups.know(items)
-    for number, near in neighbours(found, len(arrivals)):
-        groups.arrive(first + number, near)
+    for row, near in enumerate(neighbours(found, len(arrivals)), first):
+        groups.arrive(row, near)
     store.view.append(first, vectors)
     new = [
         Item(first + number, *arrival, checksum, *groups.placed.pop(first + number))
@@ -179,8 +178,7 @@ def _near(store: Store, rule: Rule, rows: Rows) -> Iterator[Near]:
     """What matches each of these rows, without a limit, a few rows at a time."""
     for start in range(0, len(rows), _FEW):
         some = rows[start : start + _FEW]
-        found = store.view.find(store.view.vectors(some), rule)
-        yield from (near for _, near in neighbours(found, len(some)))
+        yield from neighbours(store.view.find(store.view.vectors(some), rule), len(some))
 
 
 def regroup(store: Store, rule: Rule, *, write: bool = True) -> list[str]:
@@ -230,7 +228,7 @@ class _Regrouping:
         left, right, scores = self.rule.join(self.store.view.vectors(rows_of(self.keepers)))
         found = ordered([(right, left, scores)])
         taken: set[int] = set()
-        for (_, near), item in zip(neighbours(found, len(self.keepers)), self.keepers, strict=True):
+        for near, item in zip(neighbours(found, len(self.keepers)), self.keepers, strict=True):
             rows = [(self.keepers[other].row, score) for other, score in near]
             # Two keepers of one cluster are damage: the second gets a number of its own.
             self.groups.arrive(item.row, rows, None if item.cluster in taken else item.cluster)
@@ -248,7 +246,7 @@ class _Regrouping:
                 continue
             inherited = item.cluster if item.cluster in self.without else None
             self.without.discard(item.cluster)
-            all_near = self._near(vector)
+            (all_near,) = neighbours(self.store.view.find(vector[None], self.rule), 1)
             self.groups.arrive(
                 item.row, [(row, score) for row, score in all_near if row in self.groups.placed], inherited
             )
@@ -271,9 +269,5 @@ class _Regrouping:
             block = self.others[start : start + _N_AT_ONCE]
             vectors = self.store.view.vectors(rows_of(block))
             found = self.rule.join(vectors, keepers)
-            for (number, near), item in zip(neighbours(found, len(block)), block, strict=True):
-                yield item, vectors[number], [(now[other].row, score) for other, score in near]
-
-    def _near(self, vector: Float[np.ndarray, " dim"]) -> Sequence[tuple[int, float]]:
-        _, rows, scores = self.store.view.find(vector[None], self.rule)
-        return list(zip(rows.tolist(), scores.tolist(), strict=True))
+            for near, item, vector in zip(neighbours(found, len(block)), block, vectors, strict=True):
+                yield item, vector, [(now[other].row, score) for other, score in near]

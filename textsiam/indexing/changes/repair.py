@@ -109,10 +109,8 @@ def _misplaced(at: Opened, items: Sequence[Item], keepers: dict[int, Item]) -> l
     alone = [item.id for item in items if item.cluster not in keepers]
     members = [item for item in items if item.score is not None and item.cluster in keepers]
     theirs = [keepers[item.cluster] for item in members]
-    whole = [
-        item.checksum == found for item, found in zip(theirs, at.store.view.checksums(rows_of(theirs)), strict=True)
-    ]
-    pairs = [pair for pair, is_whole in zip(zip(members, theirs, strict=True), whole, strict=True) if is_whole]
+    checked = zip(members, theirs, at.store.view.checksums(rows_of(theirs)), strict=True)
+    pairs = [(member, keeper) for member, keeper, found in checked if keeper.checksum == found]
     if not pairs:
         return alone
     first, second = (at.store.view.vectors(rows_of(side)) for side in zip(*pairs, strict=True))

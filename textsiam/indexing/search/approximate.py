@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from textsiam.arrays import Found, Others, Vectors
+from textsiam.arrays import Found, Others, Vectors, slices
 from textsiam.data.files import replacing
 from textsiam.errors import MissingExtra
 from textsiam.indexing.search.scan import Scan
@@ -172,8 +172,8 @@ def ranks_of_edges(index: Any, rows: Vectors, others: Vectors, threshold: float)
     Both kinds of rows have length 1 and are turned at random already.
     """
     counts, centroids = np.zeros(index.nlist, dtype=np.int64), _centroids(index)
-    for start in range(0, len(rows), N_MATCHES):
-        row, other = rows[start : start + N_MATCHES], others[start : start + N_MATCHES]
+    for block in slices(len(rows), N_MATCHES):
+        row, other = rows[block], others[block]
         across = other - np.einsum("ij,ij->i", row, other)[:, None] * row
         across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), UNIT)  # nearly 0 where both are one row
         nearness = (threshold * row + (1 - threshold**2) ** 0.5 * across) @ centroids.T
@@ -224,8 +224,8 @@ class Approximate:
     """
 
     def __init__(self, index: Any, known: Known) -> None:
-        self._index = index
-        self._learn(known)
+        self._index, self._known, self._slack = index, known, known.slack
+        index.nprobe, self.recall = known.settled()
 
     @classmethod
     def build(cls, rows: Vectors, threshold: float, *, recall: float = 0.99, seed: int = 0) -> "Approximate":
@@ -362,10 +362,6 @@ class Approximate:
         # Threads that read ahead, 32 started for each query, take far longer than the query itself.
         faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0
         return cls(index, known)
-
-    def _learn(self, known: Known) -> None:
-        self._known, self._slack = known, known.slack
-        self._index.nprobe, self.recall = known.settled()
 
 
 def _check_asked(rows: Vectors, threshold: float, recall: float) -> None:

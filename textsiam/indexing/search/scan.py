@@ -19,7 +19,6 @@ from textsiam.indexing.search.short_rows import (
     ShortRows,
     Stored,
     fp32,
-    in_blocks,
     lengths,
     times,
     unit_rows,
@@ -147,8 +146,8 @@ class Scan:
         times(block, short, tile)
         places = self._room.places(tile, least)
         if not self.short.is_whole and len(places.words) * 8 * _WORDS_IF_DENSE >= tile.size:
-            for place, part in in_blocks(rows[start : start + len(block)], _IN_CACHE):
-                _cosines(part, unit, tile[place : place + len(part)])
+            for part in slices(len(block), _IN_CACHE):
+                _cosines(rows[start + part.start : start + part.stop], unit, tile[part])
             places = self._room.places(tile, _below(lowest - self.short.plain))
         row, query = zip(*places.blocks(2**20), strict=True) if len(places.words) else ((_NONE,), (_NONE,))
         return np.concatenate(row), np.concatenate(query)
