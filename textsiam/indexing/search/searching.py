@@ -12,7 +12,7 @@ from jaxtyping import Float, Shaped
 from textsiam.arrays import Found
 from textsiam.data.texts import as_list
 from textsiam.encoding.encoder import Progress
-from textsiam.errors import UnreadableInput
+from textsiam.errors import UnreadableInput, check_listed
 from textsiam.indexing.open_index import Opened
 from textsiam.indexing.search import approximate
 from textsiam.indexing.storage.ledger import Item
@@ -151,8 +151,7 @@ def _asked(
 def _check(k: int | None, searcher: str) -> None:
     if k is not None and k < 1:
         raise ValueError(f"k is at least 1, but got {k}. Ask for one neighbour or more.")
-    if searcher not in SEARCHERS:
-        raise ValueError(f"There is no searcher {searcher!r}. Use one of {', '.join(SEARCHERS)}.")
+    check_listed("searcher", searcher, SEARCHERS)
 
 
 def _lowest(at: Opened, threshold: float | None, k: int | None) -> float:

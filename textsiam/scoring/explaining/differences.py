@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from textsiam.errors import check_listed
 from textsiam.scoring.explaining.entities import entities_of, is_named_in
 from textsiam.scoring.explaining.numerals import is_amount_in, numbers_of, plain
 
@@ -148,8 +149,7 @@ def difference(kind: str, first: str, second: str) -> OnlyIn:
     >>> difference("entities", "How do I install WhatsApp on an iPad?", "how to install whatsapp on android")
     OnlyIn(first=('iPad',), second=())
     """
-    if kind not in DIFFERENCES:
-        raise ValueError(f"There is no kind of difference {kind!r}. Use one of {', '.join(DIFFERENCES)}.")
+    check_listed("kind of difference", kind, DIFFERENCES)
     here, there = DIFFERENCES[kind](first), DIFFERENCES[kind](second)
     only = (here - there).elements(), (there - here).elements()
     if (forgiven := _FORGIVEN.get(kind)) is None:
