@@ -23,6 +23,9 @@ def read_matches(
 ) -> tuple[Matches, SetAside]:
     """The matches of a pairs file with their texts, and the rows that were set aside.
 
+    Raises UnreadableInput if a column is missing, if there is no match, if texts are missing, or if an id is not among the texts;
+    OSError if a file cannot be opened.
+
     Parameters
     ----------
     source
@@ -33,13 +36,6 @@ def read_matches(
         columns ``text_a`` and ``text_b``.
     reading
         Parameters of `read_texts`: ``column``, ``id_column``, ``split``, ``format``, ``delimiter``, ``encoding``.
-
-    Raises
-    ------
-    UnreadableInput
-        If a column is missing, if there is no match, if texts are missing, or if an id is not among the texts.
-    OSError
-        If a file cannot be opened.
 
     Examples
     --------
@@ -131,13 +127,7 @@ class _Sides:
         return ""
 
     def refuse_unknown(self) -> None:
-        """Raise if an id is unknown.
-
-        Raises
-        ------
-        UnreadableInput
-            If an id is not among the texts.
-        """
+        """Raise UnreadableInput if an id is not among the texts."""
         if self.unknown:
             raise UnreadableInput(
                 f"{self.name} names {len(self.unknown):,} ids that the texts do not hold: {', '.join(self.unknown[:N_SHOWN])}. "

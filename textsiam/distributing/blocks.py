@@ -134,10 +134,7 @@ def block_pairs(bounds: Sequence[Bounds | None], rule: Rule) -> Iterator[tuple[i
 def join_blocks(work: Workspace, a: Block, b: Block | None, rule: Rule) -> Joined:
     """Find and write the pairs within a block, or between two, unless the workspace holds them already.
 
-    Raises
-    ------
-    TooManyMatches
-        If more than `Rule.max_matches` pairs reach the threshold in this task alone.
+    Raises TooManyMatches if more than `Rule.max_matches` pairs reach the threshold in this task alone.
     """
     name = f"pairs/{key_of(a.files, b.files if b else None, rule.threshold, rule.similarity)}.arrow"
     n_compared = a.n * (a.n - 1) // 2 if b is None else a.n * b.n

@@ -46,15 +46,12 @@ class Recipe:
     ) -> "Recipe":
         """The recipe for the encoder of this model.
 
+        Raises ValueError if the model computes in int8: pairs near a threshold would have to be scored again, across machines.
+
         Parameters
         ----------
         source
             What workers load. Default: the folder of this model, which must exist on every machine.
-
-        Raises
-        ------
-        ValueError
-            If the model computes in int8: pairs near a threshold would have to be scored again, across machines.
         """
         encoder = model.encoder
         if model.rescorer is not None or encoder.precision == "int8":
@@ -138,12 +135,7 @@ class EncodedTexts:
 def encode_shard(work: Workspace, recipe: Recipe, repeats: Sequence[str], shard: Shard) -> Encoded:
     """Encode the texts of a shard that repeat no earlier text, unless the workspace holds their vectors already.
 
-    Raises
-    ------
-    ValueError
-        If a vector has a NaN or infinite number.
-    EncoderMismatch, OSError
-        As `encoder_of`.
+    Raises ValueError if a vector has a NaN or infinite number; EncoderMismatch or OSError as `encoder_of`.
     """
     started = time.perf_counter()
     encoder, known = encoder_of(recipe), Repeats(work, repeats)
@@ -172,12 +164,8 @@ def encode_shard(work: Workspace, recipe: Recipe, repeats: Sequence[str], shard:
 def encoder_of(recipe: Recipe) -> Encoder:
     """The encoder of this process for a recipe: the first call loads it, later calls return it. It stays until the process ends.
 
-    Raises
-    ------
-    EncoderMismatch
-        If this machine's model, precision or prompt is not the recipe's.
-    OSError
-        If the encoder cannot be loaded for another reason, such as too little memory: another try may succeed.
+    Raises EncoderMismatch if this machine's model, precision or prompt is not the recipe's; OSError if the encoder cannot be
+    loaded for another reason, such as too little memory: another try may succeed.
     """
     try:
         encoder = load(recipe)

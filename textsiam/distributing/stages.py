@@ -65,10 +65,7 @@ class Stages:
     def read(self, sources: Sequence[str], reading: Reading) -> list[dict[str, Any]]:
         """The listing of each source, in order; a source that cannot be read is left out, or the rows from where it cannot.
 
-        Raises
-        ------
-        UnreadableInput
-            If no source has a usable text.
+        Raises UnreadableInput if no source has a usable text.
         """
         labels = [label_of(name) for name in sources]
         tasks = [(place_of(name), label, reading) for name, label in zip(sources, labels, strict=True)]

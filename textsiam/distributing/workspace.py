@@ -67,10 +67,7 @@ class Workspace:
     def write(self, name: str, columns: Columns) -> None:
         """Write columns as one Arrow file; a matrix (n, dim) becomes lists of fixed size.
 
-        Raises
-        ------
-        OSError
-            If the file system refuses it; no file of that name exists then.
+        Raises OSError if the file system refuses it; no file of that name exists then.
         """
         table = pa.table({key: _column(values) for key, values in columns.items()})
         sink = pa.BufferOutputStream()
@@ -81,10 +78,7 @@ class Workspace:
     def read(self, name: str, *names: str) -> dict[str, Any]:
         """Columns of an Arrow file: numbers as NumPy arrays (not copied if the folder is on this machine), texts as lists.
 
-        Raises
-        ------
-        OSError
-            If there is no such file.
+        Raises OSError if there is no such file.
         """
         table = self.table(name, *names)
         return {key: _values(table.column(key)) for key in table.column_names}
@@ -144,10 +138,7 @@ class Workspace:
 def file_system(place: str) -> tuple[Any, str]:
     """The file system of a path or URI, and the path there.
 
-    Raises
-    ------
-    ValueError
-        If it is a URI that pyarrow knows no file system for.
+    Raises ValueError if it is a URI that pyarrow knows no file system for.
     """
     if "://" not in place:
         return pafs.LocalFileSystem(), place.rstrip("/")

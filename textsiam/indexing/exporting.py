@@ -35,12 +35,7 @@ def clusters_of(at: Opened) -> Clusters:
 def export(at: Opened, target: Path) -> int:
     """Write all texts to a file (see `Index.export`); returns how many.
 
-    Raises
-    ------
-    UnreadableInput
-        If the file's ending is none of the formats'.
-    OSError
-        If it cannot be written.
+    Raises UnreadableInput if the file's ending is none of the formats'; OSError if it cannot be written.
     """
     ending = target.suffix.lower()
     if ending not in WRITERS:

@@ -233,14 +233,8 @@ def check_threshold(threshold: float, similarity: str) -> None:
 def threshold_of(model: Siamese, threshold: float | None) -> float:
     """The threshold given, or the model's own.
 
-    Raises
-    ------
-    NotCalibrated
-        If there is neither.
-    ValueError
-        If the value cannot be a threshold (see `check_threshold`).
-    TypeError
-        If `model` is no model: texts and model may be swapped.
+    Raises NotCalibrated if there is neither; ValueError if the value cannot be a threshold (see `check_threshold`); TypeError if
+    `model` is no model: texts and model may be swapped.
     """
     if not hasattr(model, "threshold"):
         raise TypeError(f"The first argument is a model, but got a {type(model).__name__}. Load one: Siamese.load().")

@@ -99,10 +99,7 @@ Verifier = Callable[[list[str], list[str]], Any]
 def verified(decided: np.ndarray, first: Sequence[object], second: Sequence[object], verifier: Verifier) -> np.ndarray:
     """The decisions after the verifier decided the pairs left for review; it gets no pair with an unusable text.
 
-    Raises
-    ------
-    ValueError
-        If it does not give True, False or None (or NaN) once per pair.
+    Raises ValueError if it does not give True, False or None (or NaN) once per pair.
 
     Examples
     --------

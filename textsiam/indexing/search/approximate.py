@@ -90,10 +90,7 @@ class Known(NamedTuple):
 def library() -> Any:
     """The module faiss, imported at first use.
 
-    Raises
-    ------
-    MissingExtra
-        If it is not installed.
+    Raises MissingExtra if it is not installed.
     """
     try:
         import faiss

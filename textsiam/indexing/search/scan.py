@@ -66,12 +66,8 @@ class Scan:
     ) -> Found:
         """Query number, row number and score of every pair that matches, ordered by query and row.
 
-        Only rows that are alive and from number `start` on are searched.
-
-        Raises
-        ------
-        TooManyMatches
-            If they are more than the rule allows.
+        Only rows that are alive and from number `start` on are searched. Raises TooManyMatches if they are more than the rule
+        allows.
         """
         if self.similarity != "cosine" or (len(queries) >= _MANY and len(rows) >= MOST_FOR_AXES):
             there = np.flatnonzero(alive[start:]) + start
@@ -89,10 +85,7 @@ class Scan:
     def nearest(self, rows: Stored, queries: Queries, k: int, alive: Bool[np.ndarray, " _"]) -> Found:
         """The k closest rows of each query among those alive, the closest first; ties go to the lower row number.
 
-        Raises
-        ------
-        BrokenIndex
-            If a vector holds NaN.
+        Raises BrokenIndex if a vector holds NaN.
         """
         if self.similarity != "cosine" or len(queries) >= _SEVERAL:
             there = np.flatnonzero(alive)

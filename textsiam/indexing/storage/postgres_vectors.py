@@ -54,10 +54,7 @@ class VectorTable:
     def write(self, rows: Rows, vectors: Vectors) -> None:
         """Copy rows into it; of any dimension, as no query knows them before they count.
 
-        Raises
-        ------
-        ValueError
-            If fp16 cannot hold them.
+        Raises ValueError if fp16 cannot hold them.
         """
         dim, numbers = vectors.shape[1], self._numbers
         head = [("n_columns", ">i2"), ("n_row", ">i4"), ("row", ">i4"), ("n_vector", ">i4"), ("head", ">u2", 2)]
@@ -84,10 +81,7 @@ class VectorTable:
     def vectors(self, rows: Rows) -> Vectors:
         """The vectors of rows, in the order asked for.
 
-        Raises
-        ------
-        BrokenIndex
-            If one is missing.
+        Raises BrokenIndex if one is missing.
         """
         vectors = np.empty((len(rows), self.dim), dtype=np.float32)
         for part, there, read in self.read(rows):

@@ -38,15 +38,12 @@ class Turns:
     def turn(self, until: float | None = None) -> Iterator[float]:
         """Hold the turn; gives the seconds that may still be spent on waiting for other processes.
 
+        Raises IndexLocked if other threads were at work for longer.
+
         Parameters
         ----------
         until
             How long to wait, in monotonic seconds. Default: the time-out.
-
-        Raises
-        ------
-        IndexLocked
-            If other threads were at work for longer.
 
         Examples
         --------

@@ -14,10 +14,7 @@ PLENTY = 12  # with this many times the draws that pass with one error, the stri
 def labels_without_error(level: float, confidence: float = 0.95) -> int:
     """The fewest labels, none of them wrong, that certify a share of at least `level`: n with levelⁿ ≤ 1 - confidence.
 
-    Raises
-    ------
-    ValueError
-        If the level or the confidence is not between 0 and 1.
+    Raises ValueError if the level or the confidence is not between 0 and 1.
 
     Examples
     --------
@@ -60,12 +57,8 @@ def lower_bound(n_right: int, n: int, confidence: float = 0.95) -> float:
 def labels_needed(level: float, share: float, confidence: float = 0.95, power: float = POWER) -> int | None:
     """The fewest labels that certify a true `share` as at least `level` with probability `power`.
 
-    None if the share does not exceed the level, or 100,000 labels are not enough.
-
-    Raises
-    ------
-    ValueError
-        If the level, confidence or power is not between 0 and 1, or the share is not in [0, 1].
+    None if the share does not exceed the level, or 100,000 labels are not enough. Raises ValueError if the level, confidence or
+    power is not between 0 and 1, or the share is not in [0, 1].
 
     Examples
     --------
