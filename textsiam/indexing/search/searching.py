@@ -94,7 +94,9 @@ def search(
     """The matches of texts, or of vectors, in an index (see `Index.search`)."""
     if (texts is None) == (embeddings is None):
         raise UnreadableInput("A search takes texts or their embeddings, and only one of them. Give one.")
-    _check(k, searcher)
+    if k is not None and k < 1:
+        raise ValueError(f"k is at least 1, but got {k}. Ask for one neighbour or more.")
+    check_listed("searcher", searcher, SEARCHERS)
     rule = Rule(_lowest(at, threshold, k), at.settings["similarity"], max_matches)
     asked = _asked(at, texts, embeddings, ids, model, progress)
     store = at.store
@@ -146,12 +148,6 @@ def _asked(
     encoded = at.encode(side.unique, known, model, progress)
     columns = dict(left_texts=values, left_ids=ids_of(values, ids), **side.lost(encoded))
     return _Asked(encoded.embeddings, side, len(values), columns)
-
-
-def _check(k: int | None, searcher: str) -> None:
-    if k is not None and k < 1:
-        raise ValueError(f"k is at least 1, but got {k}. Ask for one neighbour or more.")
-    check_listed("searcher", searcher, SEARCHERS)
 
 
 def _lowest(at: Opened, threshold: float | None, k: int | None) -> float:

@@ -15,7 +15,7 @@ from textsiam.arrays import Found, Rows, Scores, Vector, Vectors, slices
 from textsiam.errors import BrokenIndex
 from textsiam.indexing.storage.postgres_connection import PostgresDatabase
 from textsiam.indexing.storage.vector_file import DTYPES, checksums
-from textsiam.matching.join.exact import top_k_join
+from textsiam.matching.join.exact import first_of_each, top_k_join
 from textsiam.matching.join.screens import SPARE, UNIT
 from textsiam.matching.join.tiles import Allowed, joined, ordered
 from textsiam.matching.rule import Rule
@@ -134,7 +134,7 @@ class VectorTable:
             return joined([self._nearest(queries, number, k) for number in range(len(queries))])
         for rows, vectors in self._blocks():
             pairs = top_k_join(queries, vectors, k=k, similarity=self.similarity)
-            best = _best(joined([best, (pairs.left, rows[pairs.right], pairs.score)]), k)
+            best = first_of_each([best, (pairs.left, rows[pairs.right], pairs.score)], k)
         return best
 
     def stored(self, vectors: Vectors) -> Vectors:
@@ -202,7 +202,7 @@ class VectorTable:
             _, rows, scores = self.find(
                 queries[number : number + 1], Rule(float(scores.min(initial=np.inf)), self.similarity)
             )
-        return _best((np.full(len(rows), number), rows, scores), k)
+        return first_of_each([(np.full(len(rows), number), rows, scores)], k)
 
     def _scores(self, query: Vector, vectors: Vectors) -> Scores:
         rows = np.arange(len(vectors))
@@ -255,14 +255,6 @@ class VectorTable:
     @property
     def _n_at_once(self) -> int:
         return max(1, _BLOCK_BYTES // (4 * self.dim))
-
-
-def _best(found: Found, k: int) -> Found:
-    """The first k of each query: by score, then row."""
-    order = np.lexsort((found[1], -found[2], found[0]))
-    i, j, scores = (column[order] for column in found)
-    kept = np.arange(len(i)) - np.searchsorted(i, i) < k
-    return i[kept], j[kept], scores[kept]
 
 
 def _damaged(n: int) -> BrokenIndex:

@@ -8,7 +8,7 @@ which rises from tile to tile.
 Left out: approximate search (`textsiam.indexing.search.approximate`). Faster searchers are tested against this module.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -236,9 +236,12 @@ def _merged(tiles: Tiles, k: int, chosen: Found, pairs: tuple[Rows, Rows]) -> Fo
         kth[i[order[place == k - 1]]] = near[order[place == k - 1]]
         close = near >= kth[i] - 2 * sides.plain.slack
         i, j = i[close], j[close]
-    left, right, scores = (
-        np.concatenate(parts) for parts in zip(chosen, (i, j, tiles.pairwise(sides.scores, i, j)), strict=True)
-    )
+    return first_of_each([chosen, (i, j, tiles.pairwise(sides.scores, i, j))], k)
+
+
+def first_of_each(found: Sequence[Found], k: int) -> Found:
+    """The k pairs of highest score of each left row, in order of left row, falling score and right row."""
+    left, right, scores = joined(found)
     order, place = _ranked(left, right, scores)
     best = order[place < k]
     return left[best], right[best], scores[best]
