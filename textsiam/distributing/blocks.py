@@ -151,10 +151,7 @@ def join_blocks(work: Workspace, a: Block, b: Block | None, rule: Rule) -> Joine
 def expand(work: Workspace, found: Joined, own: Block | None, rule: Rule, repeats: Sequence[str]) -> Joined:
     """Write these pairs for all rows with the same texts; with `own` also the pairs of rows with equal texts.
 
-    Parameters
-    ----------
-    own
-        The block whose equal texts this task pairs; None pairs none.
+    `own` is the block whose equal texts this task pairs; None pairs none.
     """
     name = f"pairs/{key_of('expanded', found.name, own and own.files, list(repeats))}.arrow"
 

@@ -47,11 +47,7 @@ class Recipe:
         """The recipe for the encoder of this model.
 
         Raises ValueError if the model computes in int8: pairs near a threshold would have to be scored again, across machines.
-
-        Parameters
-        ----------
-        source
-            What workers load. Default: the folder of this model, which must exist on every machine.
+        Workers load `source`. Default: the folder of this model, which must exist on every machine.
         """
         encoder = model.encoder
         if model.rescorer is not None or encoder.precision == "int8":

@@ -56,10 +56,7 @@ def find_repeats_of(work: Workspace, shards: Sequence[Shard], bucket: int, n_buc
 class Repeats:
     """Which rows repeat the text of an earlier one; each call reads only the rows that it is about.
 
-    Parameters
-    ----------
-    names
-        The files of all buckets.
+    `names` are the files of all buckets.
     """
 
     def __init__(self, work: Workspace, names: Sequence[str]) -> None:

@@ -50,10 +50,8 @@ Tasks = Sequence[tuple[Any, ...]]  # the arguments of each, after the workspace
 class Stages:
     """The stages, and what they share: workspace, runner, sizes, what was left out, and what each stage took.
 
-    Parameters
-    ----------
-    progress
-        Called after each task; stages are read, repeats, encode, bounds, join, expand, parts, keepers, offers and clusters.
+    `progress` is called after each task; stages are read, repeats, encode, bounds, join, expand, parts, keepers, offers and
+    clusters.
     """
 
     def __init__(self, work: Workspace, runner: Runner, sizes: Sizes, progress: Progress | None) -> None:

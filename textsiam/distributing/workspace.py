@@ -31,10 +31,7 @@ _STORES = ("s3", "gcs", "abfs")
 class Workspace:
     """A folder, or a place such as ``s3://bucket/prefix``; files appear in it complete or not at all.
 
-    Parameters
-    ----------
-    root
-        Path or URI, the same on all machines.
+    `root` is a path or URI, the same on all machines.
 
     Examples
     --------

@@ -105,10 +105,7 @@ def repeats_of(side: Side, groups: Rows, scores: Float[np.ndarray, " n"]) -> Fou
 def equals_of(side: Side, vectors: Float[np.ndarray, "n dim"], rule: Rule) -> Found:
     """Every pair of rows with the same text, in order, if the text's score with itself reaches the threshold.
 
-    Parameters
-    ----------
-    vectors
-        One for each distinct text.
+    There is one vector for each distinct text.
     """
     groups = np.flatnonzero(side.sizes > 1)
     scores = scores_of(rule.similarity, vectors, vectors, groups, groups)

@@ -69,12 +69,7 @@ def decisions(scores: Float[np.ndarray, " n"], accept: Threshold, reject: Thresh
     """``accept`` at or above the one threshold, ``reject`` below the other, ``review`` between them and for NaN.
 
     If there is no threshold to accept at, everything is ``review``. Scores and thresholds are compared in fp32, the dtype of
-    scores, so a score that prints like the threshold reaches it.
-
-    Returns
-    -------
-    decisions
-        (n,) of strings.
+    scores, so a score that prints like the threshold reaches it. Returns (n,) strings.
 
     Examples
     --------

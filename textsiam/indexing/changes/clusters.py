@@ -185,12 +185,8 @@ def regroup(store: Store, rule: Rule, *, write: bool = True) -> list[str]:
     """Place every text again, present keepers first; returns the ids of those that were elsewhere.
 
     A keeper keeps its cluster's number unless it matches an earlier keeper: then its cluster is merged into that one's. Where a
-    keeper is missing, the best of its members that matches no other keeper follows it, as after a removal.
-
-    Parameters
-    ----------
-    write
-        False: only look.
+    keeper is missing, the best of its members that matches no other keeper follows it, as after a removal. With ``write=False``
+    it only looks.
     """
     return _Regrouping(store, rule).run(write=write)
 

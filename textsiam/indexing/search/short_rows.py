@@ -99,10 +99,7 @@ HEADS_FROM = 65_536  # rows, from which on they pay
 class Heads:
     """Heads of some short rows.
 
-    Parameters
-    ----------
-    short
-        (n, length), fp32.
+    `short` is (n, length), fp32.
     """
 
     def __init__(self, short: Short) -> None:

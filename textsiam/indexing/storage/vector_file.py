@@ -128,13 +128,7 @@ def flush_folder(folder: Path) -> None:
 
 
 class FolderView:
-    """The rows of one file of vectors that count, and of the next one as soon as that counts.
-
-    Parameters
-    ----------
-    folder
-        Of the index.
-    """
+    """The rows of one file of vectors that count, and of the next one as soon as that counts."""
 
     number: int  # of the file of vectors; 0: none is known yet
     n_rows: int

@@ -69,6 +69,8 @@ def plain(left: Vectors, right: Others, similarity: str, error: float) -> Screen
 def sieve(left: Vectors, right: Others, error: float, score: float | None, multiply: Multiply | None) -> Screen | None:
     """A screen of short rows, at the fastest length that passes all pairs of `score` or more.
 
+    None if nothing is faster than `plain`.
+
     Parameters
     ----------
     left, right
@@ -79,11 +81,6 @@ def sieve(left: Vectors, right: Others, error: float, score: float | None, multi
         None keeps all coordinates: then every entry's score is within `slack` of the exact one, on both sides.
     multiply
         The int8 product. None: short rows stay fp32, for NumPy's product.
-
-    Returns
-    -------
-    screen
-        None if nothing is faster than `plain`.
     """
     kind = np.float32 if multiply is None else np.int8
     axes = principal_axes(_drawn(left, 4))

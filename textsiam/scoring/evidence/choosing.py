@@ -98,16 +98,8 @@ def at_levels(
     """For each level of precision: what is accepted, found, rejected, and left for review.
 
     Each row is certified alone. Choosing one row after seeing several costs confidence: name the target first.
-
-    Parameters
-    ----------
-    reject_precision, how
-        As in `choose`: ``confidence`` and ``seed``.
-
-    Returns
-    -------
-    rows
-        One per level, of plain values: ``precision, accept, found, recall, reject, review``; None where nothing is certified.
+    `reject_precision`, ``confidence`` and ``seed`` are as in `choose`. The rows are plain values, one per level: ``precision,
+    accept, found, recall, reject, review``; None where nothing is certified.
     """
     rows = []
     for level in levels:

@@ -39,7 +39,8 @@ def bootstrap(
     """A metric of (truth, scores) with its percentile bootstrap interval over components (Efron & Tibshirani 1993, chapter 13).
 
     Rows that share a text are not independent, so whole components are drawn with replacement (the cluster bootstrap). Draws
-    without a defined metric, such as those with only one label, are left out.
+    without a defined metric, such as those with only one label, are left out. All NaN if the metric of the given rows is not
+    defined. With fewer than 5 components the bounds are NaN, because so few do not show how far another sample could differ.
 
     Parameters
     ----------
@@ -53,12 +54,6 @@ def bootstrap(
         Confidence of the two-sided interval.
     n_draws, seed
         Number of resamples, and their seed.
-
-    Returns
-    -------
-    interval
-        All NaN if the metric of the given rows is not defined. With fewer than 5 components the bounds are NaN, because so few
-        do not show how far another sample could differ.
 
     Examples
     --------

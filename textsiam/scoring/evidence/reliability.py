@@ -85,12 +85,8 @@ def calibration_error(
     components. γ is the gap, shrunk by the share of all squared gaps that chance explains.
 
     The interval is normal. Its width comes from the same calculation on gaps drawn around the shrunk ones. It is approximate: it
-    held the true error in 79 to 99 % of simulated samples, least often for an error that is small beside chance.
-
-    Returns
-    -------
-    interval
-        In [0, 1], 0 is best. All NaN without rows; the bounds are NaN with fewer than 5 components.
+    held the true error in 79 to 99 % of simulated samples, least often for an error that is small beside chance. The error is
+    in [0, 1], 0 is best. All NaN without rows; the bounds are NaN with fewer than 5 components.
 
     Examples
     --------
