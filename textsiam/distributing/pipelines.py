@@ -93,8 +93,9 @@ def closest(model: Siamese, best: Sequence[Found], texts: EncodedTexts, top: int
     """The `top` closest pairs of all parts as `Matches`, whose rows count only the texts in these pairs."""
     left, right, scores = top_of(joined(best), top)
     held, places = np.unique(np.stack([left, right]), return_inverse=True)
+    left, right = places.reshape(2, -1)
     told = {"left_ids": texts.of(held), "left_texts": texts.of(held, "text"), **model.judge(scores)._asdict()}
-    return Matches(*places.reshape(2, -1), scores, len(held), **told)
+    return Matches(left, right, scores, len(held), **told)
 
 
 def find_duplicates_in_shards(

@@ -115,6 +115,7 @@ def find_duplicates(
     if model.rescorer:
         found = _rescored(model, found, sides, rule.threshold, prompt)
     pairs = _of_all_rows(found, sides, encoded, rule)
+    lost = sides.left.lost(encoded) | (sides.right.lost(others, "right_") if sides.right and others else {})
     return Matches(
         *pairs,
         n_left=len(texts),
@@ -123,9 +124,7 @@ def find_duplicates(
         right_ids=None if against is None else ids_of(against, None),
         left_texts=texts,
         right_texts=against,
-        **model.judge(pairs[2])._asdict(),
-        **sides.left.lost(encoded),
-        **(sides.right.lost(others, "right_") if sides.right and others else {}),
+        **model.judge(pairs[2])._asdict() | lost,
     )
 
 

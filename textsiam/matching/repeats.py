@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -53,7 +53,7 @@ class Side:
         """Positions in the caller's texts of those whose distinct text has a flag."""
         return [int(place) for place in self.places[flags[self.rows]]]
 
-    def lost(self, encoded: Encoded, prefix: str = "") -> dict[str, list[int]]:
+    def lost(self, encoded: Encoded, prefix: str = "") -> dict[str, Any]:
         """Which rows were cut or hold unknown characters, named as in `Matches`; `encoded` are the distinct texts."""
         flags = {"cut": encoded.cut, "unknown": encoded.unknown}
         return {f"{prefix}{name}": self.rows_where(of) for name, of in flags.items()}
