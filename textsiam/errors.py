@@ -4,7 +4,6 @@ Each is a ``TextsiamError`` and also the built-in type that fits. The message ha
 what to do.
 """
 
-from collections.abc import Collection
 from typing import Any
 
 
@@ -69,9 +68,3 @@ class TooManyMatches(TextsiamError, ValueError):
 
 class MissingExtra(TextsiamError, ImportError):
     """An optional dependency is not installed. The message gives the command that installs it."""
-
-
-def check_listed(what: str, name: str, known: Collection[str]) -> None:
-    """Raise ValueError if the name is not one of those of a table."""
-    if name not in known:
-        raise ValueError(f"There is no {what} {name!r}. Use one of {', '.join(known)}.")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from textsiam.errors import UnreadableInput, check_listed
+from textsiam.errors import UnreadableInput
 
 N_STRATA, N_LABELS = 10, 300
 AUDIT, TRAINING = "audit", "training"
@@ -182,7 +182,8 @@ def draw_sample(
 
 
 def _check(scores: Shaped[np.ndarray, " n"], n: int, n_strata: int, allocation: str) -> None:
-    check_listed("allocation", allocation, ALLOCATIONS)
+    if allocation not in ALLOCATIONS:
+        raise ValueError(f"There is no allocation {allocation!r}. Use one of {', '.join(ALLOCATIONS)}.")
     if n < 1 or n_strata < 1:
         raise ValueError(
             f"A sample has at least one label and one stratum, but got {n} and {n_strata}. Give 1 or more."

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Shaped
 
 from textsiam.arrays import Rows
 from textsiam.data.texts import SetAside, Texts, first_repeat
-from textsiam.errors import NotCalibrated, check_listed
+from textsiam.errors import NotCalibrated
 from textsiam.scoring.thresholds import Verifier, verified
 
 # Complete linkage holds a component's whole distance matrix: 10,000 rows are 400 MB.
@@ -276,7 +276,8 @@ def cluster(matches: Matches, *, linkage: str = "keeper") -> Clusters:
         raise ValueError(
             "Clusters need matches within one set, but these are between two. Find duplicates without `against` first."
         )
-    check_listed("linkage", linkage, LINKAGES)
+    if linkage not in LINKAGES:
+        raise ValueError(f"There is no linkage {linkage!r}. Use one of {', '.join(LINKAGES)}.")
     keeper = LINKAGES[linkage](matches)
     _, numbers = np.unique(keeper, return_inverse=True)
     return Clusters(numbers, keeper, _scores_to(keeper, matches), matches.left_ids, matches.left_texts)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from textsiam.data.pairs import Pairs
 from textsiam.data.texts import as_list
 from textsiam.encoding.encoder import Encoder, Progress
-from textsiam.errors import EncoderMismatch, NotCalibrated, check_listed
+from textsiam.errors import EncoderMismatch, NotCalibrated
 from textsiam.scoring.calibration import Calibrator
 from textsiam.scoring.similarity import SIMILARITIES, scores_of
 from textsiam.scoring.thresholds import Threshold, Verifier, decisions, verified
@@ -83,7 +83,8 @@ class Scorer:
     rescorer: "Rescorer | None" = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        check_listed("similarity", self.similarity, SIMILARITIES)
+        if self.similarity not in SIMILARITIES:
+            raise ValueError(f"There is no similarity {self.similarity!r}. Use one of {', '.join(SIMILARITIES)}.")
         for name in ("calibrator", "threshold", "reject_threshold"):
             part: Calibrator | Threshold | None = getattr(self, name)
             if part is not None:

@@ -17,7 +17,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss, relu
 
-from textsiam.errors import check_listed
 from textsiam.scoring.similarity import cosine_matrix, paired_cosine, paired_euclidean
 from textsiam.training.embedded_batch import KINDS, EmbeddedBatch, Loss, Scalar
 
@@ -114,7 +113,8 @@ class _DistanceLoss:
     distance: str = "cosine"
 
     def __post_init__(self) -> None:
-        check_listed("distance", self.distance, _DISTANCES)
+        if self.distance not in _DISTANCES:
+            raise ValueError(f"There is no distance {self.distance!r}. Use one of {', '.join(_DISTANCES)}.")
 
     def _apart(self, first: Float[Tensor, "n dim"], second: Float[Tensor, "n dim"]) -> Float[Tensor, " n"]:
         return _DISTANCES[self.distance](first, second)

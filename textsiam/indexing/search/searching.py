@@ -12,7 +12,7 @@ from jaxtyping import Float, Shaped
 from textsiam.arrays import Found
 from textsiam.data.texts import as_list
 from textsiam.encoding.encoder import Progress
-from textsiam.errors import UnreadableInput, check_listed
+from textsiam.errors import UnreadableInput
 from textsiam.indexing.open_index import Opened
 from textsiam.indexing.search import approximate
 from textsiam.indexing.storage.ledger import Item
@@ -96,7 +96,8 @@ def search(
         raise UnreadableInput("A search takes texts or their embeddings, and only one of them. Give one.")
     if k is not None and k < 1:
         raise ValueError(f"k is at least 1, but got {k}. Ask for one neighbour or more.")
-    check_listed("searcher", searcher, SEARCHERS)
+    if searcher not in SEARCHERS:
+        raise ValueError(f"There is no searcher {searcher!r}. Use one of {', '.join(SEARCHERS)}.")
     rule = Rule(_lowest(at, threshold, k), at.settings["similarity"], max_matches)
     asked = _asked(at, texts, embeddings, ids, model, progress)
     store = at.store

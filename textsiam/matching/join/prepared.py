@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from textsiam.arrays import Vectors, slices
-from textsiam.errors import check_listed
 from textsiam.matching.join.screens import SPARE, UNIT, Multiply, Screen, plain, sieve
 from textsiam.scoring.similarity import EPSILON, SIMILARITIES, scores_of
 
@@ -42,7 +41,8 @@ class Prepared(NamedTuple):
     def of(cls, vectors: Vectors, against: Others | None, similarity: str) -> "Prepared":
         """Checks the vectors and prepares them; ValueError if they cannot be joined."""
         vectors, against = np.asarray(vectors), None if against is None else np.asarray(against)
-        check_listed("similarity", similarity, SIMILARITIES)
+        if similarity not in SIMILARITIES:
+            raise ValueError(f"There is no similarity {similarity!r}. Use one of {', '.join(SIMILARITIES)}.")
         second = vectors if against is None else against
         limit = _LONGEST_COSINE if similarity == "cosine" else _LONGEST
         lengths = _lengths(vectors, "vectors", limit)

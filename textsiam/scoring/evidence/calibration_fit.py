@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from textsiam.data.splitting import check_seed
-from textsiam.errors import UnreadableInput, check_listed
+from textsiam.errors import UnreadableInput
 from textsiam.scoring.calibration import Calibrator
 from textsiam.scoring.evidence.certificates import plain
 from textsiam.scoring.evidence.certification import check_scores
@@ -117,7 +117,8 @@ def fit_calibrator(
 
 def check_method(method: str, seed: int) -> None:
     """Raise ValueError if the method is unknown or the seed is negative."""
-    check_listed("calibration", method, ["auto", *CALIBRATIONS])
+    if method not in {*CALIBRATIONS, "auto"}:
+        raise ValueError(f"There is no calibration {method!r}. Use one of {', '.join(['auto', *CALIBRATIONS])}.")
     check_seed(seed)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from textsiam.data.splitting import check_seed
-from textsiam.errors import UnreadableInput, check_listed
+from textsiam.errors import UnreadableInput
 from textsiam.scoring.evidence.certificates import Certificate, Cut
 from textsiam.scoring.evidence.intervals import NOTHING, binomial_interval
 from textsiam.scoring.evidence.planning import (
@@ -93,7 +93,8 @@ def certify_scores(
     >>> certify_scores(scores[100:120], scores[100:120] >= 0.55).value is None
     True
     """
-    check_listed("guarantee", guarantee, GUARANTEES)
+    if guarantee not in GUARANTEES:
+        raise ValueError(f"There is no guarantee {guarantee!r}. Use one of {', '.join(GUARANTEES)}.")
     check_levels(level, confidence)
     check_seed(seed)
     scores, labels, components = check_scores(scores, labels, components)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from textsiam.errors import check_listed
 from textsiam.scoring.explaining.entities import entities_of, is_named_in
 from textsiam.scoring.explaining.numerals import is_amount_in, numbers_of, plain
 
@@ -146,7 +145,8 @@ def difference(kind: str, first: str, second: str) -> OnlyIn:
     >>> difference("entities", "How do I install WhatsApp on an iPad?", "how to install whatsapp on android")
     OnlyIn(first=('iPad',), second=())
     """
-    check_listed("kind of difference", kind, DIFFERENCES)
+    if kind not in DIFFERENCES:
+        raise ValueError(f"There is no kind of difference {kind!r}. Use one of {', '.join(DIFFERENCES)}.")
     here, there = DIFFERENCES[kind](first), DIFFERENCES[kind](second)
     only = (here - there).elements(), (there - here).elements()
     if (forgiven := _FORGIVEN.get(kind)) is None:
