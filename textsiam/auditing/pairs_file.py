@@ -143,10 +143,9 @@ class _Sides:
             return Matches(rows, rows, score, len(rows), len(rows), probability, **sides)
         left, right = (np.array(rows, dtype=np.int64) for rows in (self.left, self.right))
         sides = dict(left_ids=self.texts.ids, left_texts=self.texts)
-        if self.others is None:
-            return Matches(left, right, score, len(self.texts), None, probability, **sides)
-        sides |= dict(right_ids=self.others.ids, right_texts=self.others)
-        return Matches(left, right, score, len(self.texts), len(self.others), probability, **sides)
+        if self.others is not None:
+            sides |= dict(right_ids=self.others.ids, right_texts=self.others, n_right=len(self.others))
+        return Matches(left, right, score, len(self.texts), probability=probability, **sides)
 
 
 def _places(texts: Texts | None) -> dict[str, int]:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
-from jaxtyping import Float
 
 from textsiam.data.files import replacing
 
@@ -169,12 +168,8 @@ def _column(values: Any) -> Any:
 def _values(column: Any) -> Any:
     whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which copies
     if pa.types.is_fixed_size_list(column.type):
-        return _matrix(whole, column.type.list_size)
+        flat = whole.flatten().to_numpy(zero_copy_only=False) if len(whole) else np.empty(0, np.float32)
+        return np.asarray(flat).reshape(-1, column.type.list_size)
     if pa.types.is_boolean(column.type) or pa.types.is_primitive(column.type):
         return whole.to_numpy(zero_copy_only=False)
     return whole.to_pylist()
-
-
-def _matrix(whole: Any, dim: int) -> Float[np.ndarray, "n dim"]:
-    flat = whole.flatten().to_numpy(zero_copy_only=False) if len(whole) else np.empty(0, np.float32)
-    return np.asarray(flat).reshape(-1, dim)
