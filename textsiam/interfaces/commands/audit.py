@@ -5,21 +5,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from textsiam.data.files import check_folder
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.option_groups import ComputeOptions, DialectOptions, ModelOptions, TextOptions, spread
-from textsiam.interfaces.shell.progress import while_reading
-from textsiam.interfaces.shell.terminal import NO, answer_json, answering, print_table, say, say_set_aside, table
+from textsiam.interfaces.shell.options import ComputeOptions, DialectOptions, ModelOptions, TextOptions, spread
+from textsiam.interfaces.shell.terminal import (
+    NO,
+    answer_json,
+    answering,
+    print_table,
+    say,
+    say_set_aside,
+    table,
+    while_reading,
+)
 
 if TYPE_CHECKING:
     from textsiam.auditing.audit import Audit
     from textsiam.auditing.labelling import Plan
     from textsiam.auditing.result import AuditResult
 
-Folder = Annotated[Path, typer.Argument(help="The audit's folder, as `audit start -o` wrote it.")]
-Precision = Annotated[float, typer.Option(help="Lowest share of right pairs at or above the threshold.")]
-Confidence = Annotated[float, typer.Option(help="Probability, over samples, that the threshold keeps its promise.")]
+Folder = Annotated[Path, Argument(help="The audit's folder, as `audit start -o` wrote it.")]
+Precision = Annotated[float, Option(help="Lowest share of right pairs at or above the threshold.")]
+Confidence = Annotated[float, Option(help="Probability, over samples, that the threshold keeps its promise.")]
 FOR_TRAINING = "for_training.csv"
 
 
@@ -28,7 +37,7 @@ def plan(
     confidence: Confidence = 0.95,
     expected: Annotated[
         float | None,
-        typer.Option(help="The precision that you expect. Default: halfway between --precision and 1."),
+        Option(help="The precision that you expect. Default: halfway between --precision and 1."),
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -61,14 +70,14 @@ def _say_needed(made: "Plan") -> None:
 class SamplingOptions:
     """How many pairs to draw, and from which scores."""
 
-    n: Annotated[int, typer.Option("-n", min=1, help="How many pairs to label; see `audit plan`.")] = 300
-    strata: Annotated[int, typer.Option(min=1, help="Number of ranges of scores (strata) to draw from.")] = 10
+    n: Annotated[int, Option("-n", min=1, help="How many pairs to label; see `audit plan`.")] = 300
+    strata: Annotated[int, Option(min=1, help="Number of ranges of scores (strata) to draw from.")] = 10
     allocation: Annotated[
         str,
-        typer.Option(help="Labels per stratum: equal, proportional (to its pairs), or root (to their square root)."),
+        Option(help="Labels per stratum: equal, proportional (to its pairs), or root (to their square root)."),
     ] = "root"
     informative: Annotated[
-        int, typer.Option(min=0, help="How many more pairs to draw, those the model is least sure of, to train on.")
+        int, Option(min=0, help="How many more pairs to draw, those the model is least sure of, to train on.")
     ] = 0
 
     def asked(self) -> dict[str, Any]:
@@ -79,19 +88,17 @@ class SamplingOptions:
 
 @spread
 def start(
-    matches: Annotated[
-        str, typer.Argument(help="The pairs file that `textsiam duplicates -o` wrote: csv, jsonl, parquet.")
-    ],
+    matches: Annotated[str, Argument(help="The pairs file that `textsiam duplicates -o` wrote: csv, jsonl, parquet.")],
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the audit.")],
+    output: Annotated[Path, Option("--output", "-o", help="New folder for the audit.")],
     texts: Annotated[
-        str | None, typer.Option(help="The file of texts. Not needed if the pairs file has columns text_a and text_b.")
+        str | None, Option(help="The file of texts. Not needed if the pairs file has columns text_a and text_b.")
     ] = None,
     against: Annotated[
-        str | None, typer.Option(help="The file that the texts were compared with (--against), if any.")
+        str | None, Option(help="The file that the texts were compared with (--against), if any.")
     ] = None,
     sampling: SamplingOptions,
-    threshold: Annotated[float | None, typer.Option(help="The join's threshold. Default: its lowest score.")] = None,
+    threshold: Annotated[float | None, Option(help="The join's threshold. Default: its lowest score.")] = None,
     seed: options.Seed = 0,
     columns: TextOptions,
     dialect: DialectOptions,
@@ -135,18 +142,14 @@ def _check_new(folder: Path) -> None:
 
 def label(
     folder: Folder,
-    labeller: Annotated[str, typer.Option(help="Name of the labeller; every labeller has a column.")] = "me",
-    training: Annotated[
-        bool, typer.Option("--training", help="Label only the informative pairs, to train on.")
-    ] = False,
-    show_score: Annotated[
-        bool, typer.Option("--show-score", help="Show scores, which may influence the labeller.")
-    ] = False,
+    labeller: Annotated[str, Option(help="Name of the labeller; every labeller has a column.")] = "me",
+    training: Annotated[bool, Option("--training", help="Label only the informative pairs, to train on.")] = False,
+    show_score: Annotated[bool, Option("--show-score", help="Show scores, which may influence the labeller.")] = False,
     source: Annotated[
-        str | None, typer.Option("--from", help="Read labels from this file, by pair number, instead of asking.")
+        str | None, Option("--from", help="Read labels from this file, by pair number, instead of asking.")
     ] = None,
     target: Annotated[
-        Path | None, typer.Option("--to", help="Write the pairs to this .csv, to label them in a spreadsheet.")
+        Path | None, Option("--to", help="Write the pairs to this .csv, to label them in a spreadsheet.")
     ] = None,
     set_aside: options.SetAsideFile = None,
 ) -> None:

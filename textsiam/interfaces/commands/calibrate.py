@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.labelled_pairs import check_model_output, read_scored
-from textsiam.interfaces.shell.option_groups import LabelledOptions, ModelOptions, RowOptions, spread
+from textsiam.interfaces.shell.options import LabelledOptions, ModelOptions, RowOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs
 from textsiam.interfaces.shell.terminal import answer_json, answering, model_told, print_table, say, table
 
@@ -20,7 +20,7 @@ def calibrate(
     *,
     output: options.ModelOutput = None,
     method: Annotated[
-        str, typer.Option(help="isotonic, sigmoid, temperature, or auto: the best of them on held-out components.")
+        str, Option(help="isotonic, sigmoid, temperature, or auto: the best of them on held-out components.")
     ] = "auto",
     columns: LabelledOptions,
     seed: options.Seed = 0,

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.labelled_pairs import check_model_output, read_scored
-from textsiam.interfaces.shell.option_groups import LabelledOptions, ModelOptions, RowOptions, spread
+from textsiam.interfaces.shell.options import LabelledOptions, ModelOptions, RowOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs
 from textsiam.interfaces.shell.terminal import NO, answer_json, answering, model_told, print_table, say, table
 
@@ -20,16 +21,16 @@ class PromiseOptions:
     """The promises that accepting and rejecting keep."""
 
     precision: Annotated[
-        float | None, typer.Option(help="Lowest share of duplicates among accepted pairs. Default: 0.95.")
+        float | None, Option(help="Lowest share of duplicates among accepted pairs. Default: 0.95.")
     ] = None
-    recall: Annotated[float | None, typer.Option(help="Instead: lowest share of duplicates that are accepted.")] = None
+    recall: Annotated[float | None, Option(help="Instead: lowest share of duplicates that are accepted.")] = None
     false_match_rate: Annotated[
-        float | None, typer.Option(help="Instead: highest share of other pairs that are accepted.")
+        float | None, Option(help="Instead: highest share of other pairs that are accepted.")
     ] = None
     reject_precision: Annotated[
-        float, typer.Option(help="Lowest share of other pairs among rejected pairs; 0 rejects nothing.")
+        float, Option(help="Lowest share of other pairs among rejected pairs; 0 rejects nothing.")
     ] = 0.95
-    confidence: Annotated[float, typer.Option(help="Probability that a threshold keeps its promise.")] = 0.95
+    confidence: Annotated[float, Option(help="Probability that a threshold keeps its promise.")] = 0.95
 
 
 @spread
@@ -41,7 +42,7 @@ def certify(
     columns: LabelledOptions,
     seed: Annotated[
         int,
-        typer.Option(
+        Option(
             help="Seed of the draw of one pair per component. Fix it beforehand: the best of several seeds proves nothing."
         ),
     ] = 0,

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from textsiam.data.writers import rows_of
-from textsiam.interfaces.shell.option_groups import DuplicatesOptions, spread
+from textsiam.interfaces.shell.options import DuplicatesOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs, write_columns
-from textsiam.interfaces.shell.progress import following_all, while_reading
 from textsiam.interfaces.shell.ray import duplicates_on_ray
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
     check_linkage,
     check_sources,
+    following_all,
     mapped,
     model_told,
     say,
@@ -26,6 +26,7 @@ from textsiam.interfaces.shell.terminal import (
     set_aside_told,
     show_clusters,
     show_pairs,
+    while_reading,
 )
 
 if TYPE_CHECKING:

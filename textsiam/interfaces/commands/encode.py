@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.option_groups import ModelOptions, RayOptions, RowOptions, TextOptions, spread
+from textsiam.interfaces.shell.options import ModelOptions, RayOptions, RowOptions, TextOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs
-from textsiam.interfaces.shell.progress import following
 from textsiam.interfaces.shell.ray import Job, encode_on_ray
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
     check_sources,
     counted,
+    following,
     mapped,
     model_told,
     say,
@@ -41,11 +42,11 @@ def encode(
     files: options.Files = None,
     *,
     columns: TextOptions,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The .parquet file to write: id, embedding.")] = Path(
+    output: Annotated[Path, Option("--output", "-o", help="The .parquet file to write: id, embedding.")] = Path(
         "vectors.parquet"
     ),
     prompt: options.Prompt = None,
-    shard_rows: Annotated[int, typer.Option(min=1, help="Rows per shard: what an interruption can cost.")] = 8_192,
+    shard_rows: Annotated[int, Option(min=1, help="Rows per shard: what an interruption can cost.")] = 8_192,
     rows: RowOptions,
     model: ModelOptions,
     on_ray: RayOptions,

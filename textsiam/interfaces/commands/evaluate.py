@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from textsiam.data.files import check_writable
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.labelled_pairs import read_with
-from textsiam.interfaces.shell.option_groups import ComputeOptions, GradedOptions, RowOptions, spread
+from textsiam.interfaces.shell.options import ComputeOptions, GradedOptions, RowOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs
-from textsiam.interfaces.shell.progress import following_all
-from textsiam.interfaces.shell.terminal import answer_json, answering, model_told, say
+from textsiam.interfaces.shell.terminal import answer_json, answering, following_all, model_told, say
 
 if TYPE_CHECKING:
     from textsiam.evaluation.evaluation import Evaluation
@@ -26,11 +26,9 @@ class FileOptions:
 
     report: Annotated[
         Path | None,
-        typer.Option(help="Write a page with figures, slices and worst pairs to this .html; it opens offline."),
+        Option(help="Write a page with figures, slices and worst pairs to this .html; it opens offline."),
     ] = None
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the whole evaluation to this .json.")] = (
-        None
-    )
+    output: Annotated[Path | None, Option("--output", "-o", help="Write the whole evaluation to this .json.")] = None
 
     def named(self) -> dict[str, Path]:
         """Each file that was named, by the ending that it must have."""
@@ -64,9 +62,9 @@ class FileOptions:
 class MeasuringOptions:
     """How many draws are behind the intervals, and how many pairs to explain."""
 
-    draws: Annotated[int, typer.Option(min=1, help="Number of bootstrap draws for the intervals.")] = 1_000
+    draws: Annotated[int, Option(min=1, help="Number of bootstrap draws for the intervals.")] = 1_000
     worst: Annotated[
-        int, typer.Option(min=0, help="How many pairs with too high a score, and with too low a score, to explain.")
+        int, Option(min=0, help="How many pairs with too high a score, and with too low a score, to explain.")
     ] = 20
     seed: options.Seed = 0
 
@@ -79,7 +77,7 @@ class MeasuringOptions:
 def evaluate(
     sources: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar="[MODEL] PAIRS",
             help="Labelled or graded pairs (csv, tsv, jsonl, parquet, a data set; - is stdin), optionally after a model.",
         ),
@@ -87,7 +85,7 @@ def evaluate(
     *,
     model: options.Model = None,
     baseline: Annotated[
-        str | None, typer.Option(help="Another model folder or Hub name, to compare on the same rows.")
+        str | None, Option(help="Another model folder or Hub name, to compare on the same rows.")
     ] = None,
     files: FileOptions,
     columns: GradedOptions,

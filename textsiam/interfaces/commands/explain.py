@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.labelled_pairs import read_with
-from textsiam.interfaces.shell.option_groups import ModelOptions, PairOptions, RowOptions, spread
-from textsiam.interfaces.shell.progress import following
+from textsiam.interfaces.shell.options import ModelOptions, PairOptions, RowOptions, spread
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
+    following,
     model_told,
     say,
     say_thresholds,
@@ -29,16 +30,16 @@ if TYPE_CHECKING:
 
 @spread
 def explain(
-    first_text: Annotated[str | None, typer.Argument(help="A text.")] = None,
-    second_text: Annotated[str | None, typer.Argument(help="The text to compare it with.")] = None,
+    first_text: Annotated[str | None, Argument(help="A text.")] = None,
+    second_text: Annotated[str | None, Argument(help="The text to compare it with.")] = None,
     *,
     pairs: Annotated[
-        str | None, typer.Option(help="A file or data set of pairs, instead of two texts; - is standard input.")
+        str | None, Option(help="A file or data set of pairs, instead of two texts; - is standard input.")
     ] = None,
     columns: PairOptions,
-    top: Annotated[int, typer.Option(min=1, help="How many pairs of the file to explain, from the first one.")] = 20,
+    top: Annotated[int, Option(min=1, help="How many pairs of the file to explain, from the first one.")] = 20,
     html: Annotated[
-        Path | None, typer.Option("--html", help="Write the explanations to this .html page, which opens offline.")
+        Path | None, Option("--html", help="Write the explanations to this .html page, which opens offline.")
     ] = None,
     prompt: options.Prompt = None,
     rows: RowOptions,

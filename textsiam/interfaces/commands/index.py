@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.index_options import (
@@ -19,18 +20,20 @@ from textsiam.interfaces.shell.index_options import (
     tell,
     threshold_told,
 )
-from textsiam.interfaces.shell.option_groups import ModelOptions, RowOptions, TextOptions, spread
+from textsiam.interfaces.shell.options import ModelOptions, RowOptions, TextOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs
-from textsiam.interfaces.shell.progress import following, name_of, while_reading
 from textsiam.interfaces.shell.terminal import (
     NO,
     answer_json,
     answering,
     check_sources,
+    following,
     mapped,
     model_told,
+    name_of,
     say,
     say_renamed,
+    while_reading,
 )
 
 if TYPE_CHECKING:
@@ -48,10 +51,10 @@ def create(
     *,
     threshold: Threshold = None,
     no_texts: Annotated[
-        bool, typer.Option("--no-texts", help="Keep only vectors and ids: then nothing can be rebuilt or repaired.")
+        bool, Option("--no-texts", help="Keep only vectors and ids: then nothing can be rebuilt or repaired.")
     ] = False,
     stored_as: Annotated[
-        str, typer.Option("--stored-as", help="float32, or float16: half the space, with rounding.")
+        str, Option("--stored-as", help="float32, or float16: half the space, with rounding.")
     ] = "float32",
     prompt: options.Prompt = None,
     model: ModelOptions,
@@ -114,7 +117,7 @@ def update(place: Place, files: options.Files = None, *, columns: IndexTextOptio
 
 def remove(
     place: Place,
-    ids: Annotated[list[str], typer.Argument(help="Ids of the texts to remove.")],
+    ids: Annotated[list[str], Argument(help="Ids of the texts to remove.")],
     timeout: Timeout = 60.0,
     as_json: options.AsJson = False,
 ) -> None:
@@ -182,12 +185,12 @@ def _written(there: "Index", verb: str, given: Given, **how: Any) -> "Matches":
 @spread
 def search(
     place: Place,
-    texts: Annotated[list[str] | None, typer.Argument(help="The texts to search for; or --file.")] = None,
+    texts: Annotated[list[str] | None, Argument(help="The texts to search for; or --file.")] = None,
     *,
-    file: Annotated[str | None, typer.Option(help="Search for the texts of this file; - is standard input.")] = None,
-    k: Annotated[int | None, typer.Option("-k", min=1, help="The k closest texts, with any score.")] = None,
+    file: Annotated[str | None, Option(help="Search for the texts of this file; - is standard input.")] = None,
+    k: Annotated[int | None, Option("-k", min=1, help="The k closest texts, with any score.")] = None,
     threshold: Threshold = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Search exactly, even in a very large index.")] = False,
+    exact: Annotated[bool, Option("--exact", help="Search exactly, even in a very large index.")] = False,
     answer: AnswerOptions,
     timeout: Timeout = 60.0,
     columns: TextOptions,

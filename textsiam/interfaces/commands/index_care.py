@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.index_options import Place, Timeout
-from textsiam.interfaces.shell.option_groups import ComputeOptions, ModelOptions, spread
+from textsiam.interfaces.shell.options import ComputeOptions, ModelOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs, write_columns
-from textsiam.interfaces.shell.progress import following
-from textsiam.interfaces.shell.terminal import NO, answer_json, answering, say, show_clusters
+from textsiam.interfaces.shell.terminal import NO, answer_json, answering, following, say, show_clusters
 
 if TYPE_CHECKING:
     from textsiam.matching.matches import Clusters
@@ -72,9 +72,7 @@ def export(
     place: Place,
     output: Annotated[
         Path,
-        typer.Option(
-            "--output", "-o", help="A .parquet with vectors, or a .csv or .jsonl without; - is csv on stdout."
-        ),
+        Option("--output", "-o", help="A .parquet with vectors, or a .csv or .jsonl without; - is csv on stdout."),
     ] = Path("index.parquet"),
 ) -> None:
     """Write all texts with their clusters to a file that other programs read.
@@ -107,7 +105,7 @@ def compact(place: Place, timeout: Timeout = 60.0) -> None:
 
 def verify(
     place: Place,
-    no_repair: Annotated[bool, typer.Option("--no-repair", help="Only check; change nothing.")] = False,
+    no_repair: Annotated[bool, Option("--no-repair", help="Only check; change nothing.")] = False,
     timeout: Timeout = 60.0,
     model: options.Model = None,
     backend: options.BackendName = "auto",
@@ -147,7 +145,7 @@ def rebuild(
     *,
     threshold: Annotated[
         float | None,
-        typer.Option(callback=options.finite, help="New lowest score of a match. Default: the model's own."),
+        Option(callback=options.finite, help="New lowest score of a match. Default: the model's own."),
     ] = None,
     timeout: Timeout = 60.0,
     model: ModelOptions,

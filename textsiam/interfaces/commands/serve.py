@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from textsiam.interfaces.shell.option_groups import ComputeOptions, spread
+from textsiam.interfaces.shell.options import ComputeOptions, spread
 from textsiam.interfaces.shell.terminal import answering, say
 
 if TYPE_CHECKING:
@@ -28,21 +29,21 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 class AddressOptions:
     """Where the service listens, and who may use it."""
 
-    host: Annotated[str, typer.Option(help="Address to listen on. One that other machines reach needs a token.")] = (
+    host: Annotated[str, Option(help="Address to listen on. One that other machines reach needs a token.")] = (
         "127.0.0.1"
     )
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one and prints it.")] = 8000
+    port: Annotated[int, Option(min=0, max=65_535, help="Port; 0 takes a free one and prints it.")] = 8000
     token_file: Annotated[
         Path | None,
-        typer.Option(help=f"File with the token that requests must carry. Default: ${VARIABLE}, else none."),
+        Option(help=f"File with the token that requests must carry. Default: ${VARIABLE}, else none."),
     ] = None
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(help="Another host name that requests may use, without a token."),
+        Option(help="Another host name that requests may use, without a token."),
     ] = None
     without_token: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--without-token", help="Serve other machines without a token: anyone who reaches the service can use it."
         ),
     ] = False
@@ -94,13 +95,13 @@ class AddressOptions:
 class LimitOptions:
     """How much the service accepts."""
 
-    max_body_mb: Annotated[int, typer.Option(min=1, help="Most megabytes per request.")] = 16
-    max_texts: Annotated[int, typer.Option(min=1, help="Most texts per request.")] = 2_048
-    max_duplicates: Annotated[int, typer.Option(min=2, help="Most texts per request for duplicates.")] = 20_000
-    max_requests: Annotated[int, typer.Option(min=1, help="Most requests at the same time; more get 429.")] = 128
-    deadline: Annotated[
-        float, typer.Option(min=0.1, help="Most seconds to wait for the encoder or the index; then 503.")
-    ] = 30.0
+    max_body_mb: Annotated[int, Option(min=1, help="Most megabytes per request.")] = 16
+    max_texts: Annotated[int, Option(min=1, help="Most texts per request.")] = 2_048
+    max_duplicates: Annotated[int, Option(min=2, help="Most texts per request for duplicates.")] = 20_000
+    max_requests: Annotated[int, Option(min=1, help="Most requests at the same time; more get 429.")] = 128
+    deadline: Annotated[float, Option(min=0.1, help="Most seconds to wait for the encoder or the index; then 503.")] = (
+        30.0
+    )
 
     def limits(self) -> "Limits":
         """The same limits, as the service reads them."""
@@ -118,12 +119,10 @@ class LimitOptions:
 @spread
 def serve(
     model: Annotated[
-        str | None, typer.Argument(help="Model folder or Hub name. Default: $TEXTSIAM_MODEL, else the embedded one.")
+        str | None, Argument(help="Model folder or Hub name. Default: $TEXTSIAM_MODEL, else the embedded one.")
     ] = None,
     *,
-    index: Annotated[
-        str | None, typer.Option(help="An index to search and add to: a folder, or postgresql://….")
-    ] = None,
+    index: Annotated[str | None, Option(help="An index to search and add to: a folder, or postgresql://….")] = None,
     address: AddressOptions,
     limits: LimitOptions,
     computing: ComputeOptions,

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from textsiam.data.files import check_folder, remove, replacing
 from textsiam.data.writers import WRITERS
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.labelled_pairs import read_with
-from textsiam.interfaces.shell.option_groups import GradedOptions, RowOptions, spread
+from textsiam.interfaces.shell.options import GradedOptions, RowOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs, write_columns
 from textsiam.interfaces.shell.terminal import answer_json, answering, say, set_aside_told
 
@@ -24,17 +25,17 @@ SHARES = (0.8, 0.1, 0.1)  # as in `textsiam.split`, whose import would slow down
 
 @spread
 def split(
-    source: Annotated[str, typer.Argument(help="Pairs or triplets: csv, tsv, jsonl, parquet, a data set; - is stdin.")],
+    source: Annotated[str, Argument(help="Pairs or triplets: csv, tsv, jsonl, parquet, a data set; - is stdin.")],
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the parts; it must not contain them yet.")],
+    output: Annotated[Path, Option("--output", "-o", help="Folder for the parts; it must not contain them yet.")],
     columns: GradedOptions,
     shares: Annotated[
-        tuple[float, float, float], typer.Option(help="Shares of the rows for train, calibration and test.")
+        tuple[float, float, float], Option(help="Shares of the rows for train, calibration and test.")
     ] = SHARES,
-    folds: Annotated[int, typer.Option(min=0, help="Write this many folds for cross-validation instead.")] = 0,
+    folds: Annotated[int, Option(min=0, help="Write this many folds for cross-validation instead.")] = 0,
     seed: options.Seed = 0,
     link_score: options.LinkScore = None,
-    ending: Annotated[str, typer.Option("--as", help="Format of the parts: csv, jsonl or parquet.")] = "csv",
+    ending: Annotated[str, Option("--as", help="Format of the parts: csv, jsonl or parquet.")] = "csv",
     rows: RowOptions,
     as_json: options.AsJson = False,
 ) -> None:

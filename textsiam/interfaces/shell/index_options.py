@@ -9,21 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+from typer import Argument, Option
 
 from textsiam.data.writers import rows_of
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.option_groups import ModelOptions
+from textsiam.interfaces.shell.options import ModelOptions
 from textsiam.interfaces.shell.outputs import write_columns
-from textsiam.interfaces.shell.progress import name_of, while_reading
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     mapped,
     model_told,
+    name_of,
     say,
     say_lost,
     say_set_aside,
     set_aside_told,
     show_pairs,
+    while_reading,
 )
 
 if TYPE_CHECKING:
@@ -34,16 +36,16 @@ if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
 
 
-Place = Annotated[str, typer.Argument(help="The index's folder, or the address of a database: postgresql://…")]
+Place = Annotated[str, Argument(help="The index's folder, or the address of a database: postgresql://…")]
 Threshold = Annotated[
     float | None,
-    typer.Option(
+    Option(
         callback=options.finite, help="Lowest score of a match. Default: the index's own; for a new index the model's."
     ),
 ]
-Timeout = Annotated[float, typer.Option(min=0, help="Most seconds to wait while another process writes.")]
+Timeout = Annotated[float, Option(min=0, help="Most seconds to wait while another process writes.")]
 IdColumn = Annotated[
-    str | None, typer.Option(help="Column of ids. Default: id, else FILE-NAME:ROW; for standard input hashes of texts.")
+    str | None, Option(help="Column of ids. Default: id, else FILE-NAME:ROW; for standard input hashes of texts.")
 ]
 
 

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textsiam.interfaces.shell.progress import following, while_reading
-from textsiam.interfaces.shell.terminal import mapped, say, say_set_aside
+from textsiam.interfaces.shell.terminal import following, mapped, say, say_set_aside, while_reading
 
 if TYPE_CHECKING:
     from textsiam.scoring.evidence.scored_pairs import ScoredPairs

@@ -1,10 +1,28 @@
-"""The options that several commands share."""
+"""The options that several commands share, alone and in groups (`…Options`).
 
+A command has one parameter per group; users see its options. typer reads the signature of a command: `spread` gives it one in
+which each group is replaced by its options, in order, and calls the command with the groups. A group may contain groups.
+"""
+
+import functools
+import inspect
 import math
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
+
+if TYPE_CHECKING:
+    from textsiam.distributing.runners import Runner
+    from textsiam.distributing.workspace import Workspace
+    from textsiam.scoring.siamese import Siamese
+
+Command = Callable[..., None]
 
 
 def finite(value: float | None) -> float | None:
@@ -16,83 +34,304 @@ def finite(value: float | None) -> float | None:
 
 Files = Annotated[
     list[str] | None,
-    typer.Argument(
-        help="csv, tsv, jsonl, parquet, arrow or txt (.gz too); - is standard input; owner/name a data set."
-    ),
+    Argument(help="csv, tsv, jsonl, parquet, arrow or txt (.gz too); - is standard input; owner/name a data set."),
 ]
 Column = Annotated[
     str | None,
-    typer.Option(help="Column of texts. Default: the only one, or one with a common name (text, question, …)."),
+    Option(help="Column of texts. Default: the only one, or one with a common name (text, question, …)."),
 ]
-IdColumn = Annotated[str | None, typer.Option(help="Column of ids. Default: id, else row numbers.")]
-SplitName = Annotated[str | None, typer.Option(help="Only the rows of this split.")]
-Format = Annotated[str | None, typer.Option(help="Format of the files. Default: by their endings.")]
-Delimiter = Annotated[str | None, typer.Option(help="Delimiter of a csv file. Default: a comma, for tsv a tab.")]
-Encoding = Annotated[str, typer.Option(help="Text encoding of the files.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop if any row is unusable, instead of setting it aside.")]
+IdColumn = Annotated[str | None, Option(help="Column of ids. Default: id, else row numbers.")]
+SplitName = Annotated[str | None, Option(help="Only the rows of this split.")]
+Format = Annotated[str | None, Option(help="Format of the files. Default: by their endings.")]
+Delimiter = Annotated[str | None, Option(help="Delimiter of a csv file. Default: a comma, for tsv a tab.")]
+Encoding = Annotated[str, Option(help="Text encoding of the files.")]
+Strict = Annotated[bool, Option("--strict", help="Stop if any row is unusable, instead of setting it aside.")]
 SetAsideFile = Annotated[
     Path | None,
-    typer.Option("--set-aside", help="Write the rows set aside, with reasons, to this .csv or .jsonl (- shows them)."),
+    Option("--set-aside", help="Write the rows set aside, with reasons, to this .csv or .jsonl (- shows them)."),
 ]
-Model = Annotated[
-    str | None, typer.Option(help="Model folder or Hub name. Default: $TEXTSIAM_MODEL, else the embedded one.")
-]
+Model = Annotated[str | None, Option(help="Model folder or Hub name. Default: $TEXTSIAM_MODEL, else the embedded one.")]
 BackendName = Annotated[
-    str, typer.Option("--backend", help="Library that computes embeddings: auto, openvino (CPUs, no torch) or pytorch.")
+    str, Option("--backend", help="Library that computes embeddings: auto, openvino (CPUs, no torch) or pytorch.")
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps. Default: a GPU if there is one.")]
+Device = Annotated[str | None, Option(help="cpu, cuda, cuda:1 or mps. Default: a GPU if there is one.")]
 Dtype = Annotated[
     str | None,
-    typer.Option(
+    Option(
         help="float32 (exact), bfloat16, float16 or int8. Default: bfloat16 if the machine computes it, else float32."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on standard output.")]
+AsJson = Annotated[bool, Option("--json", help="Answer with one JSON object on standard output.")]
 Ray = Annotated[
     bool,
-    typer.Option(
-        "--ray", help="Work on a Ray cluster (extra ray); without --ray-address on the cores of this machine."
-    ),
+    Option("--ray", help="Work on a Ray cluster (extra ray); without --ray-address on the cores of this machine."),
 ]
 RayAddress = Annotated[
-    str | None, typer.Option(help="The cluster: host:port, auto for one on this machine, or ray://host:10001.")
+    str | None, Option(help="The cluster: host:port, auto for one on this machine, or ray://host:10001.")
 ]
 Work = Annotated[
     str | None,
-    typer.Option(
+    Option(
         help="Where --ray keeps finished work: a folder or s3://… that all machines see. Default: OUTPUT.work, removed after."
     ),
 ]
 Approximate = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--approximate",
         help="With --ray: compare only near texts. Measures and reports the share of pairs that this finds.",
     ),
 ]
 LabelledPairs = Annotated[
-    str, typer.Argument(help="Labelled pairs: csv, tsv, jsonl, parquet, a data set; - is standard input.")
+    str, Argument(help="Labelled pairs: csv, tsv, jsonl, parquet, a data set; - is standard input.")
 ]
 ModelOutput = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Write the model to this folder; it may be the folder of --model.")
+    Path | None, Option("--output", "-o", help="Write the model to this folder; it may be the folder of --model.")
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Write the answer to this .csv, .jsonl or .parquet; - is csv on stdout."),
+    Option("--output", "-o", help="Write the answer to this .csv, .jsonl or .parquet; - is csv on stdout."),
 ]
-Top = Annotated[int, typer.Option(min=0, help="How many rows of the answer to show.")]
-MaxMatches = Annotated[int, typer.Option(min=1, help="Most pairs to find; more than that is an error.")]
-Prompt = Annotated[
-    str | None, typer.Option(help="Name of one of the model's prompts, or a text to put before each text.")
-]
-First = Annotated[
-    str | None, typer.Option(help="Column of first texts. Default: sentence1, question1, text_a, anchor, …")
-]
-Second = Annotated[str | None, typer.Option(help="Column of second texts.")]
-Label = Annotated[str | None, typer.Option(help="Column of labels 0 and 1. Default: label, is_duplicate.")]
-Score = Annotated[str | None, typer.Option(help="Column of graded similarities. Default: score.")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same answer.")]
+Top = Annotated[int, Option(min=0, help="How many rows of the answer to show.")]
+MaxMatches = Annotated[int, Option(min=1, help="Most pairs to find; more than that is an error.")]
+Prompt = Annotated[str | None, Option(help="Name of one of the model's prompts, or a text to put before each text.")]
+First = Annotated[str | None, Option(help="Column of first texts. Default: sentence1, question1, text_a, anchor, …")]
+Second = Annotated[str | None, Option(help="Column of second texts.")]
+Label = Annotated[str | None, Option(help="Column of labels 0 and 1. Default: label, is_duplicate.")]
+Score = Annotated[str | None, Option(help="Column of graded similarities. Default: score.")]
+Seed = Annotated[int, Option(help="The same seed gives the same answer.")]
 LinkScore = Annotated[
     float | None,
-    typer.Option(help="When splitting, graded pairs at or above this score mean the same. Default: 80 % of the range."),
+    Option(help="When splitting, graded pairs at or above this score mean the same. Default: 80 % of the range."),
 ]
+
+
+def spread(command: Command) -> Command:
+    """The command, with a signature that typer can read.
+
+    Examples
+    --------
+    >>> def count(files: Files, *, rows: RowOptions) -> None:
+    ...     print(files, rows.strict, rows.dialect.encoding)
+    >>> list(inspect.signature(spread(count)).parameters)
+    ['files', 'set_aside', 'strict', 'format', 'delimiter', 'encoding']
+    >>> spread(count)(files=["a.csv"], set_aside=None, strict=True, format=None, delimiter=None, encoding="utf-8")
+    ['a.csv'] True utf-8
+    """
+    own = inspect.signature(command).parameters.values()
+
+    @functools.wraps(command)
+    def spread_command(**given: Any) -> None:
+        command(**{one.name: _gathered(one.annotation, one.name, given) for one in own})
+
+    told = [parameter for one in own for parameter in _parameters(one.name, one.annotation, one.default)]
+    spread_command.__signature__ = inspect.Signature(told)  # type: ignore[attr-defined] # typer reads it
+    return spread_command
+
+
+def _parameters(name: str, kind: Any, default: Any) -> Iterator[inspect.Parameter]:
+    """One parameter, or the parameters of a group's options."""
+    if is_dataclass(kind):
+        for field in fields(kind):
+            own = inspect.Parameter.empty if field.default is MISSING else field.default
+            yield from _parameters(field.name, field.type, own)
+    else:
+        yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def _gathered(kind: Any, name: str, given: Mapping[str, Any]) -> Any:
+    """The value of one parameter, or a group with all its values."""
+    if not is_dataclass(kind):
+        return given[name]
+    values = {field.name: _gathered(field.type, field.name, given) for field in fields(kind)}
+    return kind(**values)  # type: ignore[operator] # a class, not one of its instances
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayOptions:
+    """``--ray`` and the options that go with it; true with ``--ray``."""
+
+    ray: Ray = False
+    ray_address: RayAddress = None
+    work: Work = None
+
+    def __bool__(self) -> bool:
+        return self.ray
+
+    def check(self, *, approximate: bool = False) -> None:
+        """Refuse options that mean nothing without ``--ray``."""
+        if not self and (self.ray_address or self.work or approximate):
+            raise typer.BadParameter(
+                "--ray-address, --work and --approximate go with --ray. Add --ray, or leave them out."
+            )
+
+    def refuse(self, **given: bool) -> None:
+        """Refuse options that only work without ``--ray``."""
+        if names := [f"--{name.replace('_', '-')}" for name, is_given in given.items() if is_given]:
+            raise typer.BadParameter(f"{', '.join(names)} cannot be combined with --ray. Leave one of the two out.")
+
+    def sources(self, files: list[str] | None) -> list[str]:
+        """The files that these names and patterns match."""
+        from textsiam.distributing.shard_sources import expanded
+
+        return expanded(files or [])
+
+    def workspace(self, output: Path) -> "Workspace":
+        """The workspace: the one that was named, else a folder beside the output."""
+        from textsiam.distributing.workspace import Workspace
+
+        return Workspace(self.work or f"{output}.work")
+
+    def after_interrupt(self, output: Path | None) -> str:
+        """What to say after Ctrl-C."""
+        if output is None:
+            return "Nothing was written."
+        return f"Finished work is kept in {self.work or f'{output}.work'}: run the same command again to go on."
+
+    @contextmanager
+    def running(self) -> "Iterator[Runner]":
+        """The cluster's workers. What Ray prints goes to standard error, because standard output holds the answer."""
+        from textsiam.distributing.runners import OnRay
+
+        with redirect_stdout(sys.stderr):
+            runner = OnRay(self.ray_address)
+            try:
+                yield runner
+            finally:
+                runner.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions:
+    """The columns of texts."""
+
+    column: Column = None
+    id_column: IdColumn = None
+    split: SplitName = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairOptions:
+    """The columns of pairs."""
+
+    first: First = None
+    second: Second = None
+    split: SplitName = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledOptions:
+    """The columns of labelled pairs."""
+
+    first: First = None
+    second: Second = None
+    label: Label = None
+    split: SplitName = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradedOptions:
+    """The columns of pairs that are labelled or graded."""
+
+    first: First = None
+    second: Second = None
+    label: Label = None
+    score: Score = None
+    split: SplitName = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DialectOptions:
+    """The format of a file, if its name and content do not show it."""
+
+    format: Format = None
+    delimiter: Delimiter = None
+    encoding: Encoding = "utf-8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowOptions:
+    """How to read rows, and what to do with unusable ones."""
+
+    set_aside: SetAsideFile = None
+    strict: Strict = False
+    dialect: DialectOptions
+
+    def reading(self, columns: Any) -> dict[str, Any]:
+        """The arguments of `read_texts`, `read_pairs` and the like, with one of the groups of columns."""
+        told: dict[str, Any] = vars(columns) | {"strict": self.strict} | vars(self.dialect)
+        return told
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions:
+    """Where and how the model computes."""
+
+    backend: BackendName = "auto"
+    device: Device = None
+    dtype: Dtype = None
+
+    def load(self, model: str | None, dtype: str | None = None) -> "Siamese":
+        """The model of this name; `dtype` is used if the options name none."""
+        from textsiam.scoring.siamese import Siamese
+
+        return Siamese.load(model, backend=self.backend, device=self.device, dtype=self.dtype or dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which model, and where and how it computes."""
+
+    model: Model = None
+    computing: ComputeOptions
+
+    def load(self, dtype: str | None = None) -> "Siamese":
+        """The model; `dtype` is used if the options name none."""
+        return self.computing.load(self.model, dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DuplicatesOptions:
+    """All options of ``textsiam duplicates``."""
+
+    files: Files = None
+    columns: TextOptions
+    against: Annotated[str | None, Option(help="Compare with the texts of this file, instead of with each other.")] = (
+        None
+    )
+    threshold: Annotated[
+        float | None,
+        Option(callback=finite, help="Lowest score of a pair. Default: the model's own accept threshold."),
+    ] = None
+    output: Output = None
+    clusters: Annotated[
+        Path | None, Option(help="Write each row's cluster, its keeper and its score to the keeper to this file.")
+    ] = None
+    linkage: Annotated[
+        str, Option(help="keeper: every row matches its keeper; complete: every two rows of a cluster match.")
+    ] = "keeper"
+    repeats_only: Annotated[
+        bool, Option("--repeats-only", help="Find only texts that are equal after normalisation; needs no model.")
+    ] = False
+    sample: Annotated[
+        bool, Option("--sample", help="Use the hand-written sample questions that come with textsiam.")
+    ] = False
+    top: Top = 20
+    max_matches: MaxMatches = 20_000_000
+    max_memory_mb: Annotated[int, Option(min=1, help="Working memory of the comparison.")] = 256
+    prompt: Prompt = None
+    rows: RowOptions
+    model: ModelOptions
+    on_ray: RayOptions
+    approximate: Approximate = False
+    as_json: AsJson = False
+
+    @property
+    def sources(self) -> list[str]:
+        """All files to read."""
+        return [*(self.files or []), *([self.against] if self.against else [])]
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The arguments of `read_texts` for each of them."""
+        return self.rows.reading(self.columns)

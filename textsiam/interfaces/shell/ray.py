@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from textsiam.interfaces.shell.option_groups import DuplicatesOptions, ModelOptions, RayOptions
+from textsiam.interfaces.shell.options import DuplicatesOptions, ModelOptions, RayOptions
 from textsiam.interfaces.shell.outputs import write_columns
-from textsiam.interfaces.shell.progress import following_all
 from textsiam.interfaces.shell.terminal import (
     answer_json,
+    following_all,
     mapped,
     model_told,
     say,
