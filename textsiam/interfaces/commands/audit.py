@@ -17,7 +17,6 @@ from textsiam.interfaces.shell.terminal import (
     print_table,
     say,
     say_set_aside,
-    table,
     while_reading,
 )
 
@@ -49,10 +48,8 @@ def plan(
         if as_json:
             answer_json(made.to_json())
             return
-        shown = table("labels", "may be wrong", title="Errors allowed")
-        for n, n_wrong in made.errors:
-            shown.add_row(f"{n:,}", f"{n_wrong:,}")
-        print_table(shown)
+        rows = [(f"{n:,}", f"{n_wrong:,}") for n, n_wrong in made.errors]
+        print_table(("labels", "may be wrong"), rows, title="Errors allowed")
         _say_needed(made)
 
 
@@ -278,17 +275,12 @@ def _write_training(folder: Path, result: "AuditResult") -> Path | None:
 
 
 def _show(result: "AuditResult") -> None:
-    shown = table("score", "pairs", "labels", "wrong", "precision", "from here up", "recall of found", title="By score")
+    rows = []
     for band in result.bands:
-        shown.add_row(
-            f"{band.low:.4f}",
-            f"{band.n_matches:,}",
-            f"{band.n_labels:,}",
-            f"{band.n_wrong:,}",
-            *(
-                "" if of.value != of.value else "{:.3f} [{:.3f}, {:.3f}]".format(*of)
-                for of in (band.precision, band.precision_above, band.recall_above)
-            ),
-        )
-    print_table(shown)
+        counts = [f"{n:,}" for n in (band.n_matches, band.n_labels, band.n_wrong)]
+        shares = (band.precision, band.precision_above, band.recall_above)
+        told = ["" if of.value != of.value else "{:.3f} [{:.3f}, {:.3f}]".format(*of) for of in shares]
+        rows.append((f"{band.low:.4f}", *counts, *told))
+    names = ("score", "pairs", "labels", "wrong", "precision", "from here up", "recall of found")
+    print_table(names, rows, title="By score")
     say(str(result))

@@ -10,7 +10,7 @@ from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.labelled_pairs import check_model_output, read_scored
 from textsiam.interfaces.shell.options import LabelledOptions, ModelOptions, RowOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs
-from textsiam.interfaces.shell.terminal import NO, answer_json, answering, model_told, print_table, say, table
+from textsiam.interfaces.shell.terminal import NO, answer_json, answering, model_told, print_table, say
 
 if TYPE_CHECKING:
     from textsiam.scoring.evidence.choosing import Chosen
@@ -117,19 +117,14 @@ def _show(chosen: "Chosen", levels: list[dict[str, Any]]) -> None:
 def _show_levels(chosen: "Chosen", levels: list[dict[str, Any]]) -> None:
     from textsiam.scoring.evidence.certificates import exact
 
-    shown = table(
-        "precision", "accept at", "found", "recall", "reject below", "review", title="What each target would give"
-    )
-    asked = chosen.accept_certificate.level
+    rows = []
     for row in levels:
-        has = row["accept"] is not None
-        shown.add_row(
-            f"{'asked → ' if row['precision'] == asked else ''}{row['precision']:g}",
-            exact(row["accept"]) if has else "none exists",
-            "{:.3f} [{:.3f}, {:.3f}]".format(*row["found"]) if has else "",
-            "{:.3f} [{:.3f}, {:.3f}]".format(*row["recall"]) if has else "",
-            exact(row["reject"]) if has and row["reject"] is not None else "",
-            f"{row['review']:.1%}",
-        )
-    print_table(shown)
+        asked = "asked → " if row["precision"] == chosen.accept_certificate.level else ""
+        cells = ["none exists", "", "", ""]
+        if row["accept"] is not None:
+            shares = ["{:.3f} [{:.3f}, {:.3f}]".format(*row[name]) for name in ("found", "recall")]
+            cells = [exact(row["accept"]), *shares, "" if row["reject"] is None else exact(row["reject"])]
+        rows.append((f"{asked}{row['precision']:g}", *cells, f"{row['review']:.1%}"))
+    names = ("precision", "accept at", "found", "recall", "reject below", "review")
+    print_table(names, rows, title="What each target would give")
     say("each target is certified by itself; choosing one from this table costs confidence: name it beforehand")

@@ -74,8 +74,9 @@ def _check(asked: DuplicatesOptions) -> None:
         )
     if asked.against and (asked.clusters or asked.repeats_only):
         raise typer.BadParameter("--clusters and --repeats-only work within one set. Leave out --against.")
-    check_sources(asked.sources)
-    check_outputs(asked.output, asked.clusters, asked.rows.set_aside, inputs=asked.sources, as_json=asked.as_json)
+    sources = [*(asked.files or []), *([asked.against] if asked.against else [])]
+    check_sources(sources)
+    check_outputs(asked.output, asked.clusters, asked.rows.set_aside, inputs=sources, as_json=asked.as_json)
     check_linkage(asked.linkage)
 
 

@@ -19,10 +19,8 @@ from textsiam import __version__
 from textsiam.errors import TextsiamError
 from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.answers import Answers, shared
-from textsiam.interfaces.service.audits import AuditAnswers
 from textsiam.interfaces.service.batching import Batcher
 from textsiam.interfaces.service.guard import Guard
-from textsiam.interfaces.service.index_answers import IndexAnswers
 from textsiam.interfaces.service.limits import Limits, Refused, refusal_of
 from textsiam.interfaces.service.logs import tell
 from textsiam.interfaces.service.page import page, scale_of
@@ -35,6 +33,9 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger("textsiam.service")
+
+# What the log counts of a request: the fields that hold it.
+_COUNTED = {"texts": ("input", "first", "second", "texts", "items"), "pairs": ("pairs", "scores")}
 
 
 class _Json(JSONResponse):
@@ -113,43 +114,27 @@ def create_app(
     _add_errors(app)
     _tell_limits(app, model)
     _add_routes(app, answers)
-    _add_audit(app, answers.audits)
-    _add_index(app, answers.index)
     _add_state(app, answers, metrics)
     return Guard(app, limits, metrics, token, hosts)
 
 
 def _add_routes(app: FastAPI, answers: Answers) -> None:
-    """The package's verbs."""
-
-    @app.post("/v1/embeddings", response_model=bodies.EmbeddingsBody)
-    def embeddings(asked: bodies.EmbeddingsRequest, request: Request) -> Response:
-        """Texts → vectors, in the form of OpenAI's API."""
-        request.state.texts = 1 if isinstance(asked.input, str) else len(asked.input)
-        return _told(answers.embeddings(asked))
-
-    @app.get("/v1/models", response_model=bodies.ModelsBody)
-    def models() -> Response:
-        """The served model."""
-        return _told(answers.models())
-
-    @app.post("/v1/similarity", response_model=bodies.SimilarityBody)
-    def similarity(asked: bodies.SimilarityRequest, request: Request) -> Response:
-        """The similarity of every text with every other text of a second list."""
-        request.state.texts = len(asked.first) + len(asked.second)
-        return _told(answers.similarity(asked))
-
-    @app.post("/v1/pairs", response_model=bodies.PairsBody)
-    def pairs(asked: bodies.PairsRequest, request: Request) -> Response:
-        """Score, probability and decision of pairs; on request with an explanation."""
-        request.state.pairs = len(asked.pairs)
-        return _told(answers.pairs(asked))
-
-    @app.post("/v1/duplicates", response_model=bodies.DuplicatesBody)
-    def duplicates(asked: bodies.DuplicatesRequest, request: Request) -> Response:
-        """Pairs of these texts that mean the same."""
-        request.state.texts = len(asked.texts)
-        return _told(answers.duplicates(asked))
+    """The package's verbs: each path with the method that answers it, whose signature has the forms of request and answer."""
+    app.get("/v1/models")(answers.models)
+    app.get("/v1/index")(answers.index)
+    for path, answer in {
+        "/v1/embeddings": answers.embeddings,
+        "/v1/similarity": answers.similarity,
+        "/v1/pairs": answers.pairs,
+        "/v1/duplicates": answers.duplicates,
+        "/v1/audit": answers.audit,
+        "/v1/audit/finish": answers.finish,
+        "/v1/index/add": answers.add,
+        "/v1/index/search": answers.search,
+        "/v1/index/remove": answers.remove,
+    }.items():
+        told: dict[str, Any] = {"name": answer.__name__, "description": answer.__doc__}
+        app.post(path, response_model=answer.__annotations__["return"], **told)(_endpoint(answer))
 
     @app.post("/v1/duplicates/file", include_in_schema=False)
     async def duplicates_of_file(request: Request) -> Response:
@@ -162,51 +147,20 @@ def _add_routes(app: FastAPI, answers: Answers) -> None:
         return streamed(answers, await request.body(), dict(request.query_params))
 
 
-def _add_audit(app: FastAPI, answers: AuditAnswers) -> None:
-    """Routes that prove a threshold; the service keeps nothing between the two."""
+def _endpoint(answer: Callable[..., bodies.Body]) -> Callable[..., Response]:
+    """What FastAPI calls: it notes for the log how much is asked, and answers with JSON.
 
-    @app.post("/v1/audit", response_model=bodies.AuditBody)
-    def audit(asked: bodies.AuditRequest, request: Request) -> Response:
-        """Draw pairs of a join to label."""
-        request.state.pairs = len(asked.scores)
-        return _told(answers.audit(asked))
+    The JSON is made without a second check of our own answer, which would take longer than making it.
+    """
+    form: Any = answer.__annotations__["asked"]
 
-    @app.post("/v1/audit/finish", response_model=bodies.FinishBody)
-    def finish(asked: bodies.FinishRequest, request: Request) -> Response:
-        """Certify a threshold by their labels, or say that none is proven."""
-        request.state.pairs = len(asked.scores)
-        return _told(answers.finish(asked))
+    def endpoint(asked: form, request: Request) -> Response:
+        for what, names in _COUNTED.items():
+            if given := [getattr(asked, name) for name in names if name in form.model_fields]:
+                request.scope["state"][what] = sum(1 if isinstance(one, str) else len(one) for one in given)
+        return Response(answer(asked).model_dump_json(), media_type="application/json")
 
-
-def _add_index(app: FastAPI, answers: IndexAnswers) -> None:
-    """Routes of the index."""
-
-    @app.get("/v1/index", response_model=bodies.IndexBody)
-    def index() -> Response:
-        """The index's size and settings."""
-        return _told(answers.told())
-
-    @app.post("/v1/index/add", response_model=bodies.AddBody)
-    def add(asked: bodies.AddRequest, request: Request) -> Response:
-        """Add texts to the index; returns what each matches there."""
-        request.state.texts = len(asked.items)
-        return _told(answers.add(asked))
-
-    @app.post("/v1/index/search", response_model=bodies.SearchBody)
-    def search(asked: bodies.SearchRequest, request: Request) -> Response:
-        """The texts of the index that mean the same as these."""
-        request.state.texts = len(asked.texts)
-        return _told(answers.search(asked))
-
-    @app.post("/v1/index/remove", response_model=bodies.RemoveBody)
-    def remove(asked: bodies.RemoveRequest) -> Response:
-        """Remove texts from the index."""
-        return _told(answers.remove(asked))
-
-
-def _told(body: bodies.Body) -> Response:
-    """JSON without a second check of our own answer, which would take longer than making it."""
-    return Response(body.model_dump_json(), media_type="application/json")
+    return endpoint
 
 
 def _add_state(app: FastAPI, answers: Answers, metrics: Metrics) -> None:

@@ -1,6 +1,6 @@
 """The bodies of requests and answers, as the OpenAPI schema describes them; and results converted to these bodies.
 
-Left out: computing an answer (`answers`, `index_answers`, `audits`) and the routes (`app`).
+Left out: computing an answer (`answers`) and the routes (`app`).
 """
 
 from collections.abc import Sequence

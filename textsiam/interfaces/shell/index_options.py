@@ -13,7 +13,7 @@ from typer import Argument, Option
 
 from textsiam.data.writers import rows_of
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.options import ModelOptions
+from textsiam.interfaces.shell.options import ModelOptions, TextOptions
 from textsiam.interfaces.shell.outputs import write_columns
 from textsiam.interfaces.shell.terminal import (
     answer_json,
@@ -50,12 +50,10 @@ IdColumn = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexTextOptions:
+class IndexTextOptions(TextOptions):
     """The columns of texts and lasting ids."""
 
-    column: options.Column = None
     id_column: IdColumn = None
-    split: options.SplitName = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -220,24 +220,17 @@ class PairOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledOptions:
+class LabelledOptions(PairOptions):
     """The columns of labelled pairs."""
 
-    first: First = None
-    second: Second = None
     label: Label = None
-    split: SplitName = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradedOptions:
+class GradedOptions(LabelledOptions):
     """The columns of pairs that are labelled or graded."""
 
-    first: First = None
-    second: Second = None
-    label: Label = None
     score: Score = None
-    split: SplitName = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,11 +320,6 @@ class DuplicatesOptions:
     as_json: AsJson = False
 
     @property
-    def sources(self) -> list[str]:
-        """All files to read."""
-        return [*(self.files or []), *([self.against] if self.against else [])]
-
-    @property
     def reading(self) -> dict[str, Any]:
-        """The arguments of `read_texts` for each of them."""
+        """The arguments of `read_texts` for each file."""
         return self.rows.reading(self.columns)

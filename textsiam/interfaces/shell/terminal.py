@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from io import TextIOWrapper
@@ -19,20 +19,10 @@ if TYPE_CHECKING:
     from textsiam.matching.matches import Clusters, Matches
     from textsiam.scoring.siamese import Siamese
 
-# Columns of numbers, which are aligned to the right and never wrapped.
-_NUMBERS = {
-    "score",
-    "probability",
-    "weakest",
-    "rows",
-    "pairs",
-    "precision",
-    "accept at",
-    "found",
-    "recall",
-    "reject below",
-    "review",
-}
+# Columns of numbers, which are aligned to the right and never wrapped: counts, scores and shares.
+_COUNTS = {"rows", "pairs"}
+_SCORES = {"score", "probability", "weakest", "accept at", "reject below"}
+_SHARES = {"precision", "found", "recall", "review"}
 INTERRUPTED, BAD_INPUT, NO = 130, 2, 1
 
 
@@ -162,39 +152,30 @@ def answering(after_interrupt: str | Callable[[], str | None] | None = None) -> 
 
 
 def show_pairs(matches: "Matches", n_found: int, *, with_ids: bool = False) -> None:
-    """Print the pairs as a table, closest first; `with_ids` adds decisions and the ids of the right texts. No pair, no table."""
+    """Print the pairs as a table, closest first; `with_ids` adds decisions and the ids of the right texts. No pair, no table.
+
+    The last column has the numbers, negations and names that only one text of a pair has: a small encoder hardly sees them.
+    """
+    from textsiam.scoring.explaining.differences import differences
+
     if not len(matches):
         return
     texts = matches.text_columns()
     left, right = texts or matches.id_columns()
-    has_probability = matches.probability is not None
-    names = matches.id_columns()[1] if with_ids else []
-    decisions = matches.decision if with_ids else None
-    differ = _differences(left, right) if texts else [""] * len(matches)
-    shown = table(
-        "score",
-        *(["probability"] if has_probability else []),
-        *(["decision"] if decisions is not None else []),
-        "text",
-        *(["id"] if with_ids else []),
-        "text",
-        *(["differ"] if any(differ) else []),
-        title=f"{len(matches):,} closest of {n_found:,} pairs",
-    )
-    for place, (a, b) in enumerate(zip(left, right, strict=True)):
-        probability = [f"{matches.probability[place]:.2f}"] if matches.probability is not None else []
-        told = [_short(differ[place], 60)] if any(differ) else []
-        decision = [str(decisions[place])] if decisions is not None else []
-        name = [_short(names[place], 40)] if with_ids else []
-        shown.add_row(f"{matches.score[place]:.4f}", *probability, *decision, _short(a), *name, _short(b), *told)
-    print_table(shown)
-
-
-def _differences(left: Sequence[Any], right: Sequence[Any]) -> list[str]:
-    """The numbers, negations and names that only one text of each pair has: a small encoder hardly sees them."""
-    from textsiam.scoring.explaining.differences import differences
-
-    return [str(differences(str(a), str(b))) for a, b in zip(left, right, strict=True)]
+    columns: list[tuple[str, Iterable[Any]]] = [("score", [f"{score:.4f}" for score in matches.score])]
+    if matches.probability is not None:
+        columns.append(("probability", [f"{probability:.2f}" for probability in matches.probability]))
+    if with_ids and matches.decision is not None:
+        columns.append(("decision", map(str, matches.decision)))
+    columns.append(("text", map(_short, left)))
+    if with_ids:
+        columns.append(("id", [_short(name, 40) for name in matches.id_columns()[1]]))
+    columns.append(("text", map(_short, right)))
+    differ = [str(differences(str(a), str(b))) for a, b in zip(left, right, strict=True)] if texts else []
+    if any(differ):
+        columns.append(("differ", [_short(told, 60) for told in differ]))
+    names, values = zip(*columns, strict=True)
+    print_table(names, zip(*values, strict=True), title=f"{len(matches):,} closest of {n_found:,} pairs")
 
 
 def show_clusters(clusters: "Clusters", top: int) -> None:
@@ -204,60 +185,49 @@ def show_clusters(clusters: "Clusters", top: int) -> None:
     groups = sorted(clusters.groups(), key=len, reverse=True)
     if not groups:
         return
-    shown = table(
-        "rows",
-        "weakest",
-        "keeper and the rows that match it",
-        title=f"{min(top, len(groups)):,} largest of {len(groups):,} clusters",
-    )
     names = clusters.texts if clusters.texts is not None else clusters.columns()["id"]
+    shown = []
     for rows in groups[:top]:
         texts = [_short(names[row]).plain for row in rows[:5]]
         more = f"\n… {len(rows) - 5:,} more" if len(rows) > 5 else ""  # noqa: PLR2004
-        shown.add_row(str(len(rows)), f"{clusters.weakest(rows):.4f}", Text("\n  ".join(texts) + more))
-    print_table(shown)
+        shown.append((str(len(rows)), f"{clusters.weakest(rows):.4f}", Text("\n  ".join(texts) + more)))
+    title = f"{len(shown):,} largest of {len(groups):,} clusters"
+    print_table(("rows", "weakest", "keeper and the rows that match it"), shown, title=title)
 
 
 def show_scores(columns: dict[str, Any], top: int) -> None:
     """Print the first scored pairs as a table."""
     names = ("score", "probability", "decision", "first", "second")
-    shown = table(*names)
-    for values in list(zip(*(columns[name] for name in names), strict=True))[:top]:
-        score, probability, decision, first, second = values
+    rows = []
+    for score, probability, decision, *texts in zip(*(columns[name][:top] for name in names), strict=True):
         told = "" if probability is None else f"{probability:.2f}"
-        shown.add_row(f"{score:.4f}", told, str(decision or ""), _short(first), _short(second))
-    print_table(shown)
+        rows.append((f"{score:.4f}", told, str(decision or ""), *map(_short, texts)))
+    print_table(names, rows)
 
 
-def table(*columns: str, title: str | None = None) -> Any:
-    """An empty table with these columns; numbers are aligned to the right."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
+    """Print a table on standard output; characters that its encoding lacks are shown as escapes."""
     from rich import box
+    from rich.console import Console
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE, title=title, title_justify="left", title_style="bold")
+    shown = Table(box=box.SIMPLE, title=title, title_justify="left", title_style="bold")
     for name in columns:
-        number = name in _NUMBERS
-        made.add_column(name, justify="right" if number else "left", no_wrap=number or name == "decision")
-    return made
+        is_number = name in _COUNTS | _SCORES | _SHARES
+        shown.add_column(name, justify="right" if is_number else "left", no_wrap=is_number or name == "decision")
+    for row in rows:
+        shown.add_row(*row)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    Console(width=None if sys.stdout.isatty() else 140).print(shown)
 
 
 def _short(text: object, n: int = 160) -> Any:
     from rich.text import Text
 
     line = " ".join(str(text).split())
-    return Text(
-        line if len(line) <= n else line[: n - 1] + "…"
-    )  # as Text, because brackets in a question are no markup
-
-
-def print_table(shown: Any) -> None:
-    """Print the table on standard output; characters that its encoding lacks are shown as escapes."""
-    from rich.console import Console
-
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-    Console(width=None if sys.stdout.isatty() else 140).print(shown)
+    # As Text, because brackets in a question are no markup.
+    return Text(line if len(line) <= n else line[: n - 1] + "…")
 
 
 @contextmanager
