@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
@@ -65,22 +65,20 @@ def _say_needed(made: "Plan") -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
-    """How many pairs to draw, and from which scores."""
+    """How many pairs to draw, and from which scores: arguments of `start_audit`."""
 
     n: Annotated[int, Option("-n", min=1, help="How many pairs to label; see `audit plan`.")] = 300
-    strata: Annotated[int, Option(min=1, help="Number of ranges of scores (strata) to draw from.")] = 10
+    n_strata: Annotated[int, Option("--strata", min=1, help="Number of ranges of scores (strata) to draw from.")] = 10
     allocation: Annotated[
         str,
         Option(help="Labels per stratum: equal, proportional (to its pairs), or root (to their square root)."),
     ] = "root"
-    informative: Annotated[
-        int, Option(min=0, help="How many more pairs to draw, those the model is least sure of, to train on.")
+    n_informative: Annotated[
+        int,
+        Option(
+            "--informative", min=0, help="How many more pairs to draw, those the model is least sure of, to train on."
+        ),
     ] = 0
-
-    def asked(self) -> dict[str, Any]:
-        """The arguments of `start_audit`."""
-        told = dict(n=self.n, n_strata=self.strata)
-        return told | dict(allocation=self.allocation, n_informative=self.informative)
 
 
 @spread
@@ -116,7 +114,7 @@ def start(
             found, aside = read_matches(matches, texts, against, vars(columns) | vars(dialect))
         say_set_aside(aside, None)
         siamese = ComputeOptions().load(model) if model else None
-        started = start_audit(found, threshold=threshold, model=siamese, seed=seed, **sampling.asked())
+        started = start_audit(found, threshold=threshold, model=siamese, seed=seed, **vars(sampling))
         started.save(output)
         design = started.design
         told = {"matches": len(found), "drawn": len(design), "strata": design.n_strata, "folder": str(output)}

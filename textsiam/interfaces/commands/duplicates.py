@@ -14,7 +14,6 @@ from textsiam.interfaces.shell.ray import duplicates_on_ray
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
-    check_linkage,
     check_sources,
     following_all,
     mapped,
@@ -68,6 +67,8 @@ def duplicates(asked: DuplicatesOptions) -> None:
 
 def _check(asked: DuplicatesOptions) -> None:
     """Refuse, before the slow work, options that contradict each other and outputs that cannot be written."""
+    from textsiam.matching.matches import LINKAGES
+
     if bool(asked.files) == asked.sample:
         raise typer.BadParameter(
             "Give files or --sample, not both." if asked.files else "Give files, - for standard input, or --sample."
@@ -77,7 +78,8 @@ def _check(asked: DuplicatesOptions) -> None:
     sources = [*(asked.files or []), *([asked.against] if asked.against else [])]
     check_sources(sources)
     check_outputs(asked.output, asked.clusters, asked.rows.set_aside, inputs=sources, as_json=asked.as_json)
-    check_linkage(asked.linkage)
+    if asked.linkage not in LINKAGES:
+        raise ValueError(f"There is no linkage {asked.linkage!r}. Use one of {', '.join(LINKAGES)}.")
 
 
 def _on_this_machine(asked: DuplicatesOptions) -> None:

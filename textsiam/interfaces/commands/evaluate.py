@@ -60,17 +60,14 @@ class FileOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuringOptions:
-    """How many draws are behind the intervals, and how many pairs to explain."""
+    """How many draws are behind the intervals, and how many pairs to explain: arguments of `textsiam.evaluate`."""
 
-    draws: Annotated[int, Option(min=1, help="Number of bootstrap draws for the intervals.")] = 1_000
-    worst: Annotated[
-        int, Option(min=0, help="How many pairs with too high a score, and with too low a score, to explain.")
+    n_draws: Annotated[int, Option("--draws", min=1, help="Number of bootstrap draws for the intervals.")] = 1_000
+    n_worst: Annotated[
+        int,
+        Option("--worst", min=0, help="How many pairs with too high a score, and with too low a score, to explain."),
     ] = 20
     seed: options.Seed = 0
-
-    def asked(self) -> dict[str, Any]:
-        """The arguments of `textsiam.evaluate`."""
-        return dict(seed=self.seed, n_draws=self.draws, n_worst=self.worst)
 
 
 @spread
@@ -109,7 +106,7 @@ def evaluate(
         siamese = computing.load(model)
         other = None if baseline is None else computing.load(baseline)
         on = "standard input" if source == "-" else Path(source).name + (f" ({columns.split})" if columns.split else "")
-        evaluation = _measured(siamese, pairs, other, measuring.asked() | {"on": on})
+        evaluation = _measured(siamese, pairs, other, vars(measuring) | {"on": on})
         files.write(evaluation)
         if as_json:
             answer_json(

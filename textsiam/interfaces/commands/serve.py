@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,10 +16,6 @@ from textsiam.interfaces.shell.terminal import answering, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from textsiam.indexing.index import Index
-    from textsiam.interfaces.service.limits import Limits
-    from textsiam.scoring.siamese import Siamese
 
 VARIABLE = "TEXTSIAM_TOKEN"
 _FINISH_S = 300  # to answer accepted requests when the service stops
@@ -93,27 +90,19 @@ class AddressOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitOptions:
-    """How much the service accepts."""
+    """How much the service accepts, by the names of its `Limits`."""
 
-    max_body_mb: Annotated[int, Option(min=1, help="Most megabytes per request.")] = 16
-    max_texts: Annotated[int, Option(min=1, help="Most texts per request.")] = 2_048
-    max_duplicates: Annotated[int, Option(min=2, help="Most texts per request for duplicates.")] = 20_000
-    max_requests: Annotated[int, Option(min=1, help="Most requests at the same time; more get 429.")] = 128
-    deadline: Annotated[float, Option(min=0.1, help="Most seconds to wait for the encoder or the index; then 503.")] = (
-        30.0
+    body_mb: Annotated[int, Option("--max-body-mb", min=1, help="Most megabytes per request.")] = 16
+    texts: Annotated[int, Option("--max-texts", min=1, help="Most texts per request.")] = 2_048
+    duplicates: Annotated[int, Option("--max-duplicates", min=2, help="Most texts per request for duplicates.")] = (
+        20_000
     )
-
-    def limits(self) -> "Limits":
-        """The same limits, as the service reads them."""
-        from textsiam.interfaces.service.limits import Limits
-
-        return Limits(
-            body_mb=self.max_body_mb,
-            texts=self.max_texts,
-            duplicates=self.max_duplicates,
-            in_flight=self.max_requests,
-            deadline_s=self.deadline,
-        )
+    in_flight: Annotated[int, Option("--max-requests", min=1, help="Most requests at the same time; more get 429.")] = (
+        128
+    )
+    deadline_s: Annotated[
+        float, Option("--deadline", min=0.1, help="Most seconds to wait for the encoder or the index; then 503.")
+    ] = 30.0
 
 
 @spread
@@ -135,13 +124,19 @@ def serve(
     with answering():
         token = address.token()
         uvicorn, create_app = _needed()
+        from textsiam.indexing.index import Index
+        from textsiam.interfaces.service.limits import Limits
         from textsiam.interfaces.service.logs import log_to
 
         log_to()
-        siamese = computing.load(model, None if computing.dtype else _precision_of(index))
+        precision = None
+        if index is not None and not computing.dtype:
+            with Index.open(index) as there:
+                precision = there.settings["precision"]  # the index takes no other
+        siamese = computing.load(model, precision)
         listening = address.listening()
-        opener = _opener(index, limits.deadline)
-        app = create_app(siamese, opener, limits=limits.limits(), token=token, hosts=address.hosts())
+        opener = None if index is None else partial(Index.open, index, timeout_s=limits.deadline_s)
+        app = create_app(siamese, opener, limits=Limits(**vars(limits)), token=token, hosts=address.hosts())
         encoder = siamese.encoder
         told = f"{encoder.name} ({encoder.backend_name}, {encoder.precision})"
         say(f"serving {told} at {address.url(listening)}")
@@ -160,29 +155,6 @@ def _needed() -> "tuple[Any, Callable[..., Any]]":
 
         raise MissingExtra(f"The service needs more: pip install 'textsiam[serve]' ({error}).") from None
     return uvicorn, create_app
-
-
-def _precision_of(index: str | None) -> str | None:
-    """The precision of the index, which takes no other."""
-    if index is None:
-        return None
-    from textsiam.indexing.index import Index
-
-    with Index.open(index) as there:
-        precision: str = there.settings["precision"]
-    return precision
-
-
-def _opener(index: str | None, timeout_s: float) -> "Callable[[Siamese], Index] | None":
-    if index is None:
-        return None
-
-    def open_(siamese: "Siamese") -> "Index":
-        from textsiam.indexing.index import Index
-
-        return Index.open(index, siamese, timeout_s=timeout_s)
-
-    return open_
 
 
 def _run(uvicorn: Any, app: Any, listening: socket.socket) -> bool:

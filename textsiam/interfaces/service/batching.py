@@ -55,16 +55,11 @@ class Batcher:
         self.encoder, self.limits, self.observe = encoder, limits, observe
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
-        self._n_tokens = 0
+        self.n_tokens = 0  # estimated, that wait to be encoded
         self._pace = _PACE
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="textsiam-encode", daemon=True)
         self._thread.start()
-
-    @property
-    def n_tokens(self) -> int:
-        """Tokens, estimated, that wait to be encoded."""
-        return self._n_tokens
 
     def embed(
         self,
@@ -89,8 +84,8 @@ class Batcher:
         finally:
             waiting.is_given_up = True  # the caller no longer waits for the rest
         ordered = [encoded for _, encoded in sorted(parts, key=lambda one: one[0])]
-        columns = {one.name: [getattr(part, one.name) for part in ordered] for one in fields(Encoded)}
-        return Encoded(**{name: np.concatenate(column) for name, column in columns.items()})
+        names = [one.name for one in fields(Encoded)]
+        return Encoded(**{name: np.concatenate([getattr(part, name) for part in ordered]) for name in names})
 
     def close(self) -> None:
         """Take no more texts, and encode those that wait."""
@@ -126,14 +121,14 @@ class Batcher:
                 raise Refused(503, "The service is stopping. Try again later.", retry_s=5)
             most = self.limits.waiting_tokens
             # A request larger than the limit is let in when half of the limit is free.
-            if self._n_tokens and self._n_tokens + min(n_tokens, most // 2) > most:
+            if self.n_tokens and self.n_tokens + min(n_tokens, most // 2) > most:
                 raise Refused(
                     429,
-                    f"The service is busy: {self._n_tokens:,} tokens wait to be encoded. Try again later, or send fewer texts.",
-                    retry_s=self._n_tokens / self._pace,
+                    f"The service is busy: {self.n_tokens:,} tokens wait to be encoded. Try again later, or send fewer texts.",
+                    retry_s=self.n_tokens / self._pace,
                 )
             self._waiting.append(waiting)
-            self._n_tokens += n_tokens
+            self.n_tokens += n_tokens
             self._changed.notify()
 
     def _cost(self, text: str) -> int:
@@ -161,10 +156,12 @@ class Batcher:
             failed = [waiting for waiting, _, _ in batch] or list(self._waiting)
             if not batch:
                 self._waiting.clear()
-                self._n_tokens = 0
+                self.n_tokens = 0
+        # As an Exception, which a caller in another thread can catch.
+        told = error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
         for waiting in failed:
             waiting.is_given_up = True
-            waiting.parts.put(_raisable(error))
+            waiting.parts.put(told)
 
     def _taken(self) -> tuple[_Batch, int]:
         """The next texts, some of each request in turn, all with one prompt and one encoder; and their tokens."""
@@ -174,7 +171,7 @@ class Batcher:
         n_tokens, head = 0, self._waiting[0]
         for waiting in self._waiting:
             if waiting.is_given_up:
-                self._n_tokens -= waiting.n_tokens
+                self.n_tokens -= waiting.n_tokens
                 continue
             start = stop = waiting.start
             room = self.limits.batch_tokens - n_tokens
@@ -187,7 +184,7 @@ class Batcher:
                 batch.append((waiting, start, stop))
                 waiting.start = stop
                 n_tokens += cost
-                self._n_tokens -= cost
+                self.n_tokens -= cost
             if stop < len(waiting.texts):
                 (served if stop > start else others).append(waiting)
         self._waiting = others + served
@@ -212,11 +209,6 @@ class Batcher:
             waiting.parts.put((start, encoded[slice(first, first + stop - start)]))
             first += stop - start
         self.observe(len(texts), n_tokens, seconds)
-
-
-def _raisable(error: BaseException) -> Exception:
-    """The error as an Exception, which a caller in another thread can catch."""
-    return error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
 
 
 class BatchedEncoder(Encoder):

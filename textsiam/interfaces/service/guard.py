@@ -3,12 +3,12 @@
 import asyncio
 import hashlib
 import hmac
-import json
 import logging
 import time
 import uuid
 from typing import Any
 
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from textsiam.interfaces.service.limits import Limits, Refused
@@ -81,7 +81,7 @@ class Guard:
                 body.check(scope)
                 await self.app(scope, body, answer)
             except Refused as refused:  # of this guard; the application answers those of its routes
-                await _refuse(refused, answer)
+                await JSONResponse(refused.to_json(), refused.status, refused.headers)(scope, receive, answer)
         finally:
             self.n_in_flight -= 1
             self.metrics.in_flight.set(self.n_in_flight)
@@ -156,16 +156,6 @@ class _Body:
             413,
             f"A request may hold {self.n_most // 2**20} MB, but this one is larger. Send several, or raise --max-body-mb.",
         )
-
-
-async def _refuse(refused: Refused, send: Send) -> None:
-    body = json.dumps(refused.to_json()).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(body)), **refused.headers}
-    if refused.status == 401:  # noqa: PLR2004
-        headers["www-authenticate"] = "Bearer"
-    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": refused.status, "headers": encoded})
-    await send({"type": "http.response.body", "body": body})
 
 
 def _name_of(host: str) -> str:

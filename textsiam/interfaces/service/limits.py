@@ -103,8 +103,9 @@ class Refused(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Retry-After in whole seconds, if a retry makes sense."""
-        return {} if self.retry_s is None else {"Retry-After": str(max(1, round(self.retry_s)))}
+        """Retry-After in whole seconds, if a retry makes sense; how to authenticate, if that is what is missing."""
+        headers = {} if self.retry_s is None else {"Retry-After": str(max(1, round(self.retry_s)))}
+        return headers | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})  # noqa: PLR2004
 
     def to_json(self) -> dict[str, Any]:
         """The error in OpenAI's form."""

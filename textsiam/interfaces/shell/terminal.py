@@ -82,23 +82,9 @@ def answer_json(summary: dict[str, Any], **tables: Any) -> None:
 def check_sources(sources: "Sequence[str]") -> None:
     """Refuse a source that is given twice: its rows would be duplicates of themselves; standard input would be empty."""
     places = [source if source == "-" or not Path(source).exists() else Path(source).resolve() for source in sources]
-    repeated = next((source for place, source in enumerate(sources) if places[place] in places[:place]), None)
-    if repeated is not None:
-        raise typer.BadParameter(f"{repeated} was given twice. Give each source once; --against is for another set.")
-
-
-def check_linkage(linkage: str) -> None:
-    """Refuse an unknown linkage before the slow work.
-
-    Raises
-    ------
-    ValueError
-        If there is no such linkage.
-    """
-    from textsiam.matching.matches import LINKAGES
-
-    if linkage not in LINKAGES:
-        raise ValueError(f"There is no linkage {linkage!r}. Use one of {', '.join(LINKAGES)}.")
+    for n, source in enumerate(sources):
+        if places[n] in places[:n]:
+            raise typer.BadParameter(f"{source} was given twice. Give each source once; --against is for another set.")
 
 
 def set_aside_told(aside: "SetAside") -> dict[str, Any]:
