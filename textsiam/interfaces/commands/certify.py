@@ -72,22 +72,14 @@ def certify(
         if output:
             siamese.with_thresholds(chosen.accept, chosen.reject).save(output)
         if as_json:
-            answer_json(model_told(siamese) | _told(chosen, levels) | {"output": output and str(output)})
+            told = {"threshold": chosen.accept.to_json(), "reject_threshold": chosen.reject and chosen.reject.to_json()}
+            told |= {"review": chosen.review, "by_precision": levels, "output": output and str(output)}
+            answer_json(model_told(siamese) | told)
         else:
             _show(chosen, levels)
             say(f"→ {output}" if output else "nothing was written: name a folder for the model with -o")
         if chosen.accept.value is None:
             raise typer.Exit(NO)
-
-
-def _told(chosen: "Chosen", levels: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a JSON answer says of the thresholds."""
-    return {
-        "threshold": chosen.accept.to_json(),
-        "reject_threshold": chosen.reject and chosen.reject.to_json(),
-        "review": chosen.review,
-        "by_precision": levels,
-    }
 
 
 def _show(chosen: "Chosen", levels: list[dict[str, Any]]) -> None:

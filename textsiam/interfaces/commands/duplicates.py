@@ -50,6 +50,8 @@ def duplicates(asked: DuplicatesOptions) -> None:
     on_ray.check(approximate=asked.approximate)
     with answering(on_ray.after_interrupt(asked.output) if on_ray else None):
         if on_ray:
+            from textsiam.distributing.shard_sources import expanded
+
             on_ray.refuse(
                 sample=asked.sample,
                 against=bool(asked.against),
@@ -57,7 +59,7 @@ def duplicates(asked: DuplicatesOptions) -> None:
                 strict=asked.rows.strict,
             )
             on_ray.refuse(**{"linkage complete": asked.linkage != "keeper"})
-            asked = replace(asked, files=on_ray.sources(asked.files))
+            asked = replace(asked, files=expanded(asked.files or []))
         _check(asked)
         if on_ray:
             duplicates_on_ray(asked)

@@ -60,7 +60,7 @@ def encode(
     with answering(on_ray.after_interrupt(output) if on_ray else partial(_kept, output)):
         files = _checked(files, output, on_ray, rows, as_json=as_json)
         if on_ray:
-            job = Job.of(files, rows.reading(columns), model, prompt, shard_rows)
+            job = Job(files, rows.reading(columns), model, prompt, shard_rows)
             encode_on_ray(on_ray, job, output=output, set_aside=rows.set_aside, as_json=as_json)
             return
         started = time.perf_counter()
@@ -83,8 +83,10 @@ def _checked(
     if not files:
         raise typer.BadParameter("Give files, or - for standard input.")
     if on_ray:
+        from textsiam.distributing.shard_sources import expanded
+
         on_ray.refuse(strict=rows.strict)
-        files = on_ray.sources(files)
+        files = expanded(files)
     check_sources(files)
     check_outputs(output, rows.set_aside, inputs=files, as_json=as_json)
     return files

@@ -74,7 +74,7 @@ class PairScorer(TransformerMixin, OfModel):
             As for `SentenceEncoder.transform`.
         """
         first, second = two_columns(X)
-        self._take_names(X, 2, reset=False)
+        self._check_names(X)
         names, model = self._names(), self._siamese()
         pairs, rows = usable_pairs(first, second)
         features = np.full((len(first), len(self.get_feature_names_out())), np.nan, dtype=np.float32)

@@ -118,7 +118,9 @@ def tell(
     told["seconds"] = round(time.perf_counter() - started, 2)
     if as_json:
         siamese = index.model
-        pairs = {} if output else {"pairs": list(rows_of(_with_texts(found)))}
+        texts = found.text_columns()
+        columns = found.columns() | (dict(zip(("text_a", "text_b"), texts, strict=True)) if texts else {})
+        pairs = {} if output else {"pairs": list(rows_of(columns))}
         answer_json(told | (model_told(siamese) if siamese else {}), **pairs)
         return
     if output is None and len(found):
@@ -128,12 +130,6 @@ def tell(
         say(f"the search was approximate: in a measurement it found {found.recall:.1%} of the matches")
     counts = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in told.items() if isinstance(n, int))
     say(f"{counts}{f' → {output}' if output else ''}; threshold {index.threshold:g}, in {told['seconds']:.1f} s")
-
-
-def _with_texts(found: "Matches") -> dict[str, Any]:
-    """The columns, with the texts where they are known."""
-    texts = found.text_columns()
-    return found.columns() | (dict(zip(("text_a", "text_b"), texts, strict=True)) if texts else {})
 
 
 class Given(NamedTuple):
@@ -169,18 +165,13 @@ def read_given(sources: Sequence[str], reading: dict[str, Any]) -> Given:
     from textsiam.data.texts import SetAside
 
     parts = [_read(source, **reading) for source in sources]
-    numbered = [name for part in parts for name in part.numbered]
+    columns = zip(*parts, strict=True)
+    ids, texts, places, aside, numbered = ([one for part in column for one in part] for column in columns)
     if repeated := [name for name, n in Counter(numbered).items() if n > 1]:
         raise typer.BadParameter(
             f"Two files are named {repeated[0]}, so their rows would have the same ids. Rename one, or give --id-column."
         )
-    return Given(
-        [name for part in parts for name in part.ids],
-        [text for part in parts for text in part.texts],
-        [place for part in parts for place in part.places],
-        SetAside(tuple(fault for part in parts for fault in part.set_aside)),
-        numbered,
-    )
+    return Given(ids, texts, places, SetAside(tuple(aside)), numbered)
 
 
 def _read(

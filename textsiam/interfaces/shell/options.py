@@ -7,9 +7,7 @@ which each group is replaced by its options, in order, and calls the command wit
 import functools
 import inspect
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,8 +16,6 @@ import typer
 from typer import Argument, Option
 
 if TYPE_CHECKING:
-    from textsiam.distributing.runners import Runner
-    from textsiam.distributing.workspace import Workspace
     from textsiam.scoring.siamese import Siamese
 
 Command = Callable[..., None]
@@ -170,35 +166,15 @@ class RayOptions:
         if names := [f"--{name.replace('_', '-')}" for name, is_given in given.items() if is_given]:
             raise typer.BadParameter(f"{', '.join(names)} cannot be combined with --ray. Leave one of the two out.")
 
-    def sources(self, files: list[str] | None) -> list[str]:
-        """The files that these names and patterns match."""
-        from textsiam.distributing.shard_sources import expanded
-
-        return expanded(files or [])
-
-    def workspace(self, output: Path) -> "Workspace":
-        """The workspace: the one that was named, else a folder beside the output."""
-        from textsiam.distributing.workspace import Workspace
-
-        return Workspace(self.work or f"{output}.work")
+    def work_beside(self, output: Path) -> str:
+        """Where the work is: the place that was named, else a folder beside the output."""
+        return self.work or f"{output}.work"
 
     def after_interrupt(self, output: Path | None) -> str:
         """What to say after Ctrl-C."""
         if output is None:
             return "Nothing was written."
-        return f"Finished work is kept in {self.work or f'{output}.work'}: run the same command again to go on."
-
-    @contextmanager
-    def running(self) -> "Iterator[Runner]":
-        """The cluster's workers. What Ray prints goes to standard error, because standard output holds the answer."""
-        from textsiam.distributing.runners import OnRay
-
-        with redirect_stdout(sys.stderr):
-            runner = OnRay(self.ray_address)
-            try:
-                yield runner
-            finally:
-                runner.close()
+        return f"Finished work is kept in {self.work_beside(output)}: run the same command again to go on."
 
 
 @dataclass(frozen=True, kw_only=True)
