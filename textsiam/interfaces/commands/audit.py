@@ -22,7 +22,6 @@ from textsiam.interfaces.shell.terminal import (
 
 if TYPE_CHECKING:
     from textsiam.auditing.audit import Audit
-    from textsiam.auditing.labelling import Plan
     from textsiam.auditing.result import AuditResult
 
 Folder = Annotated[Path, Argument(help="The audit's folder, as `audit start -o` wrote it.")]
@@ -35,8 +34,7 @@ def plan(
     precision: Precision = 0.95,
     confidence: Confidence = 0.95,
     expected: Annotated[
-        float | None,
-        Option(help="The precision that you expect. Default: halfway between --precision and 1."),
+        float | None, Option(help="The precision that you expect. Default: halfway between --precision and 1.")
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -50,17 +48,13 @@ def plan(
             return
         rows = [(f"{n:,}", f"{n_wrong:,}") for n, n_wrong in made.errors]
         print_table(("labels", "may be wrong"), rows, title="Errors allowed")
-        _say_needed(made)
-
-
-def _say_needed(made: "Plan") -> None:
-    if made.needed is None:
-        say(f"if {made.expected:g} are right, no number of labels is enough: that is not above {made.precision:g}")
-    else:
-        say(f"if {made.expected:g} are right, {made.needed:,} labels certify it nine times in ten")
-    say(
-        "these are labels at or above one threshold: a sample of a whole join needs more, because some pairs lie below it"
-    )
+        if made.needed is None:
+            say(f"if {made.expected:g} are right, no number of labels is enough: that is not above {made.precision:g}")
+        else:
+            say(f"if {made.expected:g} are right, {made.needed:,} labels certify it nine times in ten")
+        say(
+            "these are labels at or above one threshold: the sample of a whole join needs more, as some pairs lie below it"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +64,7 @@ class SamplingOptions:
     n: Annotated[int, Option("-n", min=1, help="How many pairs to label; see `audit plan`.")] = 300
     n_strata: Annotated[int, Option("--strata", min=1, help="Number of ranges of scores (strata) to draw from.")] = 10
     allocation: Annotated[
-        str,
-        Option(help="Labels per stratum: equal, proportional (to its pairs), or root (to their square root)."),
+        str, Option(help="Labels per stratum: equal, proportional (to its pairs), or root (to their square root).")
     ] = "root"
     n_informative: Annotated[
         int,
@@ -206,18 +199,14 @@ def status(folder: Folder, as_json: options.AsJson = False) -> None:
             answer_json(told)
             return
         for name, of in told["labellers"].items():
-            say(
-                f"{name}: {of['audit']:,} of {told['drawn']:,} drawn pairs" + _also(of["training"], told["informative"])
-            )
+            n = told["informative"]
+            trained = f", {of['training']:,} of {n:,} to train on" if n else ""
+            say(f"{name}: {of['audit']:,} of {told['drawn']:,} drawn pairs{trained}")
         say(
             f"{told['decided']:,} decided, {told['unresolved']:,} unresolved, {told['not_labelled']:,} not labelled by anyone"
         )
         for line in told["agreement"]:
             say("{first} and {second}: {n:,} pairs, agreement {agreement}, kappa {kappa}".format(**line))
-
-
-def _also(n: int, n_informative: int) -> str:
-    return f", {n:,} of {n_informative:,} to train on" if n_informative else ""
 
 
 @spread
@@ -238,10 +227,10 @@ def finish(
     Exit code 0: certified. 1: no threshold is proven; with -o the model then sends every pair to review. 2: bad input.
     """
     from textsiam.auditing.audit import Audit
-    from textsiam.interfaces.shell.labelled_pairs import check_model_output
+    from textsiam.interfaces.shell.outputs import check_outputs
 
     with answering():
-        check_model_output(output)
+        check_outputs(model=output)
         if model.model and not output:
             raise typer.BadParameter("--model names a model, but there is no folder to write it to. Add -o FOLDER.")
         opened = Audit.open(folder)
@@ -264,12 +253,11 @@ def finish(
 def _write_training(folder: Path, result: "AuditResult") -> Path | None:
     from textsiam.interfaces.shell.outputs import write_columns
 
-    if result.training is None:
+    if (pairs := result.training) is None:
         return None
-    pairs = result.training
-    columns = {"sentence1": pairs.first, "sentence2": pairs.second, "label": pairs.labels}
-    write_columns(folder / FOR_TRAINING, [columns])
-    return folder / FOR_TRAINING
+    target = folder / FOR_TRAINING
+    write_columns(target, [{"sentence1": pairs.first, "sentence2": pairs.second, "label": pairs.labels}])
+    return target
 
 
 def _show(result: "AuditResult") -> None:

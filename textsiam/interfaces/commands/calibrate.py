@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.labelled_pairs import check_model_output, read_scored
+from textsiam.interfaces.shell.labelled_pairs import read_scored
 from textsiam.interfaces.shell.options import LabelledOptions, ModelOptions, RowOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs
 from textsiam.interfaces.shell.terminal import answer_json, answering, model_told, print_table, say
@@ -39,8 +39,7 @@ def calibrate(
 
     with answering():
         check_method(method, seed)
-        check_outputs(rows.set_aside, inputs=[pairs], as_json=as_json)
-        check_model_output(output)
+        check_outputs(rows.set_aside, inputs=[pairs], as_json=as_json, model=output)
         siamese = model.load()
         scored = read_scored(siamese, pairs, rows.reading(columns), rows.set_aside)
         calibrated = siamese.calibrate(scored, method=method, seed=seed)

@@ -7,7 +7,7 @@ import typer
 from typer import Option
 
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.labelled_pairs import check_model_output, read_scored
+from textsiam.interfaces.shell.labelled_pairs import read_scored
 from textsiam.interfaces.shell.options import LabelledOptions, ModelOptions, RowOptions, spread
 from textsiam.interfaces.shell.outputs import check_outputs
 from textsiam.interfaces.shell.terminal import NO, answer_json, answering, model_told, print_table, say
@@ -62,8 +62,7 @@ def certify(
     with answering():
         asked: dict[str, Any] = vars(promise) | {"seed": seed}
         guarantee, level = check_targets(**asked)
-        check_outputs(rows.set_aside, inputs=[pairs], as_json=as_json)
-        check_model_output(output)
+        check_outputs(rows.set_aside, inputs=[pairs], as_json=as_json, model=output)
         siamese = model.load()
         scored = read_scored(siamese, pairs, rows.reading(columns), rows.set_aside)
         chosen = choose(scored, **asked)

@@ -87,8 +87,9 @@ def _check(asked: DuplicatesOptions) -> None:
 def _on_this_machine(asked: DuplicatesOptions) -> None:
     """Read, find, write and report."""
     started = time.perf_counter()
-    texts = _read(asked.files, asked.reading)
-    others = _read([asked.against], asked.reading) if asked.against else None
+    reading = asked.rows.reading(asked.columns)
+    texts = _read(asked.files, reading)
+    others = _read([asked.against], reading) if asked.against else None
     _say_reading(texts, others, asked.rows.set_aside)
     siamese = None if asked.repeats_only else asked.model.load()
     matches = _find(siamese, texts, others, asked)
@@ -173,13 +174,9 @@ def _tables(matches: "Matches | None", groups: "Clusters | None") -> dict[str, A
     if matches is not None:
         tables["pairs"] = list(rows_of(matches.columns()))
     if groups is not None:
-        names = groups.columns()["id"]
+        ids = groups.columns()["id"]
         tables["clusters"] = [
-            {
-                "keeper": names[rows[0]],
-                "members": [names[row] for row in rows],
-                "weakest": round(groups.weakest(rows), 6),
-            }
+            {"keeper": ids[rows[0]], "members": [ids[row] for row in rows], "weakest": round(groups.weakest(rows), 6)}
             for rows in groups.groups()
         ]
     return tables
@@ -191,8 +188,9 @@ def _say_reading(texts: "Texts", others: "Texts | None", set_aside: Path | None)
     say(f"columns: {mapped(texts.mapping)}")
     if others is not None:
         say(f"columns of the others: {mapped(others.mapping)}")
-    say_renamed([*texts.renamed, *(() if others is None else others.renamed)])
-    say_set_aside(texts.set_aside + (SetAside() if others is None else others.set_aside), set_aside)
+    both = [texts] if others is None else [texts, others]
+    say_renamed([fault for of in both for fault in of.renamed])
+    say_set_aside(sum((of.set_aside for of in both), SetAside()), set_aside)
 
 
 def _say_summary(summary: dict[str, Any], output: Path | None, clusters: Path | None) -> None:

@@ -56,6 +56,10 @@ def encode(
 
     After an interruption, run the same command again to go on: finished shards are kept in OUTPUT.parts.
     """
+    from textsiam.data.sources import open_source
+    from textsiam.data.tables import Dialect
+    from textsiam.encoding.shards import encode_to_parquet
+
     on_ray.check()
     with answering(on_ray.after_interrupt(output) if on_ray else partial(_kept, output)):
         files = _checked(files, output, on_ray, rows, as_json=as_json)
@@ -65,9 +69,12 @@ def encode(
             return
         started = time.perf_counter()
         with ExitStack() as opened:
-            tables = [opened.enter_context(closing(_opened(file, columns, rows))) for file in files]
+            opening: dict[str, Any] = dict(split=columns.split, dialect=Dialect(**vars(rows.dialect)))
+            tables = [opened.enter_context(closing(open_source(file, **opening))) for file in files]
             siamese = model.load()
-            report = _encoded(siamese, _chunks(tables, columns, shard_rows, strict=rows.strict), output, prompt)
+            chunks = _chunks(tables, columns, shard_rows, strict=rows.strict)
+            progress = opened.enter_context(following("encode"))
+            report = encode_to_parquet(siamese.encoder, chunks, output, prompt=prompt, progress=progress)
         say_set_aside(report.set_aside, rows.set_aside)
         _tell(report, siamese, output, round(time.perf_counter() - started, 2), as_json=as_json)
 
@@ -90,20 +97,6 @@ def _checked(
     check_sources(files)
     check_outputs(output, rows.set_aside, inputs=files, as_json=as_json)
     return files
-
-
-def _opened(file: str, columns: TextOptions, rows: RowOptions) -> "Table":
-    from textsiam.data.sources import open_source
-    from textsiam.data.tables import Dialect
-
-    return open_source(file, columns.split, Dialect(**vars(rows.dialect)))
-
-
-def _encoded(siamese: "Siamese", chunks: Iterator["Texts"], output: Path, prompt: str | None) -> "EncodeReport":
-    from textsiam.encoding.shards import encode_to_parquet
-
-    with following("encode") as progress:
-        return encode_to_parquet(siamese.encoder, chunks, output, prompt=prompt, progress=progress)
 
 
 def _chunks(tables: "list[Table]", columns: TextOptions, n_rows: int, *, strict: bool) -> Iterator["Texts"]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
@@ -16,8 +16,7 @@ from textsiam.interfaces.shell.outputs import check_outputs
 from textsiam.interfaces.shell.terminal import answer_json, answering, following_all, model_told, say
 
 if TYPE_CHECKING:
-    from textsiam.evaluation.evaluation import Evaluation
-    from textsiam.scoring.siamese import Siamese
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +24,7 @@ class FileOptions:
     """Files to write the evaluation to."""
 
     report: Annotated[
-        Path | None,
-        Option(help="Write a page with figures, slices and worst pairs to this .html; it opens offline."),
+        Path | None, Option(help="Write a page with figures, slices and worst pairs to this .html; it opens offline.")
     ] = None
     output: Annotated[Path | None, Option("--output", "-o", help="Write the whole evaluation to this .json.")] = None
 
@@ -49,13 +47,6 @@ class FileOptions:
             from textsiam.evaluation.report import check_installed
 
             check_installed()
-
-    def write(self, evaluation: "Evaluation") -> None:
-        """Write the files that were named."""
-        if self.output is not None:
-            evaluation.save(self.output)
-        if self.report is not None:
-            evaluation.report(self.report)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +89,7 @@ def evaluate(
     `textsiam evaluate my-model parts/test.csv` names the model first.
     """
     from textsiam.data.readers import read_pairs
+    from textsiam.evaluation.evaluation import evaluate as measure
 
     with answering():
         source, model = _source(sources, model)
@@ -106,8 +98,12 @@ def evaluate(
         siamese = computing.load(model)
         other = None if baseline is None else computing.load(baseline)
         on = "standard input" if source == "-" else Path(source).name + (f" ({columns.split})" if columns.split else "")
-        evaluation = _measured(siamese, pairs, other, vars(measuring) | {"on": on})
-        files.write(evaluation)
+        with following_all() as progress:
+            evaluation = measure(siamese, pairs, baseline=other, on=on, progress=progress, **vars(measuring))
+        if files.output is not None:
+            evaluation.save(files.output)
+        if files.report is not None:
+            evaluation.report(files.report)
         if as_json:
             answer_json(
                 model_told(siamese) | {"report": files.report and str(files.report)}, evaluation=evaluation.to_json()
@@ -128,10 +124,3 @@ def _source(sources: list[str], model: str | None) -> tuple[str, str | None]:
     if model is not None:
         raise typer.BadParameter(f"There are two models: {sources[0]} and --model {model}. Name one of them.")
     return sources[1], sources[0]
-
-
-def _measured(siamese: "Siamese", pairs: Any, other: "Siamese | None", how: dict[str, Any]) -> "Evaluation":
-    from textsiam.evaluation.evaluation import evaluate as measure
-
-    with following_all() as progress:
-        return measure(siamese, pairs, baseline=other, progress=progress, **how)

@@ -53,6 +53,7 @@ def explain(
     `textsiam explain --pairs pairs.csv --top 50 --html why.html` explains the first pairs of a file.
     """
     from textsiam.data.readers import read_pairs
+    from textsiam.scoring.explaining.explanation import explain as explanations
 
     with answering():
         texts = [text for text in (first_text, second_text) if text is not None]
@@ -62,7 +63,8 @@ def explain(
         reading = rows.reading(columns) | {"labelled": False}
         read = read_with(read_pairs, pairs, reading, rows.set_aside) if pairs else _pair(*texts)
         siamese = model.load()
-        told = _explained(siamese, read, top, prompt)
+        with following("encode") as progress:
+            told = explanations(siamese, read.first[:top], read.second[:top], prompt=prompt, progress=progress)
         if html:
             _write_page(html, told)
         if as_json:
@@ -95,13 +97,6 @@ def _pair(first: str, second: str) -> "Pairs":
     if fault := fault_of_pair(first, second):
         raise UnreadableInput(f"Nothing can be explained: {fault}. Give two texts with something to read.")
     return Pairs([first], [second])
-
-
-def _explained(siamese: "Siamese", read: "Pairs", top: int, prompt: str | None) -> "list[Explanation]":
-    from textsiam.scoring.explaining.explanation import explain as explanations
-
-    with following("encode") as progress:
-        return explanations(siamese, read.first[:top], read.second[:top], prompt=prompt, progress=progress)
 
 
 def _answer(siamese: "Siamese", read: "Pairs", told: "list[Explanation]") -> None:

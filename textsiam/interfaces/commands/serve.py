@@ -31,12 +31,10 @@ class AddressOptions:
     )
     port: Annotated[int, Option(min=0, max=65_535, help="Port; 0 takes a free one and prints it.")] = 8000
     token_file: Annotated[
-        Path | None,
-        Option(help=f"File with the token that requests must carry. Default: ${VARIABLE}, else none."),
+        Path | None, Option(help=f"File with the token that requests must carry. Default: ${VARIABLE}, else none.")
     ] = None
     allow_host: Annotated[
-        list[str] | None,
-        Option(help="Another host name that requests may use, without a token."),
+        list[str] | None, Option(help="Another host name that requests may use, without a token.")
     ] = None
     without_token: Annotated[
         bool,

@@ -53,8 +53,7 @@ def split(
         _check(source, output, targets, folds, shares)
         check_outputs(rows.set_aside, inputs=[source, *map(str, targets.values())], as_json=as_json)
         pairs = read_with(read_examples, source, rows.reading(columns), rows.set_aside)
-        how: dict[str, Any] = dict(seed=seed, link_score=link_score)
-        parts, told, line = _in_folds(pairs, folds, how) if folds else _in_three(pairs, shares, how)
+        parts, told, line = _divided(pairs, folds, shares, dict(seed=seed, link_score=link_score))
         say(line)
         _write(output, {targets[name]: part for name, part in parts.items()})
         files = [str(target) for target in targets.values()]
@@ -93,19 +92,16 @@ def _check(source: str, folder: Path, targets: dict[str, Path], folds: int, shar
     check_folder(folder)
 
 
-def _in_three(
-    pairs: "Examples", shares: Sequence[float], how: dict[str, Any]
+def _divided(
+    pairs: "Examples", folds: int, shares: Sequence[float], how: dict[str, Any]
 ) -> "tuple[dict[str, Examples], dict[str, Any], str]":
-    """The parts, what a JSON answer says of them, and the line for people."""
+    """The parts or folds, what a JSON answer says of them, and the line for people."""
+    from textsiam.data.splitting import folds as make_folds
     from textsiam.data.splitting import split
 
-    found = split(pairs, shares=shares, **how)
-    return {"train": found.train, "calibration": found.calibration, "test": found.test}, found.report, str(found)
-
-
-def _in_folds(pairs: "Examples", folds: int, how: dict[str, Any]) -> "tuple[dict[str, Examples], dict[str, Any], str]":
-    from textsiam.data.splitting import folds as make_folds
-
+    if not folds:
+        found = split(pairs, shares=shares, **how)
+        return {"train": found.train, "calibration": found.calibration, "test": found.test}, found.report, str(found)
     made = make_folds(pairs, folds, **how)
     parts = {
         f"{side}_{k}": part

@@ -71,11 +71,6 @@ class HeldOutOptions:
     validation_split: Annotated[str | None, Option(help="Only the rows of this split of the held-out pairs.")] = None
     no_validation: Annotated[bool, Option("--no-validation", help="Hold nothing out.")] = False
 
-    def check(self) -> None:
-        """Refuse held-out pairs together with --no-validation."""
-        if self.validation and self.no_validation:
-            raise typer.BadParameter("--validation and --no-validation contradict each other. Give one of them.")
-
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeOptions:
@@ -102,8 +97,7 @@ class RecipeOptions:
         int | None, Option(help="Stop after this many evaluations without a better metric. Default: never.")
     ] = None
     bf16: Annotated[
-        bool | None,
-        Option("--bf16/--no-bf16", help="Mixed precision. Default: if the GPU or CPU computes bf16."),
+        bool | None, Option("--bf16/--no-bf16", help="Mixed precision. Default: if the GPU or CPU computes bf16.")
     ] = None
     random_start: Annotated[bool, Option("--random-start", help="Start with random weights.")] = False
 
@@ -151,7 +145,6 @@ def train(
 
     After an interruption, run the same command again: it goes on from the last checkpoint, which lies beside the output.
     """
-    from textsiam.encoding.model_folder.layout import check_model_target
     from textsiam.training.fine_tuning import train as fine_tune
 
     with (
@@ -161,10 +154,10 @@ def train(
     ):
         sources = files or []
         check_sources(sources)
-        held.check()
-        check_model_target(output)
+        if held.validation and held.no_validation:
+            raise typer.BadParameter("--validation and --no-validation contradict each other. Give one of them.")
         held_sources = [held.validation] if held.validation else []
-        check_outputs(rows.set_aside, inputs=[*sources, *held_sources], as_json=as_json)
+        check_outputs(rows.set_aside, inputs=[*sources, *held_sources], as_json=as_json, model=output)
         parts, judged, aside = _read(sources, held, rows.reading(columns))
         say_set_aside(aside, rows.set_aside)
         with redirect_stdout(sys.stderr):  # where transformers writes beside its progress bar
@@ -227,12 +220,7 @@ def _speaking_once() -> Iterator[None]:
 @contextmanager
 def _telling() -> Iterator[None]:
     """Print what the package logs while it trains, as lines on standard error."""
-
-    class Said(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            say(record.getMessage())
-
-    logger, handler = logging.getLogger("textsiam"), Said()
+    logger, handler = logging.getLogger("textsiam"), logging.StreamHandler()
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

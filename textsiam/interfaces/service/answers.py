@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -68,9 +68,8 @@ class Answers:
             )
         encoded = self._encoded(texts)
         n_tokens = int(encoded.lengths.sum())
-        formatted = _as_base64 if asked.encoding_format == "base64" else _as_numbers
         vectors = [
-            bodies.EmbeddingBody(index=place, embedding=formatted(vector))
+            bodies.EmbeddingBody(index=place, embedding=_formatted(vector, asked.encoding_format))
             for place, vector in enumerate(encoded.embeddings)
         ]
         usage = bodies.Usage(prompt_tokens=n_tokens, total_tokens=n_tokens)
@@ -111,23 +110,29 @@ class Answers:
             )
         if asked.explain and (n := sum(_n_erasures(text) for pair in asked.pairs for text in pair)) > _N_ERASURES:
             raise Refused(
-                400,
-                f"A request may explain {_N_ERASURES:,} words, but got {n:,}. Shorten the texts.",
-                param="explain",
+                400, f"A request may explain {_N_ERASURES:,} words, but got {n:,}. Shorten the texts.", param="explain"
             )
         faults = [fault_of(a) or fault_of(b) for a, b in asked.pairs]
         scores, cut = np.full(len(first), np.nan, dtype=np.float32), np.zeros(len(first), dtype=np.bool_)
         if good := [place for place, fault in enumerate(faults) if not fault]:
             usable = Pairs([first[place] for place in good], [second[place] for place in good])
             scores[good], cut[good] = self.model.score_rows(*usable.unique())
-        judged = self._judged(scores)
+        judged = self.model.judge(scores).columns(len(first))
         explanations = (
             [one.to_json() for one in self.model.explain(first, second)] if asked.explain else [None] * len(first)
         )
         return bodies.PairsBody(
             pairs=[
-                bodies.PairBody(**one, fault=fault or None, explanation=explanation)
-                for one, fault, explanation in zip(judged, faults, explanations, strict=True)
+                bodies.PairBody(
+                    score=number(score),
+                    probability=number(probability),
+                    decision=decision,
+                    fault=fault or None,
+                    explanation=told,
+                )
+                for score, probability, decision, fault, told in zip(
+                    scores.tolist(), *judged, faults, explanations, strict=True
+                )
             ],
             accept=threshold_body(self.model.threshold),
             reject=threshold_body(self.model.reject_threshold),
@@ -273,13 +278,6 @@ class Answers:
             encoded.put(good, self.model.encoder.embed([texts[place] for place in good]))
         return encoded
 
-    def _judged(self, scores: np.ndarray) -> list[dict[str, Any]]:
-        judged = self.model.judge(scores).columns(len(scores))
-        return [
-            {"score": number(score), "probability": number(probability), "decision": decision}
-            for score, probability, decision in zip(scores.tolist(), *judged, strict=True)
-        ]
-
 
 def shared(model: Siamese, batcher: Batcher) -> Siamese:
     """The model with encoders that batch the texts of all threads, also for pairs that are scored again."""
@@ -293,9 +291,7 @@ def _n_erasures(text: str) -> int:
     return len(spans_of(text)) if not fault_of(text) else 0
 
 
-def _as_numbers(vector: Float[np.ndarray, " dim"]) -> list[float] | None:
-    return None if np.isnan(vector[0]) else vector.tolist()
-
-
-def _as_base64(vector: Float[np.ndarray, " dim"]) -> str | None:
-    return None if np.isnan(vector[0]) else base64.b64encode(vector.astype("<f4").tobytes()).decode()
+def _formatted(vector: Float[np.ndarray, " dim"], form: str) -> list[float] | str | None:
+    if np.isnan(vector[0]):
+        return None
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode() if form == "base64" else vector.tolist()

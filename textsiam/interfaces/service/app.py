@@ -119,22 +119,12 @@ def create_app(
 
 
 def _add_routes(app: FastAPI, answers: Answers) -> None:
-    """The package's verbs: each path with the method that answers it, whose signature has the forms of request and answer."""
+    """The package's verbs: the last word of a path names the method that answers it."""
     app.get("/v1/models")(answers.models)
     app.get("/v1/index")(answers.index)
-    for path, answer in {
-        "/v1/embeddings": answers.embeddings,
-        "/v1/similarity": answers.similarity,
-        "/v1/pairs": answers.pairs,
-        "/v1/duplicates": answers.duplicates,
-        "/v1/audit": answers.audit,
-        "/v1/audit/finish": answers.finish,
-        "/v1/index/add": answers.add,
-        "/v1/index/search": answers.search,
-        "/v1/index/remove": answers.remove,
-    }.items():
-        told: dict[str, Any] = {"name": answer.__name__, "description": answer.__doc__}
-        app.post(path, response_model=answer.__annotations__["return"], **told)(_endpoint(answer))
+    verbs = ("embeddings", "similarity", "pairs", "duplicates", "audit", "audit/finish")
+    for path in (*verbs, "index/add", "index/search", "index/remove"):
+        _add_verb(app, answers, f"/v1/{path}")
 
     @app.post("/v1/duplicates/file", include_in_schema=False)
     async def duplicates_of_file(request: Request) -> Response:
@@ -147,20 +137,22 @@ def _add_routes(app: FastAPI, answers: Answers) -> None:
         return streamed(answers, await request.body(), dict(request.query_params))
 
 
-def _endpoint(answer: Callable[..., bodies.Body]) -> Callable[..., Response]:
-    """What FastAPI calls: it notes for the log how much is asked, and answers with JSON.
+def _add_verb(app: FastAPI, answers: Answers, path: str) -> None:
+    """A route whose method has the forms of the request and of the answer in its signature.
 
     The JSON is made without a second check of our own answer, which would take longer than making it.
     """
+    name = path.rpartition("/")[2]
+    answer = getattr(answers, name)
     form: Any = answer.__annotations__["asked"]
 
+    @app.post(path, response_model=answer.__annotations__["return"], name=name, description=answer.__doc__)
     def endpoint(asked: form, request: Request) -> Response:
         for what, names in _COUNTED.items():
-            if given := [getattr(asked, name) for name in names if name in form.model_fields]:
+            if given := [getattr(asked, field) for field in names if field in form.model_fields]:
                 request.scope["state"][what] = sum(1 if isinstance(one, str) else len(one) for one in given)
-        return Response(answer(asked).model_dump_json(), media_type="application/json")
-
-    return endpoint
+        body: bodies.Body = getattr(answers, name)(asked)
+        return Response(body.model_dump_json(), media_type="application/json")
 
 
 def _add_state(app: FastAPI, answers: Answers, metrics: Metrics) -> None:
@@ -219,22 +211,20 @@ def _add_errors(app: FastAPI) -> None:
             tell(logger, logging.ERROR, "a request was not answered", error, request=request.state.request)
         return _Json(refusal.to_json(), refusal.status, refusal.headers)
 
-    def of_http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101
+    @app.exception_handler(HTTPException)
+    def of_http(request: Request, error: HTTPException) -> Response:
         if isinstance(error.__cause__, Refused):  # the body was too large, found while reading it
             return failed(request, error.__cause__)
         answer = failed(request, Refused(error.status_code, str(error.detail)))
         answer.headers.update(error.headers or {})
         return answer
 
-    def misshapen(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)  # noqa: S101
+    @app.exception_handler(RequestValidationError)
+    def misshapen(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"][1:]))
         return failed(request, Refused(422, f"{place or 'The body'}: {first['msg']}.", param=place or None))
 
-    app.add_exception_handler(HTTPException, of_http)
-    app.add_exception_handler(RequestValidationError, misshapen)
     app.add_exception_handler(ClientDisconnect, lambda *_: Response(status_code=499))  # for the log, as nginx writes it
     for kind in (Refused, TextsiamError, OSError, ValueError, Exception):  # Starlette raises Exception again
         app.add_exception_handler(kind, failed)

@@ -35,7 +35,9 @@ class _Waiting:
     costs: list[int]
     prompt: str | None
     encoder: Encoder
-    parts: "queue.SimpleQueue[tuple[int, Encoded] | Exception]" = field(default_factory=queue.SimpleQueue)
+    parts: "queue.SimpleQueue[Encoded | Exception]" = field(
+        default_factory=queue.SimpleQueue
+    )  # in the order of the texts
     start: int = 0  # texts before this one are already taken
     is_given_up: bool = False
 
@@ -62,18 +64,12 @@ class Batcher:
         self._thread.start()
 
     def embed(
-        self,
-        texts: Sequence[str],
-        *,
-        prompt: str | None = None,
-        progress: Progress | None = None,
-        encoder: Encoder | None = None,
+        self, encoder: Encoder, texts: Sequence[str], *, prompt: str | None, progress: Progress | None
     ) -> Encoded:
         """As `Encoder.embed` of this encoder, in turn with other requests.
 
         Refused with 429 if too many texts wait already; with 503 if these wait too long or the service stops.
         """
-        encoder = encoder or self.encoder
         encoder.prompt_text(prompt)
         waiting = _Waiting(texts, [self._cost(text) for text in texts], prompt, encoder)
         if not texts:
@@ -83,9 +79,8 @@ class Batcher:
             parts = self._awaited(waiting, progress)
         finally:
             waiting.is_given_up = True  # the caller no longer waits for the rest
-        ordered = [encoded for _, encoded in sorted(parts, key=lambda one: one[0])]
         names = [one.name for one in fields(Encoded)]
-        return Encoded(**{name: np.concatenate([getattr(part, name) for part in ordered]) for name in names})
+        return Encoded(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
     def close(self) -> None:
         """Take no more texts, and encode those that wait."""
@@ -94,8 +89,8 @@ class Batcher:
             self._changed.notify_all()
         self._thread.join()
 
-    def _awaited(self, waiting: _Waiting, progress: Progress | None) -> list[tuple[int, Encoded]]:
-        parts: list[tuple[int, Encoded]] = []
+    def _awaited(self, waiting: _Waiting, progress: Progress | None) -> list[Encoded]:
+        parts: list[Encoded] = []
         n_done = 0
         while n_done < len(waiting.texts):
             try:
@@ -109,7 +104,7 @@ class Batcher:
             if isinstance(part, Exception):
                 raise part
             parts.append(part)
-            n_done += len(part[1].embeddings)
+            n_done += len(part.embeddings)
             if progress:
                 progress(n_done, len(waiting.texts))
         return parts
@@ -206,7 +201,7 @@ class Batcher:
         self._pace += _FORGET * (n_tokens / seconds - self._pace)
         first = 0
         for waiting, start, stop in batch:
-            waiting.parts.put((start, encoded[slice(first, first + stop - start)]))
+            waiting.parts.put(encoded[slice(first, first + stop - start)])
             first += stop - start
         self.observe(len(texts), n_tokens, seconds)
 
@@ -221,4 +216,4 @@ class BatchedEncoder(Encoder):
 
     def embed(self, texts: Sequence[str], *, prompt: str | None = None, progress: Progress | None = None) -> Encoded:
         """As `Encoder.embed`, with the errors of `Batcher.embed`."""
-        return self._batcher.embed(texts, prompt=prompt, progress=progress, encoder=self._plain)
+        return self._batcher.embed(self._plain, texts, prompt=prompt, progress=progress)

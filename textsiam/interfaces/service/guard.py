@@ -46,12 +46,7 @@ class Guard:
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        limits: Limits,
-        metrics: Metrics,
-        token: str | None = None,
-        hosts: frozenset[str] | None = frozenset(),
+        self, app: ASGIApp, limits: Limits, metrics: Metrics, token: str | None, hosts: frozenset[str] | None
     ) -> None:
         self.app, self.limits, self.metrics = app, limits, metrics
         self._digest = None if token is None else _digest(token.encode())

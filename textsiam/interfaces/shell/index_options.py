@@ -44,16 +44,15 @@ Threshold = Annotated[
     ),
 ]
 Timeout = Annotated[float, Option(min=0, help="Most seconds to wait while another process writes.")]
-IdColumn = Annotated[
-    str | None, Option(help="Column of ids. Default: id, else FILE-NAME:ROW; for standard input hashes of texts.")
-]
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexTextOptions(TextOptions):
     """The columns of texts and lasting ids."""
 
-    id_column: IdColumn = None
+    id_column: Annotated[
+        str | None, Option(help="Column of ids. Default: id, else FILE-NAME:ROW; for standard input hashes of texts.")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

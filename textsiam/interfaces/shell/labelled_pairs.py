@@ -41,18 +41,3 @@ def read_scored(siamese: "Siamese", source: str, reading: dict[str, Any], set_as
     on = "standard input" if source == "-" else source.rstrip("/").rpartition("/")[2]
     with following("encode") as progress:
         return score_pairs(siamese, pairs, on=on, progress=progress)
-
-
-def check_model_output(target: Path | None) -> None:
-    """Refuse, before the slow work, a folder to which no model can be written.
-
-    Raises
-    ------
-    OSError
-        If it is a file, holds anything but a model, or may not be written.
-    """
-    if target is None:
-        return
-    from textsiam.encoding.model_folder.layout import check_model_target
-
-    check_model_target(target)

@@ -32,16 +32,7 @@ Files = Annotated[
     list[str] | None,
     Argument(help="csv, tsv, jsonl, parquet, arrow or txt (.gz too); - is standard input; owner/name a data set."),
 ]
-Column = Annotated[
-    str | None,
-    Option(help="Column of texts. Default: the only one, or one with a common name (text, question, …)."),
-]
-IdColumn = Annotated[str | None, Option(help="Column of ids. Default: id, else row numbers.")]
 SplitName = Annotated[str | None, Option(help="Only the rows of this split.")]
-Format = Annotated[str | None, Option(help="Format of the files. Default: by their endings.")]
-Delimiter = Annotated[str | None, Option(help="Delimiter of a csv file. Default: a comma, for tsv a tab.")]
-Encoding = Annotated[str, Option(help="Text encoding of the files.")]
-Strict = Annotated[bool, Option("--strict", help="Stop if any row is unusable, instead of setting it aside.")]
 SetAsideFile = Annotated[
     Path | None,
     Option("--set-aside", help="Write the rows set aside, with reasons, to this .csv or .jsonl (- shows them)."),
@@ -51,33 +42,7 @@ BackendName = Annotated[
     str, Option("--backend", help="Library that computes embeddings: auto, openvino (CPUs, no torch) or pytorch.")
 ]
 Device = Annotated[str | None, Option(help="cpu, cuda, cuda:1 or mps. Default: a GPU if there is one.")]
-Dtype = Annotated[
-    str | None,
-    Option(
-        help="float32 (exact), bfloat16, float16 or int8. Default: bfloat16 if the machine computes it, else float32."
-    ),
-]
 AsJson = Annotated[bool, Option("--json", help="Answer with one JSON object on standard output.")]
-Ray = Annotated[
-    bool,
-    Option("--ray", help="Work on a Ray cluster (extra ray); without --ray-address on the cores of this machine."),
-]
-RayAddress = Annotated[
-    str | None, Option(help="The cluster: host:port, auto for one on this machine, or ray://host:10001.")
-]
-Work = Annotated[
-    str | None,
-    Option(
-        help="Where --ray keeps finished work: a folder or s3://… that all machines see. Default: OUTPUT.work, removed after."
-    ),
-]
-Approximate = Annotated[
-    bool,
-    Option(
-        "--approximate",
-        help="With --ray: compare only near texts. Measures and reports the share of pairs that this finds.",
-    ),
-]
 LabelledPairs = Annotated[
     str, Argument(help="Labelled pairs: csv, tsv, jsonl, parquet, a data set; - is standard input.")
 ]
@@ -85,16 +50,11 @@ ModelOutput = Annotated[
     Path | None, Option("--output", "-o", help="Write the model to this folder; it may be the folder of --model.")
 ]
 Output = Annotated[
-    Path | None,
-    Option("--output", "-o", help="Write the answer to this .csv, .jsonl or .parquet; - is csv on stdout."),
+    Path | None, Option("--output", "-o", help="Write the answer to this .csv, .jsonl or .parquet; - is csv on stdout.")
 ]
 Top = Annotated[int, Option(min=0, help="How many rows of the answer to show.")]
 MaxMatches = Annotated[int, Option(min=1, help="Most pairs to find; more than that is an error.")]
 Prompt = Annotated[str | None, Option(help="Name of one of the model's prompts, or a text to put before each text.")]
-First = Annotated[str | None, Option(help="Column of first texts. Default: sentence1, question1, text_a, anchor, …")]
-Second = Annotated[str | None, Option(help="Column of second texts.")]
-Label = Annotated[str | None, Option(help="Column of labels 0 and 1. Default: label, is_duplicate.")]
-Score = Annotated[str | None, Option(help="Column of graded similarities. Default: score.")]
 Seed = Annotated[int, Option(help="The same seed gives the same answer.")]
 LinkScore = Annotated[
     float | None,
@@ -147,9 +107,19 @@ def _gathered(kind: Any, name: str, given: Mapping[str, Any]) -> Any:
 class RayOptions:
     """``--ray`` and the options that go with it; true with ``--ray``."""
 
-    ray: Ray = False
-    ray_address: RayAddress = None
-    work: Work = None
+    ray: Annotated[
+        bool,
+        Option("--ray", help="Work on a Ray cluster (extra ray); without --ray-address on the cores of this machine."),
+    ] = False
+    ray_address: Annotated[
+        str | None, Option(help="The cluster: host:port, auto for one on this machine, or ray://host:10001.")
+    ] = None
+    work: Annotated[
+        str | None,
+        Option(
+            help="Where --ray keeps finished work: a folder or s3://… that all machines see. Default: OUTPUT.work, removed after."
+        ),
+    ] = None
 
     def __bool__(self) -> bool:
         return self.ray
@@ -181,8 +151,11 @@ class RayOptions:
 class TextOptions:
     """The columns of texts."""
 
-    column: Column = None
-    id_column: IdColumn = None
+    column: Annotated[
+        str | None,
+        Option(help="Column of texts. Default: the only one, or one with a common name (text, question, …)."),
+    ] = None
+    id_column: Annotated[str | None, Option(help="Column of ids. Default: id, else row numbers.")] = None
     split: SplitName = None
 
 
@@ -190,8 +163,10 @@ class TextOptions:
 class PairOptions:
     """The columns of pairs."""
 
-    first: First = None
-    second: Second = None
+    first: Annotated[
+        str | None, Option(help="Column of first texts. Default: sentence1, question1, text_a, anchor, …")
+    ] = None
+    second: Annotated[str | None, Option(help="Column of second texts.")] = None
     split: SplitName = None
 
 
@@ -199,23 +174,23 @@ class PairOptions:
 class LabelledOptions(PairOptions):
     """The columns of labelled pairs."""
 
-    label: Label = None
+    label: Annotated[str | None, Option(help="Column of labels 0 and 1. Default: label, is_duplicate.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradedOptions(LabelledOptions):
     """The columns of pairs that are labelled or graded."""
 
-    score: Score = None
+    score: Annotated[str | None, Option(help="Column of graded similarities. Default: score.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class DialectOptions:
     """The format of a file, if its name and content do not show it."""
 
-    format: Format = None
-    delimiter: Delimiter = None
-    encoding: Encoding = "utf-8"
+    format: Annotated[str | None, Option(help="Format of the files. Default: by their endings.")] = None
+    delimiter: Annotated[str | None, Option(help="Delimiter of a csv file. Default: a comma, for tsv a tab.")] = None
+    encoding: Annotated[str, Option(help="Text encoding of the files.")] = "utf-8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +198,9 @@ class RowOptions:
     """How to read rows, and what to do with unusable ones."""
 
     set_aside: SetAsideFile = None
-    strict: Strict = False
+    strict: Annotated[bool, Option("--strict", help="Stop if any row is unusable, instead of setting it aside.")] = (
+        False
+    )
     dialect: DialectOptions
 
     def reading(self, columns: Any) -> dict[str, Any]:
@@ -238,7 +215,12 @@ class ComputeOptions:
 
     backend: BackendName = "auto"
     device: Device = None
-    dtype: Dtype = None
+    dtype: Annotated[
+        str | None,
+        Option(
+            help="float32 (exact), bfloat16, float16 or int8. Default: bfloat16 if the machine computes it, else float32."
+        ),
+    ] = None
 
     def load(self, model: str | None, dtype: str | None = None) -> "Siamese":
         """The model of this name; `dtype` is used if the options name none."""
@@ -269,8 +251,7 @@ class DuplicatesOptions:
         None
     )
     threshold: Annotated[
-        float | None,
-        Option(callback=finite, help="Lowest score of a pair. Default: the model's own accept threshold."),
+        float | None, Option(callback=finite, help="Lowest score of a pair. Default: the model's own accept threshold.")
     ] = None
     output: Output = None
     clusters: Annotated[
@@ -292,10 +273,11 @@ class DuplicatesOptions:
     rows: RowOptions
     model: ModelOptions
     on_ray: RayOptions
-    approximate: Approximate = False
+    approximate: Annotated[
+        bool,
+        Option(
+            "--approximate",
+            help="With --ray: compare only near texts. Measures and reports the share of pairs that this finds.",
+        ),
+    ] = False
     as_json: AsJson = False
-
-    @property
-    def reading(self) -> dict[str, Any]:
-        """The arguments of `read_texts` for each file."""
-        return self.rows.reading(self.columns)

@@ -13,16 +13,24 @@ from textsiam.errors import UnreadableInput
 WRITTEN: list[Path] = []  # files that this command has written
 
 
-def check_outputs(*targets: Path | None, inputs: Iterable[str] = (), as_json: bool = False) -> None:
+def check_outputs(
+    *targets: Path | None, inputs: Iterable[str] = (), as_json: bool = False, model: Path | None = None
+) -> None:
     """Refuse, before the slow work, outputs that cannot be written, or that would destroy an input or each other.
+
+    Into the folder `model` a model must be writable.
 
     Raises
     ------
     UnreadableInput
         If an ending names no format, or one file is named twice.
     OSError
-        If a file cannot be written.
+        If a file cannot be written, or the folder holds anything but a model.
     """
+    if model is not None:
+        from textsiam.encoding.model_folder.layout import check_model_target
+
+        check_model_target(model)
     taken = {Path(name).resolve() for name in inputs if name != "-"}
     standard = int(as_json)
     for target in targets:

@@ -83,7 +83,9 @@ def duplicates_on_ray(asked: DuplicatesOptions) -> None:
         raise typer.BadParameter("--ray writes every pair to a file. Name it with --output.")
     siamese = asked.model.load()
     started, work = time.perf_counter(), Workspace(asked.on_ray.work_beside(output))
-    found: DistributedMatches = Job(asked.files or [], asked.reading, asked.model, asked.prompt).run(
+    found: DistributedMatches = Job(
+        asked.files or [], asked.rows.reading(asked.columns), asked.model, asked.prompt
+    ).run(
         partial(find_duplicates_in_shards, siamese),
         siamese,
         asked.on_ray,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from textsiam.errors import TextsiamError
 from textsiam.interfaces.shell.outputs import WRITTEN, told_of, write_columns, written
 
 if TYPE_CHECKING:
@@ -128,11 +129,7 @@ def answering(after_interrupt: str | Callable[[], str | None] | None = None) -> 
             "Write to a file, or set PYTHONIOENCODING=utf-8."
         )
         raise typer.Exit(BAD_INPUT) from None
-    except (ValueError, ImportError, RuntimeError, FloatingPointError) as error:
-        from textsiam.errors import TextsiamError
-
-        if not isinstance(error, (TextsiamError, ValueError, FloatingPointError)):
-            raise
+    except (TextsiamError, ValueError, FloatingPointError) as error:
         say(f"textsiam: {error}")
         raise typer.Exit(BAD_INPUT) from None
 
