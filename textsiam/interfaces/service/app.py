@@ -75,12 +75,8 @@ def create_app(
 
     Parameters
     ----------
-    model
-        What answers.
     open_index
         Opens the index with the model it is given; None: there is none.
-    limits
-        How much it takes on.
     token
         Bearer token that requests must carry; None: none is asked for.
     hosts
@@ -122,9 +118,18 @@ def _add_routes(app: FastAPI, answers: Answers) -> None:
     """The package's verbs: the last word of a path names the method that answers it."""
     app.get("/v1/models")(answers.models)
     app.get("/v1/index")(answers.index)
-    verbs = ("embeddings", "similarity", "pairs", "duplicates", "audit", "audit/finish")
-    for path in (*verbs, "index/add", "index/search", "index/remove"):
-        _add_verb(app, answers, f"/v1/{path}")
+    for path in (
+        "/v1/embeddings",
+        "/v1/similarity",
+        "/v1/pairs",
+        "/v1/duplicates",
+        "/v1/audit",
+        "/v1/audit/finish",
+        "/v1/index/add",
+        "/v1/index/search",
+        "/v1/index/remove",
+    ):
+        _add_verb(app, answers, path)
 
     @app.post("/v1/duplicates/file", include_in_schema=False)
     async def duplicates_of_file(request: Request) -> Response:

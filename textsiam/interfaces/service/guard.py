@@ -28,16 +28,10 @@ _HEADERS = [
 
 
 class Guard:
-    """An ASGI application that checks requests before another application answers them.
+    """An ASGI application that checks requests before another application, the one with the routes, answers them.
 
     Parameters
     ----------
-    app
-        The application with the routes.
-    limits
-        The size of a request and the number of requests at a time.
-    metrics
-        Counts the requests.
     token
         Bearer token that requests need. None: no token, but the Host header must name this machine, so that no web page can
         reach the service under its own name.
