@@ -103,7 +103,7 @@ def add(
     `textsiam index add faq.index questions.csv` creates the index if there is none. Every text needs a lasting id: without an id
     column it is FILE:ROW. An id that is there with the same text stays as it is, so you can run the same command again.
     """
-    _write("add", place, files, columns, writing, threshold)
+    _write("add", place, files, columns, threshold, writing)
 
 
 @spread
@@ -112,7 +112,7 @@ def update(place: Place, files: options.Files = None, *, columns: IndexTextOptio
 
     `textsiam index update faq.index corrected.csv --id-column id`
     """
-    _write("update", place, files, columns, writing)
+    _write("update", place, files, columns, None, writing)
 
 
 def remove(
@@ -142,11 +142,11 @@ def remove(
 
 def _write(
     verb: str,
-    place: str,
-    files: list[str] | None,
+    place: Place,
+    files: options.Files,
     columns: IndexTextOptions,
+    threshold: Threshold,
     writing: WritingOptions,
-    threshold: float | None = None,
 ) -> None:
     """Add, or update."""
     answer, rows = writing.answer, writing.rows
@@ -210,16 +210,9 @@ def search(
         check_outputs(answer.output, rows.set_aside, inputs=[file] if file else [], as_json=as_json)
         asked: Any = _read(file, rows.reading(columns)) if file else _checked(texts or [])
         with opened(place, model, None, timeout, must_exist=True) as there:
-            searcher = "exact" if exact else "auto"
+            how: dict[str, Any] = dict(threshold=threshold, k=k, searcher="exact" if exact else "auto")
             with following("encode") as progress:
-                found = there.search(
-                    asked,
-                    threshold=threshold,
-                    k=k,
-                    searcher=searcher,
-                    max_matches=answer.max_matches,
-                    progress=progress,
-                )
+                found = there.search(asked, max_matches=answer.max_matches, progress=progress, **how)
             reach = found.score >= (there.threshold if threshold is None else threshold)
             n_matched = len(set(found.left[reach].tolist()))
             if file:

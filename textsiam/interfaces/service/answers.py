@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -148,20 +148,12 @@ class Answers:
             with asked_for("threshold"):
                 check_threshold(asked.threshold, self.model.similarity)
         against = self._opened if asked.against_index else None
-        with self._turn_to_join():
-            found = self.limits.matched(
-                lambda: find_duplicates(
-                    self.model,
-                    asked.texts,
-                    against=against,
-                    threshold=asked.threshold,
-                    max_matches=self.limits.pairs,
-                    progress=progress,
-                )
-            )
+        how: dict[str, Any] = dict(against=against, threshold=asked.threshold, max_matches=self.limits.pairs)
+        with self._turn_to_join(), self.limits.matching():
+            found = find_duplicates(self.model, asked.texts, progress=progress, **how)
         own = self.model.threshold.value if self.model.threshold else None
         lowest = asked.threshold if asked.threshold is not None else against.threshold if against is not None else own
-        groups = [] if against is not None else [rows.tolist() for rows in map(np.asarray, found.clusters().groups())]
+        groups = [] if against is not None else found.clusters().groups()
         return bodies.DuplicatesBody(
             threshold=lowest or 0.0,
             pairs=match_bodies(found, by_id=against is not None),
@@ -203,9 +195,8 @@ class Answers:
         self.limits.check(ids, "items", self.limits.texts)
         self.limits.check(texts, "items", self.limits.texts)
         index = self._opened
-        found = self.limits.matched(
-            lambda: index.add(ids, texts, max_matches=self.limits.pairs), "Add fewer texts at a time."
-        )
+        with self.limits.matching("Add fewer texts at a time."):
+            found = index.add(ids, texts, max_matches=self.limits.pairs)
         return bodies.AddBody(
             added=found.added or 0,
             in_index=len(index),
@@ -221,9 +212,8 @@ class Answers:
         if asked.threshold is not None:
             with asked_for("threshold"):
                 check_threshold(asked.threshold, index.settings["similarity"])
-        found = self.limits.matched(
-            lambda: index.search(asked.texts, k=asked.k, threshold=asked.threshold, max_matches=self.limits.pairs)
-        )
+        with self.limits.matching():
+            found = index.search(asked.texts, k=asked.k, threshold=asked.threshold, max_matches=self.limits.pairs)
         return bodies.SearchBody(
             threshold=asked.threshold if asked.threshold is not None or asked.k else index.threshold,
             pairs=match_bodies(found, by_id=True),

@@ -1,12 +1,11 @@
 """The limits of the service, and the errors for requests beyond them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from textsiam.errors import BrokenIndex, EncoderMismatch, IndexLocked, TextsiamError, TooManyMatches
-from textsiam.matching.matches import Matches
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,11 @@ class Limits:
                 param=param,
             )
 
-    def matched(
-        self, work: Callable[[], Matches], remedy: str = "Raise the threshold, or send fewer texts."
-    ) -> Matches:
-        """The matches that `work` finds; Refused with 400 if there are too many for an answer."""
+    @contextmanager
+    def matching(self, remedy: str = "Raise the threshold, or send fewer texts.") -> Iterator[None]:
+        """Turn too many matches for an answer, found within this context, into Refused with 400."""
         try:
-            return work()
+            yield
         except TooManyMatches:
             raise Refused(400, f"More than {self.pairs:,} pairs match. {remedy}") from None
 
