@@ -71,7 +71,8 @@ def certify(
         if output:
             siamese.with_thresholds(chosen.accept, chosen.reject).save(output)
         if as_json:
-            told = {"threshold": chosen.accept.to_json(), "reject_threshold": chosen.reject and chosen.reject.to_json()}
+            told: dict[str, Any] = {"threshold": chosen.accept.to_json()}
+            told |= {"reject_threshold": chosen.reject and chosen.reject.to_json()}
             told |= {"review": chosen.review, "by_precision": levels, "output": output and str(output)}
             answer_json(model_told(siamese) | told)
         else:

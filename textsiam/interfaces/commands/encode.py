@@ -100,7 +100,7 @@ def _checked(
 
 
 def _chunks(tables: "list[Table]", columns: TextOptions, n_rows: int, *, strict: bool) -> Iterator["Texts"]:
-    from textsiam.data.streams import stream_texts
+    from textsiam.data.readers import stream_texts
     from textsiam.data.texts import SetAside
 
     reading: dict[str, Any] = dict(column=columns.column, id_column=columns.id_column, n_rows=n_rows)

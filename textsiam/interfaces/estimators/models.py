@@ -43,7 +43,7 @@ class OfModel(BaseEstimator):
     def _keep(self, model: Siamese, given: Any, n_columns: int) -> None:
         """Remember the fitted columns, the encoder, and its folder, so that the model's name is looked up only once."""
         self.n_features_in_, names = n_columns, names_of(given)
-        vars(self).pop("feature_names_in_", None)
+        self.__dict__.pop("feature_names_in_", None)
         if names is not None:
             self.feature_names_in_ = names
         self.fingerprint_ = model.encoder.fingerprint

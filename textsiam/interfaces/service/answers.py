@@ -117,7 +117,7 @@ class Answers:
         if good := [place for place, fault in enumerate(faults) if not fault]:
             usable = Pairs([first[place] for place in good], [second[place] for place in good])
             scores[good], cut[good] = self.model.score_rows(*usable.unique())
-        judged = self.model.judge(scores).columns(len(first))
+        judged: Any = self.model.judge(scores).columns(len(first))
         explanations = (
             [one.to_json() for one in self.model.explain(first, second)] if asked.explain else [None] * len(first)
         )
