@@ -9,7 +9,15 @@ from typer import Argument, Option
 
 from textsiam.data.files import check_folder
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.options import ComputeOptions, DialectOptions, ModelOptions, TextOptions, spread
+from textsiam.interfaces.shell.options import (
+    ComputeOptions,
+    DialectOptions,
+    ModelOptions,
+    TextOptions,
+    check_outputs,
+    spread,
+)
+from textsiam.interfaces.shell.outputs import write_columns
 from textsiam.interfaces.shell.terminal import (
     NO,
     answer_json,
@@ -167,7 +175,6 @@ def label(
 
 def _write_for_spreadsheet(opened: "Audit", target: Path, labeller: str, *, training: bool, show_score: bool) -> None:
     from textsiam.auditing.audit_folder import export_pairs
-    from textsiam.interfaces.shell.outputs import check_outputs
 
     check_outputs(target)
     n = export_pairs(opened, target, labeller, training=training, with_score=show_score)
@@ -227,7 +234,6 @@ def finish(
     Exit code 0: certified. 1: no threshold is proven; with -o the model then sends every pair to review. 2: bad input.
     """
     from textsiam.auditing.audit import Audit
-    from textsiam.interfaces.shell.outputs import check_outputs
 
     with answering():
         check_outputs(model=output)
@@ -251,8 +257,6 @@ def finish(
 
 
 def _write_training(folder: Path, result: "AuditResult") -> Path | None:
-    from textsiam.interfaces.shell.outputs import write_columns
-
     if (pairs := result.training) is None:
         return None
     target = folder / FOR_TRAINING

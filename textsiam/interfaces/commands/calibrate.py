@@ -6,8 +6,7 @@ from typer import Option
 
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.labelled_pairs import read_scored
-from textsiam.interfaces.shell.options import LabelledOptions, ModelOptions, RowOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs
+from textsiam.interfaces.shell.options import LabelledOptions, ModelOptions, RowOptions, check_outputs, spread
 from textsiam.interfaces.shell.terminal import answer_json, answering, model_told, print_table, say
 
 if TYPE_CHECKING:

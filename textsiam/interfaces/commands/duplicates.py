@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from textsiam.data.writers import rows_of
-from textsiam.interfaces.shell.options import DuplicatesOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs, write_columns
+from textsiam.interfaces.shell.options import DuplicatesOptions, check_outputs, check_sources, spread
+from textsiam.interfaces.shell.outputs import write_columns
 from textsiam.interfaces.shell.ray import duplicates_on_ray
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
-    check_sources,
     following_all,
     mapped,
     model_told,

@@ -12,13 +12,19 @@ import typer
 from typer import Option
 
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.options import ModelOptions, RayOptions, RowOptions, TextOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs
+from textsiam.interfaces.shell.options import (
+    ModelOptions,
+    RayOptions,
+    RowOptions,
+    TextOptions,
+    check_outputs,
+    check_sources,
+    spread,
+)
 from textsiam.interfaces.shell.ray import Job, encode_on_ray
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
-    check_sources,
     counted,
     following,
     mapped,

@@ -11,8 +11,7 @@ from textsiam.data.files import check_writable
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.labelled_pairs import read_with
-from textsiam.interfaces.shell.options import ComputeOptions, GradedOptions, RowOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs
+from textsiam.interfaces.shell.options import ComputeOptions, GradedOptions, RowOptions, check_outputs, spread
 from textsiam.interfaces.shell.terminal import answer_json, answering, following_all, model_told, say
 
 if TYPE_CHECKING:

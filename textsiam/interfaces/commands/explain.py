@@ -10,7 +10,7 @@ from typer import Argument, Option
 
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.labelled_pairs import read_with
-from textsiam.interfaces.shell.options import ModelOptions, PairOptions, RowOptions, spread
+from textsiam.interfaces.shell.options import ModelOptions, PairOptions, RowOptions, check_outputs, spread
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
@@ -80,7 +80,6 @@ def explain(
 def _check(html: Path | None, set_aside: Path | None, pairs: str | None, *, as_json: bool) -> None:
     """Refuse, before the slow work, outputs that cannot be written or would destroy the input or each other."""
     from textsiam.data.files import check_writable
-    from textsiam.interfaces.shell.outputs import check_outputs
 
     check_outputs(set_aside, inputs=[pairs] if pairs else [], as_json=as_json)
     if html is None:

@@ -20,13 +20,18 @@ from textsiam.interfaces.shell.index_options import (
     tell,
     threshold_told,
 )
-from textsiam.interfaces.shell.options import ModelOptions, RowOptions, TextOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs
+from textsiam.interfaces.shell.options import (
+    ModelOptions,
+    RowOptions,
+    TextOptions,
+    check_outputs,
+    check_sources,
+    spread,
+)
 from textsiam.interfaces.shell.terminal import (
     NO,
     answer_json,
     answering,
-    check_sources,
     following,
     mapped,
     model_told,

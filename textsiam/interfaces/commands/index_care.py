@@ -8,8 +8,8 @@ from typer import Option
 
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.index_options import Place, Timeout
-from textsiam.interfaces.shell.options import ComputeOptions, ModelOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs, write_columns
+from textsiam.interfaces.shell.options import ComputeOptions, ModelOptions, check_outputs, spread
+from textsiam.interfaces.shell.outputs import write_columns
 from textsiam.interfaces.shell.terminal import NO, answer_json, answering, following, say, show_clusters
 
 if TYPE_CHECKING:

@@ -8,12 +8,18 @@ from typer import Option
 
 from textsiam.data.writers import rows_of
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.options import ModelOptions, PairOptions, RowOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs, write_columns
+from textsiam.interfaces.shell.options import (
+    ModelOptions,
+    PairOptions,
+    RowOptions,
+    check_outputs,
+    check_sources,
+    spread,
+)
+from textsiam.interfaces.shell.outputs import write_columns
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
-    check_sources,
     counted,
     following,
     mapped,

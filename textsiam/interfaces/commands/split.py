@@ -13,8 +13,8 @@ from textsiam.data.writers import WRITERS
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.labelled_pairs import read_with
-from textsiam.interfaces.shell.options import GradedOptions, RowOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs, write_columns
+from textsiam.interfaces.shell.options import GradedOptions, RowOptions, check_outputs, spread
+from textsiam.interfaces.shell.outputs import write_columns
 from textsiam.interfaces.shell.terminal import answer_json, answering, say, set_aside_told
 
 if TYPE_CHECKING:

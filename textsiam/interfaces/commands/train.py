@@ -13,12 +13,17 @@ import typer
 from typer import Option
 
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.options import ComputeOptions, GradedOptions, RowOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs
+from textsiam.interfaces.shell.options import (
+    ComputeOptions,
+    GradedOptions,
+    RowOptions,
+    check_outputs,
+    check_sources,
+    spread,
+)
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
-    check_sources,
     mapped,
     say,
     say_set_aside,

@@ -1,4 +1,4 @@
-"""The options that several commands share, alone and in groups (`…Options`).
+"""The options that several commands share, alone and in groups (`…Options`), and the checks of files before the slow work.
 
 A command has one parameter per group; users see its options. typer reads the signature of a command: `spread` gives it one in
 which each group is replaced by its options, in order, and calls the command with the groups. A group may contain groups.
@@ -7,13 +7,17 @@ which each group is replaced by its options, in order, and calls the command wit
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
+
+from textsiam.data.files import check_writable
+from textsiam.data.writers import WRITERS
+from textsiam.errors import UnreadableInput
 
 if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
@@ -26,6 +30,54 @@ def finite(value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a finite number. Give a score.")
     return value
+
+
+def check_sources(sources: "Sequence[str]") -> None:
+    """Refuse a source that is given twice: its rows would be duplicates of themselves; standard input would be empty."""
+    places = [source if source == "-" or not Path(source).exists() else Path(source).resolve() for source in sources]
+    for n, source in enumerate(sources):
+        if places[n] in places[:n]:
+            raise typer.BadParameter(f"{source} was given twice. Give each source once; --against is for another set.")
+
+
+def check_outputs(
+    *targets: Path | None, inputs: Iterable[str] = (), as_json: bool = False, model: Path | None = None
+) -> None:
+    """Refuse, before the slow work, outputs that cannot be written, or that would destroy an input or each other.
+
+    Into the folder `model` a model must be writable.
+
+    Raises
+    ------
+    UnreadableInput
+        If an ending names no format, or one file is named twice.
+    OSError
+        If a file cannot be written, or the folder holds anything but a model.
+    """
+    if model is not None:
+        from textsiam.encoding.model_folder.layout import check_model_target
+
+        check_model_target(model)
+    taken = {Path(name).resolve() for name in inputs if name != "-"}
+    standard = int(as_json)
+    for target in targets:
+        if target is None:
+            continue
+        if str(target) == "-":
+            standard += 1
+            if standard > 1:
+                raise UnreadableInput("Standard output would get two answers (-, --json). Write one of them to a file.")
+            continue
+        if target.exists() and not target.is_file() and not target.is_dir():
+            continue  # a pipe or a device
+        if target.suffix.lower() not in WRITERS:
+            raise UnreadableInput(
+                f"textsiam cannot write {target.name}: its ending names no format. End it in {', '.join(WRITERS)}."
+            )
+        if target.resolve() in taken:
+            raise UnreadableInput(f"{target} is also an input or another output of this command. Name another file.")
+        taken.add(target.resolve())
+        check_writable(target)
 
 
 Files = Annotated[

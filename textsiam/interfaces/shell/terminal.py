@@ -80,14 +80,6 @@ def answer_json(summary: dict[str, Any], **tables: Any) -> None:
     typer.echo(json.dumps({"summary": summary} | tables, ensure_ascii=False))
 
 
-def check_sources(sources: "Sequence[str]") -> None:
-    """Refuse a source that is given twice: its rows would be duplicates of themselves; standard input would be empty."""
-    places = [source if source == "-" or not Path(source).exists() else Path(source).resolve() for source in sources]
-    for n, source in enumerate(sources):
-        if places[n] in places[:n]:
-            raise typer.BadParameter(f"{source} was given twice. Give each source once; --against is for another set.")
-
-
 def set_aside_told(aside: "SetAside") -> dict[str, Any]:
     """What a JSON answer says of the rows that were set aside."""
     return {"rows": len(aside), "reasons": aside.counts()}
