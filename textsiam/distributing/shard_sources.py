@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow.fs as pafs
 
+from textsiam.data.readers import stream_texts
 from textsiam.data.sources import open_source
-from textsiam.data.streams import stream_texts
 from textsiam.data.tables import Dialect
 from textsiam.data.texts import Fault, SetAside, Texts
 from textsiam.distributing.workspace import Workspace, file_system, key_of

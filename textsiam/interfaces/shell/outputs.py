@@ -6,43 +6,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from textsiam.data.files import check_writable, replacing
+from textsiam.data.files import replacing
 from textsiam.data.writers import WRITERS, Columns, Write, csv_rows
-from textsiam.errors import UnreadableInput
 
 WRITTEN: list[Path] = []  # files that this command has written
-
-
-def check_outputs(*targets: Path | None, inputs: Iterable[str] = (), as_json: bool = False) -> None:
-    """Refuse, before the slow work, outputs that cannot be written, or that would destroy an input or each other.
-
-    Raises
-    ------
-    UnreadableInput
-        If an ending names no format, or one file is named twice.
-    OSError
-        If a file cannot be written.
-    """
-    taken = {Path(name).resolve() for name in inputs if name != "-"}
-    standard = int(as_json)
-    for target in targets:
-        if target is None:
-            continue
-        if str(target) == "-":
-            standard += 1
-            if standard > 1:
-                raise UnreadableInput("Standard output would get two answers (-, --json). Write one of them to a file.")
-            continue
-        if target.exists() and not target.is_file() and not target.is_dir():
-            continue  # a pipe or a device
-        if target.suffix.lower() not in WRITERS:
-            raise UnreadableInput(
-                f"textsiam cannot write {target.name}: its ending names no format. End it in {', '.join(WRITERS)}."
-            )
-        if target.resolve() in taken:
-            raise UnreadableInput(f"{target} is also an input or another output of this command. Name another file.")
-        taken.add(target.resolve())
-        check_writable(target)
 
 
 def write_columns(target: Path, blocks: Iterable[Columns]) -> None:
