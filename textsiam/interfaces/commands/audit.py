@@ -17,7 +17,6 @@ from textsiam.interfaces.shell.options import (
     check_outputs,
     spread,
 )
-from textsiam.interfaces.shell.outputs import write_columns
 from textsiam.interfaces.shell.terminal import (
     NO,
     answer_json,
@@ -26,6 +25,7 @@ from textsiam.interfaces.shell.terminal import (
     say,
     say_set_aside,
     while_reading,
+    write_columns,
 )
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ import typer
 
 from textsiam.data.writers import rows_of
 from textsiam.interfaces.shell.options import DuplicatesOptions, check_outputs, check_sources, spread
-from textsiam.interfaces.shell.outputs import write_columns
 from textsiam.interfaces.shell.ray import duplicates_on_ray
 from textsiam.interfaces.shell.terminal import (
     answer_json,
@@ -25,6 +24,7 @@ from textsiam.interfaces.shell.terminal import (
     show_clusters,
     show_pairs,
     while_reading,
+    write_columns,
 )
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typer import Option
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.index_options import Place, Timeout
 from textsiam.interfaces.shell.options import ComputeOptions, ModelOptions, check_outputs, spread
-from textsiam.interfaces.shell.outputs import write_columns
-from textsiam.interfaces.shell.terminal import NO, answer_json, answering, following, say, show_clusters
+from textsiam.interfaces.shell.terminal import NO, answer_json, answering, following, say, show_clusters, write_columns
 
 if TYPE_CHECKING:
     pass

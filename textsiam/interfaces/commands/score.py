@@ -16,7 +16,6 @@ from textsiam.interfaces.shell.options import (
     check_sources,
     spread,
 )
-from textsiam.interfaces.shell.outputs import write_columns
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
@@ -31,6 +30,7 @@ from textsiam.interfaces.shell.terminal import (
     set_aside_told,
     show_scores,
     while_reading,
+    write_columns,
 )
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from textsiam.errors import UnreadableInput
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.labelled_pairs import read_with
 from textsiam.interfaces.shell.options import GradedOptions, RowOptions, check_outputs, spread
-from textsiam.interfaces.shell.outputs import write_columns
-from textsiam.interfaces.shell.terminal import answer_json, answering, say, set_aside_told
+from textsiam.interfaces.shell.terminal import answer_json, answering, say, set_aside_told, write_columns
 
 if TYPE_CHECKING:
     from textsiam.data.linking import Examples

@@ -14,7 +14,6 @@ from typer import Argument, Option
 from textsiam.data.writers import rows_of
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.options import ModelOptions, TextOptions
-from textsiam.interfaces.shell.outputs import write_columns
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     mapped,
@@ -26,6 +25,7 @@ from textsiam.interfaces.shell.terminal import (
     set_aside_told,
     show_pairs,
     while_reading,
+    write_columns,
 )
 
 if TYPE_CHECKING:

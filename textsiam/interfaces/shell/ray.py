@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from textsiam.interfaces.shell.options import DuplicatesOptions, ModelOptions, RayOptions
-from textsiam.interfaces.shell.outputs import write_columns
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     following_all,
@@ -23,6 +22,7 @@ from textsiam.interfaces.shell.terminal import (
     say_set_aside,
     set_aside_told,
     show_pairs,
+    write_columns,
 )
 
 if TYPE_CHECKING:
