@@ -27,7 +27,7 @@ import numpy as np
 from join import encode, taken
 from record import SHARED, record
 
-from textsiam.encoding.model_folder.stamps import cache_folder
+from textsiam.encoding.model_folder.folder import cache_folder
 
 SEED, SIZES, N_QUERIES, N_ROUNDS, BATCH, N_ONE = 0, (10_000, 100_000, 1_000_000), 500, 5, 10_000, 100
 THRESHOLDS = (0.9454, 0.8)  # the default model's own, and a usual one

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from record import SHARED, record
 
-from textsiam.encoding.model_folder.stamps import cache_folder
+from textsiam.encoding.model_folder.folder import cache_folder
 
 SEED, THRESHOLD, K, ROUNDS = 0, 0.8, 10, 3
 FILES = ("qqp_questions", "stsb", "twitter_url", "mrpc", "paws_wiki", "sick", "flickr8k", "banking77", "covid_faq")

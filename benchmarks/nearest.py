@@ -22,7 +22,7 @@ import numpy as np
 from join import taken
 from record import record
 
-from textsiam.encoding.model_folder.stamps import cache_folder
+from textsiam.encoding.model_folder.folder import cache_folder
 
 SEED, N_QUERIES, N_TIMED, BLOCK, RECALL = 0, 1_000, 300, 20_000, 0.99
 THRESHOLDS = (0.8, 0.9454)

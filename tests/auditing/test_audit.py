@@ -319,7 +319,7 @@ def test_labels_from_a_file_are_taken_row_by_row(matches, tmp_path):
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_matches_come_back_from_a_pairs_file(model, tmp_path, ending):
     """Rows, scores to the bit, probabilities and texts, as `duplicates -o` wrote them."""
-    from textsiam.interfaces.shell.outputs import write_columns
+    from textsiam.interfaces.shell.terminal import write_columns
 
     texts = read_texts(QUESTIONS)
     found = find_duplicates(model, texts, threshold=0.8)
@@ -493,7 +493,7 @@ def test_fewer_matches_than_labels_are_said(run):
 
 def test_a_model_is_saved_with_the_threshold(run, model, tmp_path):
     """By `finish --model -o`; the model then decides with it."""
-    from textsiam.interfaces.shell.outputs import write_columns
+    from textsiam.interfaces.shell.terminal import write_columns
 
     model.save(tmp_path / "model")
     write_columns(tmp_path / "found.csv", find_duplicates(model, read_texts(QUESTIONS), threshold=0.6).blocks())

@@ -13,8 +13,8 @@ import pytest
 
 from textsiam import read_pairs, read_texts
 from textsiam.data.formats import FORMATS
+from textsiam.data.readers import stream_texts
 from textsiam.data.sources import open_source
-from textsiam.data.streams import stream_texts
 from textsiam.errors import BadRows, UnreadableInput
 
 QUESTIONS = ["How do I pay?", "NA", 'She said "no", twice', "Zwei\nZeilen", "مرحبا بالعالم 👋🏽", "null", "None"]

@@ -16,7 +16,7 @@ from textsiam.data.texts import join_texts
 from textsiam.distributing import blocks as blocks_module
 from textsiam.distributing import match_clusters
 from textsiam.distributing.approximate_join import Probing
-from textsiam.distributing.blocks import Bounds, Joining, are_apart, bounds_of
+from textsiam.distributing.blocks import Bounds, are_apart, bounds_of
 from textsiam.distributing.encoders import Recipe, encode_shard
 from textsiam.distributing.pipelines import find_duplicates_in_shards
 from textsiam.distributing.runners import Here
@@ -26,6 +26,7 @@ from textsiam.distributing.workspace import Workspace
 from textsiam.encoding.encoder import Encoder
 from textsiam.errors import EncoderMismatch, TooManyMatches, UnreadableInput
 from textsiam.matching.join.exact import threshold_join
+from textsiam.matching.rule import Rule
 
 WORDS = ["pay", "order", "refund", "password", "where", "how", "my", "reset", "the", "a"]
 
@@ -217,16 +218,16 @@ def test_blocks_that_are_told_apart_hold_no_pair(tmp_path_factory, seed, similar
     )
     highest = float(scores.score.max())
     for threshold in (highest - 0.05, highest, highest + 0.05):
-        apart = are_apart(sides[0][1], sides[1][1], Joining(threshold, similarity))
+        apart = are_apart(sides[0][1], sides[1][1], Rule(threshold, similarity))
         assert not (apart and threshold <= highest)
 
 
 def test_far_blocks_are_told_apart():
     """Else pruning would never prune."""
     a, b = Bounds(np.array([1.0, 0.0]), 0.1), Bounds(np.array([0.0, 1.0]), 0.1)
-    assert are_apart(a, b, Joining(0.9, "cosine"))
-    assert not are_apart(a, b, Joining(0.1, "cosine"))
-    assert are_apart(Bounds(np.zeros(2), 1.0), Bounds(np.array([9.0, 0.0]), 1.0), Joining(-6.0, "euclidean"))
+    assert are_apart(a, b, Rule(0.9, "cosine"))
+    assert not are_apart(a, b, Rule(0.1, "cosine"))
+    assert are_apart(Bounds(np.zeros(2), 1.0), Bounds(np.array([9.0, 0.0]), 1.0), Rule(-6.0, "euclidean"))
 
 
 def test_a_workspace_shows_nothing_half_written(tmp_path):
@@ -363,5 +364,5 @@ def test_nearly_equal_blocks_are_not_told_apart_by_rounding(angle, threshold):
     """What fp32 rounds to the threshold counts as reaching it."""
     a, b = np.array([[1.0, 0.0]]), np.array([[np.cos(angle), np.sin(angle)]])
     joins = len(threshold_join(a, b, threshold=threshold))
-    apart = are_apart(Bounds(a[0], 0.0), Bounds(b[0], 0.0), Joining(threshold, "cosine"))
+    apart = are_apart(Bounds(a[0], 0.0), Bounds(b[0], 0.0), Rule(threshold, "cosine"))
     assert not (joins and apart)

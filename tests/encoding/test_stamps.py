@@ -8,20 +8,20 @@ import sys
 
 import pytest
 
-from textsiam.encoding.model_folder import stamps
-from textsiam.encoding.model_folder.stamps import MIN_BYTES, cache_folder, sha256
+from textsiam.encoding.model_folder import folder
+from textsiam.encoding.model_folder.folder import MIN_BYTES, cache_folder, sha256
 
 
 @pytest.fixture
 def large(tmp_path, monkeypatch):
     """A large file that was last changed a while ago, and a cache of its own."""
     monkeypatch.setenv("TEXTSIAM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(stamps, "MIN_AGE_NS", 0)
-    stamps._stamps.cache_clear()
+    monkeypatch.setattr(folder, "MIN_AGE_NS", 0)
+    folder._stamps.cache_clear()
     file = tmp_path / "weights"
     file.write_bytes(os.urandom(MIN_BYTES))
     yield file
-    stamps._stamps.cache_clear()
+    folder._stamps.cache_clear()
 
 
 def of(file):
@@ -33,8 +33,8 @@ def test_read_once_and_by_the_next_process_not_at_all(large, monkeypatch):
     expected = of(large)
     assert sha256(large) == expected
     assert json.loads((cache_folder() / "sha256.json").read_text())[str(large)][1] == expected
-    stamps._stamps.cache_clear()
-    monkeypatch.setattr(stamps, "_read", lambda file: pytest.fail(f"{file} was read again"))
+    folder._stamps.cache_clear()
+    monkeypatch.setattr(folder, "_digest", lambda file: pytest.fail(f"{file} was read again"))
     assert sha256(large) == expected
 
 
@@ -53,10 +53,10 @@ def test_a_changed_file_is_read_again(large):
 
 def test_a_file_that_has_just_changed_is_not_trusted(large, monkeypatch):
     """It could change again within a tick of the clock."""
-    monkeypatch.setattr(stamps, "MIN_AGE_NS", 2_000_000_000)
+    monkeypatch.setattr(folder, "MIN_AGE_NS", 2_000_000_000)
     large.touch()
     sha256(large)
-    assert str(large) not in stamps._stamps()
+    assert str(large) not in folder._stamps()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}', ""])

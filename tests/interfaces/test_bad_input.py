@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from textsiam.interfaces.cli import app
-from textsiam.interfaces.shell.outputs import told_of
+from textsiam.interfaces.shell.terminal import told_of
 
 GOOD = ["how do i pay", "where is my order", "how do i pay", "can i reset my password"]
 

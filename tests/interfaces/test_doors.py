@@ -443,7 +443,7 @@ def test_characters_that_the_model_does_not_know_are_told(run, model, tmp_path):
 def test_a_lone_carriage_return_survives_a_csv_file(tmp_path):
     """It is quoted, so the text comes back whole."""
     from textsiam import read_texts
-    from textsiam.interfaces.shell.outputs import write_columns
+    from textsiam.interfaces.shell.terminal import write_columns
 
     write_columns(tmp_path / "a.csv", [{"text": ["one\rtwo", "three", 'four "five", six']}])
     assert list(read_texts(tmp_path / "a.csv")) == ["one\rtwo", "three", 'four "five", six']

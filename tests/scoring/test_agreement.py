@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from textsiam import Encoder, Pairs, Siamese, Threshold, admit, find_duplicates, read_pairs, read_texts
-from textsiam.encoding.model_folder.stamps import cache_folder
+from textsiam.encoding.model_folder.folder import cache_folder
 from textsiam.encoding.openvino.backend import can_compute
 from textsiam.encoding.openvino.int8 import N_APART, in_int8, input_ranges
 from textsiam.errors import EncoderMismatch, NotCalibrated, TooManyMatches

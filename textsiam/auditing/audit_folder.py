@@ -199,15 +199,9 @@ def _altered(folder: Path, what: str) -> str:
 def read_labels(audit: "Audit", source: str, labeller: str) -> tuple[dict[int, int], SetAside]:
     """Labels from a file (csv, jsonl, parquet, …), pair number → label, and the rows that were set aside.
 
-    The file needs the columns ``number`` and ``label_NAME`` or ``label``. If it has ``text_a`` and ``text_b``, they must be
-    those of the pair, except for white space. Rows without a label are skipped.
-
-    Raises
-    ------
-    UnreadableInput
-        If the file lacks these columns.
-    OSError
-        If it cannot be opened.
+    The file needs the columns ``number`` and ``label_NAME`` or ``label``. If it has ``text_a`` and ``text_b``, they must be those
+    of the pair, except for white space. Rows without a label are skipped. Raises UnreadableInput if the file lacks these columns;
+    OSError if it cannot be opened.
     """
     labels: dict[int, int] = {}
     faults = []

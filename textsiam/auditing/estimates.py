@@ -17,12 +17,10 @@ from jaxtyping import Bool, Float, Int
 
 from textsiam.auditing.labelling import UNRESOLVED
 from textsiam.auditing.sampling import Design
-from textsiam.scoring.evidence.intervals import Interval, binomial_interval
+from textsiam.scoring.evidence.intervals import NOTHING, Interval, binomial_interval
 
 Labels = Int[np.ndarray, " cells"]
 Inside = Bool[np.ndarray, " cells"]
-
-NOTHING = Interval(float("nan"), float("nan"), float("nan"))
 
 
 class _Parts(NamedTuple):
@@ -70,16 +68,9 @@ class _Parts(NamedTuple):
 def precision_at(design: Design, labels: Labels, cut: float, confidence: float = 0.95) -> Interval:
     """The share of right matches among those at or above the cut, with its interval.
 
-    Parameters
-    ----------
-    labels
-        (cells,) the label of each draw: 1, 0, or -1 if undecided. The decided draws of a stratum stand for the undecided ones.
-        For a stratum without a decided draw the other strata do, and its chance counts as one half in the variance.
-
-    Returns
-    -------
-    interval
-        All NaN if no draw above the cut is decided. Its width is 0 if every match above the cut is labelled.
+    `labels` are (cells,), the label of each draw: 1, 0, or -1 if undecided. The decided draws of a stratum stand for the
+    undecided ones. For a stratum without a decided draw the other strata do, and its chance counts as one half in the variance.
+    All NaN if no draw above the cut is decided. The width is 0 if every match above the cut is labelled.
 
     Examples
     --------
@@ -116,16 +107,8 @@ def share_of(design: Design, labels: Labels, inside: Inside, confidence: float =
 def recall_at(design: Design, labels: Labels, cut: float, confidence: float = 0.95) -> Interval:
     """The share at or above the cut of the right matches that the join found; those below the join's threshold do not count.
 
-    Parameters
-    ----------
-    labels
-        As for `precision_at`.
-
-    Returns
-    -------
-    interval
-        All NaN if no draw is right, or if none above or none below the cut is decided. Its width is 0 if every match is
-        labelled, or if no draw lies below the cut.
+    `labels` are as for `precision_at`. All NaN if no draw is right, or if none above or none below the cut is decided. The width
+    is 0 if every match is labelled, or if no draw lies below the cut.
 
     Examples
     --------

@@ -39,13 +39,7 @@ def label_of(value: object) -> int | None:
 
 
 def check_labeller(name: str) -> None:
-    """Raise if the name cannot be part of a column's name.
-
-    Raises
-    ------
-    ValueError
-        If it is empty, has spaces around it, or has invisible characters.
-    """
+    """Raise ValueError if a column's name cannot hold this one: it is empty, has spaces around it, or invisible characters."""
     if not name.strip() or not name.isprintable() or name != name.strip():
         raise ValueError(f"A labeller's name is one line of visible text, but got {name!r}. Give a name such as ann.")
 

@@ -23,6 +23,9 @@ def read_matches(
 ) -> tuple[Matches, SetAside]:
     """The matches of a pairs file with their texts, and the rows that were set aside.
 
+    Raises UnreadableInput if a column is missing, if there is no match, if texts are missing, or if an id is not among the texts;
+    OSError if a file cannot be opened.
+
     Parameters
     ----------
     source
@@ -33,13 +36,6 @@ def read_matches(
         columns ``text_a`` and ``text_b``.
     reading
         Parameters of `read_texts`: ``column``, ``id_column``, ``split``, ``format``, ``delimiter``, ``encoding``.
-
-    Raises
-    ------
-    UnreadableInput
-        If a column is missing, if there is no match, if texts are missing, or if an id is not among the texts.
-    OSError
-        If a file cannot be opened.
 
     Examples
     --------
@@ -131,13 +127,7 @@ class _Sides:
         return ""
 
     def refuse_unknown(self) -> None:
-        """Raise if an id is unknown.
-
-        Raises
-        ------
-        UnreadableInput
-            If an id is not among the texts.
-        """
+        """Raise UnreadableInput if an id is not among the texts."""
         if self.unknown:
             raise UnreadableInput(
                 f"{self.name} names {len(self.unknown):,} ids that the texts do not hold: {', '.join(self.unknown[:N_SHOWN])}. "
@@ -153,10 +143,9 @@ class _Sides:
             return Matches(rows, rows, score, len(rows), len(rows), probability, **sides)
         left, right = (np.array(rows, dtype=np.int64) for rows in (self.left, self.right))
         sides = dict(left_ids=self.texts.ids, left_texts=self.texts)
-        if self.others is None:
-            return Matches(left, right, score, len(self.texts), None, probability, **sides)
-        sides |= dict(right_ids=self.others.ids, right_texts=self.others)
-        return Matches(left, right, score, len(self.texts), len(self.others), probability, **sides)
+        if self.others is not None:
+            sides |= dict(right_ids=self.others.ids, right_texts=self.others, n_right=len(self.others))
+        return Matches(left, right, score, len(self.texts), probability=probability, **sides)
 
 
 def _places(texts: Texts | None) -> dict[str, int]:

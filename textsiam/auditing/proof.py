@@ -101,17 +101,14 @@ def prove(
 ) -> Proof:
     """The loosest cut at or above which at least `precision` of the join's matches are right, or none.
 
+    Raises ValueError if the precision or confidence is not in (0, 1).
+
     Parameters
     ----------
     labels
         (cells,) the label of each draw: 1 is right, any other value wrong.
     precision, confidence
         In (0, 1).
-
-    Raises
-    ------
-    ValueError
-        If the precision or confidence is not in (0, 1).
 
     Examples
     --------

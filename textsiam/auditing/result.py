@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from textsiam.auditing.estimates import NOTHING, precision_at, recall_at, share_of
+from textsiam.auditing.estimates import precision_at, recall_at, share_of
 from textsiam.auditing.labelling import NOT_GIVEN, OTHER, SAME, UNRESOLVED, Agreement
 from textsiam.auditing.proof import Proof, prove
 from textsiam.auditing.sampling import Design
 from textsiam.data.pairs import Pairs
 from textsiam.errors import UnreadableInput
-from textsiam.scoring.evidence.certificates import plain
-from textsiam.scoring.evidence.intervals import Interval
+from textsiam.scoring.evidence.certificates import plain, told
+from textsiam.scoring.evidence.intervals import NOTHING, Interval
 from textsiam.scoring.thresholds import Threshold
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class AuditResult:
 
     def _verdict(self) -> str:
         if self.threshold.value is not None:
-            of = f"recall there {_text(self.recall)} of what the join found"
+            of = f"recall there {told(self.recall)} of what the join found"
             return f"{self.proof.promise}: at or above {self.threshold.value:.4f}; {of}"
         nearest = self.proof.nearest
         if nearest is None:
@@ -143,7 +143,7 @@ class AuditResult:
 
     def _estimates(self) -> list[str]:
         of = f"by {self.n_labels:,} labels ({self.n_wrong:,} wrong)"
-        lines = [f"of all {self.n_matches:,} matches {_text(self.precision)} are right, {of}"]
+        lines = [f"of all {self.n_matches:,} matches {told(self.precision)} are right, {of}"]
         if self.n_unlabelled:
             lines.append(
                 f"{self.n_unlabelled:,} of {self.n_drawn:,} draws are not labelled yet: label them, then finish again"
@@ -151,7 +151,7 @@ class AuditResult:
         if self.n_unresolved or self.n_unlabelled:
             lines.append(
                 f"{self.n_unresolved:,} draws are unresolved and {self.n_unlabelled:,} not labelled: they count as wrong in the "
-                f"proof, and estimates leave them out; if all were wrong, precision would be {_text(self.precision_at_worst)}"
+                f"proof, and estimates leave them out; if all were wrong, precision would be {told(self.precision_at_worst)}"
             )
         return [*lines, "true pairs below the join's own threshold are not counted: an audit cannot see them"]
 
@@ -221,7 +221,3 @@ def _band(design: Design, labels: Int[np.ndarray, " cells"], stratum: int) -> Ba
         precision_at(design, labels, low),
         recall_at(design, labels, low),
     )
-
-
-def _text(interval: Interval) -> str:
-    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

@@ -134,6 +134,9 @@ def draw_sample(
 ) -> Design:
     """A random sample of at most `n` of these scores, of any distribution.
 
+    Raises UnreadableInput if there is no score, or if one is not finite; ValueError if a number is not positive, or if the
+    allocation is unknown.
+
     Parameters
     ----------
     scores
@@ -148,13 +151,6 @@ def draw_sample(
         sizes, or ``root``, proportional to the square roots of their sizes (power allocation, Bankier 1988).
     seed
         Of the draws.
-
-    Raises
-    ------
-    UnreadableInput
-        If there is no score, or if one is not finite.
-    ValueError
-        If a number is not positive, or if the allocation is unknown.
 
     Examples
     --------

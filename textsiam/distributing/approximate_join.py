@@ -5,19 +5,18 @@ next ones. In each cell, the vectors that live there are compared with each othe
 finds a pair if one of its vectors visits the cell where the other one lives.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from textsiam.arrays import Found, Rows, Vectors
-from textsiam.distributing.blocks import Block, Joined, Joining
+from textsiam.arrays import Found, Rows, Vectors, slices
+from textsiam.distributing.blocks import Block, Joined, each_once, ready
 from textsiam.distributing.encoders import Encoded
 from textsiam.distributing.match_table import Part
 from textsiam.distributing.workspace import Workspace, key_of
-from textsiam.matching.join.tiles import joined
+from textsiam.matching.rule import Rule
 
 _N_ROWS_A_CENTRE = 64  # of the sample for k-means
 _N_DISTANCES_AT_ONCE = 8_000_000
@@ -92,11 +91,11 @@ def find_centres(work: Workspace, encoded: Sequence[Encoded], probing: Probing, 
         for of in encoded:
             vectors = work.read(of.name, "embedding")["embedding"]
             rows = np.sort(rng.permutation(len(vectors))[: max(1, round(share * len(vectors)))])
-            sample.append(_ready(vectors[rows], similarity))
+            sample.append(ready(vectors[rows], similarity, np.float32))
         points = np.concatenate(sample)
         n_cells = min(n_cells, len(points))
         means = MiniBatchKMeans(n_cells, batch_size=4_096, n_init=1, max_iter=20, random_state=probing.seed)
-        work.write(name, {"centre": _ready(means.fit(points).cluster_centers_.astype(np.float32), similarity)})
+        work.write(name, {"centre": ready(means.fit(points).cluster_centers_, similarity, np.float32)})
     return name
 
 
@@ -109,14 +108,14 @@ def assign(work: Workspace, of: Encoded, centres: str, n_probes: int, similarity
         n_probes = min(n_probes, len(centre))
         cells = np.empty((len(vectors), n_probes), dtype=np.int32)
         n_at_once = max(64, _N_DISTANCES_AT_ONCE // len(centre))
-        for start in range(0, len(vectors), n_at_once):
-            rows = _ready(vectors[start : start + n_at_once], similarity)
+        for block in slices(len(vectors), n_at_once):
+            rows = ready(vectors[block], similarity, np.float32)
             away = (centre * centre).sum(
                 1
             ) - 2 * rows @ centre.T  # squared distance, without the square of the row itself
             few = np.argpartition(away, n_probes - 1, axis=1)[:, :n_probes]
             order = np.argsort(np.take_along_axis(away, few, axis=1), axis=1, kind="stable")
-            cells[start : start + len(rows)] = np.take_along_axis(few, order, axis=1)
+            cells[block] = np.take_along_axis(few, order, axis=1)
         cell = cells.reshape(-1)
         place = np.repeat(np.arange(len(vectors)), n_probes)
         lives = np.tile(np.arange(n_probes) == 0, len(vectors))
@@ -131,26 +130,24 @@ def groups_of(n_cells: int, n: int, n_a_task: int) -> list[tuple[int, int]]:
     return [(start, min(start + size, n_cells)) for start in range(0, n_cells, size)]
 
 
-def join_cells(work: Workspace, assigned: Sequence[Assigned], cells: tuple[int, int], joining: Joining) -> Joined:
+def join_cells(work: Workspace, assigned: Sequence[Assigned], cells: tuple[int, int], rule: Rule) -> Joined:
     """Find the pairs in these cells and write them as `join_blocks` does; other tasks may find some of them again."""
-    started = time.perf_counter()
     files = [(of.name, of.encoded.shard.start) for of in assigned]
-    name = f"pairs/{key_of(files, cells, joining.threshold, joining.similarity)}.arrow"
-    reused = name in work
+    name = f"pairs/{key_of(files, cells, rule.threshold, rule.similarity)}.arrow"
     n_compared = 0
-    if not reused:
+
+    def find() -> Found:
+        nonlocal n_compared
         cell, row, lives, vectors = _members(work, assigned, cells)
         found: list[Found] = []
         for number in range(*cells):
             mine = np.arange(*np.searchsorted(cell, (number, number + 1)))
             own, visitors = mine[lives[mine]], mine[~lives[mine]]
             n_compared += len(own) * (len(own) - 1) // 2 + len(own) * len(visitors)
-            found += _met(vectors, row, own, visitors, joining)
-        left, right, score = joined(found)
-        pairs = np.stack([left, right], axis=1)
-        _, first = np.unique(pairs, axis=0, return_index=True)  # in order, and each once
-        work.write(name, {"left": left[first], "right": right[first], "score": score[first]})
-    return Joined.of(work, name, n_compared, started, reused=reused)
+            found += _met(vectors, row, own, visitors, rule)
+        return each_once(found)
+
+    return Joined.of(work, name, 0, find)._replace(n_compared=n_compared)
 
 
 def draw(work: Workspace, encoded: Sequence[Encoded], probing: Probing) -> Block:
@@ -175,14 +172,14 @@ def draw(work: Workspace, encoded: Sequence[Encoded], probing: Probing) -> Block
 
 
 def measure_recall(
-    work: Workspace, sample: Block, block: Block, joining: Joining, parts: Sequence[Part]
+    work: Workspace, sample: Block, block: Block, rule: Rule, parts: Sequence[Part]
 ) -> tuple[Rows, Rows]:
     """Compare the sample with a block, exactly: each text's number of pairs, and how many of them are in the match table."""
     rows, vectors = sample.load(work)
     others, other_vectors = block.load(work)
-    found = joining.join(vectors, other_vectors)
-    a, b = rows[found.left], others[found.right]
-    text, left, right = found.left[a != b], np.minimum(a, b)[a != b], np.maximum(a, b)[a != b]
+    texts, near, _ = rule.join(vectors, other_vectors)
+    a, b = rows[texts], others[near]
+    text, left, right = texts[a != b], np.minimum(a, b)[a != b], np.maximum(a, b)[a != b]
     known = np.zeros(len(left), dtype=np.bool_)
     for part in parts:
         inside = np.flatnonzero((left >= part.start) & (left < part.stop))
@@ -203,30 +200,22 @@ def _members(
     """The members of these cells, sorted by cell: cell, row, whether it lives there, vector."""
     parts = []
     for of in assigned:
-        told = work.read(of.name)
-        inside = slice(*np.searchsorted(told["cell"], cells))
-        place = told["place"][inside]
+        told = work.between(of.name, "cell", *cells)
+        place = told["place"]
         vectors = work.read(of.encoded.name, "row", "embedding")
         row = of.encoded.shard.start + vectors["row"][place]
-        parts.append((told["cell"][inside], row, told["lives"][inside], vectors["embedding"][place]))
+        parts.append((told["cell"], row, told["lives"], vectors["embedding"][place]))
     cell, row, lives, rows = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(cell, kind="stable")
     return cell[order], row[order], lives[order], rows[order]
 
 
-def _met(vectors: Vectors, row: Rows, own: Rows, visitors: Rows, joining: Joining) -> list[Found]:
+def _met(vectors: Vectors, row: Rows, own: Rows, visitors: Rows, rule: Rule) -> list[Found]:
     """The pairs in one cell."""
     found = []
     for others in (None, visitors):
         if len(own) and (others is None or len(others)):
-            pairs = joining.join(vectors[own], None if others is None else vectors[others])
-            a, b = row[own][pairs.left], row[own if others is None else others][pairs.right]
-            found.append((np.minimum(a, b), np.maximum(a, b), pairs.score))
+            left, right, scores = rule.join(vectors[own], None if others is None else vectors[others])
+            a, b = row[own][left], row[own if others is None else others][right]
+            found.append((np.minimum(a, b), np.maximum(a, b), scores))
     return found
-
-
-def _ready(vectors: Vectors, similarity: str) -> Vectors:
-    rows = np.asarray(vectors, dtype=np.float32)
-    if similarity == "cosine":
-        return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30))
-    return rows

@@ -2,44 +2,24 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from textsiam.arrays import Rows, Scores, Vectors
+from textsiam.arrays import Found, Rows, Scores, Vectors, slices
 from textsiam.distributing.encoders import Encoded
 from textsiam.distributing.shard_repeats import Repeats
 from textsiam.distributing.workspace import Workspace, key_of
-from textsiam.matching.join.exact import threshold_join
+from textsiam.matching.join.tiles import joined, ordered
 from textsiam.matching.matches import Matches
-from textsiam.matching.repeats import RowPairs, crossed, merged, repeats_of
-from textsiam.scoring.similarity import SIMILARITIES
+from textsiam.matching.repeats import crossed, equals_of
+from textsiam.matching.rule import Rule
 
+COLUMNS = ("left", "right", "score")
 _N_ROWS = 8_192  # prepared at the same time
-
-
-@dataclass(frozen=True)
-class Joining:
-    """Settings of a join."""
-
-    threshold: float
-    similarity: str
-    max_memory_mb: int = 256
-    max_matches: int = 20_000_000
-
-    def join(self, vectors: Vectors, others: Float[np.ndarray, "m dim"] | None) -> Matches:
-        """The pairs of one set of vectors, or of two, by the exact join of one machine."""
-        return threshold_join(
-            vectors,
-            others,
-            threshold=self.threshold,
-            similarity=self.similarity,
-            max_memory_mb=self.max_memory_mb,
-            max_matches=self.max_matches,
-        )
 
 
 @dataclass(frozen=True)
@@ -82,15 +62,14 @@ class Joined(NamedTuple):
     @classmethod
     def none(cls, work: Workspace) -> "Joined":
         """No pairs."""
-        name = "pairs/none.arrow"
-        if name not in work:
-            rows = np.empty(0, np.int64)
-            work.write(name, {"left": rows, "right": rows, "score": np.empty(0, np.float32)})
-        return cls(name, 0, 0, -1, 0, 0.0, reused=True)
+        return cls.of(work, "pairs/none.arrow", 0, lambda: joined([]))
 
     @classmethod
-    def of(cls, work: Workspace, name: str, n_compared: int, started: float, *, reused: bool) -> "Joined":
-        """The pairs in a file that a task wrote."""
+    def of(cls, work: Workspace, name: str, n_compared: int, find: Callable[[], Found]) -> "Joined":
+        """The pairs in this file; `find` finds them if it does not exist."""
+        started, reused = time.perf_counter(), name in work
+        if not reused:
+            work.write(name, dict(zip(COLUMNS, find(), strict=True)))
         left = work.read(name, "left")["left"]
         lowest, highest = (int(left[0]), int(left[-1])) if len(left) else (0, -1)
         return cls(name, len(left), lowest, highest, n_compared, time.perf_counter() - started, reused)
@@ -118,8 +97,8 @@ def bounds_of(work: Workspace, block: Block, similarity: str) -> Bounds | None:
     name = f"bounds/{key_of(block.files, similarity)}.arrow"
     if name not in work:
         _, vectors = block.load(work)
-        parts = [slice(start, start + _N_ROWS) for start in range(0, len(vectors), _N_ROWS)]
-        centre = np.sum([_ready(vectors[part], similarity).sum(0) for part in parts], axis=0) / len(vectors)
+        parts = list(slices(len(vectors), _N_ROWS))
+        centre = np.sum([ready(vectors[part], similarity).sum(0) for part in parts], axis=0) / len(vectors)
         if similarity == "cosine":
             centre /= max(float(np.linalg.norm(centre)), 1e-30)
         radius = max(float(_away(vectors[part], centre, similarity).max()) for part in parts)
@@ -128,100 +107,91 @@ def bounds_of(work: Workspace, block: Block, similarity: str) -> Bounds | None:
     return Bounds(told[:-1], float(told[-1]))
 
 
-def are_apart(a: Bounds | None, b: Bounds | None, joining: Joining) -> bool:
+def are_apart(a: Bounds | None, b: Bounds | None, rule: Rule) -> bool:
     """Whether no vector of one block can reach the threshold with one of the other, by the triangle inequality."""
     if a is None or b is None:
         return False
-    if joining.similarity == "cosine":
+    if rule.similarity == "cosine":
         between = math.acos(float(np.clip(a.centre @ b.centre, -1, 1)))
         # A score just below the threshold may be rounded to it. Near cosine 1, a small difference is a large angle.
-        lowest = float(np.nextafter(np.float32(joining.threshold), np.float32(-2))) - 1e-7
+        lowest = float(np.nextafter(np.float32(rule.threshold), np.float32(-2))) - 1e-7
         reach = math.acos(max(-1.0, min(1.0, lowest)))
     else:
-        between = float(_away(a.centre[None], b.centre, joining.similarity)[0])
-        reach = -joining.threshold
+        between = float(_away(a.centre[None], b.centre, rule.similarity)[0])
+        reach = -rule.threshold
     slack = 1e-4 * (1 + between)  # far above the rounding of fp32 vectors, scores and of these sums
     return between - a.radius - b.radius > reach + slack
 
 
-def block_pairs(bounds: Sequence[Bounds | None], joining: Joining) -> Iterator[tuple[int, int]]:
+def block_pairs(bounds: Sequence[Bounds | None], rule: Rule) -> Iterator[tuple[int, int]]:
     """Pairs of blocks that are not provably apart; a block also pairs with itself."""
     for i, first in enumerate(bounds):
         for j in range(i, len(bounds)):
-            if i == j or not are_apart(first, bounds[j], joining):
+            if i == j or not are_apart(first, bounds[j], rule):
                 yield i, j
 
 
-def join_blocks(work: Workspace, a: Block, b: Block | None, joining: Joining) -> Joined:
+def join_blocks(work: Workspace, a: Block, b: Block | None, rule: Rule) -> Joined:
     """Find and write the pairs within a block, or between two, unless the workspace holds them already.
 
-    Raises
-    ------
-    TooManyMatches
-        If more than `Joining.max_matches` pairs reach the threshold in this task alone.
+    Raises TooManyMatches if more than `Rule.max_matches` pairs reach the threshold in this task alone.
     """
-    started = time.perf_counter()
-    name = f"pairs/{key_of(a.files, b.files if b else None, joining.threshold, joining.similarity)}.arrow"
+    name = f"pairs/{key_of(a.files, b.files if b else None, rule.threshold, rule.similarity)}.arrow"
     n_compared = a.n * (a.n - 1) // 2 if b is None else a.n * b.n
-    reused = name in work
-    if not reused:
+
+    def find() -> Found:
         rows, vectors = a.load(work)
         other_rows, others = (rows, None) if b is None else b.load(work)
-        found = joining.join(vectors, others)
-        work.write(name, {"left": rows[found.left], "right": other_rows[found.right], "score": found.score})
-    return Joined.of(work, name, n_compared, started, reused=reused)
+        left, right, scores = rule.join(vectors, others)
+        return rows[left], other_rows[right], scores
+
+    return Joined.of(work, name, n_compared, find)
 
 
-def expand(work: Workspace, found: Joined, own: Block | None, joining: Joining, repeats: Sequence[str]) -> Joined:
+def expand(work: Workspace, found: Joined, own: Block | None, rule: Rule, repeats: Sequence[str]) -> Joined:
     """Write these pairs for all rows with the same texts; with `own` also the pairs of rows with equal texts.
 
-    Parameters
-    ----------
-    own
-        The block whose equal texts this task pairs; None pairs none.
+    `own` is the block whose equal texts this task pairs; None pairs none.
     """
-    started = time.perf_counter()
     name = f"pairs/{key_of('expanded', found.name, own and own.files, list(repeats))}.arrow"
-    reused = name in work
-    if not reused:
+
+    def find() -> Found:
         known = Repeats(work, repeats)
         told = work.read(found.name)
-        pairs = _expanded(told["left"], told["right"], told["score"], known, joining.max_matches)
-        if own is not None:
-            pairs = merged(pairs, _of_equals(*own.load(work), known, joining))
-        work.write(name, {"left": pairs.left, "right": pairs.right, "score": pairs.score})
-    return Joined.of(work, name, 0, started, reused=reused)
+        pairs = _expanded(told["left"], told["right"], told["score"], known, rule.max_matches)
+        if own is None:
+            return pairs
+        rows, vectors = own.load(work)
+        return ordered([pairs, equals_of(known.groups(rows), vectors, rule)])
+
+    return Joined.of(work, name, 0, find)
 
 
-def _expanded(left: Rows, right: Rows, score: Scores, repeats: Repeats, max_matches: int) -> RowPairs:
+def _expanded(left: Rows, right: Rows, score: Scores, repeats: Repeats, max_matches: int) -> Found:
     rows, places = np.unique(np.concatenate([left, right]), return_inverse=True)
     found = Matches(places[: len(left)], places[len(left) :], score, len(rows))
     side = repeats.groups(rows)
     return crossed(found, side, side, max_matches)
 
 
-def _of_equals(rows: Rows, vectors: Vectors, repeats: Repeats, joining: Joining) -> RowPairs:
-    """Pairs of rows with the same text, if the text's score with itself reaches the threshold."""
-    side = repeats.groups(rows)
-    repeated = np.flatnonzero(side.sizes > 1)
-    paired, own = SIMILARITIES[joining.similarity].paired, np.empty(len(repeated), dtype=np.float32)
-    for start in range(0, len(repeated), _N_ROWS):
-        some = vectors[repeated[start : start + _N_ROWS]].astype(np.float64)
-        own[start : start + _N_ROWS] = paired(some, some)
-    reach = own >= np.float32(joining.threshold)
-    return repeats_of(side, repeated[reach], own[reach])
+def each_once(found: Sequence[Found]) -> Found:
+    """All pairs in order of left and right row, each once: cells find some of them several times."""
+    left, right, scores = ordered(found)
+    new = np.ones(len(left), dtype=np.bool_)
+    new[1:] = (left[1:] != left[:-1]) | (right[1:] != right[:-1])
+    return left[new], right[new], scores[new]
 
 
-def _ready(rows: Vectors, similarity: str) -> Float[np.ndarray, "n dim"]:
-    """The rows in fp64; for cosine with length 1."""
-    rows = rows.astype(np.float64)
+def ready(rows: Vectors, similarity: str, dtype: type[Any] = np.float64) -> Float[np.ndarray, "n dim"]:
+    """The rows in this dtype; for cosine with length 1."""
+    rows = rows.astype(dtype)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30) if similarity == "cosine" else rows
 
 
 def _away(rows: Vectors, centre: Float[np.ndarray, " dim"], similarity: str) -> Float[np.ndarray, " n"]:
     """The distance of each row from the centre; for cosine the angle."""
-    ready = _ready(rows, similarity)
+    made = ready(rows, similarity)
     if similarity == "cosine":
-        return np.asarray(np.arccos(np.clip(ready @ centre, -1, 1)))
-    off = ready - centre
+        return np.asarray(np.arccos(np.clip(made @ centre, -1, 1)))
+    off = made - centre
     return np.asarray(np.abs(off).sum(1) if similarity == "manhattan" else np.linalg.norm(off, axis=1))

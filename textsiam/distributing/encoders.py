@@ -1,7 +1,7 @@
 """Shards of texts → shards of vectors: each process loads one encoder, and encodes each distinct text once."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -46,15 +46,8 @@ class Recipe:
     ) -> "Recipe":
         """The recipe for the encoder of this model.
 
-        Parameters
-        ----------
-        source
-            What workers load. Default: the folder of this model, which must exist on every machine.
-
-        Raises
-        ------
-        ValueError
-            If the model computes in int8: pairs near a threshold would have to be scored again, across machines.
+        Raises ValueError if the model computes in int8: pairs near a threshold would have to be scored again, across machines.
+        Workers load `source`. Default: the folder of this model, which must exist on every machine.
         """
         encoder = model.encoder
         if model.rescorer is not None or encoder.precision == "int8":
@@ -122,25 +115,23 @@ class EncodedTexts:
     def of(self, rows: Rows, column: str = "id") -> list[str]:
         """The ids of these rows, or with another `column` their texts."""
         found = np.empty(len(rows), dtype=object)
-        owner = np.searchsorted([shard.start for shard in self.shards], rows, side="right") - 1
-        for place in np.unique(owner).tolist():
-            mine = np.flatnonzero(owner == place)
+        for place, mine in self.by_shard(rows):
             shard = self.shards[place]
             values = self.work.table(shard.name, column).column(column).take(rows[mine] - shard.start).to_pylist()
             before = f"{shard.source}:" if self.several and column == "id" else ""
             found[mine] = [before + value for value in values] if before else values
         return found.tolist()
 
+    def by_shard(self, rows: Rows) -> Iterator[tuple[int, Rows]]:
+        """The number of each shard that has some of these rows, and the places of those among them."""
+        owner = np.searchsorted([shard.start for shard in self.shards], rows, side="right") - 1
+        return ((number, np.flatnonzero(owner == number)) for number in np.unique(owner).tolist())
+
 
 def encode_shard(work: Workspace, recipe: Recipe, repeats: Sequence[str], shard: Shard) -> Encoded:
     """Encode the texts of a shard that repeat no earlier text, unless the workspace holds their vectors already.
 
-    Raises
-    ------
-    ValueError
-        If a vector has a NaN or infinite number.
-    EncoderMismatch, OSError
-        As `encoder_of`.
+    Raises ValueError if a vector has a NaN or infinite number; EncoderMismatch or OSError as `encoder_of`.
     """
     started = time.perf_counter()
     encoder, known = encoder_of(recipe), Repeats(work, repeats)
@@ -169,12 +160,8 @@ def encode_shard(work: Workspace, recipe: Recipe, repeats: Sequence[str], shard:
 def encoder_of(recipe: Recipe) -> Encoder:
     """The encoder of this process for a recipe: the first call loads it, later calls return it. It stays until the process ends.
 
-    Raises
-    ------
-    EncoderMismatch
-        If this machine's model, precision or prompt is not the recipe's.
-    OSError
-        If the encoder cannot be loaded for another reason, such as too little memory: another try may succeed.
+    Raises EncoderMismatch if this machine's model, precision or prompt is not the recipe's; OSError if the encoder cannot be
+    loaded for another reason, such as too little memory: another try may succeed.
     """
     try:
         encoder = load(recipe)

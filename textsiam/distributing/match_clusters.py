@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from textsiam.arrays import Rows, Scores
+from textsiam.arrays import Rows
 from textsiam.distributing.encoders import EncodedTexts
 from textsiam.distributing.match_table import Part
 from textsiam.distributing.shard_sources import Shard
 from textsiam.distributing.workspace import Workspace, key_of
+from textsiam.matching.join.exact import first_of_each
 
 _N_BYTES = 1 << 20  # of bits that are counted at the same time
 
@@ -65,9 +66,8 @@ def offer(work: Workspace, part: Part, keepers: str) -> Offered:
         left, right, score = told["left"], told["right"], told["score"]
         first, second = _are(bits, left), _are(bits, right)
         back, ahead = first & ~second, second & ~first  # pairs in which the right, or the left, row is dropped
-        row = np.concatenate([right[back], left[ahead]])
-        keeper = np.concatenate([left[back], right[ahead]])
-        work.write(name, _best(row, keeper, np.concatenate([score[back], score[ahead]])))
+        pairs = [(right[back], left[back], score[back]), (left[ahead], right[ahead], score[ahead])]
+        work.write(name, dict(zip(("row", "keeper", "score"), first_of_each(pairs, 1), strict=True)))
     row = work.read(name, "row")["row"]
     return Offered(name, len(row), *((int(row[0]), int(row[-1])) if len(row) else (0, -1)))
 
@@ -79,17 +79,12 @@ def settle(work: Workspace, rows: tuple[int, int], offers: Sequence[Offered], ke
     name = f"clusters/{key_of(rows, [of.name for of in mine], keepers)}.arrow"
     if name not in work:
         bits = work.read(keepers)["bits"]
-        columns: list[list[Any]] = [[np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]]
-        for of in mine:
-            told = work.read(of.name)
-            inside = slice(*np.searchsorted(told["row"], (start, stop)))
-            for found, key in zip(columns, ("row", "keeper", "score"), strict=True):
-                found.append(told[key][inside])
-        best = _best(*(np.concatenate(found) for found in columns))
+        parts = [work.between(of.name, "row", start, stop) for of in mine]
+        row, best, to_best = first_of_each([(part["row"], part["keeper"], part["score"]) for part in parts], 1)
         keeper = np.arange(start, stop)
         score = np.full(stop - start, np.nan, dtype=np.float32)
-        keeper[best["row"] - start] = best["keeper"]
-        score[best["row"] - start] = best["score"]
+        keeper[row - start] = best
+        score[row - start] = to_best
         work.write(name, {"cluster": _numbers(bits, keeper), "keeper": keeper, "score": score})
     keeper = work.read(name, "keeper")["keeper"]
     dropped = keeper[keeper != np.arange(start, stop)]
@@ -148,10 +143,3 @@ def _numbers(bits: UInt8[np.ndarray, " n_bytes"], keeper: Rows) -> Rows:
         below = pieces[place][row >> 3] & ((1 << (row & 7)) - 1).astype(np.uint8)
         numbers[mine] = totals[place] + before[row >> 3] + np.bitwise_count(below)
     return numbers
-
-
-def _best(row: Rows, keeper: Rows, score: Scores) -> dict[str, Any]:
-    order = np.lexsort((keeper, -score, row))
-    row, keeper, score = row[order], keeper[order], score[order]
-    first = np.flatnonzero(np.diff(row, prepend=-1))
-    return {"row": row[first], "keeper": keeper[first], "score": score[first]}

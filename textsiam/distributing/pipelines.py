@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from textsiam.arrays import Rows
+from textsiam.arrays import Found, Rows, Scores
 from textsiam.distributing import match_clusters
 from textsiam.distributing.approximate_join import Probing, Recall
-from textsiam.distributing.blocks import Joining
+from textsiam.distributing.blocks import COLUMNS
 from textsiam.distributing.encoders import EncodedTexts, Recipe
-from textsiam.distributing.match_table import Best, Part
+from textsiam.distributing.match_table import Part, top_of
 from textsiam.distributing.runners import Runner
 from textsiam.distributing.shard_repeats import Repeats
 from textsiam.distributing.shard_sources import Reading, Sizes
@@ -25,10 +25,10 @@ from textsiam.distributing.stages import Progress, Stages
 from textsiam.distributing.tasks import Lost
 from textsiam.distributing.workspace import Workspace
 from textsiam.matching.duplicates import threshold_of
-from textsiam.matching.matches import Matches
+from textsiam.matching.join.tiles import joined
+from textsiam.matching.matches import Matches, pair_columns
+from textsiam.matching.rule import Rule
 from textsiam.scoring.siamese import Siamese
-
-NO_ROWS = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -73,49 +73,29 @@ class DistributedMatches:
 
     def pair_blocks(self, n: int = 65_536) -> Iterator[dict[str, Any]]:
         """The columns of a pairs file, ``id_a, id_b, score, probability, decision``, in one or more blocks of up to `n` rows."""
-        empty = True
         for part in self.parts:
             told = self.texts.work.read(part.name)
             for start in range(0, part.n, n):
-                empty = False
-                yield self._pairs({key: values[start : start + n] for key, values in told.items()})
-        if empty:
-            yield self._pairs({"left": NO_ROWS, "right": NO_ROWS, "score": np.empty(0, np.float32)})
+                yield self._pairs(*(told[key][start : start + n] for key in COLUMNS))
+        if not len(self):
+            yield self._pairs(*joined([]))
 
     def cluster_blocks(self) -> Iterator[dict[str, Any]]:
         """The columns of a clusters file, ``id, cluster, keeper, score_to_keeper``, for every row, in blocks of a shard."""
         for of in self.settled:
             yield from match_clusters.columns_of(of, self.texts)
 
-    def _pairs(self, some: dict[str, Any]) -> dict[str, Any]:
-        probability, decision = self.model.judge(some["score"])
-        nothing = [None] * len(some["score"])
-        return {
-            "id_a": self.texts.of(some["left"]),
-            "id_b": self.texts.of(some["right"]),
-            "score": some["score"],
-            "probability": nothing if probability is None else probability.astype(np.float32),
-            "decision": nothing if decision is None else decision,
-        }
+    def _pairs(self, left: Rows, right: Rows, scores: Scores) -> dict[str, Any]:
+        return pair_columns(self.texts.of(left), self.texts.of(right), scores, *self.model.judge(scores))
 
 
-def closest(model: Siamese, best: Sequence[Best], texts: EncodedTexts, top: int) -> Matches:
+def closest(model: Siamese, best: Sequence[Found], texts: EncodedTexts, top: int) -> Matches:
     """The `top` closest pairs of all parts as `Matches`, whose rows count only the texts in these pairs."""
-    left = np.concatenate([NO_ROWS, *(of.left for of in best)])
-    right = np.concatenate([NO_ROWS, *(of.right for of in best)])
-    score = np.concatenate([np.empty(0, np.float32), *(of.score for of in best)])
-    order = np.lexsort((right, left, -score))[:top]
-    held, places = np.unique(np.stack([left[order], right[order]]), return_inverse=True)
-    places = places.reshape(2, -1)
-    return Matches(
-        places[0],
-        places[1],
-        score[order],
-        len(held),
-        left_ids=texts.of(held),
-        left_texts=texts.of(held, "text"),
-        **model.judge(score[order])._asdict(),
-    )
+    left, right, scores = top_of(joined(best), top)
+    held, places = np.unique(np.stack([left, right]), return_inverse=True)
+    left, right = places.reshape(2, -1)
+    told = {"left_ids": texts.of(held), "left_texts": texts.of(held, "text"), **model.judge(scores)._asdict()}
+    return Matches(left, right, scores, len(held), **told)
 
 
 def find_duplicates_in_shards(
@@ -167,14 +147,13 @@ def find_duplicates_in_shards(
     ...     len(found) == len(list(found.pair_blocks())[0]["id_a"])
     True
     """
-    lowest = threshold_of(model, threshold)
-    joining = Joining(lowest, model.similarity, max_memory_mb, max_matches)
+    rule = Rule(threshold_of(model, threshold), model.similarity, max_matches, max_memory_mb)
     run = Stages(work, runner, sizes or Sizes(), progress)
     texts = run.encode(sources, reading or Reading(), recipe, max_matches)
     join = run.join if approximate is None else partial(run.join_cells, probing=approximate)
-    joined = run.expand(*join(texts.encoded, joining), joining, texts.repeats)
-    parts, best = run.gather(texts.shards, joined, top, joining)
-    recall = run.recall(texts.encoded, joining, parts, approximate) if approximate else None
+    found = run.expand(*join(texts.encoded, rule), rule, texts.repeats)
+    parts, best = run.gather(texts.shards, found, top, rule)
+    recall = run.recall(texts.encoded, rule, parts, approximate) if approximate else None
     settled = run.settle(texts.shards, parts) if with_clusters else []
     n_clusters = match_clusters.n_clusters(work, settled, texts.shards[-1].stop) if with_clusters else None
     closest_pairs = closest(model, best, texts, top)
@@ -198,16 +177,10 @@ class DistributedVectors:
 
     def _of(self, rows: Rows) -> Float[np.ndarray, "n dim"]:
         """The vectors of rows that are the first ones with their text."""
-        starts = np.array([shard.start for shard in self.texts.shards])
-        owner = np.searchsorted(starts, rows, side="right") - 1
-        found = None
-        for place in np.unique(owner).tolist():
-            told = self.texts.work.read(self.texts.encoded[place].name, "row", "embedding")
-            mine = np.flatnonzero(owner == place)
-            if found is None:
-                found = np.empty((len(rows), told["embedding"].shape[1]), dtype=np.float32)
-            found[mine] = told["embedding"][np.searchsorted(told["row"], rows[mine] - starts[place])]
-        assert found is not None  # noqa: S101  a shard has a row
+        found = np.empty((len(rows), self.texts.encoded[0].dim), dtype=np.float32)
+        for place, mine in self.texts.by_shard(rows):
+            told, start = self.texts.work.read(self.texts.encoded[place].name), self.texts.shards[place].start
+            found[mine] = told["embedding"][np.searchsorted(told["row"], rows[mine] - start)]
         return found
 
 

@@ -53,6 +53,8 @@ class Here:
 class OnRay:
     """Does the tasks on a Ray cluster; without an address it starts one on this machine, and `close` stops it.
 
+    Raises MissingExtra if Ray is not installed; ConnectionError if there is no cluster at the address.
+
     Parameters
     ----------
     address
@@ -62,13 +64,6 @@ class OnRay:
         Cores per worker.
     n_workers
         Workers of a local cluster. Default: as many as fit its cores.
-
-    Raises
-    ------
-    MissingExtra
-        If Ray is not installed.
-    ConnectionError
-        If there is no cluster at the address.
     """
 
     def __init__(self, address: str | None = None, *, n_cpus: int = 1, n_workers: int | None = None) -> None:
@@ -140,13 +135,7 @@ class OnRay:
 
 
 def check_workspace(work: Workspace, runner: Runner) -> None:
-    """Check that the workers see what this process writes.
-
-    Raises
-    ------
-    TaskFailed
-        If one does not.
-    """
+    """Raise TaskFailed if a worker does not see what this process writes."""
     name = "texts/seen.json"
     work.write_json(name, None)
     for _, seen in runner.run(_sees, [(work, name)] * runner.n_workers):

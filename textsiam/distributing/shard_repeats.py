@@ -56,10 +56,7 @@ def find_repeats_of(work: Workspace, shards: Sequence[Shard], bucket: int, n_buc
 class Repeats:
     """Which rows repeat the text of an earlier one; each call reads only the rows that it is about.
 
-    Parameters
-    ----------
-    names
-        The files of all buckets.
+    `names` are the files of all buckets.
     """
 
     def __init__(self, work: Workspace, names: Sequence[str]) -> None:
@@ -69,17 +66,15 @@ class Repeats:
         """Which of the rows from `start` below `stop` are the first ones with their text."""
         first = np.ones(stop - start, dtype=np.bool_)
         for name in self.names:
-            rows = self.work.read(name, "row")["row"]
-            first[rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start] = False
+            first[self.work.between(name, "row", start, stop)["row"] - start] = False
         return first
 
     def firsts(self, start: int, stop: int) -> Rows:
         """For each row from `start` below `stop`, the first row with its text; that may be the row itself."""
         found = np.arange(start, stop)
         for name in self.names:
-            told = self.work.read(name, "row", "first")
-            inside = slice(*np.searchsorted(told["row"], (start, stop)))
-            found[told["row"][inside] - start] = told["first"][inside]
+            told = self.work.between(name, "row", start, stop)
+            found[told["row"] - start] = told["first"]
         return found
 
     def sizes(self, distinct: Rows) -> Rows:
@@ -99,11 +94,9 @@ class Repeats:
         """The rows that repeat the texts of these distinct rows, and the place of each text among them."""
         owners, repeats = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for name in self.names if len(distinct) else ():
-            told = self.work.read(name, "of", "repeat")
-            inside = slice(*np.searchsorted(told["of"], (distinct[0], distinct[-1] + 1)))
-            first, repeat = told["of"][inside], told["repeat"][inside]
-            places = np.searchsorted(distinct, first)
-            mine = distinct[np.minimum(places, len(distinct) - 1)] == first
+            told = self.work.between(name, "of", distinct[0], distinct[-1] + 1)
+            places = np.searchsorted(distinct, told["of"])
+            mine = distinct[np.minimum(places, len(distinct) - 1)] == told["of"]
             owners.append(places[mine])
-            repeats.append(repeat[mine])
+            repeats.append(told["repeat"][mine])
         return np.concatenate(owners), np.concatenate(repeats)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow.fs as pafs
 
+from textsiam.data.readers import stream_texts
 from textsiam.data.sources import open_source
-from textsiam.data.streams import stream_texts
 from textsiam.data.tables import Dialect
 from textsiam.data.texts import Fault, SetAside, Texts
 from textsiam.distributing.workspace import Workspace, file_system, key_of
@@ -73,12 +73,7 @@ def expanded(patterns: Sequence[str]) -> list[str]:
     """The files that paths, URIs and patterns name, each once, in order.
 
     In paths, ``*``, ``?`` and ``[…]`` are wildcards and ``**`` matches any folders. In URIs, ``*`` and ``[…]`` are wildcards in
-    the last part. A path that exists is no pattern.
-
-    Raises
-    ------
-    UnreadableInput
-        If a pattern matches nothing.
+    the last part. A path that exists is no pattern. Raises UnreadableInput if a pattern matches nothing.
 
     Examples
     --------
@@ -135,10 +130,7 @@ def label_of(name: str) -> str:
 def key_of_source(place: str, label: str, reading: Reading) -> str:
     """A hash of a source's place, size and date and of how it is read.
 
-    Raises
-    ------
-    OSError
-        If there is no such file.
+    Raises OSError if there is no such file.
     """
     files, path = file_system(place)
     info = files.get_file_info(path)
@@ -150,12 +142,8 @@ def key_of_source(place: str, label: str, reading: Reading) -> str:
 def read_source(work: Workspace, place: str, label: str, reading: Reading) -> str:
     """Write the shards of a source and a JSON listing of them, unless they exist; return the listing's name.
 
-    If a source becomes unreadable after some shards, these are kept, and the listing says why it ends.
-
-    Raises
-    ------
-    UnreadableInput, OSError
-        If nothing of the source can be read.
+    If a source becomes unreadable after some shards, these are kept, and the listing says why it ends. Raises UnreadableInput or
+    OSError if nothing of the source can be read.
     """
     key = key_of_source(place, label, reading)
     listing = f"texts/{key}.json"

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
-from jaxtyping import Float
 
 from textsiam.data.files import replacing
 
@@ -31,10 +30,7 @@ _STORES = ("s3", "gcs", "abfs")
 class Workspace:
     """A folder, or a place such as ``s3://bucket/prefix``; files appear in it complete or not at all.
 
-    Parameters
-    ----------
-    root
-        Path or URI, the same on all machines.
+    `root` is a path or URI, the same on all machines.
 
     Examples
     --------
@@ -67,10 +63,7 @@ class Workspace:
     def write(self, name: str, columns: Columns) -> None:
         """Write columns as one Arrow file; a matrix (n, dim) becomes lists of fixed size.
 
-        Raises
-        ------
-        OSError
-            If the file system refuses it; no file of that name exists then.
+        Raises OSError if the file system refuses it; no file of that name exists then.
         """
         table = pa.table({key: _column(values) for key, values in columns.items()})
         sink = pa.BufferOutputStream()
@@ -81,10 +74,7 @@ class Workspace:
     def read(self, name: str, *names: str) -> dict[str, Any]:
         """Columns of an Arrow file: numbers as NumPy arrays (not copied if the folder is on this machine), texts as lists.
 
-        Raises
-        ------
-        OSError
-            If there is no such file.
+        Raises OSError if there is no such file.
         """
         table = self.table(name, *names)
         return {key: _values(table.column(key)) for key in table.column_names}
@@ -95,6 +85,12 @@ class Workspace:
         source = pa.memory_map(self._path(name)) if local else self._files.open_input_file(self._path(name))
         table = pa.ipc.open_file(source).read_all()
         return table.select(list(names)) if names else table
+
+    def between(self, name: str, by: str, start: Any, stop: Any) -> dict[str, Any]:
+        """The rows of a file, sorted by the column `by`, in which it is from `start` below `stop`: all columns."""
+        told = self.read(name)
+        inside = slice(*np.searchsorted(told[by], (start, stop)))
+        return {key: values[inside] for key, values in told.items()}
 
     def write_json(self, name: str, told: Any) -> None:
         """Write plain values as a JSON file."""
@@ -138,10 +134,7 @@ class Workspace:
 def file_system(place: str) -> tuple[Any, str]:
     """The file system of a path or URI, and the path there.
 
-    Raises
-    ------
-    ValueError
-        If it is a URI that pyarrow knows no file system for.
+    Raises ValueError if it is a URI that pyarrow knows no file system for.
     """
     if "://" not in place:
         return pafs.LocalFileSystem(), place.rstrip("/")
@@ -175,12 +168,8 @@ def _column(values: Any) -> Any:
 def _values(column: Any) -> Any:
     whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which copies
     if pa.types.is_fixed_size_list(column.type):
-        return _matrix(whole, column.type.list_size)
+        flat = whole.flatten().to_numpy(zero_copy_only=False) if len(whole) else np.empty(0, np.float32)
+        return np.asarray(flat).reshape(-1, column.type.list_size)
     if pa.types.is_boolean(column.type) or pa.types.is_primitive(column.type):
         return whole.to_numpy(zero_copy_only=False)
     return whole.to_pylist()
-
-
-def _matrix(whole: Any, dim: int) -> Float[np.ndarray, "n dim"]:
-    flat = whole.flatten().to_numpy(zero_copy_only=False) if len(whole) else np.empty(0, np.float32)
-    return np.asarray(flat).reshape(-1, dim)

@@ -64,7 +64,7 @@ def encode_to_parquet(
     Parameters
     ----------
     chunks
-        Texts, one shard per chunk: `textsiam.data.streams.stream_texts` gives them without holding the source in memory.
+        Texts, one shard per chunk: `textsiam.data.readers.stream_texts` gives them without holding the source in memory.
     target
         The file to write; replaced in one step at the end.
     progress

@@ -13,9 +13,8 @@ import numpy as np
 from textsiam.errors import MissingExtra
 from textsiam.evaluation.figures import INSTALL, draw
 from textsiam.evaluation.measures import MEASURES
-from textsiam.evaluation.resampling import NOTHING
 from textsiam.evaluation.slices import SLICES
-from textsiam.scoring.evidence.intervals import Interval
+from textsiam.scoring.evidence.intervals import NOTHING, Interval
 
 if TYPE_CHECKING:
     from textsiam.evaluation.evaluation import Evaluation

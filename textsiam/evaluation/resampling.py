@@ -10,13 +10,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from textsiam.encoding.encoder import Progress
-from textsiam.scoring.evidence.intervals import MIN_COMPONENTS, Interval, binomial_interval
+from textsiam.scoring.evidence.intervals import MIN_COMPONENTS, NOTHING, Interval, binomial_interval
 
 # How often each row counts → a number.
 Figure = Callable[[Float[np.ndarray, " n"]], float]
 
 Draws = dict[str, Float[np.ndarray, " n_draws"]]
-NOTHING = Interval(float("nan"), float("nan"), float("nan"))
 
 
 def resample(

@@ -1,12 +1,11 @@
 """An index as columns: its clusters, and files to read without textsiam."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from textsiam.data.files import check_writable, replacing
 from textsiam.data.writers import WRITERS, Columns, Write
@@ -27,7 +26,7 @@ def clusters_of(at: Opened) -> Clusters:
     return Clusters(
         np.array([item.cluster for item in items], dtype=np.int64),
         np.array([keepers[item.cluster] for item in items], dtype=np.int64),
-        _fp32([item.score for item in items]),
+        np.array([item.score for item in items], dtype=np.float32),  # None becomes NaN
         [item.id for item in items],
         [item.text for item in items] if at.settings["keep_texts"] else None,
     )
@@ -36,12 +35,7 @@ def clusters_of(at: Opened) -> Clusters:
 def export(at: Opened, target: Path) -> int:
     """Write all texts to a file (see `Index.export`); returns how many.
 
-    Raises
-    ------
-    UnreadableInput
-        If the file's ending is none of the formats'.
-    OSError
-        If it cannot be written.
+    Raises UnreadableInput if the file's ending is none of the formats'; OSError if it cannot be written.
     """
     ending = target.suffix.lower()
     if ending not in WRITERS:
@@ -96,12 +90,7 @@ def blocks(at: Opened, *, with_embeddings: bool) -> Iterator[dict[str, Any]]:
             "text": [item.text for item in items],
             "cluster": [item.cluster for item in items],
             "keeper": [keepers[item.cluster] for item in items],
-            "score_to_keeper": _fp32([item.score for item in items]),
+            "score_to_keeper": np.array([item.score for item in items], dtype=np.float32),  # None becomes NaN
         }
         yield columns | ({"embedding": at.store.view.vectors(rows_of(items))} if with_embeddings else {})
         last = items[-1].row
-
-
-def _fp32(scores: Sequence[float | None]) -> Float[np.ndarray, " n"]:
-    """NaN where there is none."""
-    return np.array([np.nan if score is None else score for score in scores], dtype=np.float32)

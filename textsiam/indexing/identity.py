@@ -17,10 +17,7 @@ SCHEMA = 1
 def settings_of(model: Siamese, *, threshold: float, prompt: str | None, keep_texts: bool) -> dict[str, Any]:
     """The settings of a new index, as plain values.
 
-    Raises
-    ------
-    UnsupportedModel
-        If the model computes in int8: its vectors are too coarse to be kept.
+    Raises UnsupportedModel if the model computes in int8: its vectors are too coarse to be kept.
     """
     encoder = model.encoder
     if encoder.precision == "int8":
@@ -49,11 +46,8 @@ def settings_of(model: Siamese, *, threshold: float, prompt: str | None, keep_te
 def check_encoder(model: Siamese, settings: Mapping[str, Any], place: object) -> None:
     """Raise if this is not the encoder that made the index's vectors.
 
-    Raises
-    ------
-    EncoderMismatch
-        If it is another, computes in another precision class, cuts texts at another length, or gives other vectors for the canary
-        texts.
+    Raises EncoderMismatch if it is another, computes in another precision class, cuts texts at another length, or gives other
+    vectors for the canary texts.
     """
     remedy = (
         f"Open it with its own encoder (--model), or make all vectors again from its texts: "

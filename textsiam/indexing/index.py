@@ -37,7 +37,8 @@ class Index:
     """Texts with their vectors and clusters, kept safe: open one with `Index.open`, make one with `Index.create`.
 
     Several threads may use one object, and several processes may open one index: one writes at a time, and a reader sees what was
-    committed when its call began. The folder must be on a local disk.
+    committed when its call began. Where others take too long, all but `len` raise `IndexLocked` (see `timeout_s` of `open`). The
+    folder must be on a local disk.
 
     Examples
     --------
@@ -235,8 +236,6 @@ class Index:
             If `strict` and something cannot be used.
         TooManyMatches
             If more than `max_matches` pairs match.
-        IndexLocked
-            If another process was writing, or other threads used this object, for too long.
         OSError
             What the file system says, such as a full disk.
             After any error, what was committed before (8,192 texts or 32,768 vectors at a time) stays; the rest is not there.
@@ -269,11 +268,6 @@ class Index:
         """Remove texts; returns how many. Unknown and impossible ids are ignored.
 
         The best member of a removed keeper that matches no other keeper takes its place (`textsiam.indexing.changes.clusters`).
-
-        Raises
-        ------
-        IndexLocked
-            If another process was writing, or other threads used this object, for too long.
         """
         names = list(dict.fromkeys(str(name) for name in as_list(ids) if not fault_of_id(name)))
         store = self._at.store
@@ -331,8 +325,6 @@ class Index:
             If more than `max_matches` pairs reach the threshold; nothing is ever cut off silently.
         BrokenIndex
             If vectors are missing.
-        IndexLocked
-            If other threads used this object for too long.
         """
         return search(
             self._at,
@@ -376,22 +368,11 @@ class Index:
 
         Rows are positions among the texts in the index, in order of arrival. Cluster numbers are never used twice, and change
         only as `textsiam.indexing.changes.clusters` says.
-
-        Raises
-        ------
-        IndexLocked
-            If other threads used this object for too long.
         """
         return clusters_of(self._at)
 
     def counts(self) -> dict[str, int]:
-        """``texts``, ``clusters`` of two texts or more, and the texts ``in_clusters``.
-
-        Raises
-        ------
-        IndexLocked
-            If other threads used this object for too long.
-        """
+        """``texts``, ``clusters`` of two texts or more, and the texts ``in_clusters``."""
 
         def count() -> dict[str, int]:
             n, n_members = self._at.store.ledger.in_clusters()

@@ -47,10 +47,7 @@ class Opened:
     def needed(self) -> Siamese:
         """The model.
 
-        Raises
-        ------
-        ValueError
-            If the index was opened without one.
+        Raises ValueError if the index was opened without one.
         """
         if self.model is None:
             raise ValueError(
@@ -80,10 +77,7 @@ class Opened:
     ) -> Encoded:
         """Embeddings as they will be stored. A text that is `known` keeps its vector: equal texts have equal vectors.
 
-        Raises
-        ------
-        ValueError
-            If the index was opened without a model.
+        Raises ValueError if the index was opened without a model.
         """
         model = model or self.needed()
         prompt = self.settings["prompt"]

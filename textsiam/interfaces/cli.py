@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from typer import Option
 
 from textsiam.interfaces.commands import audit, index, index_care
 from textsiam.interfaces.commands.calibrate import calibrate
@@ -52,7 +53,7 @@ for name, (told, verbs) in GROUPS.items():
 
 
 @app.callback(invoke_without_command=True)
-def textsiam(show: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False) -> None:
+def textsiam(show: Annotated[bool, Option("--version", help="Show the version and stop.")] = False) -> None:
     """Find duplicate questions, score paraphrases, encode sentences, fine-tune on your pairs: decisions with evidence."""
     if show:
         from textsiam import __version__

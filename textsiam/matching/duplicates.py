@@ -1,18 +1,22 @@
 """Finds duplicates: encodes each distinct text once, joins the vectors, and returns the pairs of every row."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from textsiam.arrays import Found
 from textsiam.data.texts import as_list, normalise
 from textsiam.encoding.encoder import Encoded, Progress
 from textsiam.errors import NotCalibrated, TooManyMatches
 from textsiam.matching.join.exact import MAX_MATCHES, SEARCHERS
+from textsiam.matching.join.tiles import ordered
 from textsiam.matching.matches import Matches, ids_of
-from textsiam.matching.repeats import RowPairs, Side, Sides, crossed, merged, refuse_too_many, repeats_of
+from textsiam.matching.repeats import Side, Sides, crossed, equals_of, refuse_too_many, repeats_of
+from textsiam.matching.rule import Rule
 from textsiam.scoring.siamese import Siamese
 
 StageProgress = Callable[[str, int, int], None]  # (stage, done, total), called from time to time
@@ -99,19 +103,19 @@ def find_duplicates(
         _refuse_with_index(prompt, searcher)
         asked: dict[str, Any] = {"threshold": threshold, "ids": ids, "max_matches": max_matches}
         return against.matches_of(model, as_list(texts), progress=stage_of(progress, "encode"), **asked)
-    threshold = threshold_of(model, threshold)
+    rule = Rule(threshold_of(model, threshold), model.similarity, max_matches, max_memory_mb)
     texts, against = as_list(texts), None if against is None else as_list(against)
     left_ids = ids_of(texts, ids)
     sides = Sides.of(texts, against)
     if against is None:
         _refuse_many_repeats(sides.left, max_matches)
     encoded, others = _encoded(model, sides, prompt, progress)
-    limits = {"max_memory_mb": max_memory_mb, "max_matches": max_matches, "progress": stage_of(progress, "join")}
     search = SEARCHERS[searcher] if isinstance(searcher, str) else searcher
-    found = _joined(model, encoded, others, threshold, search, limits)
+    found = _joined(model, encoded, others, rule, partial(search, progress=stage_of(progress, "join")))
     if model.rescorer:
-        found = _rescored(model, found, sides, threshold, prompt)
-    pairs = _of_all_rows(model, found, sides, encoded, threshold, max_matches)
+        found = _rescored(model, found, sides, rule.threshold, prompt)
+    pairs = _of_all_rows(found, sides, encoded, rule)
+    lost = sides.left.lost(encoded) | (sides.right.lost(others, "right_") if sides.right and others else {})
     return Matches(
         *pairs,
         n_left=len(texts),
@@ -120,7 +124,7 @@ def find_duplicates(
         right_ids=None if against is None else ids_of(against, None),
         left_texts=texts,
         right_texts=against,
-        **model.judge(pairs.score)._asdict() | _lost(sides, encoded, others),
+        **model.judge(pairs[2])._asdict() | lost,
     )
 
 
@@ -179,48 +183,28 @@ def _encoded(
     return encoded[:n], None if sides.right is None else encoded[n:]
 
 
-def _of_all_rows(
-    model: Siamese, found: Matches, sides: Sides, encoded: Encoded, threshold: float, max_matches: int
-) -> RowPairs:
+def _of_all_rows(found: Matches, sides: Sides, encoded: Encoded, rule: Rule) -> Found:
     """The matches of all rows with the texts found and, within one set, of rows with the same text."""
-    pairs = crossed(found, sides.left, sides.right or sides.left, max_matches)
-    if sides.right is not None:
-        return pairs
-    repeated = np.flatnonzero(sides.left.sizes > 1)
-    own = model.compare(encoded.embeddings, encoded.embeddings, repeated, repeated)
-    reach = own >= np.float32(threshold)
-    pairs = merged(pairs, repeats_of(sides.left, repeated[reach], own[reach]))
-    refuse_too_many(len(pairs.score), max_matches)
+    pairs = crossed(found, sides.left, sides.right or sides.left, rule.max_matches)
+    if sides.right is None:
+        pairs = ordered([pairs, equals_of(sides.left, encoded.embeddings, rule)])
+        refuse_too_many(len(pairs[0]), rule.max_matches)
     return pairs
 
 
-def _lost(sides: Sides, encoded: Encoded, others: Encoded | None) -> dict[str, Any]:
-    """Which rows were cut or hold unknown characters, named as in `Matches`."""
-    left = {"cut": sides.left.rows_where(encoded.cut), "unknown": sides.left.rows_where(encoded.unknown)}
-    if sides.right is None or others is None:
-        return left
-    right = sides.right
-    return left | {"right_cut": right.rows_where(others.cut), "right_unknown": right.rows_where(others.unknown)}
-
-
 def _joined(
-    model: Siamese,
-    encoded: Encoded,
-    others: Encoded | None,
-    threshold: float,
-    search: Callable[..., Matches],
-    limits: dict[str, Any],
+    model: Siamese, encoded: Encoded, others: Encoded | None, rule: Rule, search: Callable[..., Matches]
 ) -> Matches:
     """Pairs of distinct texts that reach the threshold; with a rescorer also those that may reach it."""
     vectors = encoded.embeddings, None if others is None else others.embeddings
     if model.rescorer is None:
-        return search(*vectors, threshold=threshold, similarity=model.similarity, **limits)
+        return search(*vectors, **rule._asdict())
     # Pairs just below the threshold may fall out when they are scored again, so more are allowed here.
-    near, n = threshold - model.rescorer.largest, 4 * limits["max_matches"]
+    near = rule._replace(threshold=rule.threshold - model.rescorer.largest, max_matches=4 * rule.max_matches)
     try:
-        return search(*vectors, threshold=near, similarity=model.similarity, **{**limits, "max_matches": n})
+        return search(*vectors, **near._asdict())
     except TooManyMatches as error:
-        raise TooManyMatches(f"Too many pairs near {threshold:g} would be scored again. {error}") from None
+        raise TooManyMatches(f"Too many pairs near {rule.threshold:g} would be scored again. {error}") from None
 
 
 def _rescored(model: Siamese, found: Matches, sides: Sides, threshold: float, prompt: str | None) -> Matches:
@@ -229,8 +213,7 @@ def _rescored(model: Siamese, found: Matches, sides: Sides, threshold: float, pr
     others = found.right if sides.right is None else found.right + len(sides.left.unique)
     how: dict[str, Any] = {"thresholds": (model.threshold, model.reject_threshold), "own": threshold, "prompt": prompt}
     score = model.rescorer(model.compare, sides.unique, found.left, others, found.score, **how)
-    keep = score >= np.float32(threshold)
-    return Matches(found.left[keep], found.right[keep], score[keep], found.n_left, found.n_right)
+    return replace(found, score=score).take(np.flatnonzero(score >= np.float32(threshold)))
 
 
 def stage_of(progress: StageProgress | None, name: str) -> Progress:
@@ -249,14 +232,8 @@ def check_threshold(threshold: float, similarity: str) -> None:
 def threshold_of(model: Siamese, threshold: float | None) -> float:
     """The threshold given, or the model's own.
 
-    Raises
-    ------
-    NotCalibrated
-        If there is neither.
-    ValueError
-        If the value cannot be a threshold (see `check_threshold`).
-    TypeError
-        If `model` is no model: texts and model may be swapped.
+    Raises NotCalibrated if there is neither; ValueError if the value cannot be a threshold (see `check_threshold`); TypeError if
+    `model` is no model: texts and model may be swapped.
     """
     if not hasattr(model, "threshold"):
         raise TypeError(f"The first argument is a model, but got a {type(model).__name__}. Load one: Siamese.load().")

@@ -157,15 +157,7 @@ class Matches:
 
     def columns(self) -> dict[str, Any]:
         """The columns of a pairs file: ``id_a, id_b, score, probability, decision``; None where there is no value."""
-        id_a, id_b = self.id_columns()
-        nothing = [None] * len(self)
-        return {
-            "id_a": id_a,
-            "id_b": id_b,
-            "score": self.score,
-            "probability": nothing if self.probability is None else self.probability.astype(np.float32),
-            "decision": nothing if self.decision is None else self.decision,
-        }
+        return pair_columns(*self.id_columns(), self.score, self.probability, self.decision)
 
     def __repr__(self) -> str:
         shown = self if len(self) <= 20 else self.take(np.arange(20))  # noqa: PLR2004  a screenful
@@ -173,6 +165,24 @@ class Matches:
         rows = [f"{score:7.4f}  {a}  |  {b}" for score, a, b in zip(shown.score, *texts, strict=True)]
         how = "" if self.recall is None else f", approximate: recall {self.recall:.3f} where measured"
         return "\n".join([f"Matches({len(self):,} pairs{how})", *rows, *(["…"] if len(shown) < len(self) else [])])
+
+
+def pair_columns(
+    id_a: list[str],
+    id_b: list[str],
+    score: Float[np.ndarray, " n"],
+    probability: Float[np.ndarray, " n"] | None,
+    decision: Shaped[np.ndarray, " n"] | None,
+) -> dict[str, Any]:
+    """The columns of a pairs file; None in each row where the model says nothing."""
+    nothing = [None] * len(score)
+    return {
+        "id_a": id_a,
+        "id_b": id_b,
+        "score": score,
+        "probability": nothing if probability is None else probability.astype(np.float32),
+        "decision": nothing if decision is None else decision,
+    }
 
 
 @dataclass(frozen=True, eq=False, repr=False)

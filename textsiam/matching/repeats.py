@@ -3,15 +3,19 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from textsiam.arrays import Rows
+from textsiam.arrays import Found, Rows
 from textsiam.data.texts import Texts, distinct, fault_of
+from textsiam.encoding.encoder import Encoded
 from textsiam.errors import TooManyMatches
+from textsiam.matching.join.tiles import ordered
 from textsiam.matching.matches import Matches
+from textsiam.matching.rule import Rule
+from textsiam.scoring.similarity import scores_of
 
 logger = logging.getLogger("textsiam")
 
@@ -49,6 +53,11 @@ class Side:
         """Positions in the caller's texts of those whose distinct text has a flag."""
         return [int(place) for place in self.places[flags[self.rows]]]
 
+    def lost(self, encoded: Encoded, prefix: str = "") -> dict[str, Any]:
+        """Which rows were cut or hold unknown characters, named as in `Matches`; `encoded` are the distinct texts."""
+        flags = {"cut": encoded.cut, "unknown": encoded.unknown}
+        return {f"{prefix}{name}": self.rows_where(of) for name, of in flags.items()}
+
 
 class Sides(NamedTuple):
     """The texts to compare: one set with itself, or with another."""
@@ -67,22 +76,8 @@ class Sides(NamedTuple):
         return self.left.unique if self.right is None else [*self.left.unique, *self.right.unique]
 
 
-class RowPairs(NamedTuple):
-    """Pairs of rows with scores, ordered by left, then right row."""
-
-    left: Rows
-    right: Rows
-    score: Float[np.ndarray, " _"]
-
-    @classmethod
-    def ordered(cls, left: Rows, right: Rows, score: Float[np.ndarray, " _"]) -> "RowPairs":
-        """These pairs, put in order."""
-        order = np.lexsort((right, left))
-        return cls(left[order], right[order], score[order])
-
-
-def crossed(found: Matches, left: Side, right: Side, max_matches: int) -> RowPairs:
-    """The matches of all rows from those of distinct texts: every row with the one text, with every row of the other."""
+def crossed(found: Matches, left: Side, right: Side, max_matches: int) -> Found:
+    """The matches of all rows from those of distinct texts, in order: each row with the one text, with each row of the other."""
     i, j = found.left, found.right
     counts = left.sizes[i] * right.sizes[j]
     refuse_too_many(int(counts.sum()), max_matches)
@@ -93,25 +88,29 @@ def crossed(found: Matches, left: Side, right: Side, max_matches: int) -> RowPai
     b = right.members[right.starts[j][pair] + place % width]
     if found.n_right is None:
         a, b = np.minimum(a, b), np.maximum(a, b)
-    return RowPairs.ordered(a, b, found.score[pair])
+    return ordered([(a, b, found.score[pair])])
 
 
-def repeats_of(side: Side, groups: Rows, scores: Float[np.ndarray, " n"]) -> RowPairs:
-    """Every pair of rows with the same text, for these distinct texts and the score of each with itself."""
-    left, right, own = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+def repeats_of(side: Side, groups: Rows, scores: Float[np.ndarray, " n"]) -> Found:
+    """Every pair of rows with the same text, in order, for these distinct texts and the score of each with itself."""
+    found = []
     many = side.sizes[groups] > 1
     for group, score in zip(groups[many].tolist(), scores[many].tolist(), strict=True):
         rows = side.members[side.starts[group] : side.starts[group] + side.sizes[group]]
         a, b = np.triu_indices(len(rows), k=1)
-        left.append(rows[a])
-        right.append(rows[b])
-        own.append(np.full(len(a), score, dtype=np.float32))
-    return RowPairs.ordered(np.concatenate(left), np.concatenate(right), np.concatenate(own))
+        found.append((rows[a], rows[b], np.full(len(a), score, dtype=np.float32)))
+    return ordered(found)
 
 
-def merged(pairs: RowPairs, repeats: RowPairs) -> RowPairs:
-    """Both together, in order."""
-    return RowPairs.ordered(*(np.concatenate(columns) for columns in zip(pairs, repeats, strict=True)))
+def equals_of(side: Side, vectors: Float[np.ndarray, "n dim"], rule: Rule) -> Found:
+    """Every pair of rows with the same text, in order, if the text's score with itself reaches the threshold.
+
+    There is one vector for each distinct text.
+    """
+    groups = np.flatnonzero(side.sizes > 1)
+    scores = scores_of(rule.similarity, vectors, vectors, groups, groups)
+    reach = scores >= np.float32(rule.threshold)
+    return repeats_of(side, groups[reach], scores[reach])
 
 
 def refuse_too_many(n_matches: int, max_matches: int) -> None:

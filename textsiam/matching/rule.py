@@ -1,12 +1,11 @@
-"""What counts as a match, as one value: the settings that every search of an index and every join for it share."""
+"""What counts as a match, as one value: the settings that joins, searches of an index and tasks share."""
 
 import sys
 from typing import NamedTuple
 
-from textsiam.arrays import Vectors
+from textsiam.arrays import Found, Vectors
 from textsiam.matching.join.exact import threshold_join
 from textsiam.matching.join.prepared import Others
-from textsiam.matching.matches import Matches
 
 
 class Rule(NamedTuple):
@@ -22,13 +21,13 @@ class Rule(NamedTuple):
     threshold: float
     similarity: str
     max_matches: int = sys.maxsize
+    max_memory_mb: int = 256
 
     def unlimited(self) -> "Rule":
         """The same without a limit, for matches that are not returned."""
         return self._replace(max_matches=sys.maxsize)
 
-    def join(self, vectors: Vectors, against: Others | None = None) -> Matches:
+    def join(self, vectors: Vectors, against: Others | None = None) -> Found:
         """All matches, as of `threshold_join`."""
-        return threshold_join(
-            vectors, against, threshold=self.threshold, similarity=self.similarity, max_matches=self.max_matches
-        )
+        pairs = threshold_join(vectors, against, **self._asdict())
+        return pairs.left, pairs.right, pairs.score

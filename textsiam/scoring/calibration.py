@@ -59,21 +59,11 @@ class Calibrator:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the model folder."""
-        return {
-            "scores": list(self.scores),
-            "probabilities": list(self.probabilities),
-            "evidence": dict(self.evidence),
-            "encoder": self.encoder,
-            "similarity": self.similarity,
-        }
+        knots = {"scores": list(self.scores), "probabilities": list(self.probabilities)}
+        return vars(self) | knots | {"evidence": dict(self.evidence)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Calibrator":
         """The calibrator from the values of `to_json`."""
-        return cls(
-            tuple(values["scores"]),
-            tuple(values["probabilities"]),
-            values.get("evidence", {}),
-            values.get("encoder", ""),
-            values.get("similarity", ""),
-        )
+        more = {name: values[name] for name in ("evidence", "encoder", "similarity") if name in values}
+        return cls(tuple(values["scores"]), tuple(values["probabilities"]), **more)

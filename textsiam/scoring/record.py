@@ -24,10 +24,7 @@ logger = logging.getLogger("textsiam")
 def read_carried(encoder: Encoder) -> dict[str, Any]:
     """The fields of `Siamese` in the encoder's folder; for the embedded default, those that textsiam ships.
 
-    Raises
-    ------
-    BrokenModel
-        If the hashes of the training texts are damaged.
+    Raises BrokenModel if the hashes of the training texts are damaged.
     """
     folder = encoder.folder
     # The default's evidence is of cosines: a copy with another similarity has none.
@@ -44,10 +41,7 @@ def read_carried(encoder: Encoder) -> dict[str, Any]:
 def read_training_texts(folder: ModelFolder) -> TextHashes | None:
     """The hashes of the texts that the folder's encoder was trained on; None if it has none.
 
-    Raises
-    ------
-    BrokenModel
-        If they are damaged.
+    Raises BrokenModel if they are damaged.
     """
     file = folder.path / TRAINING_TEXTS
     return TextHashes.from_bytes(file.read_bytes()) if folder.carried and file.is_file() else None

@@ -16,7 +16,7 @@ from textsiam.data.texts import as_list
 from textsiam.encoding.encoder import Encoder, Progress
 from textsiam.errors import EncoderMismatch, NotCalibrated
 from textsiam.scoring.calibration import Calibrator
-from textsiam.scoring.similarity import SIMILARITIES
+from textsiam.scoring.similarity import SIMILARITIES, scores_of
 from textsiam.scoring.thresholds import Threshold, Verifier, decisions, verified
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("textsiam")
 
-N_PAIRS_A_BLOCK = 16_384
+Column = Iterable[object]  # the texts of one side; values that are no usable text are allowed
 
 
 class Judgement(NamedTuple):
@@ -106,12 +106,7 @@ class Scorer:
         return self.encoder.encode(texts, prompt=prompt, progress=progress)
 
     def score(
-        self,
-        first: Iterable[object],
-        second: Iterable[object],
-        *,
-        prompt: str | None = None,
-        progress: Progress | None = None,
+        self, first: Column, second: Column, *, prompt: str | None = None, progress: Progress | None = None
     ) -> Float[np.ndarray, " n"]:
         """The similarity of each pair, (n,) fp32: larger is closer; for cosine in [-1, 1].
 
@@ -172,21 +167,11 @@ class Scorer:
     def compare(
         self, first: Float[np.ndarray, "n dim"], second: Float[np.ndarray, "m dim"], left: np.ndarray, right: np.ndarray
     ) -> Float[np.ndarray, " k"]:
-        """The similarity of row ``left[i]`` of `first` with row ``right[i]`` of `second`, fp32, block by block."""
-        paired = SIMILARITIES[self.similarity].paired
-        scores = np.empty(len(left), dtype=np.float32)
-        for start in range(0, len(left), N_PAIRS_A_BLOCK):
-            block = slice(start, start + N_PAIRS_A_BLOCK)
-            scores[block] = paired(first[left[block]].astype(np.float64), second[right[block]].astype(np.float64))
-        return scores
+        """The similarity of row ``left[i]`` of `first` with row ``right[i]`` of `second`, fp32."""
+        return scores_of(self.similarity, first, second, left, right)
 
     def probability(
-        self,
-        first: Iterable[object],
-        second: Iterable[object],
-        *,
-        prompt: str | None = None,
-        progress: Progress | None = None,
+        self, first: Column, second: Column, *, prompt: str | None = None, progress: Progress | None = None
     ) -> Float[np.ndarray, " n"]:
         """The probability that each pair means the same, (n,) in [0, 1], at the odds of the calibration data.
 
@@ -220,8 +205,8 @@ class Scorer:
 
     def decide(
         self,
-        first: Iterable[object],
-        second: Iterable[object],
+        first: Column,
+        second: Column,
         *,
         verifier: Verifier | None = None,
         prompt: str | None = None,

@@ -194,16 +194,10 @@ class Siamese(Scorer):
         from textsiam.scoring.evidence.choosing import check_targets, choose
         from textsiam.scoring.evidence.scored_pairs import scored_by
 
-        check_targets(precision, recall, false_match_rate, reject_precision, confidence, seed)
-        chosen = choose(
-            scored_by(replace(self, rescorer=None), pairs, on=on),
-            precision=precision,
-            recall=recall,
-            false_match_rate=false_match_rate,
-            reject_precision=reject_precision,
-            confidence=confidence,
-            seed=seed,
-        )
+        asked: dict[str, Any] = dict(precision=precision, recall=recall, false_match_rate=false_match_rate)
+        asked |= dict(reject_precision=reject_precision, confidence=confidence, seed=seed)
+        check_targets(**asked)
+        chosen = choose(scored_by(replace(self, rescorer=None), pairs, on=on), **asked)
         return self.with_thresholds(chosen.accept, chosen.reject)
 
     def with_thresholds(self, accept: Threshold, reject: Threshold | None) -> "Siamese":

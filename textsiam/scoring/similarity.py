@@ -7,13 +7,18 @@ the root, because a plain root has NaN gradients for equal rows and zero rows.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from jaxtyping import Float
+
+from textsiam.arrays import Rows as Numbers
+from textsiam.arrays import Scores
 
 # NumPy arrays or PyTorch tensors; functions return the same kind.
 Rows = Float[Any, "n dim"]
 Others = Float[Any, "m dim"]
 
 EPSILON = 1e-12
+_N_AT_ONCE = 512  # pairs whose rows fit a core's cache
 
 
 def paired_cosine(first: Rows, second: Rows) -> Float[Any, " n"]:
@@ -107,6 +112,29 @@ SIMILARITIES: dict[str, Similarity] = {
     "euclidean": Similarity(paired_euclidean, euclidean_matrix),
     "manhattan": Similarity(paired_manhattan, manhattan_matrix),
 }
+
+
+def scores_of(
+    similarity: str,
+    first: Float[np.ndarray, "n dim"],
+    second: Float[np.ndarray, "m dim"],
+    left: Numbers,
+    right: Numbers,
+) -> Scores:
+    """The score of row ``left[k]`` of `first` with row ``right[k]`` of `second`: computed in fp64, rounded once to fp32.
+
+    Examples
+    --------
+    >>> rows = np.array([[1, 0], [3, 4]], dtype=np.float32)
+    >>> scores_of("cosine", rows, rows, np.array([0, 1]), np.array([1, 1]))
+    array([0.6, 1. ], dtype=float32)
+    """
+    paired = SIMILARITIES[similarity].paired
+    scores = np.empty(len(left), dtype=np.float32)
+    for start in range(0, len(left), _N_AT_ONCE):
+        block = slice(start, start + _N_AT_ONCE)
+        scores[block] = paired(first[left[block]].astype(np.float64), second[right[block]].astype(np.float64))
+    return scores
 
 
 def _length(rows: Rows) -> Float[Any, " n"]:

@@ -1,7 +1,7 @@
 """A threshold with its guarantee and evidence, the decision that two of them make, and a verifier for what is left."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -57,36 +57,19 @@ class Threshold:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the model folder."""
-        return {
-            "value": self.value,
-            "similarity": self.similarity,
-            "guarantee": self.guarantee,
-            "evidence": dict(self.evidence),
-            "encoder": self.encoder,
-        }
+        return vars(self) | {"evidence": dict(self.evidence)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Threshold":
         """The threshold of the plain values that `to_json` gives."""
-        return cls(
-            values["value"],
-            values["similarity"],
-            values.get("guarantee", ""),
-            values.get("evidence", {}),
-            values.get("encoder", ""),
-        )
+        return cls(**{one.name: values[one.name] for one in fields(cls) if one.name in values})
 
 
 def decisions(scores: Float[np.ndarray, " n"], accept: Threshold, reject: Threshold | None = None) -> np.ndarray:
     """``accept`` at or above the one threshold, ``reject`` below the other, ``review`` between them and for NaN.
 
     If there is no threshold to accept at, everything is ``review``. Scores and thresholds are compared in fp32, the dtype of
-    scores, so a score that prints like the threshold reaches it.
-
-    Returns
-    -------
-    decisions
-        (n,) of strings.
+    scores, so a score that prints like the threshold reaches it. Returns (n,) strings.
 
     Examples
     --------
@@ -111,10 +94,7 @@ Verifier = Callable[[list[str], list[str]], Any]
 def verified(decided: np.ndarray, first: Sequence[object], second: Sequence[object], verifier: Verifier) -> np.ndarray:
     """The decisions after the verifier decided the pairs left for review; it gets no pair with an unusable text.
 
-    Raises
-    ------
-    ValueError
-        If it does not give True, False or None (or NaN) once per pair.
+    Raises ValueError if it does not give True, False or None (or NaN) once per pair.
 
     Examples
     --------

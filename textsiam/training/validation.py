@@ -10,7 +10,7 @@ from jaxtyping import Float, Shaped
 from textsiam.data.linking import dependence
 from textsiam.evaluation.metrics import average_precision, reciprocal_ranks, spearman
 from textsiam.scoring.evidence.intervals import Interval, bootstrap
-from textsiam.scoring.similarity import SIMILARITIES
+from textsiam.scoring.similarity import SIMILARITIES, scores_of
 from textsiam.training.training_tasks import Task
 
 # Rows of positives that are ranked against each other: the matrix of scores stays small, and figures stay comparable.
@@ -93,8 +93,5 @@ def _rowwise(metric: str, values: Float[np.ndarray, " n"]) -> Judged:
 def _scores(
     task: Task, vectors: Float[np.ndarray, "m dim"], similarity: str, left: int = 0, right: int = 1
 ) -> Float[np.ndarray, " n"]:
-    wide = vectors.astype(np.float64)
     # Rounded to fp32 like all scores: the last bits of a sum depend on the rows' place in memory, and must not choose the best.
-    return np.asarray(
-        SIMILARITIES[similarity].paired(wide[task.columns[:, left]], wide[task.columns[:, right]]).astype(np.float32)
-    )
+    return scores_of(similarity, vectors, vectors, task.columns[:, left], task.columns[:, right])

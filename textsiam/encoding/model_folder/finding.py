@@ -8,7 +8,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from textsiam.encoding.model_folder.stamps import sha256
+from textsiam.encoding.model_folder.folder import sha256
 from textsiam.errors import BrokenModel, MissingExtra, ModelNotFound
 
 VARIABLE = "TEXTSIAM_MODEL"

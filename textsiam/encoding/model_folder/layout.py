@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from textsiam.data.files import check_folder, replacing
-from textsiam.encoding.model_folder.folder import ModelFolder, canonical, read_json, read_object
-from textsiam.encoding.model_folder.stamps import sha256
+from textsiam.encoding.model_folder.folder import ModelFolder, canonical, read_json, read_object, sha256
 from textsiam.errors import BrokenModel, ModelNotFound, UnsupportedModel
 
 SCHEMA = 1

@@ -18,8 +18,7 @@ from jaxtyping import Float, Int
 
 from textsiam.data.files import replacing
 from textsiam.data.readers import read_texts
-from textsiam.encoding.model_folder.folder import ModelFolder
-from textsiam.encoding.model_folder.stamps import cache_folder
+from textsiam.encoding.model_folder.folder import ModelFolder, cache_folder
 from textsiam.encoding.openvino.graph import Node, Product, Weights, build_graph, constant, multiply
 from textsiam.encoding.openvino.runtime import op, ov
 from textsiam.encoding.processor import n_threads

@@ -60,17 +60,14 @@ class Arrivals:
     ) -> "Arrivals":
         """Those of these columns.
 
+        Raises UnreadableInput if the columns differ in length, or there are neither texts nor vectors.
+
         Parameters
         ----------
         keep
             Whether texts are kept with them.
         unfit
             Characters that no text or id may hold.
-
-        Raises
-        ------
-        UnreadableInput
-            If the columns differ in length, or there are neither texts nor vectors.
         """
         if texts is None and vectors is None:
             raise UnreadableInput("Ids were given alone. Give their texts, or vectors made of them (embeddings=).")

@@ -23,10 +23,10 @@ import numpy as np
 from jaxtyping import Float
 
 from textsiam.arrays import Found, Rows, Vectors
-from textsiam.errors import TooManyMatches
-from textsiam.indexing.search.scan import among, ordered
+from textsiam.indexing.search.scan import among
 from textsiam.indexing.storage.ledger import Item, Ledger, rows_of
 from textsiam.indexing.storage.store import Store
+from textsiam.matching.join.tiles import Allowed, ordered
 from textsiam.matching.rule import Rule
 
 _FEW = 256  # rows whose matches are found at once: each may match all others
@@ -91,13 +91,12 @@ class Groups:
         return self._n_clusters - 1
 
 
-def neighbours(found: Found, n: int) -> Iterator[tuple[int, Near]]:
+def neighbours(found: Found, n: int) -> Iterator[Near]:
     """For each of `n` queries, in order, what was found near it."""
     i, j, scores = found
     starts = np.searchsorted(i, np.arange(n + 1)).tolist()
     rows, values = j.tolist(), scores.tolist()
-    for number, (start, stop) in enumerate(pairwise(starts)):
-        yield number, list(zip(rows[start:stop], values[start:stop], strict=True))
+    return (list(zip(rows[start:stop], values[start:stop], strict=True)) for start, stop in pairwise(starts))
 
 
 class Arrival(NamedTuple):
@@ -132,8 +131,8 @@ def change(
     rows = np.unique(found[1])
     items = store.ledger.items("row", rows[rows < first].tolist())
     groups.know(items)
-    for number, near in neighbours(found, len(arrivals)):
-        groups.arrive(first + number, near)
+    for row, near in enumerate(neighbours(found, len(arrivals)), first):
+        groups.arrive(row, near)
     store.view.append(first, vectors)
     new = [
         Item(first + number, *arrival, checksum, *groups.placed.pop(first + number))
@@ -148,10 +147,7 @@ def _matches(store: Store, rule: Rule, vectors: Vectors) -> Found:
     """Every match of an arrival with a row that is there or with an earlier arrival."""
     i, j, scores = store.view.find(vectors, rule)
     left, right, own_scores = among(vectors, rule)
-    if len(left) + len(i) > rule.max_matches:
-        raise TooManyMatches(
-            f"More than {rule.max_matches:,} pairs reach {rule.threshold:g}. Allow more (max_matches=)."
-        )
+    Allowed(rule.max_matches, rule.threshold).take(len(left) + len(i))
     return ordered([(i, j, scores), (right, left + store.ledger.state.n_rows, own_scores)])
 
 
@@ -182,20 +178,15 @@ def _near(store: Store, rule: Rule, rows: Rows) -> Iterator[Near]:
     """What matches each of these rows, without a limit, a few rows at a time."""
     for start in range(0, len(rows), _FEW):
         some = rows[start : start + _FEW]
-        found = store.view.find(store.view.vectors(some), rule)
-        yield from (near for _, near in neighbours(found, len(some)))
+        yield from neighbours(store.view.find(store.view.vectors(some), rule), len(some))
 
 
 def regroup(store: Store, rule: Rule, *, write: bool = True) -> list[str]:
     """Place every text again, present keepers first; returns the ids of those that were elsewhere.
 
     A keeper keeps its cluster's number unless it matches an earlier keeper: then its cluster is merged into that one's. Where a
-    keeper is missing, the best of its members that matches no other keeper follows it, as after a removal.
-
-    Parameters
-    ----------
-    write
-        False: only look.
+    keeper is missing, the best of its members that matches no other keeper follows it, as after a removal. With ``write=False``
+    it only looks.
     """
     return _Regrouping(store, rule).run(write=write)
 
@@ -230,11 +221,10 @@ class _Regrouping:
         return [item.id for item in changed]
 
     def _place_keepers(self) -> None:
-        pairs = self.rule.join(self.store.view.vectors(rows_of(self.keepers)))
-        order = np.lexsort((pairs.left, pairs.right))
-        found = pairs.right[order], pairs.left[order], pairs.score[order]
+        left, right, scores = self.rule.join(self.store.view.vectors(rows_of(self.keepers)))
+        found = ordered([(right, left, scores)])
         taken: set[int] = set()
-        for (_, near), item in zip(neighbours(found, len(self.keepers)), self.keepers, strict=True):
+        for near, item in zip(neighbours(found, len(self.keepers)), self.keepers, strict=True):
             rows = [(self.keepers[other].row, score) for other, score in near]
             # Two keepers of one cluster are damage: the second gets a number of its own.
             self.groups.arrive(item.row, rows, None if item.cluster in taken else item.cluster)
@@ -252,7 +242,7 @@ class _Regrouping:
                 continue
             inherited = item.cluster if item.cluster in self.without else None
             self.without.discard(item.cluster)
-            all_near = self._near(vector)
+            (all_near,) = neighbours(self.store.view.find(vector[None], self.rule), 1)
             self.groups.arrive(
                 item.row, [(row, score) for row, score in all_near if row in self.groups.placed], inherited
             )
@@ -274,11 +264,6 @@ class _Regrouping:
         for start in range(0, len(self.others), _N_AT_ONCE):
             block = self.others[start : start + _N_AT_ONCE]
             vectors = self.store.view.vectors(rows_of(block))
-            pairs = self.rule.join(vectors, keepers)
-            found = pairs.left, pairs.right, pairs.score
-            for (number, near), item in zip(neighbours(found, len(block)), block, strict=True):
-                yield item, vectors[number], [(now[other].row, score) for other, score in near]
-
-    def _near(self, vector: Float[np.ndarray, " dim"]) -> Sequence[tuple[int, float]]:
-        _, rows, scores = self.store.view.find(vector[None], self.rule)
-        return list(zip(rows.tolist(), scores.tolist(), strict=True))
+            found = self.rule.join(vectors, keepers)
+            for near, item, vector in zip(neighbours(found, len(block)), block, vectors, strict=True):
+                yield item, vector, [(now[other].row, score) for other, score in near]

@@ -22,12 +22,8 @@ _N_AT_ONCE = 8_192
 def rebuild(place: Place, store: Store, model: Siamese, settings: dict[str, Any], progress: Progress | None) -> None:
     """Make all vectors with this model's encoder; `settings` are those that the index will have.
 
-    Raises
-    ------
-    UnreadableInput
-        If the index keeps no texts, or not all of them.
-    IndexLocked
-        If another process began a rebuild with another encoder meanwhile.
+    Raises UnreadableInput if the index keeps no texts, or not all of them; IndexLocked if another process began a rebuild with
+    another encoder meanwhile.
     """
     if not settings["keep_texts"]:
         raise UnreadableInput(

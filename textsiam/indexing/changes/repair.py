@@ -10,7 +10,7 @@ from textsiam.encoding.encoder import Progress
 from textsiam.indexing.changes.clusters import regroup
 from textsiam.indexing.open_index import Opened
 from textsiam.indexing.storage.ledger import Item, rows_of
-from textsiam.scoring.similarity import SIMILARITIES
+from textsiam.scoring.similarity import scores_of
 
 _N_AT_ONCE = 16_384
 
@@ -109,14 +109,13 @@ def _misplaced(at: Opened, items: Sequence[Item], keepers: dict[int, Item]) -> l
     alone = [item.id for item in items if item.cluster not in keepers]
     members = [item for item in items if item.score is not None and item.cluster in keepers]
     theirs = [keepers[item.cluster] for item in members]
-    whole = [
-        item.checksum == found for item, found in zip(theirs, at.store.view.checksums(rows_of(theirs)), strict=True)
-    ]
-    pairs = [pair for pair, is_whole in zip(zip(members, theirs, strict=True), whole, strict=True) if is_whole]
+    checked = zip(members, theirs, at.store.view.checksums(rows_of(theirs)), strict=True)
+    pairs = [(member, keeper) for member, keeper, found in checked if keeper.checksum == found]
     if not pairs:
         return alone
-    first, second = (at.store.view.vectors(rows_of(side)).astype(np.float64) for side in zip(*pairs, strict=True))
-    scores = np.asarray(SIMILARITIES[at.settings["similarity"]].paired(first, second), dtype=np.float32).tolist()
+    first, second = (at.store.view.vectors(rows_of(side)) for side in zip(*pairs, strict=True))
+    each = np.arange(len(pairs))
+    scores = scores_of(at.settings["similarity"], first, second, each, each).tolist()
     off = [item.id for (item, _), score in zip(pairs, scores, strict=True) if score != item.score]
     several = [item.id for item in items if item.score is None and keepers[item.cluster] is not item]
     return alone + off + several

@@ -25,12 +25,12 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from textsiam.arrays import Found, Others, Vectors
+from textsiam.arrays import Found, Others, Vectors, slices
 from textsiam.data.files import replacing
 from textsiam.errors import MissingExtra
-from textsiam.indexing.search.scan import Scan, ordered
+from textsiam.indexing.search.scan import Scan
 from textsiam.matching.join.screens import SPARE, UNIT
-from textsiam.matching.join.tiles import Allowed
+from textsiam.matching.join.tiles import Allowed, ordered
 from textsiam.matching.rule import Rule
 
 # As many rows as the largest index that was measured (benchmarks/results/index.json): exact search there, encoding included,
@@ -90,10 +90,7 @@ class Known(NamedTuple):
 def library() -> Any:
     """The module faiss, imported at first use.
 
-    Raises
-    ------
-    MissingExtra
-        If it is not installed.
+    Raises MissingExtra if it is not installed.
     """
     try:
         import faiss
@@ -172,8 +169,8 @@ def ranks_of_edges(index: Any, rows: Vectors, others: Vectors, threshold: float)
     Both kinds of rows have length 1 and are turned at random already.
     """
     counts, centroids = np.zeros(index.nlist, dtype=np.int64), _centroids(index)
-    for start in range(0, len(rows), N_MATCHES):
-        row, other = rows[start : start + N_MATCHES], others[start : start + N_MATCHES]
+    for block in slices(len(rows), N_MATCHES):
+        row, other = rows[block], others[block]
         across = other - np.einsum("ij,ij->i", row, other)[:, None] * row
         across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), UNIT)  # nearly 0 where both are one row
         nearness = (threshold * row + (1 - threshold**2) ** 0.5 * across) @ centroids.T
@@ -224,8 +221,8 @@ class Approximate:
     """
 
     def __init__(self, index: Any, known: Known) -> None:
-        self._index = index
-        self._learn(known)
+        self._index, self._known, self._slack = index, known, known.slack
+        index.nprobe, self.recall = known.settled()
 
     @classmethod
     def build(cls, rows: Vectors, threshold: float, *, recall: float = 0.99, seed: int = 0) -> "Approximate":
@@ -320,10 +317,8 @@ class Approximate:
         later = scan.find(rows, queries, rule, alive, start=self.n)
         i, j = self.candidates(queries, rule.threshold)
         i, j = i[alive[j]], j[alive[j]]
-        scores = scan.scores(rows, queries, i, j)
-        reach = scores >= np.float32(rule.threshold)
-        allowed.take(int(reach.sum()) + len(later[0]))
-        return ordered([(i[reach], j[reach], scores[reach]), later])
+        allowed.take(len(later[0]))
+        return ordered([allowed.reaching(i, j, scan.scores(rows, queries, i, j)), later])
 
     def save(self, file: Path) -> None:
         """Write it, whole or not at all, with dim + 8 bytes per row; replaces an existing file. Not for one that was loaded.
@@ -364,10 +359,6 @@ class Approximate:
         # Threads that read ahead, 32 started for each query, take far longer than the query itself.
         faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0
         return cls(index, known)
-
-    def _learn(self, known: Known) -> None:
-        self._known, self._slack = known, known.slack
-        self._index.nprobe, self.recall = known.settled()
 
 
 def _check_asked(rows: Vectors, threshold: float, recall: float) -> None:

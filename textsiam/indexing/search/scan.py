@@ -12,22 +12,21 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float
 
-from textsiam.arrays import Found, Rows, Scores, Vectors
+from textsiam.arrays import Found, Rows, Scores, Vectors, slices
 from textsiam.errors import BrokenIndex
 from textsiam.indexing.search.short_rows import (
     MOST_FOR_AXES,
     ShortRows,
     Stored,
     fp32,
-    in_blocks,
     lengths,
     times,
     unit_rows,
 )
 from textsiam.matching.join.exact import top_k_join
-from textsiam.matching.join.tiles import Allowed, Room, joined
+from textsiam.matching.join.tiles import Allowed, Room, joined, ordered
 from textsiam.matching.rule import Rule
-from textsiam.scoring.similarity import SIMILARITIES
+from textsiam.scoring.similarity import scores_of
 
 Queries = Float[np.ndarray, "_ _"]
 
@@ -67,36 +66,26 @@ class Scan:
     ) -> Found:
         """Query number, row number and score of every pair that matches, ordered by query and row.
 
-        Only rows that are alive and from number `start` on are searched.
-
-        Raises
-        ------
-        TooManyMatches
-            If they are more than the rule allows.
+        Only rows that are alive and from number `start` on are searched. Raises TooManyMatches if they are more than the rule
+        allows.
         """
         if self.similarity != "cosine" or (len(queries) >= _MANY and len(rows) >= MOST_FOR_AXES):
             there = np.flatnonzero(alive[start:]) + start
-            pairs = rule.join(queries, _of(rows, there))
-            return pairs.left, there[pairs.right], pairs.score
+            left, right, scores = rule.join(queries, _of(rows, there))
+            return left, there[right], scores
         allowed = Allowed(rule.max_matches, rule.threshold)
         found = []
         lowest = float(np.nextafter(np.float32(rule.threshold), np.float32(-np.inf)))
         for i, j in self._candidates(rows, queries, lowest, start):
             there = alive[j]
             i, j = i[there], j[there]  # noqa: PLW2901
-            scores = self.scores(rows, queries, i, j)
-            reach = scores >= np.float32(rule.threshold)
-            allowed.take(int(reach.sum()))
-            found.append((i[reach], j[reach], scores[reach]))
+            found.append(allowed.reaching(i, j, self.scores(rows, queries, i, j)))
         return ordered(found)
 
     def nearest(self, rows: Stored, queries: Queries, k: int, alive: Bool[np.ndarray, " _"]) -> Found:
         """The k closest rows of each query among those alive, the closest first; ties go to the lower row number.
 
-        Raises
-        ------
-        BrokenIndex
-            If a vector holds NaN.
+        Raises BrokenIndex if a vector holds NaN.
         """
         if self.similarity != "cosine" or len(queries) >= _SEVERAL:
             there = np.flatnonzero(alive)
@@ -107,16 +96,12 @@ class Scan:
 
     def scores(self, rows: Stored, queries: Queries, i: Rows, j: Rows) -> Scores:
         """The exact score of query ``i[p]`` with row ``j[p]``: fp64, rounded once to fp32."""
-        paired = SIMILARITIES[self.similarity].paired
-        scores = np.empty(len(i), dtype=np.float32)
-        for block in _few(len(i)):
-            scores[block] = paired(queries[i[block]].astype(np.float64), rows[j[block]].astype(np.float64))
-        return scores
+        return scores_of(self.similarity, queries, rows, i, j)
 
     def _near(self, rows: Stored, unit: Queries, i: Rows, j: Rows) -> Scores:
         """Products of unit rows in fp32, within the plain slack of the exact scores, for a tenth of their price."""
         near = np.empty(len(i), dtype=np.float32)
-        for block in _few(len(i)):
+        for block in slices(len(i), _N_AT_ONCE):
             near[block] = np.einsum("ij,ij->i", unit[i[block]], unit_rows(rows[j[block]]))
         return near
 
@@ -154,8 +139,8 @@ class Scan:
         times(block, short, tile)
         places = self._room.places(tile, least)
         if not self.short.is_whole and len(places.words) * 8 * _WORDS_IF_DENSE >= tile.size:
-            for place, part in in_blocks(rows[start : start + len(block)], _IN_CACHE):
-                _cosines(part, unit, tile[place : place + len(part)])
+            for part in slices(len(block), _IN_CACHE):
+                _cosines(rows[start + part.start : start + part.stop], unit, tile[part])
             places = self._room.places(tile, _below(lowest - self.short.plain))
         row, query = zip(*places.blocks(2**20), strict=True) if len(places.words) else ((_NONE,), (_NONE,))
         return np.concatenate(row), np.concatenate(query)
@@ -187,11 +172,9 @@ class Scan:
 def among(vectors: Vectors, rule: Rule) -> Found:
     """Every pair of rows of one set that matches, as of `Rule.join`; of a few rows all pairs are scored at once."""
     if len(vectors) > _FEW:
-        pairs = rule.join(vectors)
-        return pairs.left, pairs.right, pairs.score
+        return rule.join(vectors)
     left, right = np.triu_indices(len(vectors), k=1)
-    exact = vectors.astype(np.float64)
-    scores = SIMILARITIES[rule.similarity].paired(exact[left], exact[right]).astype(np.float32)
+    scores = scores_of(rule.similarity, vectors, vectors, left, right)
     reach = scores >= np.float32(rule.threshold)
     return left[reach], right[reach], scores[reach]
 
@@ -212,14 +195,3 @@ def _cosines(block: Stored, unit: Queries, out: Float[np.ndarray, "_ _"]) -> Non
 
 def _below(value: float) -> np.float32:
     return np.float32(np.nextafter(np.float32(value), np.float32(-np.inf)))
-
-
-def _few(n: int) -> Iterator[slice]:
-    return (slice(start, start + _N_AT_ONCE) for start in range(0, n, _N_AT_ONCE))
-
-
-def ordered(found: list[Found]) -> Found:
-    """What was found in parts, by query and row."""
-    i, j, scores = joined(found)
-    order = np.lexsort((j, i))
-    return i[order], j[order], scores[order]

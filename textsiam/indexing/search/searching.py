@@ -46,30 +46,30 @@ class Sparse(Sequence[str]):
 
 
 def answer(
-    model: Siamese | None, found: Found, items: Iterable[Item], n_left: int, n_right: int, **more: Any
+    model: Siamese | None, found: Found, items: Sequence[Item], n_left: int, n_right: int, **more: Any
 ) -> Matches:
     """Matches of positions on the left with the index's rows on the right, with what the model says about their scores."""
     left, right, scores = found
-    known = list(items)
-    texts = {item.row: item.text for item in known if item.text is not None}
+    texts = {item.row: item.text for item in items if item.text is not None}
     return Matches(
         left,
         right,
         scores,
         n_left,
         n_right,
-        right_ids=Sparse(n_right, {item.row: item.id for item in known}),
-        right_texts=Sparse(n_right, texts) if texts or not known else None,
+        right_ids=Sparse(n_right, {item.row: item.id for item in items}),
+        right_texts=Sparse(n_right, texts) if texts or not items else None,
         **(model.judge(scores)._asdict() if model else {}),
         **more,
     )
 
 
-def repeated(found: Found, side: Side) -> Found:
+def repeated(found: Found, side: Side, max_matches: int) -> Found:
     """What was found for distinct texts, for every position that holds one; a position's matches stay in their order."""
     number, row, scores = found
     starts = np.searchsorted(number, np.arange(len(side.unique) + 1))
     counts = np.diff(starts)[side.rows]
+    refuse_too_many(int(counts.sum()), max_matches)
     left = np.repeat(side.places, counts)
     place = np.arange(len(left)) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(starts[side.rows], counts)
     return left, row[place], scores[place]
@@ -94,7 +94,10 @@ def search(
     """The matches of texts, or of vectors, in an index (see `Index.search`)."""
     if (texts is None) == (embeddings is None):
         raise UnreadableInput("A search takes texts or their embeddings, and only one of them. Give one.")
-    _check(k, searcher)
+    if k is not None and k < 1:
+        raise ValueError(f"k is at least 1, but got {k}. Ask for one neighbour or more.")
+    if searcher not in SEARCHERS:
+        raise ValueError(f"There is no searcher {searcher!r}. Use one of {', '.join(SEARCHERS)}.")
     rule = Rule(_lowest(at, threshold, k), at.settings["similarity"], max_matches)
     asked = _asked(at, texts, embeddings, ids, model, progress)
     store = at.store
@@ -116,7 +119,7 @@ def search(
             "Index.approximate(), or search exactly."
         )
     if asked.side is not None:
-        found = _for_all_rows(found, asked.side, max_matches)
+        found = repeated(found, asked.side, max_matches)
     return answer(model or at.model, found, items, asked.n, n_right, recall=recall, **asked.columns)
 
 
@@ -144,26 +147,8 @@ def _asked(
     side = Side.of(values, "texts")
     known = at.store.read(lambda: at.known(side.unique), at.made)
     encoded = at.encode(side.unique, known, model, progress)
-    columns = dict(
-        left_texts=values,
-        left_ids=ids_of(values, ids),
-        cut=side.rows_where(encoded.cut),
-        unknown=side.rows_where(encoded.unknown),
-    )
+    columns = dict(left_texts=values, left_ids=ids_of(values, ids), **side.lost(encoded))
     return _Asked(encoded.embeddings, side, len(values), columns)
-
-
-def _check(k: int | None, searcher: str) -> None:
-    if k is not None and k < 1:
-        raise ValueError(f"k is at least 1, but got {k}. Ask for one neighbour or more.")
-    if searcher not in SEARCHERS:
-        raise ValueError(f"There is no searcher {searcher!r}. Use one of {', '.join(SEARCHERS)}.")
-
-
-def _for_all_rows(found: Found, side: Side, max_matches: int) -> Found:
-    """What was found for distinct texts, for each row that holds them."""
-    refuse_too_many(int((np.bincount(found[0], minlength=len(side.unique)) * side.sizes).sum()), max_matches)
-    return repeated(found, side)
 
 
 def _lowest(at: Opened, threshold: float | None, k: int | None) -> float:

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from textsiam.arrays import Rows
+from textsiam.arrays import Rows, slices
 from textsiam.data.files import replacing
 from textsiam.encoding.processor import n_threads
 from textsiam.matching.join.screens import SPARE, UNIT, n_leading, principal_axes, shortened, shrinkage
@@ -99,15 +99,12 @@ HEADS_FROM = 65_536  # rows, from which on they pay
 class Heads:
     """Heads of some short rows.
 
-    Parameters
-    ----------
-    short
-        (n, length), fp32.
+    `short` is (n, length), fp32.
     """
 
     def __init__(self, short: Short) -> None:
         self.short = short
-        self._heads = np.concatenate([_heads(short[start : start + _BLOCK]) for start in range(0, len(short), _BLOCK)])
+        self._heads = np.concatenate([_heads(short[part]) for part in slices(len(short), _BLOCK)])
         # The lengths' rounding and the two products'.
         self._slack = 2 * (short.shape[1] + 2 * SPARE) * UNIT * 1.01
 
@@ -179,7 +176,7 @@ class ShortRows:
             self._choose(rows)
         start = len(self)
         if start < n:
-            self._grow(np.concatenate([self.of(part) for _, part in in_blocks(rows[start:])]))
+            self._grow(np.concatenate([self.of(rows[part]) for part in slices(n, _BLOCK, start)]))
 
     def of(self, rows: Stored) -> Short:
         """The short ones of any rows, on the axes of these."""
@@ -288,8 +285,3 @@ def lengths(rows: Float[np.ndarray, "_ _"]) -> Float[np.ndarray, " _"]:
 def fp32(rows: Stored) -> Float[np.ndarray, "_ _"]:
     """The rows in fp32; themselves if they are."""
     return rows.astype(np.float32, copy=False)
-
-
-def in_blocks(rows: Stored, n: int = _BLOCK) -> Iterator[tuple[int, Stored]]:
-    """The rows, `n` at a time, with the number of the first."""
-    return ((start, rows[start : start + n]) for start in range(0, len(rows), n))

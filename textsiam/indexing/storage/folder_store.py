@@ -64,10 +64,7 @@ class SqliteDatabase:
     def transaction(self, begin: str, timeout_s: float) -> Iterator[None]:
         """A transaction, rolled back if anything fails within it.
 
-        Raises
-        ------
-        Busy
-            If another process did not release the database in time.
+        Raises Busy if another process did not release the database in time.
         """
         self.wait_at_most(timeout_s)
         try:

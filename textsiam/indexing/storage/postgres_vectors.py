@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from textsiam.arrays import Found, Rows, Scores, Vector, Vectors
+from textsiam.arrays import Found, Rows, Scores, Vector, Vectors, slices
 from textsiam.errors import BrokenIndex
-from textsiam.indexing.search.scan import ordered
 from textsiam.indexing.storage.postgres_connection import PostgresDatabase
 from textsiam.indexing.storage.vector_file import DTYPES, checksums
-from textsiam.matching.join.exact import top_k_join
+from textsiam.matching.join.exact import first_of_each, top_k_join
 from textsiam.matching.join.screens import SPARE, UNIT
-from textsiam.matching.join.tiles import Allowed, joined
+from textsiam.matching.join.tiles import Allowed, joined, ordered
 from textsiam.matching.rule import Rule
-from textsiam.scoring.similarity import EPSILON, SIMILARITIES
+from textsiam.scoring.similarity import EPSILON, scores_of
 
 TYPES = {"float32": "vector", "float16": "halfvec"}
 _DISTANCES = {"cosine": "<=>", "dot": "<#>", "euclidean": "<->", "manhattan": "<+>"}
@@ -55,15 +54,11 @@ class VectorTable:
     def write(self, rows: Rows, vectors: Vectors) -> None:
         """Copy rows into it; of any dimension, as no query knows them before they count.
 
-        Raises
-        ------
-        ValueError
-            If fp16 cannot hold them.
+        Raises ValueError if fp16 cannot hold them.
         """
         dim, numbers = vectors.shape[1], self._numbers
         head = [("n_columns", ">i2"), ("n_row", ">i4"), ("row", ">i4"), ("n_vector", ">i4"), ("head", ">u2", 2)]
-        for start in range(0, len(rows), self._n_at_once):
-            part = slice(start, start + self._n_at_once)
+        for part in slices(len(rows), self._n_at_once):
             written = np.empty(len(rows[part]), dtype=[*head, ("vector", numbers, dim)])
             written["n_columns"], written["n_row"], written["n_vector"] = 2, 4, 4 + dim * numbers.itemsize
             written["row"], written["head"], written["vector"] = rows[part], (dim, 0), vectors[part]
@@ -86,10 +81,7 @@ class VectorTable:
     def vectors(self, rows: Rows) -> Vectors:
         """The vectors of rows, in the order asked for.
 
-        Raises
-        ------
-        BrokenIndex
-            If one is missing.
+        Raises BrokenIndex if one is missing.
         """
         vectors = np.empty((len(rows), self.dim), dtype=np.float32)
         for part, there, read in self.read(rows):
@@ -100,27 +92,22 @@ class VectorTable:
 
     def read(self, rows: Rows) -> Iterator[tuple[slice, Bool[np.ndarray, " _"], Vectors]]:
         """Some of these rows at a time: which, whether each is there, and the vectors of those that are."""
-        for start in range(0, len(rows), self._n_at_once):
-            part = slice(start, start + self._n_at_once)
+        for part in slices(len(rows), self._n_at_once):
             known, vectors, _ = self._chosen("WHERE row = ANY(?)", [np.unique(rows[part]).tolist()])
             there = np.isin(rows[part], known)
             yield part, there, vectors[np.searchsorted(known, rows[part][there])]
 
     def find(self, queries: Vectors, rule: Rule) -> Found:
         """Every row that matches a query; by query, then row."""
-        allowed, found, threshold = Allowed(rule.max_matches, rule.threshold), [], rule.threshold
+        allowed = Allowed(rule.max_matches, rule.threshold)
         few = len(queries) <= _FEW and np.array_equal(self.stored(queries), queries)
         # What rounds to the threshold in fp32 is above the next number below it.
-        lowest = float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
+        lowest = float(np.nextafter(np.float32(rule.threshold), np.float32(-np.inf)))
         if few and not (self.similarity == "cosine" and lowest < _LEAST_COSINE):
             parts = self._scanned(queries, lowest)
         else:
             parts = self._joined(queries, rule)
-        for i, j, scores in parts:
-            reach = scores >= np.float32(threshold)
-            allowed.take(int(reach.sum()))
-            found.append((i[reach], j[reach], scores[reach]))
-        return ordered(found)
+        return ordered([allowed.reaching(*part) for part in parts])
 
     def find_fast(self, queries: Vectors, rule: Rule) -> tuple[Found, float | None]:
         """As `find`: there is no approximate structure here."""
@@ -147,7 +134,7 @@ class VectorTable:
             return joined([self._nearest(queries, number, k) for number in range(len(queries))])
         for rows, vectors in self._blocks():
             pairs = top_k_join(queries, vectors, k=k, similarity=self.similarity)
-            best = _best(joined([best, (pairs.left, rows[pairs.right], pairs.score)]), k)
+            best = first_of_each([best, (pairs.left, rows[pairs.right], pairs.score)], k)
         return best
 
     def stored(self, vectors: Vectors) -> Vectors:
@@ -202,8 +189,8 @@ class VectorTable:
     def _joined(self, queries: Vectors, rule: Rule) -> Iterator[Found]:
         """All matches, from the vectors fetched a block at a time."""
         for rows, vectors in self._blocks():
-            pairs = rule.join(queries, vectors)
-            yield pairs.left, rows[pairs.right], pairs.score
+            left, right, scores = rule.join(queries, vectors)
+            yield left, rows[right], scores
 
     def _nearest(self, queries: Vectors, number: int, k: int) -> Found:
         """Of any k rows the least score is one that all the k closest reach; pgvector names k that are close."""
@@ -215,12 +202,11 @@ class VectorTable:
             _, rows, scores = self.find(
                 queries[number : number + 1], Rule(float(scores.min(initial=np.inf)), self.similarity)
             )
-        return _best((np.full(len(rows), number), rows, scores), k)
+        return first_of_each([(np.full(len(rows), number), rows, scores)], k)
 
     def _scores(self, query: Vector, vectors: Vectors) -> Scores:
-        paired = SIMILARITIES[self.similarity].paired
-        queries = np.broadcast_to(query.astype(np.float64), vectors.shape)
-        return np.asarray(paired(queries, vectors.astype(np.float64)), dtype=np.float32)
+        rows = np.arange(len(vectors))
+        return scores_of(self.similarity, query[None], vectors, np.zeros_like(rows), rows)
 
     def _blocks(self) -> Iterator[tuple[Rows, Vectors]]:
         """All rows in order, some at a time."""
@@ -269,14 +255,6 @@ class VectorTable:
     @property
     def _n_at_once(self) -> int:
         return max(1, _BLOCK_BYTES // (4 * self.dim))
-
-
-def _best(found: Found, k: int) -> Found:
-    """The first k of each query: by score, then row."""
-    order = np.lexsort((found[1], -found[2], found[0]))
-    i, j, scores = (column[order] for column in found)
-    kept = np.arange(len(i)) - np.searchsorted(i, i) < k
-    return i[kept], j[kept], scores[kept]
 
 
 def _damaged(n: int) -> BrokenIndex:

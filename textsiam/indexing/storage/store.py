@@ -71,7 +71,8 @@ class Store(Protocol):
     def read(self, work: Callable[[], Result], made: str | None = None, *, endlessly: bool = False) -> Result:
         """Return what `work` returns; it sees one moment, whatever others write meanwhile.
 
-        `work` may be called again, also by `write`.
+        `work` may be called again, also by `write`. Raises EncoderMismatch if the index was made with something else than `made`;
+        IndexLocked if other threads were at work for too long.
 
         Parameters
         ----------
@@ -79,13 +80,6 @@ class Store(Protocol):
             What the index must have been made with (see `textsiam.indexing.open_index.made_key`). None: anything.
         endlessly
             Without a timeout: for what follows a commit, which must not fail.
-
-        Raises
-        ------
-        EncoderMismatch
-            If the index was made with something else than `made`.
-        IndexLocked
-            If other threads were at work for too long.
         """
 
     def write(self, work: Callable[[], Result], made: str | None = None) -> Result:
@@ -129,10 +123,7 @@ def rebuilt(place: object) -> EncoderMismatch:
 def checked(vectors: Any, dim: int) -> Vectors:
     """Vectors as fp32.
 
-    Raises
-    ------
-    ValueError
-        If they are not a table, have another dimension, are not finite, or are so long that products overflow.
+    Raises ValueError if they are not a table, have another dimension, are not finite, or are so long that products overflow.
     """
     vectors = np.asarray(vectors, dtype=np.float32)
     if vectors.ndim != 2:  # noqa: PLR2004

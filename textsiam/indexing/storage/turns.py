@@ -38,15 +38,7 @@ class Turns:
     def turn(self, until: float | None = None) -> Iterator[float]:
         """Hold the turn; gives the seconds that may still be spent on waiting for other processes.
 
-        Parameters
-        ----------
-        until
-            How long to wait, in monotonic seconds. Default: the time-out.
-
-        Raises
-        ------
-        IndexLocked
-            If other threads were at work for longer.
+        Waits until `until`, in monotonic seconds (default: the time-out); raises IndexLocked if other threads work for longer.
 
         Examples
         --------

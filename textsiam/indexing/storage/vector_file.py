@@ -68,10 +68,7 @@ class VectorFile:
     def rows(self, n: int) -> Shaped[np.ndarray, "n dim"]:
         """The first `n` rows, mapped.
 
-        Raises
-        ------
-        BrokenIndex
-            If the file holds fewer: reading what is not there would end the process.
+        Raises BrokenIndex if the file holds fewer: reading what is not there would end the process.
         """
         there = self.n_whole
         if there < n:
@@ -86,10 +83,7 @@ class VectorFile:
     def write(self, first: int, vectors: Float[np.ndarray, "n dim"]) -> None:
         """Write these rows from number `first` on and wait until the disk has them.
 
-        Raises
-        ------
-        OSError
-            What the file system says, such as a full disk; rows before `first` are as they were.
+        Raises OSError as the file system does, such as for a full disk; rows before `first` are as they were.
         """
         if not len(vectors):
             return
@@ -134,13 +128,7 @@ def flush_folder(folder: Path) -> None:
 
 
 class FolderView:
-    """The rows of one file of vectors that count, and of the next one as soon as that counts.
-
-    Parameters
-    ----------
-    folder
-        Of the index.
-    """
+    """The rows of one file of vectors that count, and of the next one as soon as that counts."""
 
     number: int  # of the file of vectors; 0: none is known yet
     n_rows: int
@@ -216,10 +204,7 @@ class FolderView:
     def stored(self, vectors: Vectors) -> Vectors:
         """These vectors, rounded as the file keeps them.
 
-        Raises
-        ------
-        ValueError
-            If fp16 cannot hold them.
+        Raises ValueError if fp16 cannot hold them.
         """
         with np.errstate(over="ignore"):
             stored = vectors.astype(self.file.dtype).astype(np.float32)
@@ -259,12 +244,8 @@ class FolderView:
     def make_fast(self, threshold: float, recall: float) -> float:
         """Make the approximate structure; its measured recall.
 
-        Raises
-        ------
-        MissingExtra
-            If faiss is not installed.
-        ValueError
-            If no fast setting reaches the recall, or the similarity is not cosine.
+        Raises MissingExtra if faiss is not installed; ValueError if no fast setting reaches the recall, or the similarity is not
+        cosine.
         """
         if self.similarity != "cosine":
             raise ValueError(

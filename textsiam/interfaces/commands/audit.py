@@ -2,24 +2,39 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 from textsiam.data.files import check_folder
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.option_groups import ComputeOptions, DialectOptions, ModelOptions, TextOptions, spread
-from textsiam.interfaces.shell.progress import while_reading
-from textsiam.interfaces.shell.terminal import NO, answer_json, answering, print_table, say, say_set_aside, table
+from textsiam.interfaces.shell.options import (
+    ComputeOptions,
+    DialectOptions,
+    ModelOptions,
+    TextOptions,
+    check_outputs,
+    spread,
+)
+from textsiam.interfaces.shell.terminal import (
+    NO,
+    answer_json,
+    answering,
+    print_table,
+    say,
+    say_set_aside,
+    while_reading,
+    write_columns,
+)
 
 if TYPE_CHECKING:
     from textsiam.auditing.audit import Audit
-    from textsiam.auditing.labelling import Plan
     from textsiam.auditing.result import AuditResult
 
-Folder = Annotated[Path, typer.Argument(help="The audit's folder, as `audit start -o` wrote it.")]
-Precision = Annotated[float, typer.Option(help="Lowest share of right pairs at or above the threshold.")]
-Confidence = Annotated[float, typer.Option(help="Probability, over samples, that the threshold keeps its promise.")]
+Folder = Annotated[Path, Argument(help="The audit's folder, as `audit start -o` wrote it.")]
+Precision = Annotated[float, Option(help="Lowest share of right pairs at or above the threshold.")]
+Confidence = Annotated[float, Option(help="Probability, over samples, that the threshold keeps its promise.")]
 FOR_TRAINING = "for_training.csv"
 
 
@@ -27,8 +42,7 @@ def plan(
     precision: Precision = 0.95,
     confidence: Confidence = 0.95,
     expected: Annotated[
-        float | None,
-        typer.Option(help="The precision that you expect. Default: halfway between --precision and 1."),
+        float | None, Option(help="The precision that you expect. Default: halfway between --precision and 1.")
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -40,58 +54,47 @@ def plan(
         if as_json:
             answer_json(made.to_json())
             return
-        shown = table("labels", "may be wrong", title="Errors allowed")
-        for n, n_wrong in made.errors:
-            shown.add_row(f"{n:,}", f"{n_wrong:,}")
-        print_table(shown)
-        _say_needed(made)
-
-
-def _say_needed(made: "Plan") -> None:
-    if made.needed is None:
-        say(f"if {made.expected:g} are right, no number of labels is enough: that is not above {made.precision:g}")
-    else:
-        say(f"if {made.expected:g} are right, {made.needed:,} labels certify it nine times in ten")
-    say(
-        "these are labels at or above one threshold: a sample of a whole join needs more, because some pairs lie below it"
-    )
+        rows = [(f"{n:,}", f"{n_wrong:,}") for n, n_wrong in made.errors]
+        print_table(("labels", "may be wrong"), rows, title="Errors allowed")
+        if made.needed is None:
+            say(f"if {made.expected:g} are right, no number of labels is enough: that is not above {made.precision:g}")
+        else:
+            say(f"if {made.expected:g} are right, {made.needed:,} labels certify it nine times in ten")
+        say(
+            "these are labels at or above one threshold: the sample of a whole join needs more, as some pairs lie below it"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
-    """How many pairs to draw, and from which scores."""
+    """How many pairs to draw, and from which scores: arguments of `start_audit`."""
 
-    n: Annotated[int, typer.Option("-n", min=1, help="How many pairs to label; see `audit plan`.")] = 300
-    strata: Annotated[int, typer.Option(min=1, help="Number of ranges of scores (strata) to draw from.")] = 10
+    n: Annotated[int, Option("-n", min=1, help="How many pairs to label; see `audit plan`.")] = 300
+    n_strata: Annotated[int, Option("--strata", min=1, help="Number of ranges of scores (strata) to draw from.")] = 10
     allocation: Annotated[
-        str,
-        typer.Option(help="Labels per stratum: equal, proportional (to its pairs), or root (to their square root)."),
+        str, Option(help="Labels per stratum: equal, proportional (to its pairs), or root (to their square root).")
     ] = "root"
-    informative: Annotated[
-        int, typer.Option(min=0, help="How many more pairs to draw, those the model is least sure of, to train on.")
+    n_informative: Annotated[
+        int,
+        Option(
+            "--informative", min=0, help="How many more pairs to draw, those the model is least sure of, to train on."
+        ),
     ] = 0
-
-    def asked(self) -> dict[str, Any]:
-        """The arguments of `start_audit`."""
-        told = dict(n=self.n, n_strata=self.strata)
-        return told | dict(allocation=self.allocation, n_informative=self.informative)
 
 
 @spread
 def start(
-    matches: Annotated[
-        str, typer.Argument(help="The pairs file that `textsiam duplicates -o` wrote: csv, jsonl, parquet.")
-    ],
+    matches: Annotated[str, Argument(help="The pairs file that `textsiam duplicates -o` wrote: csv, jsonl, parquet.")],
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the audit.")],
+    output: Annotated[Path, Option("--output", "-o", help="New folder for the audit.")],
     texts: Annotated[
-        str | None, typer.Option(help="The file of texts. Not needed if the pairs file has columns text_a and text_b.")
+        str | None, Option(help="The file of texts. Not needed if the pairs file has columns text_a and text_b.")
     ] = None,
     against: Annotated[
-        str | None, typer.Option(help="The file that the texts were compared with (--against), if any.")
+        str | None, Option(help="The file that the texts were compared with (--against), if any.")
     ] = None,
     sampling: SamplingOptions,
-    threshold: Annotated[float | None, typer.Option(help="The join's threshold. Default: its lowest score.")] = None,
+    threshold: Annotated[float | None, Option(help="The join's threshold. Default: its lowest score.")] = None,
     seed: options.Seed = 0,
     columns: TextOptions,
     dialect: DialectOptions,
@@ -112,7 +115,7 @@ def start(
             found, aside = read_matches(matches, texts, against, vars(columns) | vars(dialect))
         say_set_aside(aside, None)
         siamese = ComputeOptions().load(model) if model else None
-        started = start_audit(found, threshold=threshold, model=siamese, seed=seed, **sampling.asked())
+        started = start_audit(found, threshold=threshold, model=siamese, seed=seed, **vars(sampling))
         started.save(output)
         design = started.design
         told = {"matches": len(found), "drawn": len(design), "strata": design.n_strata, "folder": str(output)}
@@ -135,18 +138,14 @@ def _check_new(folder: Path) -> None:
 
 def label(
     folder: Folder,
-    labeller: Annotated[str, typer.Option(help="Name of the labeller; every labeller has a column.")] = "me",
-    training: Annotated[
-        bool, typer.Option("--training", help="Label only the informative pairs, to train on.")
-    ] = False,
-    show_score: Annotated[
-        bool, typer.Option("--show-score", help="Show scores, which may influence the labeller.")
-    ] = False,
+    labeller: Annotated[str, Option(help="Name of the labeller; every labeller has a column.")] = "me",
+    training: Annotated[bool, Option("--training", help="Label only the informative pairs, to train on.")] = False,
+    show_score: Annotated[bool, Option("--show-score", help="Show scores, which may influence the labeller.")] = False,
     source: Annotated[
-        str | None, typer.Option("--from", help="Read labels from this file, by pair number, instead of asking.")
+        str | None, Option("--from", help="Read labels from this file, by pair number, instead of asking.")
     ] = None,
     target: Annotated[
-        Path | None, typer.Option("--to", help="Write the pairs to this .csv, to label them in a spreadsheet.")
+        Path | None, Option("--to", help="Write the pairs to this .csv, to label them in a spreadsheet.")
     ] = None,
     set_aside: options.SetAsideFile = None,
 ) -> None:
@@ -176,7 +175,6 @@ def label(
 
 def _write_for_spreadsheet(opened: "Audit", target: Path, labeller: str, *, training: bool, show_score: bool) -> None:
     from textsiam.auditing.audit_folder import export_pairs
-    from textsiam.interfaces.shell.outputs import check_outputs
 
     check_outputs(target)
     n = export_pairs(opened, target, labeller, training=training, with_score=show_score)
@@ -208,18 +206,14 @@ def status(folder: Folder, as_json: options.AsJson = False) -> None:
             answer_json(told)
             return
         for name, of in told["labellers"].items():
-            say(
-                f"{name}: {of['audit']:,} of {told['drawn']:,} drawn pairs" + _also(of["training"], told["informative"])
-            )
+            n = told["informative"]
+            trained = f", {of['training']:,} of {n:,} to train on" if n else ""
+            say(f"{name}: {of['audit']:,} of {told['drawn']:,} drawn pairs{trained}")
         say(
             f"{told['decided']:,} decided, {told['unresolved']:,} unresolved, {told['not_labelled']:,} not labelled by anyone"
         )
         for line in told["agreement"]:
             say("{first} and {second}: {n:,} pairs, agreement {agreement}, kappa {kappa}".format(**line))
-
-
-def _also(n: int, n_informative: int) -> str:
-    return f", {n:,} of {n_informative:,} to train on" if n_informative else ""
 
 
 @spread
@@ -240,10 +234,9 @@ def finish(
     Exit code 0: certified. 1: no threshold is proven; with -o the model then sends every pair to review. 2: bad input.
     """
     from textsiam.auditing.audit import Audit
-    from textsiam.interfaces.shell.labelled_pairs import check_model_output
 
     with answering():
-        check_model_output(output)
+        check_outputs(model=output)
         if model.model and not output:
             raise typer.BadParameter("--model names a model, but there is no folder to write it to. Add -o FOLDER.")
         opened = Audit.open(folder)
@@ -264,28 +257,20 @@ def finish(
 
 
 def _write_training(folder: Path, result: "AuditResult") -> Path | None:
-    from textsiam.interfaces.shell.outputs import write_columns
-
-    if result.training is None:
+    if (pairs := result.training) is None:
         return None
-    pairs = result.training
-    columns = {"sentence1": pairs.first, "sentence2": pairs.second, "label": pairs.labels}
-    write_columns(folder / FOR_TRAINING, [columns])
-    return folder / FOR_TRAINING
+    target = folder / FOR_TRAINING
+    write_columns(target, [{"sentence1": pairs.first, "sentence2": pairs.second, "label": pairs.labels}])
+    return target
 
 
 def _show(result: "AuditResult") -> None:
-    shown = table("score", "pairs", "labels", "wrong", "precision", "from here up", "recall of found", title="By score")
+    rows = []
     for band in result.bands:
-        shown.add_row(
-            f"{band.low:.4f}",
-            f"{band.n_matches:,}",
-            f"{band.n_labels:,}",
-            f"{band.n_wrong:,}",
-            *(
-                "" if of.value != of.value else "{:.3f} [{:.3f}, {:.3f}]".format(*of)
-                for of in (band.precision, band.precision_above, band.recall_above)
-            ),
-        )
-    print_table(shown)
+        counts = [f"{n:,}" for n in (band.n_matches, band.n_labels, band.n_wrong)]
+        shares = (band.precision, band.precision_above, band.recall_above)
+        told = ["" if of.value != of.value else "{:.3f} [{:.3f}, {:.3f}]".format(*of) for of in shares]
+        rows.append((f"{band.low:.4f}", *counts, *told))
+    names = ("score", "pairs", "labels", "wrong", "precision", "from here up", "recall of found")
+    print_table(names, rows, title="By score")
     say(str(result))

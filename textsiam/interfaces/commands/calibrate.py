@@ -2,13 +2,12 @@
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.labelled_pairs import check_model_output, read_scored
-from textsiam.interfaces.shell.option_groups import LabelledOptions, ModelOptions, RowOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs
-from textsiam.interfaces.shell.terminal import answer_json, answering, model_told, print_table, say, table
+from textsiam.interfaces.shell.labelled_pairs import read_scored
+from textsiam.interfaces.shell.options import LabelledOptions, ModelOptions, RowOptions, check_outputs, spread
+from textsiam.interfaces.shell.terminal import answer_json, answering, model_told, print_table, say
 
 if TYPE_CHECKING:
     from textsiam.scoring.calibration import Calibrator
@@ -20,7 +19,7 @@ def calibrate(
     *,
     output: options.ModelOutput = None,
     method: Annotated[
-        str, typer.Option(help="isotonic, sigmoid, temperature, or auto: the best of them on held-out components.")
+        str, Option(help="isotonic, sigmoid, temperature, or auto: the best of them on held-out components.")
     ] = "auto",
     columns: LabelledOptions,
     seed: options.Seed = 0,
@@ -39,8 +38,7 @@ def calibrate(
 
     with answering():
         check_method(method, seed)
-        check_outputs(rows.set_aside, inputs=[pairs], as_json=as_json)
-        check_model_output(output)
+        check_outputs(rows.set_aside, inputs=[pairs], as_json=as_json, model=output)
         siamese = model.load()
         scored = read_scored(siamese, pairs, rows.reading(columns), rows.set_aside)
         calibrated = siamese.calibrate(scored, method=method, seed=seed)
@@ -58,12 +56,12 @@ def calibrate(
 
 def _show(calibrator: "Calibrator") -> None:
     held_out = calibrator.evidence["held_out"]
-    shown = table("probability", "share", "pairs", title="On held-out components")
+    rows = []
     for one in held_out["reliability"]:
         value, low, high = one["share"]
         interval = "" if low is None else f" [{low:.3f}, {high:.3f}]"
-        shown.add_row(f"{one['probability']:.3f}", f"{value:.3f}{interval}", f"{one['n']:,}")
-    print_table(shown)
+        rows.append((f"{one['probability']:.3f}", f"{value:.3f}{interval}", f"{one['n']:,}"))
+    print_table(("probability", "share", "pairs"), rows, title="On held-out components")
     value, low, high = held_out["calibration_error"]
     bounds = "too few components to bound it" if high is None else f"between {low:.3f} and {high:.3f}, approximately"
     say(f"calibration error, the average distance of a probability from the truth: {value:.3f}, {bounds}")

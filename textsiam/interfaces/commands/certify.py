@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.labelled_pairs import check_model_output, read_scored
-from textsiam.interfaces.shell.option_groups import LabelledOptions, ModelOptions, RowOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs
-from textsiam.interfaces.shell.terminal import NO, answer_json, answering, model_told, print_table, say, table
+from textsiam.interfaces.shell.labelled_pairs import read_scored
+from textsiam.interfaces.shell.options import LabelledOptions, ModelOptions, RowOptions, check_outputs, spread
+from textsiam.interfaces.shell.terminal import NO, answer_json, answering, model_told, print_table, say
 
 if TYPE_CHECKING:
     from textsiam.scoring.evidence.choosing import Chosen
@@ -20,16 +20,16 @@ class PromiseOptions:
     """The promises that accepting and rejecting keep."""
 
     precision: Annotated[
-        float | None, typer.Option(help="Lowest share of duplicates among accepted pairs. Default: 0.95.")
+        float | None, Option(help="Lowest share of duplicates among accepted pairs. Default: 0.95.")
     ] = None
-    recall: Annotated[float | None, typer.Option(help="Instead: lowest share of duplicates that are accepted.")] = None
+    recall: Annotated[float | None, Option(help="Instead: lowest share of duplicates that are accepted.")] = None
     false_match_rate: Annotated[
-        float | None, typer.Option(help="Instead: highest share of other pairs that are accepted.")
+        float | None, Option(help="Instead: highest share of other pairs that are accepted.")
     ] = None
     reject_precision: Annotated[
-        float, typer.Option(help="Lowest share of other pairs among rejected pairs; 0 rejects nothing.")
+        float, Option(help="Lowest share of other pairs among rejected pairs; 0 rejects nothing.")
     ] = 0.95
-    confidence: Annotated[float, typer.Option(help="Probability that a threshold keeps its promise.")] = 0.95
+    confidence: Annotated[float, Option(help="Probability that a threshold keeps its promise.")] = 0.95
 
 
 @spread
@@ -41,7 +41,7 @@ def certify(
     columns: LabelledOptions,
     seed: Annotated[
         int,
-        typer.Option(
+        Option(
             help="Seed of the draw of one pair per component. Fix it beforehand: the best of several seeds proves nothing."
         ),
     ] = 0,
@@ -61,8 +61,7 @@ def certify(
     with answering():
         asked: dict[str, Any] = vars(promise) | {"seed": seed}
         guarantee, level = check_targets(**asked)
-        check_outputs(rows.set_aside, inputs=[pairs], as_json=as_json)
-        check_model_output(output)
+        check_outputs(rows.set_aside, inputs=[pairs], as_json=as_json, model=output)
         siamese = model.load()
         scored = read_scored(siamese, pairs, rows.reading(columns), rows.set_aside)
         chosen = choose(scored, **asked)
@@ -71,22 +70,15 @@ def certify(
         if output:
             siamese.with_thresholds(chosen.accept, chosen.reject).save(output)
         if as_json:
-            answer_json(model_told(siamese) | _told(chosen, levels) | {"output": output and str(output)})
+            told: dict[str, Any] = {"threshold": chosen.accept.to_json()}
+            told |= {"reject_threshold": chosen.reject and chosen.reject.to_json()}
+            told |= {"review": chosen.review, "by_precision": levels, "output": output and str(output)}
+            answer_json(model_told(siamese) | told)
         else:
             _show(chosen, levels)
             say(f"→ {output}" if output else "nothing was written: name a folder for the model with -o")
         if chosen.accept.value is None:
             raise typer.Exit(NO)
-
-
-def _told(chosen: "Chosen", levels: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a JSON answer says of the thresholds."""
-    return {
-        "threshold": chosen.accept.to_json(),
-        "reject_threshold": chosen.reject and chosen.reject.to_json(),
-        "review": chosen.review,
-        "by_precision": levels,
-    }
 
 
 def _show(chosen: "Chosen", levels: list[dict[str, Any]]) -> None:
@@ -116,19 +108,14 @@ def _show(chosen: "Chosen", levels: list[dict[str, Any]]) -> None:
 def _show_levels(chosen: "Chosen", levels: list[dict[str, Any]]) -> None:
     from textsiam.scoring.evidence.certificates import exact
 
-    shown = table(
-        "precision", "accept at", "found", "recall", "reject below", "review", title="What each target would give"
-    )
-    asked = chosen.accept_certificate.level
+    rows = []
     for row in levels:
-        has = row["accept"] is not None
-        shown.add_row(
-            f"{'asked → ' if row['precision'] == asked else ''}{row['precision']:g}",
-            exact(row["accept"]) if has else "none exists",
-            "{:.3f} [{:.3f}, {:.3f}]".format(*row["found"]) if has else "",
-            "{:.3f} [{:.3f}, {:.3f}]".format(*row["recall"]) if has else "",
-            exact(row["reject"]) if has and row["reject"] is not None else "",
-            f"{row['review']:.1%}",
-        )
-    print_table(shown)
+        asked = "asked → " if row["precision"] == chosen.accept_certificate.level else ""
+        cells = ["none exists", "", "", ""]
+        if row["accept"] is not None:
+            shares = ["{:.3f} [{:.3f}, {:.3f}]".format(*row[name]) for name in ("found", "recall")]
+            cells = [exact(row["accept"]), *shares, "" if row["reject"] is None else exact(row["reject"])]
+        rows.append((f"{asked}{row['precision']:g}", *cells, f"{row['review']:.1%}"))
+    names = ("precision", "accept at", "found", "recall", "reject below", "review")
+    print_table(names, rows, title="What each target would give")
     say("each target is certified by itself; choosing one from this table costs confidence: name it beforehand")

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from textsiam.data.writers import rows_of
-from textsiam.interfaces.shell.option_groups import DuplicatesOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs, write_columns
-from textsiam.interfaces.shell.progress import following_all, while_reading
+from textsiam.interfaces.shell.options import DuplicatesOptions, check_outputs, check_sources, spread
 from textsiam.interfaces.shell.ray import duplicates_on_ray
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
-    check_linkage,
-    check_sources,
+    following_all,
     mapped,
     model_told,
     say,
@@ -26,6 +23,8 @@ from textsiam.interfaces.shell.terminal import (
     set_aside_told,
     show_clusters,
     show_pairs,
+    while_reading,
+    write_columns,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +49,8 @@ def duplicates(asked: DuplicatesOptions) -> None:
     on_ray.check(approximate=asked.approximate)
     with answering(on_ray.after_interrupt(asked.output) if on_ray else None):
         if on_ray:
+            from textsiam.distributing.shard_sources import expanded
+
             on_ray.refuse(
                 sample=asked.sample,
                 against=bool(asked.against),
@@ -57,7 +58,7 @@ def duplicates(asked: DuplicatesOptions) -> None:
                 strict=asked.rows.strict,
             )
             on_ray.refuse(**{"linkage complete": asked.linkage != "keeper"})
-            asked = replace(asked, files=on_ray.sources(asked.files))
+            asked = replace(asked, files=expanded(asked.files or []))
         _check(asked)
         if on_ray:
             duplicates_on_ray(asked)
@@ -67,22 +68,27 @@ def duplicates(asked: DuplicatesOptions) -> None:
 
 def _check(asked: DuplicatesOptions) -> None:
     """Refuse, before the slow work, options that contradict each other and outputs that cannot be written."""
+    from textsiam.matching.matches import LINKAGES
+
     if bool(asked.files) == asked.sample:
         raise typer.BadParameter(
             "Give files or --sample, not both." if asked.files else "Give files, - for standard input, or --sample."
         )
     if asked.against and (asked.clusters or asked.repeats_only):
         raise typer.BadParameter("--clusters and --repeats-only work within one set. Leave out --against.")
-    check_sources(asked.sources)
-    check_outputs(asked.output, asked.clusters, asked.rows.set_aside, inputs=asked.sources, as_json=asked.as_json)
-    check_linkage(asked.linkage)
+    sources = [*(asked.files or []), *([asked.against] if asked.against else [])]
+    check_sources(sources)
+    check_outputs(asked.output, asked.clusters, asked.rows.set_aside, inputs=sources, as_json=asked.as_json)
+    if asked.linkage not in LINKAGES:
+        raise ValueError(f"There is no linkage {asked.linkage!r}. Use one of {', '.join(LINKAGES)}.")
 
 
 def _on_this_machine(asked: DuplicatesOptions) -> None:
     """Read, find, write and report."""
     started = time.perf_counter()
-    texts = _read(asked.files, asked.reading)
-    others = _read([asked.against], asked.reading) if asked.against else None
+    reading = asked.rows.reading(asked.columns)
+    texts = _read(asked.files, reading)
+    others = _read([asked.against], reading) if asked.against else None
     _say_reading(texts, others, asked.rows.set_aside)
     siamese = None if asked.repeats_only else asked.model.load()
     matches = _find(siamese, texts, others, asked)
@@ -167,13 +173,9 @@ def _tables(matches: "Matches | None", groups: "Clusters | None") -> dict[str, A
     if matches is not None:
         tables["pairs"] = list(rows_of(matches.columns()))
     if groups is not None:
-        names = groups.columns()["id"]
+        ids = groups.columns()["id"]
         tables["clusters"] = [
-            {
-                "keeper": names[rows[0]],
-                "members": [names[row] for row in rows],
-                "weakest": round(groups.weakest(rows), 6),
-            }
+            {"keeper": ids[rows[0]], "members": [ids[row] for row in rows], "weakest": round(groups.weakest(rows), 6)}
             for rows in groups.groups()
         ]
     return tables
@@ -185,8 +187,9 @@ def _say_reading(texts: "Texts", others: "Texts | None", set_aside: Path | None)
     say(f"columns: {mapped(texts.mapping)}")
     if others is not None:
         say(f"columns of the others: {mapped(others.mapping)}")
-    say_renamed([*texts.renamed, *(() if others is None else others.renamed)])
-    say_set_aside(texts.set_aside + (SetAside() if others is None else others.set_aside), set_aside)
+    both = [texts] if others is None else [texts, others]
+    say_renamed([fault for of in both for fault in of.renamed])
+    say_set_aside(sum((of.set_aside for of in both), SetAside()), set_aside)
 
 
 def _say_summary(summary: dict[str, Any], output: Path | None, clusters: Path | None) -> None:

@@ -9,17 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.option_groups import ModelOptions, RayOptions, RowOptions, TextOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs
-from textsiam.interfaces.shell.progress import following
+from textsiam.interfaces.shell.options import (
+    ModelOptions,
+    RayOptions,
+    RowOptions,
+    TextOptions,
+    check_outputs,
+    check_sources,
+    spread,
+)
 from textsiam.interfaces.shell.ray import Job, encode_on_ray
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
-    check_sources,
     counted,
+    following,
     mapped,
     model_told,
     say,
@@ -41,11 +48,11 @@ def encode(
     files: options.Files = None,
     *,
     columns: TextOptions,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The .parquet file to write: id, embedding.")] = Path(
+    output: Annotated[Path, Option("--output", "-o", help="The .parquet file to write: id, embedding.")] = Path(
         "vectors.parquet"
     ),
     prompt: options.Prompt = None,
-    shard_rows: Annotated[int, typer.Option(min=1, help="Rows per shard: what an interruption can cost.")] = 8_192,
+    shard_rows: Annotated[int, Option(min=1, help="Rows per shard: what an interruption can cost.")] = 8_192,
     rows: RowOptions,
     model: ModelOptions,
     on_ray: RayOptions,
@@ -55,18 +62,25 @@ def encode(
 
     After an interruption, run the same command again to go on: finished shards are kept in OUTPUT.parts.
     """
+    from textsiam.data.sources import open_source
+    from textsiam.data.tables import Dialect
+    from textsiam.encoding.shards import encode_to_parquet
+
     on_ray.check()
     with answering(on_ray.after_interrupt(output) if on_ray else partial(_kept, output)):
         files = _checked(files, output, on_ray, rows, as_json=as_json)
         if on_ray:
-            job = Job.of(files, rows.reading(columns), model, prompt, shard_rows)
+            job = Job(files, rows.reading(columns), model, prompt, shard_rows)
             encode_on_ray(on_ray, job, output=output, set_aside=rows.set_aside, as_json=as_json)
             return
         started = time.perf_counter()
         with ExitStack() as opened:
-            tables = [opened.enter_context(closing(_opened(file, columns, rows))) for file in files]
+            opening: dict[str, Any] = dict(split=columns.split, dialect=Dialect(**vars(rows.dialect)))
+            tables = [opened.enter_context(closing(open_source(file, **opening))) for file in files]
             siamese = model.load()
-            report = _encoded(siamese, _chunks(tables, columns, shard_rows, strict=rows.strict), output, prompt)
+            chunks = _chunks(tables, columns, shard_rows, strict=rows.strict)
+            progress = opened.enter_context(following("encode"))
+            report = encode_to_parquet(siamese.encoder, chunks, output, prompt=prompt, progress=progress)
         say_set_aside(report.set_aside, rows.set_aside)
         _tell(report, siamese, output, round(time.perf_counter() - started, 2), as_json=as_json)
 
@@ -82,29 +96,17 @@ def _checked(
     if not files:
         raise typer.BadParameter("Give files, or - for standard input.")
     if on_ray:
+        from textsiam.distributing.shard_sources import expanded
+
         on_ray.refuse(strict=rows.strict)
-        files = on_ray.sources(files)
+        files = expanded(files)
     check_sources(files)
     check_outputs(output, rows.set_aside, inputs=files, as_json=as_json)
     return files
 
 
-def _opened(file: str, columns: TextOptions, rows: RowOptions) -> "Table":
-    from textsiam.data.sources import open_source
-    from textsiam.data.tables import Dialect
-
-    return open_source(file, columns.split, Dialect(**vars(rows.dialect)))
-
-
-def _encoded(siamese: "Siamese", chunks: Iterator["Texts"], output: Path, prompt: str | None) -> "EncodeReport":
-    from textsiam.encoding.shards import encode_to_parquet
-
-    with following("encode") as progress:
-        return encode_to_parquet(siamese.encoder, chunks, output, prompt=prompt, progress=progress)
-
-
 def _chunks(tables: "list[Table]", columns: TextOptions, n_rows: int, *, strict: bool) -> Iterator["Texts"]:
-    from textsiam.data.streams import stream_texts
+    from textsiam.data.readers import stream_texts
     from textsiam.data.texts import SetAside
 
     reading: dict[str, Any] = dict(column=columns.column, id_column=columns.id_column, n_rows=n_rows)

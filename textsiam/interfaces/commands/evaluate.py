@@ -2,22 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 from textsiam.data.files import check_writable
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.labelled_pairs import read_with
-from textsiam.interfaces.shell.option_groups import ComputeOptions, GradedOptions, RowOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs
-from textsiam.interfaces.shell.progress import following_all
-from textsiam.interfaces.shell.terminal import answer_json, answering, model_told, say
+from textsiam.interfaces.shell.options import ComputeOptions, GradedOptions, RowOptions, check_outputs, spread
+from textsiam.interfaces.shell.terminal import answer_json, answering, following_all, model_told, say
 
 if TYPE_CHECKING:
-    from textsiam.evaluation.evaluation import Evaluation
-    from textsiam.scoring.siamese import Siamese
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +23,9 @@ class FileOptions:
     """Files to write the evaluation to."""
 
     report: Annotated[
-        Path | None,
-        typer.Option(help="Write a page with figures, slices and worst pairs to this .html; it opens offline."),
+        Path | None, Option(help="Write a page with figures, slices and worst pairs to this .html; it opens offline.")
     ] = None
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the whole evaluation to this .json.")] = (
-        None
-    )
+    output: Annotated[Path | None, Option("--output", "-o", help="Write the whole evaluation to this .json.")] = None
 
     def named(self) -> dict[str, Path]:
         """Each file that was named, by the ending that it must have."""
@@ -52,34 +47,24 @@ class FileOptions:
 
             check_installed()
 
-    def write(self, evaluation: "Evaluation") -> None:
-        """Write the files that were named."""
-        if self.output is not None:
-            evaluation.save(self.output)
-        if self.report is not None:
-            evaluation.report(self.report)
-
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuringOptions:
-    """How many draws are behind the intervals, and how many pairs to explain."""
+    """How many draws are behind the intervals, and how many pairs to explain: arguments of `textsiam.evaluate`."""
 
-    draws: Annotated[int, typer.Option(min=1, help="Number of bootstrap draws for the intervals.")] = 1_000
-    worst: Annotated[
-        int, typer.Option(min=0, help="How many pairs with too high a score, and with too low a score, to explain.")
+    n_draws: Annotated[int, Option("--draws", min=1, help="Number of bootstrap draws for the intervals.")] = 1_000
+    n_worst: Annotated[
+        int,
+        Option("--worst", min=0, help="How many pairs with too high a score, and with too low a score, to explain."),
     ] = 20
     seed: options.Seed = 0
-
-    def asked(self) -> dict[str, Any]:
-        """The arguments of `textsiam.evaluate`."""
-        return dict(seed=self.seed, n_draws=self.draws, n_worst=self.worst)
 
 
 @spread
 def evaluate(
     sources: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar="[MODEL] PAIRS",
             help="Labelled or graded pairs (csv, tsv, jsonl, parquet, a data set; - is stdin), optionally after a model.",
         ),
@@ -87,7 +72,7 @@ def evaluate(
     *,
     model: options.Model = None,
     baseline: Annotated[
-        str | None, typer.Option(help="Another model folder or Hub name, to compare on the same rows.")
+        str | None, Option(help="Another model folder or Hub name, to compare on the same rows.")
     ] = None,
     files: FileOptions,
     columns: GradedOptions,
@@ -103,6 +88,7 @@ def evaluate(
     `textsiam evaluate my-model parts/test.csv` names the model first.
     """
     from textsiam.data.readers import read_pairs
+    from textsiam.evaluation.evaluation import evaluate as measure
 
     with answering():
         source, model = _source(sources, model)
@@ -111,8 +97,12 @@ def evaluate(
         siamese = computing.load(model)
         other = None if baseline is None else computing.load(baseline)
         on = "standard input" if source == "-" else Path(source).name + (f" ({columns.split})" if columns.split else "")
-        evaluation = _measured(siamese, pairs, other, measuring.asked() | {"on": on})
-        files.write(evaluation)
+        with following_all() as progress:
+            evaluation = measure(siamese, pairs, baseline=other, on=on, progress=progress, **vars(measuring))
+        if files.output is not None:
+            evaluation.save(files.output)
+        if files.report is not None:
+            evaluation.report(files.report)
         if as_json:
             answer_json(
                 model_told(siamese) | {"report": files.report and str(files.report)}, evaluation=evaluation.to_json()
@@ -133,10 +123,3 @@ def _source(sources: list[str], model: str | None) -> tuple[str, str | None]:
     if model is not None:
         raise typer.BadParameter(f"There are two models: {sources[0]} and --model {model}. Name one of them.")
     return sources[1], sources[0]
-
-
-def _measured(siamese: "Siamese", pairs: Any, other: "Siamese | None", how: dict[str, Any]) -> "Evaluation":
-    from textsiam.evaluation.evaluation import evaluate as measure
-
-    with following_all() as progress:
-        return measure(siamese, pairs, baseline=other, progress=progress, **how)

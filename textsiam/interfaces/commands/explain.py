@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.labelled_pairs import read_with
-from textsiam.interfaces.shell.option_groups import ModelOptions, PairOptions, RowOptions, spread
-from textsiam.interfaces.shell.progress import following
+from textsiam.interfaces.shell.options import ModelOptions, PairOptions, RowOptions, check_outputs, spread
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
+    following,
     model_told,
     say,
     say_thresholds,
@@ -29,16 +30,16 @@ if TYPE_CHECKING:
 
 @spread
 def explain(
-    first_text: Annotated[str | None, typer.Argument(help="A text.")] = None,
-    second_text: Annotated[str | None, typer.Argument(help="The text to compare it with.")] = None,
+    first_text: Annotated[str | None, Argument(help="A text.")] = None,
+    second_text: Annotated[str | None, Argument(help="The text to compare it with.")] = None,
     *,
     pairs: Annotated[
-        str | None, typer.Option(help="A file or data set of pairs, instead of two texts; - is standard input.")
+        str | None, Option(help="A file or data set of pairs, instead of two texts; - is standard input.")
     ] = None,
     columns: PairOptions,
-    top: Annotated[int, typer.Option(min=1, help="How many pairs of the file to explain, from the first one.")] = 20,
+    top: Annotated[int, Option(min=1, help="How many pairs of the file to explain, from the first one.")] = 20,
     html: Annotated[
-        Path | None, typer.Option("--html", help="Write the explanations to this .html page, which opens offline.")
+        Path | None, Option("--html", help="Write the explanations to this .html page, which opens offline.")
     ] = None,
     prompt: options.Prompt = None,
     rows: RowOptions,
@@ -52,6 +53,7 @@ def explain(
     `textsiam explain --pairs pairs.csv --top 50 --html why.html` explains the first pairs of a file.
     """
     from textsiam.data.readers import read_pairs
+    from textsiam.scoring.explaining.explanation import explain as explanations
 
     with answering():
         texts = [text for text in (first_text, second_text) if text is not None]
@@ -61,7 +63,8 @@ def explain(
         reading = rows.reading(columns) | {"labelled": False}
         read = read_with(read_pairs, pairs, reading, rows.set_aside) if pairs else _pair(*texts)
         siamese = model.load()
-        told = _explained(siamese, read, top, prompt)
+        with following("encode") as progress:
+            told = explanations(siamese, read.first[:top], read.second[:top], prompt=prompt, progress=progress)
         if html:
             _write_page(html, told)
         if as_json:
@@ -77,7 +80,6 @@ def explain(
 def _check(html: Path | None, set_aside: Path | None, pairs: str | None, *, as_json: bool) -> None:
     """Refuse, before the slow work, outputs that cannot be written or would destroy the input or each other."""
     from textsiam.data.files import check_writable
-    from textsiam.interfaces.shell.outputs import check_outputs
 
     check_outputs(set_aside, inputs=[pairs] if pairs else [], as_json=as_json)
     if html is None:
@@ -94,13 +96,6 @@ def _pair(first: str, second: str) -> "Pairs":
     if fault := fault_of_pair(first, second):
         raise UnreadableInput(f"Nothing can be explained: {fault}. Give two texts with something to read.")
     return Pairs([first], [second])
-
-
-def _explained(siamese: "Siamese", read: "Pairs", top: int, prompt: str | None) -> "list[Explanation]":
-    from textsiam.scoring.explaining.explanation import explain as explanations
-
-    with following("encode") as progress:
-        return explanations(siamese, read.first[:top], read.second[:top], prompt=prompt, progress=progress)
 
 
 def _answer(siamese: "Siamese", read: "Pairs", told: "list[Explanation]") -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.index_options import (
@@ -19,18 +20,25 @@ from textsiam.interfaces.shell.index_options import (
     tell,
     threshold_told,
 )
-from textsiam.interfaces.shell.option_groups import ModelOptions, RowOptions, TextOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs
-from textsiam.interfaces.shell.progress import following, name_of, while_reading
+from textsiam.interfaces.shell.options import (
+    ModelOptions,
+    RowOptions,
+    TextOptions,
+    check_outputs,
+    check_sources,
+    spread,
+)
 from textsiam.interfaces.shell.terminal import (
     NO,
     answer_json,
     answering,
-    check_sources,
+    following,
     mapped,
     model_told,
+    name_of,
     say,
     say_renamed,
+    while_reading,
 )
 
 if TYPE_CHECKING:
@@ -48,10 +56,10 @@ def create(
     *,
     threshold: Threshold = None,
     no_texts: Annotated[
-        bool, typer.Option("--no-texts", help="Keep only vectors and ids: then nothing can be rebuilt or repaired.")
+        bool, Option("--no-texts", help="Keep only vectors and ids: then nothing can be rebuilt or repaired.")
     ] = False,
     stored_as: Annotated[
-        str, typer.Option("--stored-as", help="float32, or float16: half the space, with rounding.")
+        str, Option("--stored-as", help="float32, or float16: half the space, with rounding.")
     ] = "float32",
     prompt: options.Prompt = None,
     model: ModelOptions,
@@ -100,7 +108,7 @@ def add(
     `textsiam index add faq.index questions.csv` creates the index if there is none. Every text needs a lasting id: without an id
     column it is FILE:ROW. An id that is there with the same text stays as it is, so you can run the same command again.
     """
-    _write("add", place, files, columns, writing, threshold)
+    _write("add", place, files, columns, threshold, writing)
 
 
 @spread
@@ -109,12 +117,12 @@ def update(place: Place, files: options.Files = None, *, columns: IndexTextOptio
 
     `textsiam index update faq.index corrected.csv --id-column id`
     """
-    _write("update", place, files, columns, writing)
+    _write("update", place, files, columns, None, writing)
 
 
 def remove(
     place: Place,
-    ids: Annotated[list[str], typer.Argument(help="Ids of the texts to remove.")],
+    ids: Annotated[list[str], Argument(help="Ids of the texts to remove.")],
     timeout: Timeout = 60.0,
     as_json: options.AsJson = False,
 ) -> None:
@@ -139,11 +147,11 @@ def remove(
 
 def _write(
     verb: str,
-    place: str,
-    files: list[str] | None,
+    place: Place,
+    files: options.Files,
     columns: IndexTextOptions,
+    threshold: Threshold,
     writing: WritingOptions,
-    threshold: float | None = None,
 ) -> None:
     """Add, or update."""
     answer, rows = writing.answer, writing.rows
@@ -182,12 +190,12 @@ def _written(there: "Index", verb: str, given: Given, **how: Any) -> "Matches":
 @spread
 def search(
     place: Place,
-    texts: Annotated[list[str] | None, typer.Argument(help="The texts to search for; or --file.")] = None,
+    texts: Annotated[list[str] | None, Argument(help="The texts to search for; or --file.")] = None,
     *,
-    file: Annotated[str | None, typer.Option(help="Search for the texts of this file; - is standard input.")] = None,
-    k: Annotated[int | None, typer.Option("-k", min=1, help="The k closest texts, with any score.")] = None,
+    file: Annotated[str | None, Option(help="Search for the texts of this file; - is standard input.")] = None,
+    k: Annotated[int | None, Option("-k", min=1, help="The k closest texts, with any score.")] = None,
     threshold: Threshold = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Search exactly, even in a very large index.")] = False,
+    exact: Annotated[bool, Option("--exact", help="Search exactly, even in a very large index.")] = False,
     answer: AnswerOptions,
     timeout: Timeout = 60.0,
     columns: TextOptions,
@@ -207,16 +215,9 @@ def search(
         check_outputs(answer.output, rows.set_aside, inputs=[file] if file else [], as_json=as_json)
         asked: Any = _read(file, rows.reading(columns)) if file else _checked(texts or [])
         with opened(place, model, None, timeout, must_exist=True) as there:
-            searcher = "exact" if exact else "auto"
+            how: dict[str, Any] = dict(threshold=threshold, k=k, searcher="exact" if exact else "auto")
             with following("encode") as progress:
-                found = there.search(
-                    asked,
-                    threshold=threshold,
-                    k=k,
-                    searcher=searcher,
-                    max_matches=answer.max_matches,
-                    progress=progress,
-                )
+                found = there.search(asked, max_matches=answer.max_matches, progress=progress, **how)
             reach = found.score >= (there.threshold if threshold is None else threshold)
             n_matched = len(set(found.left[reach].tolist()))
             if file:

@@ -1,20 +1,18 @@
 """``textsiam index info|clusters|export|compact|verify|rebuild``: inspect and maintain an index."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Option
 
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.index_options import Place, Timeout
-from textsiam.interfaces.shell.option_groups import ComputeOptions, ModelOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs, write_columns
-from textsiam.interfaces.shell.progress import following
-from textsiam.interfaces.shell.terminal import NO, answer_json, answering, say, show_clusters
+from textsiam.interfaces.shell.options import ComputeOptions, ModelOptions, check_outputs, spread
+from textsiam.interfaces.shell.terminal import NO, answer_json, answering, following, say, show_clusters, write_columns
 
 if TYPE_CHECKING:
-    from textsiam.matching.matches import Clusters
+    pass
 
 
 def info(place: Place, as_json: options.AsJson = False) -> None:
@@ -54,27 +52,21 @@ def clusters(
         if as_json:
             told = [{"cluster": one.cluster, "into": one.into, "at": one.at} for one in merges]
             summary = {"texts": len(found.cluster), "clusters": len(found), "dropped": found.n_dropped, "merges": told}
-            answer_json(summary, **({} if output else {"clusters": list(_groups(found))}))
+            ids = found.columns()["id"]
+            groups = [
+                {"cluster": int(found.cluster[rows[0]]), "ids": [ids[row] for row in rows]} for rows in found.groups()
+            ]
+            answer_json(summary, **({} if output else {"clusters": groups}))
             return
         if output is None:
             show_clusters(found, top)
         say(f"{len(found):,} clusters of two texts or more, {found.n_dropped:,} texts that match their keeper")
 
 
-def _groups(found: "Clusters") -> Iterator[dict[str, Any]]:
-    """Each cluster of two texts or more: its number, and its ids, the keeper's first."""
-    names = found.columns()["id"]
-    for rows in found.groups():
-        yield {"cluster": int(found.cluster[rows[0]]), "ids": [names[row] for row in rows]}
-
-
 def export(
     place: Place,
     output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", help="A .parquet with vectors, or a .csv or .jsonl without; - is csv on stdout."
-        ),
+        Path, Option("--output", "-o", help="A .parquet with vectors, or a .csv or .jsonl without; - is csv on stdout.")
     ] = Path("index.parquet"),
 ) -> None:
     """Write all texts with their clusters to a file that other programs read.
@@ -107,7 +99,7 @@ def compact(place: Place, timeout: Timeout = 60.0) -> None:
 
 def verify(
     place: Place,
-    no_repair: Annotated[bool, typer.Option("--no-repair", help="Only check; change nothing.")] = False,
+    no_repair: Annotated[bool, Option("--no-repair", help="Only check; change nothing.")] = False,
     timeout: Timeout = 60.0,
     model: options.Model = None,
     backend: options.BackendName = "auto",
@@ -146,8 +138,7 @@ def rebuild(
     place: Place,
     *,
     threshold: Annotated[
-        float | None,
-        typer.Option(callback=options.finite, help="New lowest score of a match. Default: the model's own."),
+        float | None, Option(callback=options.finite, help="New lowest score of a match. Default: the model's own.")
     ] = None,
     timeout: Timeout = 60.0,
     model: ModelOptions,

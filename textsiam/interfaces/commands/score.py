@@ -4,17 +4,23 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
 from textsiam.data.writers import rows_of
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.option_groups import ModelOptions, PairOptions, RowOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs, write_columns
-from textsiam.interfaces.shell.progress import following, while_reading
+from textsiam.interfaces.shell.options import (
+    ModelOptions,
+    PairOptions,
+    RowOptions,
+    check_outputs,
+    check_sources,
+    spread,
+)
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
-    check_sources,
     counted,
+    following,
     mapped,
     model_told,
     say,
@@ -23,6 +29,8 @@ from textsiam.interfaces.shell.terminal import (
     say_thresholds,
     set_aside_told,
     show_scores,
+    while_reading,
+    write_columns,
 )
 
 if TYPE_CHECKING:
@@ -35,9 +43,7 @@ if TYPE_CHECKING:
 def score(
     files: options.Files = None,
     *,
-    pair: Annotated[
-        tuple[str, str] | None, typer.Option("--pair", help="Two texts to compare, instead of files.")
-    ] = None,
+    pair: Annotated[tuple[str, str] | None, Option("--pair", help="Two texts to compare, instead of files.")] = None,
     columns: PairOptions,
     output: options.Output = None,
     top: options.Top = 20,

@@ -4,20 +4,18 @@ import os
 import signal
 import socket
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from textsiam.interfaces.shell.option_groups import ComputeOptions, spread
+from textsiam.interfaces.shell.options import ComputeOptions, spread
 from textsiam.interfaces.shell.terminal import answering, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from textsiam.indexing.index import Index
-    from textsiam.interfaces.service.limits import Limits
-    from textsiam.scoring.siamese import Siamese
 
 VARIABLE = "TEXTSIAM_TOKEN"
 _FINISH_S = 300  # to answer accepted requests when the service stops
@@ -28,21 +26,19 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 class AddressOptions:
     """Where the service listens, and who may use it."""
 
-    host: Annotated[str, typer.Option(help="Address to listen on. One that other machines reach needs a token.")] = (
+    host: Annotated[str, Option(help="Address to listen on. One that other machines reach needs a token.")] = (
         "127.0.0.1"
     )
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one and prints it.")] = 8000
+    port: Annotated[int, Option(min=0, max=65_535, help="Port; 0 takes a free one and prints it.")] = 8000
     token_file: Annotated[
-        Path | None,
-        typer.Option(help=f"File with the token that requests must carry. Default: ${VARIABLE}, else none."),
+        Path | None, Option(help=f"File with the token that requests must carry. Default: ${VARIABLE}, else none.")
     ] = None
     allow_host: Annotated[
-        list[str] | None,
-        typer.Option(help="Another host name that requests may use, without a token."),
+        list[str] | None, Option(help="Another host name that requests may use, without a token.")
     ] = None
     without_token: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--without-token", help="Serve other machines without a token: anyone who reaches the service can use it."
         ),
     ] = False
@@ -92,38 +88,28 @@ class AddressOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitOptions:
-    """How much the service accepts."""
+    """How much the service accepts, by the names of its `Limits`."""
 
-    max_body_mb: Annotated[int, typer.Option(min=1, help="Most megabytes per request.")] = 16
-    max_texts: Annotated[int, typer.Option(min=1, help="Most texts per request.")] = 2_048
-    max_duplicates: Annotated[int, typer.Option(min=2, help="Most texts per request for duplicates.")] = 20_000
-    max_requests: Annotated[int, typer.Option(min=1, help="Most requests at the same time; more get 429.")] = 128
-    deadline: Annotated[
-        float, typer.Option(min=0.1, help="Most seconds to wait for the encoder or the index; then 503.")
+    body_mb: Annotated[int, Option("--max-body-mb", min=1, help="Most megabytes per request.")] = 16
+    texts: Annotated[int, Option("--max-texts", min=1, help="Most texts per request.")] = 2_048
+    duplicates: Annotated[int, Option("--max-duplicates", min=2, help="Most texts per request for duplicates.")] = (
+        20_000
+    )
+    in_flight: Annotated[int, Option("--max-requests", min=1, help="Most requests at the same time; more get 429.")] = (
+        128
+    )
+    deadline_s: Annotated[
+        float, Option("--deadline", min=0.1, help="Most seconds to wait for the encoder or the index; then 503.")
     ] = 30.0
-
-    def limits(self) -> "Limits":
-        """The same limits, as the service reads them."""
-        from textsiam.interfaces.service.limits import Limits
-
-        return Limits(
-            body_mb=self.max_body_mb,
-            texts=self.max_texts,
-            duplicates=self.max_duplicates,
-            in_flight=self.max_requests,
-            deadline_s=self.deadline,
-        )
 
 
 @spread
 def serve(
     model: Annotated[
-        str | None, typer.Argument(help="Model folder or Hub name. Default: $TEXTSIAM_MODEL, else the embedded one.")
+        str | None, Argument(help="Model folder or Hub name. Default: $TEXTSIAM_MODEL, else the embedded one.")
     ] = None,
     *,
-    index: Annotated[
-        str | None, typer.Option(help="An index to search and add to: a folder, or postgresql://….")
-    ] = None,
+    index: Annotated[str | None, Option(help="An index to search and add to: a folder, or postgresql://….")] = None,
     address: AddressOptions,
     limits: LimitOptions,
     computing: ComputeOptions,
@@ -136,13 +122,19 @@ def serve(
     with answering():
         token = address.token()
         uvicorn, create_app = _needed()
+        from textsiam.indexing.index import Index
+        from textsiam.interfaces.service.limits import Limits
         from textsiam.interfaces.service.logs import log_to
 
         log_to()
-        siamese = computing.load(model, None if computing.dtype else _precision_of(index))
+        precision = None
+        if index is not None and not computing.dtype:
+            with Index.open(index) as there:
+                precision = there.settings["precision"]  # the index takes no other
+        siamese = computing.load(model, precision)
         listening = address.listening()
-        opener = _opener(index, limits.deadline)
-        app = create_app(siamese, opener, limits=limits.limits(), token=token, hosts=address.hosts())
+        opener = None if index is None else partial(Index.open, index, timeout_s=limits.deadline_s)
+        app = create_app(siamese, opener, limits=Limits(**vars(limits)), token=token, hosts=address.hosts())
         encoder = siamese.encoder
         told = f"{encoder.name} ({encoder.backend_name}, {encoder.precision})"
         say(f"serving {told} at {address.url(listening)}")
@@ -161,29 +153,6 @@ def _needed() -> "tuple[Any, Callable[..., Any]]":
 
         raise MissingExtra(f"The service needs more: pip install 'textsiam[serve]' ({error}).") from None
     return uvicorn, create_app
-
-
-def _precision_of(index: str | None) -> str | None:
-    """The precision of the index, which takes no other."""
-    if index is None:
-        return None
-    from textsiam.indexing.index import Index
-
-    with Index.open(index) as there:
-        precision: str = there.settings["precision"]
-    return precision
-
-
-def _opener(index: str | None, timeout_s: float) -> "Callable[[Siamese], Index] | None":
-    if index is None:
-        return None
-
-    def open_(siamese: "Siamese") -> "Index":
-        from textsiam.indexing.index import Index
-
-        return Index.open(index, siamese, timeout_s=timeout_s)
-
-    return open_
 
 
 def _run(uvicorn: Any, app: Any, listening: socket.socket) -> bool:

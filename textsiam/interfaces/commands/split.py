@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from textsiam.data.files import check_folder, remove, replacing
 from textsiam.data.writers import WRITERS
 from textsiam.errors import UnreadableInput
 from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.labelled_pairs import read_with
-from textsiam.interfaces.shell.option_groups import GradedOptions, RowOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs, write_columns
-from textsiam.interfaces.shell.terminal import answer_json, answering, say, set_aside_told
+from textsiam.interfaces.shell.options import GradedOptions, RowOptions, check_outputs, spread
+from textsiam.interfaces.shell.terminal import answer_json, answering, say, set_aside_told, write_columns
 
 if TYPE_CHECKING:
     from textsiam.data.linking import Examples
@@ -24,17 +24,17 @@ SHARES = (0.8, 0.1, 0.1)  # as in `textsiam.split`, whose import would slow down
 
 @spread
 def split(
-    source: Annotated[str, typer.Argument(help="Pairs or triplets: csv, tsv, jsonl, parquet, a data set; - is stdin.")],
+    source: Annotated[str, Argument(help="Pairs or triplets: csv, tsv, jsonl, parquet, a data set; - is stdin.")],
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the parts; it must not contain them yet.")],
+    output: Annotated[Path, Option("--output", "-o", help="Folder for the parts; it must not contain them yet.")],
     columns: GradedOptions,
     shares: Annotated[
-        tuple[float, float, float], typer.Option(help="Shares of the rows for train, calibration and test.")
+        tuple[float, float, float], Option(help="Shares of the rows for train, calibration and test.")
     ] = SHARES,
-    folds: Annotated[int, typer.Option(min=0, help="Write this many folds for cross-validation instead.")] = 0,
+    folds: Annotated[int, Option(min=0, help="Write this many folds for cross-validation instead.")] = 0,
     seed: options.Seed = 0,
     link_score: options.LinkScore = None,
-    ending: Annotated[str, typer.Option("--as", help="Format of the parts: csv, jsonl or parquet.")] = "csv",
+    ending: Annotated[str, Option("--as", help="Format of the parts: csv, jsonl or parquet.")] = "csv",
     rows: RowOptions,
     as_json: options.AsJson = False,
 ) -> None:
@@ -52,8 +52,7 @@ def split(
         _check(source, output, targets, folds, shares)
         check_outputs(rows.set_aside, inputs=[source, *map(str, targets.values())], as_json=as_json)
         pairs = read_with(read_examples, source, rows.reading(columns), rows.set_aside)
-        how: dict[str, Any] = dict(seed=seed, link_score=link_score)
-        parts, told, line = _in_folds(pairs, folds, how) if folds else _in_three(pairs, shares, how)
+        parts, told, line = _divided(pairs, folds, shares, dict(seed=seed, link_score=link_score))
         say(line)
         _write(output, {targets[name]: part for name, part in parts.items()})
         files = [str(target) for target in targets.values()]
@@ -92,19 +91,16 @@ def _check(source: str, folder: Path, targets: dict[str, Path], folds: int, shar
     check_folder(folder)
 
 
-def _in_three(
-    pairs: "Examples", shares: Sequence[float], how: dict[str, Any]
+def _divided(
+    pairs: "Examples", folds: int, shares: Sequence[float], how: dict[str, Any]
 ) -> "tuple[dict[str, Examples], dict[str, Any], str]":
-    """The parts, what a JSON answer says of them, and the line for people."""
+    """The parts or folds, what a JSON answer says of them, and the line for people."""
+    from textsiam.data.splitting import folds as make_folds
     from textsiam.data.splitting import split
 
-    found = split(pairs, shares=shares, **how)
-    return {"train": found.train, "calibration": found.calibration, "test": found.test}, found.report, str(found)
-
-
-def _in_folds(pairs: "Examples", folds: int, how: dict[str, Any]) -> "tuple[dict[str, Examples], dict[str, Any], str]":
-    from textsiam.data.splitting import folds as make_folds
-
+    if not folds:
+        found = split(pairs, shares=shares, **how)
+        return {"train": found.train, "calibration": found.calibration, "test": found.test}, found.report, str(found)
     made = make_folds(pairs, folds, **how)
     parts = {
         f"{side}_{k}": part

@@ -10,19 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.option_groups import ComputeOptions, GradedOptions, RowOptions, spread
-from textsiam.interfaces.shell.outputs import check_outputs
-from textsiam.interfaces.shell.progress import while_reading
+from textsiam.interfaces.shell.options import (
+    ComputeOptions,
+    GradedOptions,
+    RowOptions,
+    check_outputs,
+    check_sources,
+    spread,
+)
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
-    check_sources,
     mapped,
     say,
     say_set_aside,
     set_aside_told,
+    while_reading,
 )
 
 if TYPE_CHECKING:
@@ -35,13 +41,13 @@ class MixingOptions:
 
     loss: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="logistic, contrastive, online_contrastive, triplet, multiple_negatives_ranking, cosent, cosine_regression or "
             "distillation. Default: chosen by the columns. One for all files, or one per file, separated by commas."
         ),
     ] = None
     shares: Annotated[
-        str | None, typer.Option(help="Share of batches of each file, separated by commas. Default: by their rows.")
+        str | None, Option(help="Share of batches of each file, separated by commas. Default: by their rows.")
     ] = None
 
     def of(self, parts: dict[str, Any]) -> Any:
@@ -65,50 +71,40 @@ class HeldOutOptions:
     """Held-out pairs, which choose the best checkpoint."""
 
     validation: Annotated[
-        str | None, typer.Option(help="Held-out pairs that choose the best checkpoint. Default: a leak-free tenth.")
+        str | None, Option(help="Held-out pairs that choose the best checkpoint. Default: a leak-free tenth.")
     ] = None
-    validation_split: Annotated[str | None, typer.Option(help="Only the rows of this split of the held-out pairs.")] = (
-        None
-    )
-    no_validation: Annotated[bool, typer.Option("--no-validation", help="Hold nothing out.")] = False
-
-    def check(self) -> None:
-        """Refuse held-out pairs together with --no-validation."""
-        if self.validation and self.no_validation:
-            raise typer.BadParameter("--validation and --no-validation contradict each other. Give one of them.")
+    validation_split: Annotated[str | None, Option(help="Only the rows of this split of the held-out pairs.")] = None
+    no_validation: Annotated[bool, Option("--no-validation", help="Hold nothing out.")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeOptions:
     """Changes to the defaults of `textsiam.training.recipe.Recipe`."""
 
-    epochs: Annotated[float | None, typer.Option(help="How many times to read all rows. Default: 2.")] = None
-    max_steps: Annotated[int | None, typer.Option(help="Stop after this many updates.")] = None
-    batch_size: Annotated[int | None, typer.Option(help="Rows per update. Default: 64.")] = None
-    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate of AdamW. Default: 0.0002.")] = None
+    epochs: Annotated[float | None, Option(help="How many times to read all rows. Default: 2.")] = None
+    max_steps: Annotated[int | None, Option(help="Stop after this many updates.")] = None
+    batch_size: Annotated[int | None, Option(help="Rows per update. Default: 64.")] = None
+    learning_rate: Annotated[float | None, Option(help="Highest learning rate of AdamW. Default: 0.0002.")] = None
     keep: Annotated[
         float | None,
-        typer.Option(
+        Option(
             help="Share of the old weights in the result: forgets less, learns less. Default: 0.4; after a random start 0."
         ),
     ] = None
     hard_negatives: Annotated[
-        int | None, typer.Option(help="Hard negatives to mine for each positive without labels. Default: 0.")
+        int | None, Option(help="Hard negatives to mine for each positive without labels. Default: 0.")
     ] = None
-    lora: Annotated[int | None, typer.Option(help="Train low-rank adapters of this rank instead of all weights.")] = (
-        None
-    )
+    lora: Annotated[int | None, Option(help="Train low-rank adapters of this rank instead of all weights.")] = None
     recompute: Annotated[
-        bool, typer.Option("--recompute", help="Use less memory but one more forward pass, for huge batches.")
+        bool, Option("--recompute", help="Use less memory but one more forward pass, for huge batches.")
     ] = False
     patience: Annotated[
-        int | None, typer.Option(help="Stop after this many evaluations without a better metric. Default: never.")
+        int | None, Option(help="Stop after this many evaluations without a better metric. Default: never.")
     ] = None
     bf16: Annotated[
-        bool | None,
-        typer.Option("--bf16/--no-bf16", help="Mixed precision. Default: if the GPU or CPU computes bf16."),
+        bool | None, Option("--bf16/--no-bf16", help="Mixed precision. Default: if the GPU or CPU computes bf16.")
     ] = None
-    random_start: Annotated[bool, typer.Option("--random-start", help="Start with random weights.")] = False
+    random_start: Annotated[bool, Option("--random-start", help="Start with random weights.")] = False
 
     def given(self) -> dict[str, Any]:
         """The options that were given, by the recipe's names; the recipe decides all others."""
@@ -120,13 +116,11 @@ class RecipeOptions:
 class RunOptions:
     """Settings of the run that are no hyper-parameters."""
 
-    teacher: Annotated[
-        str | None, typer.Option(help="Model folder or name whose embeddings distillation imitates.")
-    ] = None
+    teacher: Annotated[str | None, Option(help="Model folder or name whose embeddings distillation imitates.")] = None
     link_score: options.LinkScore = None
     seed: options.Seed = 0
-    report_to: Annotated[str | None, typer.Option(help="Tracker: tensorboard, wandb, mlflow, …")] = None
-    restart: Annotated[bool, typer.Option("--restart", help="Delete the checkpoints of an unfinished run.")] = False
+    report_to: Annotated[str | None, Option(help="Tracker: tensorboard, wandb, mlflow, …")] = None
+    restart: Annotated[bool, Option("--restart", help="Delete the checkpoints of an unfinished run.")] = False
 
     def asked(self) -> dict[str, Any]:
         """The arguments of `textsiam.train`."""
@@ -138,7 +132,7 @@ class RunOptions:
 def train(
     files: options.Files,
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the fine-tuned model.")],
+    output: Annotated[Path, Option("--output", "-o", help="Folder for the fine-tuned model.")],
     mixing: MixingOptions,
     held: HeldOutOptions,
     columns: GradedOptions,
@@ -156,7 +150,6 @@ def train(
 
     After an interruption, run the same command again: it goes on from the last checkpoint, which lies beside the output.
     """
-    from textsiam.encoding.model_folder.layout import check_model_target
     from textsiam.training.fine_tuning import train as fine_tune
 
     with (
@@ -166,10 +159,10 @@ def train(
     ):
         sources = files or []
         check_sources(sources)
-        held.check()
-        check_model_target(output)
+        if held.validation and held.no_validation:
+            raise typer.BadParameter("--validation and --no-validation contradict each other. Give one of them.")
         held_sources = [held.validation] if held.validation else []
-        check_outputs(rows.set_aside, inputs=[*sources, *held_sources], as_json=as_json)
+        check_outputs(rows.set_aside, inputs=[*sources, *held_sources], as_json=as_json, model=output)
         parts, judged, aside = _read(sources, held, rows.reading(columns))
         say_set_aside(aside, rows.set_aside)
         with redirect_stdout(sys.stderr):  # where transformers writes beside its progress bar
@@ -232,12 +225,7 @@ def _speaking_once() -> Iterator[None]:
 @contextmanager
 def _telling() -> Iterator[None]:
     """Print what the package logs while it trains, as lines on standard error."""
-
-    class Said(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            say(record.getMessage())
-
-    logger, handler = logging.getLogger("textsiam"), Said()
+    logger, handler = logging.getLogger("textsiam"), logging.StreamHandler()
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

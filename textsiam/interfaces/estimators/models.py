@@ -42,7 +42,10 @@ class OfModel(BaseEstimator):
 
     def _keep(self, model: Siamese, given: Any, n_columns: int) -> None:
         """Remember the fitted columns, the encoder, and its folder, so that the model's name is looked up only once."""
-        self._take_names(given, n_columns, reset=True)
+        self.n_features_in_, names = n_columns, names_of(given)
+        self.__dict__.pop("feature_names_in_", None)
+        if names is not None:
+            self.feature_names_in_ = names
         self.fingerprint_ = model.encoder.fingerprint
         self._asked = None if isinstance(self.model, Siamese) else self.model
         self._folder = None if isinstance(self.model, Siamese) else str(model.encoder.folder.path)
@@ -74,18 +77,10 @@ class OfModel(BaseEstimator):
             )
         return model
 
-    def _take_names(self, given: Any, n: int, *, reset: bool) -> None:
-        """Learn the names of a data frame's columns, or raise ValueError if they differ from the fitted ones."""
+    def _check_names(self, given: Any) -> None:
+        """Raise ValueError if a data frame's columns have other names than the fitted ones."""
         names = names_of(given)
-        if not reset and not hasattr(self, "n_features_in_"):
-            return  # an estimator that learns nothing may be used without a fit
-        if reset:
-            self.n_features_in_ = n
-            if names is not None:
-                self.feature_names_in_ = names
-            elif hasattr(self, "feature_names_in_"):
-                del self.feature_names_in_
-        elif names is not None and list(names) != list(getattr(self, "feature_names_in_", names)):
+        if names is not None and list(names) != list(getattr(self, "feature_names_in_", names)):
             raise ValueError(
                 f"The feature names should match those that were passed during fit, {', '.join(self.feature_names_in_)}, but got "
                 f"{', '.join(names)}. Name the columns alike."

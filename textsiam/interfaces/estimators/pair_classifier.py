@@ -149,7 +149,7 @@ class PairClassifier(ClassifierMixin, OfModel):
 
     def _columns(self, given: Any) -> tuple[Sequence[Any], Sequence[Any]]:
         columns = two_columns(given)
-        self._take_names(given, 2, reset=False)
+        self._check_names(given)
         return columns
 
     def _fitted(self) -> Siamese:

@@ -74,18 +74,15 @@ class PairScorer(TransformerMixin, OfModel):
             As for `SentenceEncoder.transform`.
         """
         first, second = two_columns(X)
-        self._take_names(X, 2, reset=False)
+        self._check_names(X)
         names, model = self._names(), self._siamese()
         pairs, rows = usable_pairs(first, second)
         features = np.full((len(first), len(self.get_feature_names_out())), np.nan, dtype=np.float32)
-        columns = [
-            model.score(pairs.first, pairs.second)
-            if name == SIMILARITY
-            else [FEATURES[name](a, b) for a, b in zip(pairs.first, pairs.second, strict=True)]
-            for name in names
-        ]
-        for place, column in enumerate(columns):
-            features[rows, place] = column
+        for place, name in enumerate(names):
+            if name == SIMILARITY:
+                features[rows, place] = model.score(pairs.first, pairs.second)
+            else:
+                features[rows, place] = [FEATURES[name](a, b) for a, b in zip(pairs.first, pairs.second, strict=True)]
         if self.vectors:
             a, b = model.encode(pairs.first), model.encode(pairs.second)
             features[rows, len(names) :] = np.hstack([np.abs(a - b), a * b])

@@ -65,7 +65,7 @@ class SentenceEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OfModel
             If the model is not here: a pickle does not contain it.
         """
         texts = one_column(X)
-        self._take_names(X, 1, reset=False)
+        self._check_names(X)
         return self._siamese().encode(texts, prompt=self.prompt)
 
     @property

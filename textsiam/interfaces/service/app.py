@@ -19,10 +19,8 @@ from textsiam import __version__
 from textsiam.errors import TextsiamError
 from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.answers import Answers, shared
-from textsiam.interfaces.service.audits import AuditAnswers
 from textsiam.interfaces.service.batching import Batcher
 from textsiam.interfaces.service.guard import Guard
-from textsiam.interfaces.service.index_answers import IndexAnswers
 from textsiam.interfaces.service.limits import Limits, Refused, refusal_of
 from textsiam.interfaces.service.logs import tell
 from textsiam.interfaces.service.page import page, scale_of
@@ -35,6 +33,9 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger("textsiam.service")
+
+# What the log counts of a request: the fields that hold it.
+_COUNTED = {"texts": ("input", "first", "second", "texts", "items"), "pairs": ("pairs", "scores")}
 
 
 class _Json(JSONResponse):
@@ -74,12 +75,8 @@ def create_app(
 
     Parameters
     ----------
-    model
-        What answers.
     open_index
         Opens the index with the model it is given; None: there is none.
-    limits
-        How much it takes on.
     token
         Bearer token that requests must carry; None: none is asked for.
     hosts
@@ -113,43 +110,26 @@ def create_app(
     _add_errors(app)
     _tell_limits(app, model)
     _add_routes(app, answers)
-    _add_audit(app, answers.audits)
-    _add_index(app, answers.index)
     _add_state(app, answers, metrics)
     return Guard(app, limits, metrics, token, hosts)
 
 
 def _add_routes(app: FastAPI, answers: Answers) -> None:
-    """The package's verbs."""
-
-    @app.post("/v1/embeddings", response_model=bodies.EmbeddingsBody)
-    def embeddings(asked: bodies.EmbeddingsRequest, request: Request) -> Response:
-        """Texts → vectors, in the form of OpenAI's API."""
-        request.state.texts = 1 if isinstance(asked.input, str) else len(asked.input)
-        return _told(answers.embeddings(asked))
-
-    @app.get("/v1/models", response_model=bodies.ModelsBody)
-    def models() -> Response:
-        """The served model."""
-        return _told(answers.models())
-
-    @app.post("/v1/similarity", response_model=bodies.SimilarityBody)
-    def similarity(asked: bodies.SimilarityRequest, request: Request) -> Response:
-        """The similarity of every text with every other text of a second list."""
-        request.state.texts = len(asked.first) + len(asked.second)
-        return _told(answers.similarity(asked))
-
-    @app.post("/v1/pairs", response_model=bodies.PairsBody)
-    def pairs(asked: bodies.PairsRequest, request: Request) -> Response:
-        """Score, probability and decision of pairs; on request with an explanation."""
-        request.state.pairs = len(asked.pairs)
-        return _told(answers.pairs(asked))
-
-    @app.post("/v1/duplicates", response_model=bodies.DuplicatesBody)
-    def duplicates(asked: bodies.DuplicatesRequest, request: Request) -> Response:
-        """Pairs of these texts that mean the same."""
-        request.state.texts = len(asked.texts)
-        return _told(answers.duplicates(asked))
+    """The package's verbs: the last word of a path names the method that answers it."""
+    app.get("/v1/models")(answers.models)
+    app.get("/v1/index")(answers.index)
+    for path in (
+        "/v1/embeddings",
+        "/v1/similarity",
+        "/v1/pairs",
+        "/v1/duplicates",
+        "/v1/audit",
+        "/v1/audit/finish",
+        "/v1/index/add",
+        "/v1/index/search",
+        "/v1/index/remove",
+    ):
+        _add_verb(app, answers, path)
 
     @app.post("/v1/duplicates/file", include_in_schema=False)
     async def duplicates_of_file(request: Request) -> Response:
@@ -162,51 +142,22 @@ def _add_routes(app: FastAPI, answers: Answers) -> None:
         return streamed(answers, await request.body(), dict(request.query_params))
 
 
-def _add_audit(app: FastAPI, answers: AuditAnswers) -> None:
-    """Routes that prove a threshold; the service keeps nothing between the two."""
+def _add_verb(app: FastAPI, answers: Answers, path: str) -> None:
+    """A route whose method has the forms of the request and of the answer in its signature.
 
-    @app.post("/v1/audit", response_model=bodies.AuditBody)
-    def audit(asked: bodies.AuditRequest, request: Request) -> Response:
-        """Draw pairs of a join to label."""
-        request.state.pairs = len(asked.scores)
-        return _told(answers.audit(asked))
+    The JSON is made without a second check of our own answer, which would take longer than making it.
+    """
+    name = path.rpartition("/")[2]
+    answer = getattr(answers, name)
+    form: Any = answer.__annotations__["asked"]
 
-    @app.post("/v1/audit/finish", response_model=bodies.FinishBody)
-    def finish(asked: bodies.FinishRequest, request: Request) -> Response:
-        """Certify a threshold by their labels, or say that none is proven."""
-        request.state.pairs = len(asked.scores)
-        return _told(answers.finish(asked))
-
-
-def _add_index(app: FastAPI, answers: IndexAnswers) -> None:
-    """Routes of the index."""
-
-    @app.get("/v1/index", response_model=bodies.IndexBody)
-    def index() -> Response:
-        """The index's size and settings."""
-        return _told(answers.told())
-
-    @app.post("/v1/index/add", response_model=bodies.AddBody)
-    def add(asked: bodies.AddRequest, request: Request) -> Response:
-        """Add texts to the index; returns what each matches there."""
-        request.state.texts = len(asked.items)
-        return _told(answers.add(asked))
-
-    @app.post("/v1/index/search", response_model=bodies.SearchBody)
-    def search(asked: bodies.SearchRequest, request: Request) -> Response:
-        """The texts of the index that mean the same as these."""
-        request.state.texts = len(asked.texts)
-        return _told(answers.search(asked))
-
-    @app.post("/v1/index/remove", response_model=bodies.RemoveBody)
-    def remove(asked: bodies.RemoveRequest) -> Response:
-        """Remove texts from the index."""
-        return _told(answers.remove(asked))
-
-
-def _told(body: bodies.Body) -> Response:
-    """JSON without a second check of our own answer, which would take longer than making it."""
-    return Response(body.model_dump_json(), media_type="application/json")
+    @app.post(path, response_model=answer.__annotations__["return"], name=name, description=answer.__doc__)
+    def endpoint(asked: form, request: Request) -> Response:
+        for what, names in _COUNTED.items():
+            if given := [getattr(asked, field) for field in names if field in form.model_fields]:
+                request.scope["state"][what] = sum(1 if isinstance(one, str) else len(one) for one in given)
+        body: bodies.Body = getattr(answers, name)(asked)
+        return Response(body.model_dump_json(), media_type="application/json")
 
 
 def _add_state(app: FastAPI, answers: Answers, metrics: Metrics) -> None:
@@ -265,22 +216,20 @@ def _add_errors(app: FastAPI) -> None:
             tell(logger, logging.ERROR, "a request was not answered", error, request=request.state.request)
         return _Json(refusal.to_json(), refusal.status, refusal.headers)
 
-    def of_http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101
+    @app.exception_handler(HTTPException)
+    def of_http(request: Request, error: HTTPException) -> Response:
         if isinstance(error.__cause__, Refused):  # the body was too large, found while reading it
             return failed(request, error.__cause__)
         answer = failed(request, Refused(error.status_code, str(error.detail)))
         answer.headers.update(error.headers or {})
         return answer
 
-    def misshapen(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)  # noqa: S101
+    @app.exception_handler(RequestValidationError)
+    def misshapen(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"][1:]))
         return failed(request, Refused(422, f"{place or 'The body'}: {first['msg']}.", param=place or None))
 
-    app.add_exception_handler(HTTPException, of_http)
-    app.add_exception_handler(RequestValidationError, misshapen)
     app.add_exception_handler(ClientDisconnect, lambda *_: Response(status_code=499))  # for the log, as nginx writes it
     for kind in (Refused, TextsiamError, OSError, ValueError, Exception):  # Starlette raises Exception again
         app.add_exception_handler(kind, failed)

@@ -35,7 +35,9 @@ class _Waiting:
     costs: list[int]
     prompt: str | None
     encoder: Encoder
-    parts: "queue.SimpleQueue[tuple[int, Encoded] | Exception]" = field(default_factory=queue.SimpleQueue)
+    parts: "queue.SimpleQueue[Encoded | Exception]" = field(
+        default_factory=queue.SimpleQueue
+    )  # in the order of the texts
     start: int = 0  # texts before this one are already taken
     is_given_up: bool = False
 
@@ -55,30 +57,19 @@ class Batcher:
         self.encoder, self.limits, self.observe = encoder, limits, observe
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
-        self._n_tokens = 0
+        self.n_tokens = 0  # estimated, that wait to be encoded
         self._pace = _PACE
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="textsiam-encode", daemon=True)
         self._thread.start()
 
-    @property
-    def n_tokens(self) -> int:
-        """Tokens, estimated, that wait to be encoded."""
-        return self._n_tokens
-
     def embed(
-        self,
-        texts: Sequence[str],
-        *,
-        prompt: str | None = None,
-        progress: Progress | None = None,
-        encoder: Encoder | None = None,
+        self, encoder: Encoder, texts: Sequence[str], *, prompt: str | None, progress: Progress | None
     ) -> Encoded:
         """As `Encoder.embed` of this encoder, in turn with other requests.
 
         Refused with 429 if too many texts wait already; with 503 if these wait too long or the service stops.
         """
-        encoder = encoder or self.encoder
         encoder.prompt_text(prompt)
         waiting = _Waiting(texts, [self._cost(text) for text in texts], prompt, encoder)
         if not texts:
@@ -88,9 +79,8 @@ class Batcher:
             parts = self._awaited(waiting, progress)
         finally:
             waiting.is_given_up = True  # the caller no longer waits for the rest
-        ordered = [encoded for _, encoded in sorted(parts, key=lambda one: one[0])]
-        columns = {one.name: [getattr(part, one.name) for part in ordered] for one in fields(Encoded)}
-        return Encoded(**{name: np.concatenate(column) for name, column in columns.items()})
+        names = [one.name for one in fields(Encoded)]
+        return Encoded(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
     def close(self) -> None:
         """Take no more texts, and encode those that wait."""
@@ -99,8 +89,8 @@ class Batcher:
             self._changed.notify_all()
         self._thread.join()
 
-    def _awaited(self, waiting: _Waiting, progress: Progress | None) -> list[tuple[int, Encoded]]:
-        parts: list[tuple[int, Encoded]] = []
+    def _awaited(self, waiting: _Waiting, progress: Progress | None) -> list[Encoded]:
+        parts: list[Encoded] = []
         n_done = 0
         while n_done < len(waiting.texts):
             try:
@@ -114,7 +104,7 @@ class Batcher:
             if isinstance(part, Exception):
                 raise part
             parts.append(part)
-            n_done += len(part[1].embeddings)
+            n_done += len(part.embeddings)
             if progress:
                 progress(n_done, len(waiting.texts))
         return parts
@@ -126,14 +116,14 @@ class Batcher:
                 raise Refused(503, "The service is stopping. Try again later.", retry_s=5)
             most = self.limits.waiting_tokens
             # A request larger than the limit is let in when half of the limit is free.
-            if self._n_tokens and self._n_tokens + min(n_tokens, most // 2) > most:
+            if self.n_tokens and self.n_tokens + min(n_tokens, most // 2) > most:
                 raise Refused(
                     429,
-                    f"The service is busy: {self._n_tokens:,} tokens wait to be encoded. Try again later, or send fewer texts.",
-                    retry_s=self._n_tokens / self._pace,
+                    f"The service is busy: {self.n_tokens:,} tokens wait to be encoded. Try again later, or send fewer texts.",
+                    retry_s=self.n_tokens / self._pace,
                 )
             self._waiting.append(waiting)
-            self._n_tokens += n_tokens
+            self.n_tokens += n_tokens
             self._changed.notify()
 
     def _cost(self, text: str) -> int:
@@ -161,10 +151,12 @@ class Batcher:
             failed = [waiting for waiting, _, _ in batch] or list(self._waiting)
             if not batch:
                 self._waiting.clear()
-                self._n_tokens = 0
+                self.n_tokens = 0
+        # As an Exception, which a caller in another thread can catch.
+        told = error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
         for waiting in failed:
             waiting.is_given_up = True
-            waiting.parts.put(_raisable(error))
+            waiting.parts.put(told)
 
     def _taken(self) -> tuple[_Batch, int]:
         """The next texts, some of each request in turn, all with one prompt and one encoder; and their tokens."""
@@ -174,7 +166,7 @@ class Batcher:
         n_tokens, head = 0, self._waiting[0]
         for waiting in self._waiting:
             if waiting.is_given_up:
-                self._n_tokens -= waiting.n_tokens
+                self.n_tokens -= waiting.n_tokens
                 continue
             start = stop = waiting.start
             room = self.limits.batch_tokens - n_tokens
@@ -187,7 +179,7 @@ class Batcher:
                 batch.append((waiting, start, stop))
                 waiting.start = stop
                 n_tokens += cost
-                self._n_tokens -= cost
+                self.n_tokens -= cost
             if stop < len(waiting.texts):
                 (served if stop > start else others).append(waiting)
         self._waiting = others + served
@@ -209,14 +201,9 @@ class Batcher:
         self._pace += _FORGET * (n_tokens / seconds - self._pace)
         first = 0
         for waiting, start, stop in batch:
-            waiting.parts.put((start, encoded[slice(first, first + stop - start)]))
+            waiting.parts.put(encoded[slice(first, first + stop - start)])
             first += stop - start
         self.observe(len(texts), n_tokens, seconds)
-
-
-def _raisable(error: BaseException) -> Exception:
-    """The error as an Exception, which a caller in another thread can catch."""
-    return error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
 
 
 class BatchedEncoder(Encoder):
@@ -229,4 +216,4 @@ class BatchedEncoder(Encoder):
 
     def embed(self, texts: Sequence[str], *, prompt: str | None = None, progress: Progress | None = None) -> Encoded:
         """As `Encoder.embed`, with the errors of `Batcher.embed`."""
-        return self._batcher.embed(texts, prompt=prompt, progress=progress, encoder=self._plain)
+        return self._batcher.embed(self._plain, texts, prompt=prompt, progress=progress)

@@ -1,6 +1,6 @@
 """The bodies of requests and answers, as the OpenAPI schema describes them; and results converted to these bodies.
 
-Left out: computing an answer (`answers`, `index_answers`, `audits`) and the routes (`app`).
+Left out: computing an answer (`answers`) and the routes (`app`).
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from textsiam.data.texts import fault_of
 from textsiam.matching.matches import Matches
+from textsiam.scoring.scorer import Judgement
 from textsiam.scoring.thresholds import Threshold
 
 
@@ -308,16 +309,8 @@ def match_bodies(found: Matches, *, by_id: bool) -> list[MatchBody]:
     """Matches as bodies; with `by_id`, the right side is an index and has ids."""
     ids = found.id_columns()[1] if by_id else found.right.tolist()
     texts = (found.text_columns() or (None, None))[1] if by_id else None
-    nothing = [None] * len(found)
-    columns = zip(
-        found.left.tolist(),
-        ids,
-        found.score.tolist(),
-        nothing if found.probability is None else found.probability.tolist(),
-        nothing if found.decision is None else found.decision.tolist(),
-        nothing if texts is None else texts,
-        strict=True,
-    )
+    judged = Judgement(found.probability, found.decision).columns(len(found))
+    columns = zip(found.left.tolist(), ids, found.score.tolist(), *judged, texts or [None] * len(found), strict=True)
     return [
         MatchBody(left=left, right=right, score=score, probability=number(probability), decision=decision, text=text)
         for left, right, score, probability, decision, text in columns

@@ -3,12 +3,12 @@
 import asyncio
 import hashlib
 import hmac
-import json
 import logging
 import time
 import uuid
 from typing import Any
 
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from textsiam.interfaces.service.limits import Limits, Refused
@@ -28,16 +28,10 @@ _HEADERS = [
 
 
 class Guard:
-    """An ASGI application that checks requests before another application answers them.
+    """An ASGI application that checks requests before another application, the one with the routes, answers them.
 
     Parameters
     ----------
-    app
-        The application with the routes.
-    limits
-        The size of a request and the number of requests at a time.
-    metrics
-        Counts the requests.
     token
         Bearer token that requests need. None: no token, but the Host header must name this machine, so that no web page can
         reach the service under its own name.
@@ -46,12 +40,7 @@ class Guard:
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        limits: Limits,
-        metrics: Metrics,
-        token: str | None = None,
-        hosts: frozenset[str] | None = frozenset(),
+        self, app: ASGIApp, limits: Limits, metrics: Metrics, token: str | None, hosts: frozenset[str] | None
     ) -> None:
         self.app, self.limits, self.metrics = app, limits, metrics
         self._digest = None if token is None else _digest(token.encode())
@@ -81,7 +70,7 @@ class Guard:
                 body.check(scope)
                 await self.app(scope, body, answer)
             except Refused as refused:  # of this guard; the application answers those of its routes
-                await _refuse(refused, answer)
+                await JSONResponse(refused.to_json(), refused.status, refused.headers)(scope, receive, answer)
         finally:
             self.n_in_flight -= 1
             self.metrics.in_flight.set(self.n_in_flight)
@@ -156,16 +145,6 @@ class _Body:
             413,
             f"A request may hold {self.n_most // 2**20} MB, but this one is larger. Send several, or raise --max-body-mb.",
         )
-
-
-async def _refuse(refused: Refused, send: Send) -> None:
-    body = json.dumps(refused.to_json()).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(body)), **refused.headers}
-    if refused.status == 401:  # noqa: PLR2004
-        headers["www-authenticate"] = "Bearer"
-    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": refused.status, "headers": encoded})
-    await send({"type": "http.response.body", "body": body})
 
 
 def _name_of(host: str) -> str:

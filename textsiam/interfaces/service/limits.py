@@ -1,52 +1,27 @@
 """The limits of the service, and the errors for requests beyond them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from textsiam.errors import BrokenIndex, EncoderMismatch, IndexLocked, TextsiamError, TooManyMatches
-from textsiam.matching.matches import Matches
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of one request, and of all requests together.
+    """The limits of one request, and of all requests together."""
 
-    Parameters
-    ----------
-    body_mb
-        Megabytes per request.
-    texts
-        Texts to embed, search or add, or pairs to score, per request.
-    characters
-        Characters per text; the model reads far fewer.
-    duplicates
-        Texts per request for duplicates.
-    pairs
-        Pairs per answer.
-    explained
-        Pairs to explain per request.
-    in_flight
-        Requests at a time; more get 429.
-    waiting_tokens
-        Tokens, estimated, that may wait to be encoded; more get 429.
-    batch_tokens
-        Tokens, estimated, per batch.
-    deadline_s
-        Seconds to wait for a text or the index; then the request gets 503.
-    """
-
-    body_mb: int = 16
-    texts: int = 2_048
-    characters: int = 50_000
-    duplicates: int = 20_000
-    pairs: int = 100_000
-    explained: int = 16
-    in_flight: int = 128
-    waiting_tokens: int = 500_000
-    batch_tokens: int = 8_192
-    deadline_s: float = 30.0
+    body_mb: int = 16  # megabytes per request
+    texts: int = 2_048  # texts to embed, search or add, or pairs to score, per request
+    characters: int = 50_000  # per text; the model reads far fewer
+    duplicates: int = 20_000  # texts per request for duplicates
+    pairs: int = 100_000  # per answer
+    explained: int = 16  # pairs to explain per request
+    in_flight: int = 128  # requests at a time; more get 429
+    waiting_tokens: int = 500_000  # estimated, that may wait to be encoded; more get 429
+    batch_tokens: int = 8_192  # estimated, per batch
+    deadline_s: float = 30.0  # to wait for a text or the index; then the request gets 503
 
     def check(self, texts: Sequence[str], param: str, n_most: int) -> None:
         """Refused with 400 if there are too many texts or one is too long. Unusable texts pass: the answer reports them."""
@@ -63,12 +38,11 @@ class Limits:
                 param=param,
             )
 
-    def matched(
-        self, work: Callable[[], Matches], remedy: str = "Raise the threshold, or send fewer texts."
-    ) -> Matches:
-        """The matches that `work` finds; Refused with 400 if there are too many for an answer."""
+    @contextmanager
+    def matching(self, remedy: str = "Raise the threshold, or send fewer texts.") -> Iterator[None]:
+        """Turn too many matches for an answer, found within this context, into Refused with 400."""
         try:
-            return work()
+            yield
         except TooManyMatches:
             raise Refused(400, f"More than {self.pairs:,} pairs match. {remedy}") from None
 
@@ -103,8 +77,9 @@ class Refused(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Retry-After in whole seconds, if a retry makes sense."""
-        return {} if self.retry_s is None else {"Retry-After": str(max(1, round(self.retry_s)))}
+        """Retry-After in whole seconds, if a retry makes sense; how to authenticate, if that is what is missing."""
+        headers = {} if self.retry_s is None else {"Retry-After": str(max(1, round(self.retry_s)))}
+        return headers | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})  # noqa: PLR2004
 
     def to_json(self) -> dict[str, Any]:
         """The error in OpenAI's form."""

@@ -20,27 +20,13 @@ _COSINES = (0.6, 0.7, 0.8, 0.9)  # lowest scores that the page offers; the secon
 
 
 class Scale(NamedTuple):
-    """The scores that the page offers for one model.
-
-    Parameters
-    ----------
-    similarity
-        The model's similarity.
-    lowest
-        Lowest scores to choose from, in rising order.
-    proposed
-        The one of them that is chosen at first.
-    highest
-        The score of equal texts; for dot products the highest one seen.
-    digits
-        Decimals to show.
-    """
+    """The scores that the page offers for one model."""
 
     similarity: str
-    lowest: tuple[float, ...]
-    proposed: float
-    highest: float
-    digits: int
+    lowest: tuple[float, ...]  # lowest scores to choose from, in rising order
+    proposed: float  # the one of them that is chosen at first
+    highest: float  # of equal texts; for dot products the highest one seen
+    digits: int  # decimals to show
 
 
 def scale_of(model: Siamese) -> Scale:

@@ -31,12 +31,7 @@ class _GoneError(Exception):
 def streamed(answers: Answers, content: bytes, asked: Mapping[str, str]) -> StreamingResponse:
     """``{"stage", "done", "total"}``, …, then ``{"answer"}`` or ``{"error"}``.
 
-    Parameters
-    ----------
-    content
-        The file.
-    asked
-        ``name`` of the file, by whose ending it is read; ``column`` and ``threshold``, if wanted.
+    `asked` has the ``name`` of the file, by whose ending it is read; ``column`` and ``threshold``, if wanted.
     """
     lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
     gone = threading.Event()

@@ -9,21 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+from typer import Argument, Option
 
 from textsiam.data.writers import rows_of
 from textsiam.interfaces.shell import options
-from textsiam.interfaces.shell.option_groups import ModelOptions
-from textsiam.interfaces.shell.outputs import write_columns
-from textsiam.interfaces.shell.progress import name_of, while_reading
+from textsiam.interfaces.shell.options import ModelOptions, TextOptions
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     mapped,
     model_told,
+    name_of,
     say,
     say_lost,
     say_set_aside,
     set_aside_told,
     show_pairs,
+    while_reading,
+    write_columns,
 )
 
 if TYPE_CHECKING:
@@ -34,26 +36,23 @@ if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
 
 
-Place = Annotated[str, typer.Argument(help="The index's folder, or the address of a database: postgresql://…")]
+Place = Annotated[str, Argument(help="The index's folder, or the address of a database: postgresql://…")]
 Threshold = Annotated[
     float | None,
-    typer.Option(
+    Option(
         callback=options.finite, help="Lowest score of a match. Default: the index's own; for a new index the model's."
     ),
 ]
-Timeout = Annotated[float, typer.Option(min=0, help="Most seconds to wait while another process writes.")]
-IdColumn = Annotated[
-    str | None, typer.Option(help="Column of ids. Default: id, else FILE-NAME:ROW; for standard input hashes of texts.")
-]
+Timeout = Annotated[float, Option(min=0, help="Most seconds to wait while another process writes.")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexTextOptions:
+class IndexTextOptions(TextOptions):
     """The columns of texts and lasting ids."""
 
-    column: options.Column = None
-    id_column: IdColumn = None
-    split: options.SplitName = None
+    id_column: Annotated[
+        str | None, Option(help="Column of ids. Default: id, else FILE-NAME:ROW; for standard input hashes of texts.")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +117,9 @@ def tell(
     told["seconds"] = round(time.perf_counter() - started, 2)
     if as_json:
         siamese = index.model
-        pairs = {} if output else {"pairs": list(rows_of(_with_texts(found)))}
+        texts = found.text_columns()
+        columns = found.columns() | (dict(zip(("text_a", "text_b"), texts, strict=True)) if texts else {})
+        pairs = {} if output else {"pairs": list(rows_of(columns))}
         answer_json(told | (model_told(siamese) if siamese else {}), **pairs)
         return
     if output is None and len(found):
@@ -128,12 +129,6 @@ def tell(
         say(f"the search was approximate: in a measurement it found {found.recall:.1%} of the matches")
     counts = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in told.items() if isinstance(n, int))
     say(f"{counts}{f' → {output}' if output else ''}; threshold {index.threshold:g}, in {told['seconds']:.1f} s")
-
-
-def _with_texts(found: "Matches") -> dict[str, Any]:
-    """The columns, with the texts where they are known."""
-    texts = found.text_columns()
-    return found.columns() | (dict(zip(("text_a", "text_b"), texts, strict=True)) if texts else {})
 
 
 class Given(NamedTuple):
@@ -169,18 +164,13 @@ def read_given(sources: Sequence[str], reading: dict[str, Any]) -> Given:
     from textsiam.data.texts import SetAside
 
     parts = [_read(source, **reading) for source in sources]
-    numbered = [name for part in parts for name in part.numbered]
+    columns = zip(*parts, strict=True)
+    ids, texts, places, aside, numbered = ([one for part in column for one in part] for column in columns)
     if repeated := [name for name, n in Counter(numbered).items() if n > 1]:
         raise typer.BadParameter(
             f"Two files are named {repeated[0]}, so their rows would have the same ids. Rename one, or give --id-column."
         )
-    return Given(
-        [name for part in parts for name in part.ids],
-        [text for part in parts for text in part.texts],
-        [place for part in parts for place in part.places],
-        SetAside(tuple(fault for part in parts for fault in part.set_aside)),
-        numbered,
-    )
+    return Given(ids, texts, places, SetAside(tuple(aside)), numbered)
 
 
 def _read(

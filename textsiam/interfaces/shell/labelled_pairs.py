@@ -4,8 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textsiam.interfaces.shell.progress import following, while_reading
-from textsiam.interfaces.shell.terminal import mapped, say, say_set_aside
+from textsiam.interfaces.shell.terminal import following, mapped, say, say_set_aside, while_reading
 
 if TYPE_CHECKING:
     from textsiam.scoring.evidence.scored_pairs import ScoredPairs
@@ -42,18 +41,3 @@ def read_scored(siamese: "Siamese", source: str, reading: dict[str, Any], set_as
     on = "standard input" if source == "-" else source.rstrip("/").rpartition("/")[2]
     with following("encode") as progress:
         return score_pairs(siamese, pairs, on=on, progress=progress)
-
-
-def check_model_output(target: Path | None) -> None:
-    """Refuse, before the slow work, a folder to which no model can be written.
-
-    Raises
-    ------
-    OSError
-        If it is a file, holds anything but a model, or may not be written.
-    """
-    if target is None:
-        return
-    from textsiam.encoding.model_folder.layout import check_model_target
-
-    check_model_target(target)

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from textsiam.interfaces.shell.option_groups import DuplicatesOptions, ModelOptions, RayOptions
-from textsiam.interfaces.shell.outputs import write_columns
-from textsiam.interfaces.shell.progress import following_all
+from textsiam.interfaces.shell.options import DuplicatesOptions, ModelOptions, RayOptions
 from textsiam.interfaces.shell.terminal import (
     answer_json,
+    following_all,
     mapped,
     model_told,
     say,
@@ -23,13 +22,12 @@ from textsiam.interfaces.shell.terminal import (
     say_set_aside,
     set_aside_told,
     show_pairs,
+    write_columns,
 )
 
 if TYPE_CHECKING:
     from textsiam.distributing.approximate_join import Recall
-    from textsiam.distributing.encoders import Recipe
     from textsiam.distributing.pipelines import DistributedMatches, DistributedVectors
-    from textsiam.distributing.shard_sources import Reading, Sizes
     from textsiam.distributing.workspace import Workspace
     from textsiam.scoring.siamese import Siamese
 
@@ -40,42 +38,34 @@ _SECONDS_BETWEEN_LINES = 15
 
 @dataclass(frozen=True)
 class Job:
-    """A command's sources, how to read them, its model, and how each worker loads that model."""
+    """A command's sources, how to read them, and its model."""
 
     sources: list[str]
-    reading: "Reading"
-    sizes: "Sizes"
-    siamese: "Siamese"
-    recipe: "Recipe"
+    reading: dict[str, Any]
+    model: ModelOptions
+    prompt: str | None
+    shard_rows: int | None = None
 
-    @classmethod
-    def of(
-        cls,
-        files: list[str],
-        reading: dict[str, Any],
-        model: ModelOptions,
-        prompt: str | None,
-        shard_rows: int | None = None,
-    ) -> "Job":
-        """The job that these options describe; a local model's path becomes absolute, and each worker chooses its own backend."""
+    def run(
+        self, function: Callable[..., Any], siamese: "Siamese", on_ray: RayOptions, work: "Workspace", **settings: Any
+    ) -> Any:
+        """What the function finds on the cluster; first checks that all workers see the workspace.
+
+        A local model's path becomes absolute, and each worker chooses its own backend. What Ray prints goes to standard error,
+        because standard output holds the answer.
+        """
         from textsiam.distributing.encoders import Recipe
-        from textsiam.distributing.shard_sources import Reading, Sizes
+        from textsiam.distributing.runners import OnRay, check_workspace
+        from textsiam.distributing.shard_sources import Reading, Sizes, label_of
 
-        siamese, named = model.load(), model.model
-        sizes = Sizes(shard=shard_rows) if shard_rows else Sizes()
-        options = {key: value for key, value in reading.items() if key != "strict"}
-        recipe = Recipe.of(siamese, device=model.computing.device, prompt=prompt)
+        named, computing = self.model.model, self.model.computing
+        sizes = Sizes(shard=self.shard_rows) if self.shard_rows else Sizes()
+        reading = {name: value for name, value in self.reading.items() if name != "strict"}
+        recipe = Recipe.of(siamese, device=computing.device, prompt=self.prompt)
         source = str(Path(named).resolve()) if named and Path(named).exists() else named
-        kept = Reading(**options, n_rows=sizes.shard)
-        return cls(files, kept, sizes, siamese, replace(recipe, source=source, backend=model.computing.backend))
-
-    def run(self, on_ray: RayOptions, work: "Workspace", function: Callable[..., Any], **settings: Any) -> Any:
-        """What the function finds on the cluster; first checks that all workers see the workspace."""
-        from textsiam.distributing.runners import check_workspace
-        from textsiam.distributing.shard_sources import label_of
-
-        settings |= {"recipe": self.recipe, "reading": self.reading, "sizes": self.sizes}
-        with on_ray.running() as runner:
+        settings["recipe"] = replace(recipe, source=source, backend=computing.backend)
+        settings |= {"reading": Reading(**reading, n_rows=sizes.shard), "sizes": sizes}
+        with redirect_stdout(sys.stderr), closing(OnRay(on_ray.ray_address)) as runner:
             check_workspace(work, runner)
             say(f"{len(self.sources):,} files, {runner.n_workers} workers, work in {label_of(work.root)}")
             with following_stages() as progress:
@@ -86,16 +76,20 @@ def duplicates_on_ray(asked: DuplicatesOptions) -> None:
     """Find and write the pairs, and report them; exit code 1 if something was left out."""
     from textsiam.distributing.approximate_join import Probing
     from textsiam.distributing.pipelines import find_duplicates_in_shards
+    from textsiam.distributing.workspace import Workspace
 
     output = asked.output
     if output is None or str(output) == "-":
         raise typer.BadParameter("--ray writes every pair to a file. Name it with --output.")
-    job = Job.of(asked.files or [], asked.reading, asked.model, asked.prompt)
-    started, work = time.perf_counter(), asked.on_ray.workspace(output)
-    found: DistributedMatches = job.run(
+    siamese = asked.model.load()
+    started, work = time.perf_counter(), Workspace(asked.on_ray.work_beside(output))
+    found: DistributedMatches = Job(
+        asked.files or [], asked.rows.reading(asked.columns), asked.model, asked.prompt
+    ).run(
+        partial(find_duplicates_in_shards, siamese),
+        siamese,
         asked.on_ray,
         work,
-        partial(find_duplicates_in_shards, job.siamese),
         threshold=asked.threshold,
         approximate=Probing() if asked.approximate else None,
         max_memory_mb=asked.max_memory_mb,
@@ -118,17 +112,18 @@ def duplicates_on_ray(asked: DuplicatesOptions) -> None:
 def encode_on_ray(on_ray: RayOptions, job: Job, *, output: Path, set_aside: Path | None, as_json: bool) -> None:
     """Encode and write the vectors, and report them; exit code 1 if something was left out."""
     from textsiam.distributing.pipelines import encode_in_shards
+    from textsiam.distributing.workspace import Workspace
     from textsiam.encoding.shards import told_of, write_vectors
 
-    started = time.perf_counter()
-    work, encoder = on_ray.workspace(output), job.siamese.encoder
-    found: DistributedVectors = job.run(on_ray, work, encode_in_shards)
-    write_vectors(output, told_of(encoder, encoder.prompt_text(job.recipe.prompt)), encoder.dim, found.blocks())
+    siamese = job.model.load()
+    started, work, encoder = time.perf_counter(), Workspace(on_ray.work_beside(output)), siamese.encoder
+    found: DistributedVectors = job.run(encode_in_shards, siamese, on_ray, work)
+    write_vectors(output, told_of(encoder, encoder.prompt_text(job.prompt)), encoder.dim, found.blocks())
     seconds = round(time.perf_counter() - started, 2)
     _say_rows(found, set_aside)
     if as_json:
         told = _told(found, seconds) | {"lost": [str(of) for of in found.lost], "output": str(output)}
-        answer_json(told | model_told(job.siamese))
+        answer_json(told | model_told(siamese))
     else:
         say_lost(found.texts.n_cut, found.texts.n_unknown)
         say(f"encoded {len(found.texts):,} texts, {found.texts.n_distinct:,} distinct, in {seconds:.1f} s → {output}")

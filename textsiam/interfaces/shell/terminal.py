@@ -1,38 +1,37 @@
-"""What users see: notes on standard error, tables on standard output, errors without a traceback."""
+"""What a command says and writes: notes and progress on standard error, tables on standard output, errors without a traceback.
 
+Columns go to files, complete or not at all: csv, jsonl or parquet by the file's ending; to standard output as csv.
+"""
+
+import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from textsiam.interfaces.shell.outputs import WRITTEN, told_of, write_columns, written
+from textsiam.data.files import replacing
+from textsiam.data.writers import WRITERS, Columns, Write, csv_rows
+from textsiam.errors import TextsiamError
 
 if TYPE_CHECKING:
     from textsiam.data.texts import Fault, SetAside
     from textsiam.matching.matches import Clusters, Matches
     from textsiam.scoring.siamese import Siamese
 
-# Columns of numbers, which are aligned to the right and never wrapped.
-_NUMBERS = {
-    "score",
-    "probability",
-    "weakest",
-    "rows",
-    "pairs",
-    "precision",
-    "accept at",
-    "found",
-    "recall",
-    "reject below",
-    "review",
-}
+# Columns of numbers, which are aligned to the right and never wrapped: counts, scores and shares.
+_COUNTS = {"rows", "pairs"}
+_SCORES = {"score", "probability", "weakest", "accept at", "reject below"}
+_SHARES = {"precision", "found", "recall", "review"}
 INTERRUPTED, BAD_INPUT, NO = 130, 2, 1
+
+WRITTEN: list[Path] = []  # files that this command has written
 
 
 def say(text: str) -> None:
@@ -88,28 +87,6 @@ def answer_json(summary: dict[str, Any], **tables: Any) -> None:
     typer.echo(json.dumps({"summary": summary} | tables, ensure_ascii=False))
 
 
-def check_sources(sources: "Sequence[str]") -> None:
-    """Refuse a source that is given twice: its rows would be duplicates of themselves; standard input would be empty."""
-    places = [source if source == "-" or not Path(source).exists() else Path(source).resolve() for source in sources]
-    repeated = next((source for place, source in enumerate(sources) if places[place] in places[:place]), None)
-    if repeated is not None:
-        raise typer.BadParameter(f"{repeated} was given twice. Give each source once; --against is for another set.")
-
-
-def check_linkage(linkage: str) -> None:
-    """Refuse an unknown linkage before the slow work.
-
-    Raises
-    ------
-    ValueError
-        If there is no such linkage.
-    """
-    from textsiam.matching.matches import LINKAGES
-
-    if linkage not in LINKAGES:
-        raise ValueError(f"There is no linkage {linkage!r}. Use one of {', '.join(LINKAGES)}.")
-
-
 def set_aside_told(aside: "SetAside") -> dict[str, Any]:
     """What a JSON answer says of the rows that were set aside."""
     return {"rows": len(aside), "reasons": aside.counts()}
@@ -151,49 +128,36 @@ def answering(after_interrupt: str | Callable[[], str | None] | None = None) -> 
             "Write to a file, or set PYTHONIOENCODING=utf-8."
         )
         raise typer.Exit(BAD_INPUT) from None
-    except (ValueError, ImportError, RuntimeError, FloatingPointError) as error:
-        from textsiam.errors import TextsiamError
-
-        if not isinstance(error, (TextsiamError, ValueError, FloatingPointError)):
-            raise
+    except (TextsiamError, ValueError, FloatingPointError) as error:
         say(f"textsiam: {error}")
         raise typer.Exit(BAD_INPUT) from None
 
 
 def show_pairs(matches: "Matches", n_found: int, *, with_ids: bool = False) -> None:
-    """Print the pairs as a table, closest first; `with_ids` adds decisions and the ids of the right texts. No pair, no table."""
+    """Print the pairs as a table, closest first; `with_ids` adds decisions and the ids of the right texts. No pair, no table.
+
+    The last column has the numbers, negations and names that only one text of a pair has: a small encoder hardly sees them.
+    """
+    from textsiam.scoring.explaining.differences import differences
+
     if not len(matches):
         return
     texts = matches.text_columns()
     left, right = texts or matches.id_columns()
-    has_probability = matches.probability is not None
-    names = matches.id_columns()[1] if with_ids else []
-    decisions = matches.decision if with_ids else None
-    differ = _differences(left, right) if texts else [""] * len(matches)
-    shown = table(
-        "score",
-        *(["probability"] if has_probability else []),
-        *(["decision"] if decisions is not None else []),
-        "text",
-        *(["id"] if with_ids else []),
-        "text",
-        *(["differ"] if any(differ) else []),
-        title=f"{len(matches):,} closest of {n_found:,} pairs",
-    )
-    for place, (a, b) in enumerate(zip(left, right, strict=True)):
-        probability = [f"{matches.probability[place]:.2f}"] if matches.probability is not None else []
-        told = [_short(differ[place], 60)] if any(differ) else []
-        decision = [str(decisions[place])] if decisions is not None else []
-        name = [_short(names[place], 40)] if with_ids else []
-        shown.add_row(f"{matches.score[place]:.4f}", *probability, *decision, _short(a), *name, _short(b), *told)
-    print_table(shown)
-
-
-def _differences(left: Sequence[Any], right: Sequence[Any]) -> list[str]:
-    """The numbers, negations and names that only one text of each pair has: a small encoder hardly sees them."""
-    from textsiam.scoring.explaining.differences import differences
-
-    return [str(differences(str(a), str(b))) for a, b in zip(left, right, strict=True)]
+    columns: list[tuple[str, Iterable[Any]]] = [("score", [f"{score:.4f}" for score in matches.score])]
+    if matches.probability is not None:
+        columns.append(("probability", [f"{probability:.2f}" for probability in matches.probability]))
+    if with_ids and matches.decision is not None:
+        columns.append(("decision", map(str, matches.decision)))
+    columns.append(("text", map(_short, left)))
+    if with_ids:
+        columns.append(("id", [_short(name, 40) for name in matches.id_columns()[1]]))
+    columns.append(("text", map(_short, right)))
+    differ = [str(differences(str(a), str(b))) for a, b in zip(left, right, strict=True)] if texts else []
+    if any(differ):
+        columns.append(("differ", [_short(told, 60) for told in differ]))
+    names, values = zip(*columns, strict=True)
+    print_table(names, zip(*values, strict=True), title=f"{len(matches):,} closest of {n_found:,} pairs")
 
 
 def show_clusters(clusters: "Clusters", top: int) -> None:
@@ -203,57 +167,147 @@ def show_clusters(clusters: "Clusters", top: int) -> None:
     groups = sorted(clusters.groups(), key=len, reverse=True)
     if not groups:
         return
-    shown = table(
-        "rows",
-        "weakest",
-        "keeper and the rows that match it",
-        title=f"{min(top, len(groups)):,} largest of {len(groups):,} clusters",
-    )
     names = clusters.texts if clusters.texts is not None else clusters.columns()["id"]
+    shown = []
     for rows in groups[:top]:
         texts = [_short(names[row]).plain for row in rows[:5]]
         more = f"\n… {len(rows) - 5:,} more" if len(rows) > 5 else ""  # noqa: PLR2004
-        shown.add_row(str(len(rows)), f"{clusters.weakest(rows):.4f}", Text("\n  ".join(texts) + more))
-    print_table(shown)
+        shown.append((str(len(rows)), f"{clusters.weakest(rows):.4f}", Text("\n  ".join(texts) + more)))
+    title = f"{len(shown):,} largest of {len(groups):,} clusters"
+    print_table(("rows", "weakest", "keeper and the rows that match it"), shown, title=title)
 
 
 def show_scores(columns: dict[str, Any], top: int) -> None:
     """Print the first scored pairs as a table."""
     names = ("score", "probability", "decision", "first", "second")
-    shown = table(*names)
-    for values in list(zip(*(columns[name] for name in names), strict=True))[:top]:
-        score, probability, decision, first, second = values
+    rows = []
+    for score, probability, decision, *texts in zip(*(columns[name][:top] for name in names), strict=True):
         told = "" if probability is None else f"{probability:.2f}"
-        shown.add_row(f"{score:.4f}", told, str(decision or ""), _short(first), _short(second))
-    print_table(shown)
+        rows.append((f"{score:.4f}", told, str(decision or ""), *map(_short, texts)))
+    print_table(names, rows)
 
 
-def table(*columns: str, title: str | None = None) -> Any:
-    """An empty table with these columns; numbers are aligned to the right."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
+    """Print a table on standard output; characters that its encoding lacks are shown as escapes."""
     from rich import box
+    from rich.console import Console
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE, title=title, title_justify="left", title_style="bold")
+    shown = Table(box=box.SIMPLE, title=title, title_justify="left", title_style="bold")
     for name in columns:
-        number = name in _NUMBERS
-        made.add_column(name, justify="right" if number else "left", no_wrap=number or name == "decision")
-    return made
+        is_number = name in _COUNTS | _SCORES | _SHARES
+        shown.add_column(name, justify="right" if is_number else "left", no_wrap=is_number or name == "decision")
+    for row in rows:
+        shown.add_row(*row)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    Console(width=None if sys.stdout.isatty() else 140).print(shown)
 
 
 def _short(text: object, n: int = 160) -> Any:
     from rich.text import Text
 
     line = " ".join(str(text).split())
-    return Text(
-        line if len(line) <= n else line[: n - 1] + "…"
-    )  # as Text, because brackets in a question are no markup
+    # As Text, because brackets in a question are no markup.
+    return Text(line if len(line) <= n else line[: n - 1] + "…")
 
 
-def print_table(shown: Any) -> None:
-    """Print the table on standard output; characters that its encoding lacks are shown as escapes."""
+@contextmanager
+def while_reading(*sources: str) -> Iterator[None]:
+    """Show that files are being read, until the block ends; only on a terminal.
+
+    Shows nothing while a user types the rows, or while `datasets` reads, which shows its own progress.
+    """
+    is_typed = "-" in sources and sys.stdin.isatty()
+    if not sys.stderr.isatty() or is_typed or not all(one == "-" or Path(one).is_file() for one in sources):
+        yield
+        return
     from rich.console import Console
+    from rich.markup import escape
 
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    what = name_of(sources[0]) if len(sources) == 1 else f"{len(sources):,} files"
+    with Console(stderr=True).status(escape(f"reading {what}")):
+        yield
 
-    Console(width=None if sys.stdout.isatty() else 140).print(shown)
+
+def name_of(source: str) -> str:
+    """The name of a source in messages."""
+    return "standard input" if source == "-" else source
+
+
+@contextmanager
+def following(stage: str) -> Iterator[Callable[[int, int], None]]:
+    """As `following_all`, for one stage."""
+    with following_all() as progress:
+        yield partial(progress, stage)
+
+
+@contextmanager
+def following_all() -> Iterator[Callable[[str, int, int], None]]:
+    """A function that shows the progress of each stage, its speed and the time left; without a terminal it does nothing."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    shown = Progress(
+        TextColumn("{task.description:8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    stages: dict[str, TaskID] = {}
+    with shown:
+
+        def follow(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = shown.add_task(stage, total=total or None, rate="")
+            task = shown.tasks[stages[stage]]
+            shown.update(stages[stage], completed=done, rate=f"{task.speed:,.0f}/s" if task.speed else "")
+
+        yield follow
+
+
+def write_columns(target: Path, blocks: Iterable[Columns]) -> None:
+    """Write blocks of columns to a file or standard output."""
+    with writing(target) as write:
+        for columns in blocks:
+            write(columns)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[Write]:
+    """A function that appends columns to `target`, which appears when the block ends without error; ``-`` is standard output."""
+    if str(target) == "-":
+        with csv_rows(sys.stdout) as write:
+            yield write
+        return
+    with replacing(target) as temporary, WRITERS.get(target.suffix.lower(), WRITERS[".csv"])(temporary) as write:
+        yield write
+    WRITTEN.append(target)
+
+
+def written() -> str:
+    """What to say of the files that an interrupted command has written."""
+    there = [str(target) for target in WRITTEN if target.exists()]
+    return f"{' and '.join(there)} had been written, nothing else." if there else "Nothing was written."
+
+
+def told_of(error: OSError) -> str:
+    """The error of the file system in one line, with what to do."""
+    what = error.filename2 or error.filename  # of a copy, the second one could not be written
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        what = what or "the output"
+        return f"No space left to write {what}. Nothing half-written remains: free some space, or write elsewhere."
+    if error.errno == errno.EFBIG:
+        return (
+            f"{what or 'The output'} would be larger than the file system, or ulimit -f, allows. "
+            "Nothing half-written remains: raise the limit, or write elsewhere."
+        )
+    told = f"{error.strerror}: {what}" if error.strerror and what else str(error)
+    needs_a_right = error.errno in {errno.EACCES, errno.EPERM}
+    return f"{told}. Get the permission, or choose another place." if needs_a_right else told

@@ -8,7 +8,7 @@ which rises from tile to tile.
 Left out: approximate search (`textsiam.indexing.search.approximate`). Faster searchers are tested against this module.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from textsiam.arrays import Found, Rows, Scores, Vectors
+from textsiam.arrays import Found, Rows, Scores, Vectors, slices
 from textsiam.matching.join.prepared import Others, Prepared
 from textsiam.matching.join.tiles import Allowed, Room, Tiles, joined
 from textsiam.matching.matches import Matches
@@ -89,12 +89,8 @@ def threshold_join(
     allowed = Allowed(max_matches, threshold)
 
     def matches_of(rows: slice, strip: list[slice], room: Room) -> tuple[int, Rows, Rows, Scores]:
-        found = []
-        for i, j in tiles.candidates(rows, strip, room, lowest):
-            scores = sides.scores(i, j)
-            keep = scores >= np.float32(threshold)
-            allowed.take(int(keep.sum()))
-            found.append((i[keep], j[keep], scores[keep]))
+        pairs = tiles.candidates(rows, strip, room, lowest)
+        found = [allowed.reaching(i, j, sides.scores(i, j)) for i, j in pairs]
         n, m = rows.stop - rows.start, strip[-1].stop - strip[0].start
         return n * m - (n * (n + 1) // 2 if sides.own and rows == strip[0] else 0), *joined(found)
 
@@ -155,7 +151,7 @@ def top_k_join(
     wanted = min(k, n_others - sides.own)
     tiles = Tiles.of(sides, sides.screen(None), max_memory_mb)
     found = []
-    tasks = [(rows,) for rows in tiles.slices(n)] if wanted > 0 else []
+    tasks = [(rows,) for rows in slices(n, tiles.side)] if wanted > 0 else []
     with closing(tiles.in_order(partial(closest, tiles, wanted), tasks)) as done:
         for (rows,), part in zip(tasks, done, strict=True):
             found.append(part)
@@ -179,7 +175,7 @@ def closest(tiles: Tiles, k: int, rows: slice, room: Room) -> Found:
     is_complete = np.zeros(n_rows, dtype=bool)
     waiting: list[Waiting] = []
     n_waiting = 0
-    for columns in tiles.slices(len(sides.right)):
+    for columns in slices(len(sides.right), tiles.side):
         tile = room.tile(n_rows, columns.stop - columns.start, screen.dtype)
         screen.fill(rows, columns, tile)
         itself = sides.own and rows == columns
@@ -240,9 +236,12 @@ def _merged(tiles: Tiles, k: int, chosen: Found, pairs: tuple[Rows, Rows]) -> Fo
         kth[i[order[place == k - 1]]] = near[order[place == k - 1]]
         close = near >= kth[i] - 2 * sides.plain.slack
         i, j = i[close], j[close]
-    left, right, scores = (
-        np.concatenate(parts) for parts in zip(chosen, (i, j, tiles.pairwise(sides.scores, i, j)), strict=True)
-    )
+    return first_of_each([chosen, (i, j, tiles.pairwise(sides.scores, i, j))], k)
+
+
+def first_of_each(found: Sequence[Found], k: int) -> Found:
+    """The k pairs of highest score of each left row, in order of left row, falling score and right row."""
+    left, right, scores = joined(found)
     order, place = _ranked(left, right, scores)
     best = order[place < k]
     return left[best], right[best], scores[best]

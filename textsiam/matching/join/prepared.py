@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from textsiam.arrays import Vectors
+from textsiam.arrays import Vectors, slices
 from textsiam.matching.join.screens import SPARE, UNIT, Multiply, Screen, plain, sieve
-from textsiam.scoring.similarity import EPSILON, SIMILARITIES
+from textsiam.scoring.similarity import EPSILON, SIMILARITIES, scores_of
 
 Rows = Int[np.ndarray, " n"]
 Lengths = Float[np.ndarray, " _"]
@@ -88,8 +88,7 @@ class Prepared(NamedTuple):
 
     def scores(self, i: Rows, j: Rows) -> Float[np.ndarray, " n"]:
         """The exact scores of pairs: computed in fp64, rounded once to fp32."""
-        paired = SIMILARITIES[self.similarity].paired
-        return np.asarray(paired(self.first[i].astype(np.float64), self.second[j].astype(np.float64)), dtype=np.float32)
+        return scores_of(self.similarity, self.first, self.second, i, j)
 
 
 def _of_int8() -> Multiply | None:
@@ -105,9 +104,9 @@ def _lengths(rows: Vectors, name: str, limit: float) -> Lengths:
     """The rows' lengths in fp64; ValueError if rows are not finite or their products overflow."""
     lengths = np.empty(len(rows))
     with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, len(rows), _BLOCK):
-            block = rows[start : start + _BLOCK].astype(np.float64)
-            lengths[start : start + _BLOCK] = np.sqrt(np.einsum("ij,ij->i", block, block))
+        for part in slices(len(rows), _BLOCK):
+            block = rows[part].astype(np.float64)
+            lengths[part] = np.sqrt(np.einsum("ij,ij->i", block, block))
     # A row with a finite length is finite; the length of a finite row may still overflow.
     suspects = np.flatnonzero(~np.isfinite(lengths))
     if bad := suspects[~np.isfinite(rows[suspects]).all(1)][:5].tolist():
@@ -131,8 +130,7 @@ def _prepared(vectors: Vectors, lengths: Lengths, similarity: str) -> tuple[Vect
     if vectors.dtype == np.float32 and (off := _most(np.abs(lengths - 1))) <= _NEARLY_ONE:
         return vectors, off
     rows = np.empty(vectors.shape, dtype=np.float32)
-    for start in range(0, len(vectors), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for block in slices(len(vectors), _BLOCK):
         rows[block] = vectors[block] / lengths[block, None]
     return rows, UNIT
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int8
 
-from textsiam.arrays import Others, Vectors
+from textsiam.arrays import Others, Vectors, slices
 from textsiam.scoring.similarity import SIMILARITIES
 
 Multiply = Callable[[Any, Any, Any], object]  # (a (r, k), b (c, k), out (r, c)): out becomes a @ b.T
@@ -69,6 +69,8 @@ def plain(left: Vectors, right: Others, similarity: str, error: float) -> Screen
 def sieve(left: Vectors, right: Others, error: float, score: float | None, multiply: Multiply | None) -> Screen | None:
     """A screen of short rows, at the fastest length that passes all pairs of `score` or more.
 
+    None if nothing is faster than `plain`.
+
     Parameters
     ----------
     left, right
@@ -79,11 +81,6 @@ def sieve(left: Vectors, right: Others, error: float, score: float | None, multi
         None keeps all coordinates: then every entry's score is within `slack` of the exact one, on both sides.
     multiply
         The int8 product. None: short rows stay fp32, for NumPy's product.
-
-    Returns
-    -------
-    screen
-        None if nothing is faster than `plain`.
     """
     kind = np.float32 if multiply is None else np.int8
     axes = principal_axes(_drawn(left, 4))
@@ -125,8 +122,7 @@ def shortened(
     """Coordinates on the axes; then the length of the rest, in equal shares so that no entry is large."""
     leading = axes.shape[1]
     short = np.empty((len(rows), length), dtype=np.float32)
-    for start in range(0, len(rows), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for block in slices(len(rows), _BLOCK):
         # For one row, do not start OpenBLAS's threads: they stay busy afterwards.
         coordinates = np.einsum("ij,jk->ik", rows, axes) if len(rows) == 1 else rows[block] @ axes
         short[block, :leading] = coordinates
@@ -151,8 +147,7 @@ def shrinkage(axes: Float[np.ndarray, "dim k"]) -> float:
 def _rounded(rows: Vectors, unit: float) -> tuple[Int8[np.ndarray, "n dim"], float]:
     """Rows in multiples of the unit, and the largest length that rounding removes from a row."""
     rounded, lost = np.empty(rows.shape, dtype=np.int8), 0.0
-    for start in range(0, len(rows), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for block in slices(len(rows), _BLOCK):
         whole = np.clip(np.rint(rows[block] / np.float32(unit)), -127, 127)
         rounded[block] = whole
         lost = max(lost, _longest(rows[block] - whole * np.float32(unit)))

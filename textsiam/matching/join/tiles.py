@@ -3,7 +3,7 @@
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import chain
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Shaped
 
-from textsiam.arrays import Rows, Scores
+from textsiam.arrays import Found, Rows, Scores, slices
 from textsiam.errors import TooManyMatches
 from textsiam.matching.join.prepared import Prepared
 from textsiam.matching.join.screens import Screen
@@ -96,13 +96,9 @@ class Tiles:
 
     def strips(self) -> Iterator[tuple[slice, list[slice]]]:
         """Rows and the columns of some tiles beside each other; within one set only those on and above the diagonal."""
-        for rows in self.slices(len(self.sides.left)):
-            columns = list(self.slices(len(self.sides.right), rows.start if self.sides.own else 0))
+        for rows in slices(len(self.sides.left), self.side):
+            columns = list(slices(len(self.sides.right), self.side, rows.start if self.sides.own else 0))
             yield from ((rows, columns[start : start + _N_IN_STRIP]) for start in range(0, len(columns), _N_IN_STRIP))
-
-    def slices(self, n: int, start: int = 0) -> Iterator[slice]:
-        """Numbers from `start` below n, a tile's side at a time."""
-        return (slice(first, min(first + self.side, n)) for first in range(start, n, self.side))
 
     def candidates(self, rows: slice, strip: list[slice], room: Room, score: float) -> Iterator[tuple[Rows, Rows]]:
         """Pairs of a strip among which are all with an exact score from `score` up; within one set left < right."""
@@ -143,8 +139,7 @@ class Tiles:
     def pairwise(self, score: Callable[[Rows, Rows], Scores], i: Rows, j: Rows) -> Scores:
         """The score of every pair, as many at a time as memory allows."""
         scores = np.empty(len(i), dtype=np.float32)
-        for start in range(0, len(i), self.n_at_once):
-            block = slice(start, start + self.n_at_once)
+        for block in slices(len(i), self.n_at_once):
             scores[block] = score(i[block], j[block])
         return scores
 
@@ -197,8 +192,14 @@ class Allowed:
                 "(--max-matches, max_matches=)."
             )
 
+    def reaching(self, left: Rows, right: Rows, scores: Scores) -> Found:
+        """Those of these pairs that reach the threshold, counted."""
+        reach = scores >= np.float32(self.threshold)
+        self.take(int(reach.sum()))
+        return left[reach], right[reach], scores[reach]
 
-def joined(found: list[Any]) -> tuple[Rows, Rows, Scores]:
+
+def joined(found: Sequence[Any]) -> Found:
     """The columns of all parts, one after another."""
     left, right, scores = zip(*found, strict=True) if found else ((), (), ())
     return (
@@ -206,6 +207,13 @@ def joined(found: list[Any]) -> tuple[Rows, Rows, Scores]:
         np.concatenate([np.empty(0, np.int64), *right]),
         np.concatenate([np.empty(0, np.float32), *scores]),
     )
+
+
+def ordered(found: Sequence[Found]) -> Found:
+    """All parts together, by left and then right row; repeats stay in their order."""
+    left, right, scores = joined(found)
+    order = np.lexsort((right, left))
+    return left[order], right[order], scores[order]
 
 
 def _side_by_side(parts: list[tuple[Rows, Rows]]) -> tuple[Rows, Rows]:

@@ -15,7 +15,7 @@ Left out on purpose: corrections for data with other odds. A certificate holds f
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from jaxtyping import Int, Shaped
 from textsiam.data.splitting import check_seed
 from textsiam.errors import UnreadableInput
 from textsiam.scoring.evidence.certificates import Certificate, Cut
-from textsiam.scoring.evidence.intervals import binomial_interval
+from textsiam.scoring.evidence.intervals import NOTHING, binomial_interval
 from textsiam.scoring.evidence.planning import (
     check_levels,
     labels_needed,
@@ -157,7 +157,7 @@ def check_scores(scores: Any, labels: Any, components: Any) -> tuple[np.ndarray,
 
 def _precision(drawn: Drawn, _at_most: float = np.inf) -> Certificate:
     cuts = _sequences(drawn)
-    return _at(drawn, cuts, max((cut for cut in cuts if cut.passed), key=lambda cut: cut.n, default=None))
+    return _loosest(drawn, cuts, [cut for cut in cuts if cut.passed])
 
 
 def _reject_precision(drawn: Drawn, at_most: float) -> Certificate:
@@ -165,65 +165,48 @@ def _reject_precision(drawn: Drawn, at_most: float) -> Certificate:
     mirrored = drawn._replace(scores=-drawn.scores, positive=~drawn.positive)
     cuts = _sequences(mirrored)
     allowed = [cut for cut in cuts if cut.passed and _above(-cut.value, drawn.scores.dtype) <= at_most]
-    certificate = _at(mirrored, cuts, max(allowed, key=lambda cut: cut.n, default=None))
+    certificate = _loosest(mirrored, cuts, allowed)
     value = None if certificate.value is None else _above(-certificate.value, drawn.scores.dtype)
     turned = tuple(cut._replace(value=_above(-cut.value, drawn.scores.dtype)) for cut in cuts)
     return replace(certificate, guarantee="reject_precision", value=value, cuts=turned)
 
 
-def _at(drawn: Drawn, cuts: list[Cut], chosen: Cut | None) -> Certificate:
-    """The certificate of the chosen cut."""
-    beyond = drawn.scores >= (np.inf if chosen is None else chosen.value)
-    n_beyond, n_right = int(beyond.sum()), int((drawn.positive & beyond).sum())
-    return Certificate(
-        "precision",
-        drawn.level,
-        drawn.confidence,
-        None if chosen is None else chosen.value,
-        tuple(cuts),
-        len(beyond),
-        n_beyond,
-        n_right,
-        binomial_interval(n_right, n_beyond),
-        binomial_interval(n_right, 0 if chosen is None else int(drawn.positive.sum())),
-        0 if chosen is not None else _more(cuts, drawn),
-    )
+def _loosest(drawn: Drawn, cuts: list[Cut], allowed: list[Cut]) -> Certificate:
+    """The certificate of precision of the loosest cut allowed."""
+    if not allowed:
+        return _certificate("precision", drawn, None, _more(cuts, drawn), cuts)
+    return _certificate("precision", drawn, max(allowed, key=lambda cut: cut.n).value, 0, cuts)
 
 
 def _recall(drawn: Drawn, _at_most: float = np.inf) -> Certificate:
     of_label = np.sort(drawn.scores[drawn.positive])
     n_missed = _most_missed(len(of_label), 1 - drawn.level, drawn.confidence)
-    return _of_order("recall", drawn, float(of_label[n_missed]) if n_missed >= 0 else None, drawn.level)
+    value = float(of_label[n_missed]) if n_missed >= 0 else None
+    return _certificate("recall", drawn, value, _more_of_label(len(of_label), drawn.level, drawn))
 
 
 def _false_match_rate(drawn: Drawn, _at_most: float = np.inf) -> Certificate:
     of_label = np.sort(drawn.scores[~drawn.positive])[::-1]
     n_above = _most_missed(len(of_label), drawn.level, drawn.confidence)
     value = _above(float(of_label[n_above]), drawn.scores.dtype) if n_above >= 0 else None
-    return _of_order("false_match_rate", drawn, value, 1 - drawn.level)
+    return _certificate("false_match_rate", drawn, value, _more_of_label(len(of_label), 1 - drawn.level, drawn))
 
 
-def _of_order(guarantee: str, drawn: Drawn, value: float | None, kept: float) -> Certificate:
-    """The certificate of an order statistic of one label; `kept` is the share of that label on its own side."""
+def _certificate(
+    guarantee: str, drawn: Drawn, value: float | None, more: int | None, cuts: Sequence[Cut] = ()
+) -> Certificate:
+    """The certificate of the cut `value`; without one, `more` draws are needed."""
     beyond = drawn.scores >= (np.inf if value is None else value)
-    n_positive, n_right = int(drawn.positive.sum()), int((drawn.positive & beyond).sum())
-    recall = binomial_interval(n_right, 0 if value is None else n_positive)
-    n_of_label = n_positive if guarantee == "recall" else len(beyond) - n_positive
-    rate = binomial_interval(int(beyond.sum()) - n_right, 0 if value is None else len(beyond) - n_positive)
-    missing = max(0, labels_without_error(kept, drawn.confidence) - n_of_label)  # of that label
-    return Certificate(
-        guarantee,
-        drawn.level,
-        drawn.confidence,
-        value,
-        (),
-        len(beyond),
-        int(beyond.sum()),
-        n_right,
-        recall if guarantee == "recall" else rate,
-        recall,
-        0 if value is not None else max(1, math.ceil(missing / max(n_of_label, 1) * len(beyond))),
-    )
+    n, n_beyond, n_right = len(beyond), int(beyond.sum()), int((drawn.positive & beyond).sum())
+    n_positive = int(drawn.positive.sum())
+    shares = {  # (hits, draws) of what is guaranteed
+        "precision": (n_right, n_beyond),
+        "recall": (n_right, n_positive),
+        "false_match_rate": (n_beyond - n_right, n - n_positive),
+    }
+    found, recall = (NOTHING if value is None else binomial_interval(*shares[name]) for name in (guarantee, "recall"))
+    of = (guarantee, drawn.level, drawn.confidence, value, tuple(cuts), n, n_beyond, n_right, found, recall)
+    return Certificate(*of, more if value is None else 0)
 
 
 def _most_missed(n: int, rate: float, confidence: float) -> int:
@@ -259,6 +242,12 @@ def _sequences(drawn: Drawn) -> list[Cut]:
                 break
             n = max(n_at + 1, math.ceil(n_at * STEP))
     return [cuts[n_at] for n_at in sorted(cuts)]
+
+
+def _more_of_label(n: int, kept: float, drawn: Drawn) -> int:
+    """How many more draws it takes to have enough of a label that has `n`, if its share `kept` must be on its own side."""
+    missing = max(0, labels_without_error(kept, drawn.confidence) - n)
+    return max(1, math.ceil(missing / max(n, 1) * len(drawn.scores)))
 
 
 def _more(cuts: list[Cut], drawn: Drawn) -> int | None:

@@ -39,19 +39,15 @@ def choose(
 ) -> Chosen:
     """Thresholds that keep their promises, each with `confidence`.
 
+    Raises UnreadableInput if there are no labels, or only one label; ValueError if two targets for accepting are given, or a
+    level or the confidence is not in (0, 1).
+
     Parameters
     ----------
     precision, recall, false_match_rate
         The target of the threshold to accept at, one of them. Default: precision=.95.
     reject_precision
         The target of the threshold to reject below; None or 0: nothing is rejected.
-
-    Raises
-    ------
-    UnreadableInput
-        If there are no labels, or only one label.
-    ValueError
-        If two targets for accepting are given, or a level or the confidence is not in (0, 1).
     """
     guarantee, level = check_targets(precision, recall, false_match_rate, reject_precision, confidence, seed)
     how: dict[str, Any] = dict(confidence=float(confidence), seed=int(seed))
@@ -82,10 +78,7 @@ def check_targets(
 ) -> tuple[str, float]:
     """The guarantee asked for and its level; raises, before the slow work, if it cannot be certified.
 
-    Raises
-    ------
-    ValueError
-        If two targets for accepting are given, a level or the confidence is not in (0, 1), or the seed is negative.
+    Raises ValueError if two targets for accepting are given, a level or the confidence is not in (0, 1), or the seed is negative.
     """
     asked = {"precision": precision, "recall": recall, "false_match_rate": false_match_rate}
     given = {name: level for name, level in asked.items() if level is not None}
@@ -105,16 +98,8 @@ def at_levels(
     """For each level of precision: what is accepted, found, rejected, and left for review.
 
     Each row is certified alone. Choosing one row after seeing several costs confidence: name the target first.
-
-    Parameters
-    ----------
-    reject_precision, how
-        As in `choose`: ``confidence`` and ``seed``.
-
-    Returns
-    -------
-    rows
-        One per level, of plain values: ``precision, accept, found, recall, reject, review``; None where nothing is certified.
+    `reject_precision`, ``confidence`` and ``seed`` are as in `choose`. The rows are plain values, one per level: ``precision,
+    accept, found, recall, reject, review``; None where nothing is certified.
     """
     rows = []
     for level in levels:

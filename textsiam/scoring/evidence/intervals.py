@@ -22,6 +22,9 @@ class Interval(NamedTuple):
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
+NOTHING = Interval(float("nan"), float("nan"), float("nan"))
+
+
 def bootstrap(
     metric: Metric,
     truth: Shaped[np.ndarray, " n"],
@@ -36,7 +39,8 @@ def bootstrap(
     """A metric of (truth, scores) with its percentile bootstrap interval over components (Efron & Tibshirani 1993, chapter 13).
 
     Rows that share a text are not independent, so whole components are drawn with replacement (the cluster bootstrap). Draws
-    without a defined metric, such as those with only one label, are left out.
+    without a defined metric, such as those with only one label, are left out. All NaN if the metric of the given rows is not
+    defined. With fewer than 5 components the bounds are NaN, because so few do not show how far another sample could differ.
 
     Parameters
     ----------
@@ -50,12 +54,6 @@ def bootstrap(
         Confidence of the two-sided interval.
     n_draws, seed
         Number of resamples, and their seed.
-
-    Returns
-    -------
-    interval
-        All NaN if the metric of the given rows is not defined. With fewer than 5 components the bounds are NaN, because so few
-        do not show how far another sample could differ.
 
     Examples
     --------
@@ -81,7 +79,7 @@ def bootstrap(
     )
     draws = draws[np.isfinite(draws)]
     if not np.isfinite(value) or not len(draws) or len(members) < MIN_COMPONENTS:
-        return Interval(float(value), float("nan"), float("nan"))
+        return NOTHING._replace(value=float(value))
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(value), float(low), float(high))
 
@@ -97,7 +95,7 @@ def binomial_interval(n_hits: float, n: float, confidence: float = 0.95) -> Inte
     from scipy.special import betaincinv
 
     if not n:
-        return Interval(float("nan"), float("nan"), float("nan"))
+        return NOTHING
     tail = (1 - confidence) / 2
     low = float(betaincinv(n_hits, n - n_hits + 1, tail)) if n_hits else 0.0
     high = float(betaincinv(n_hits + 1, n - n_hits, 1 - tail)) if n_hits < n else 1.0
@@ -119,11 +117,11 @@ def mean_interval(
     from scipy.special import ndtri
 
     if not len(values):
-        return Interval(float("nan"), float("nan"), float("nan"))
+        return NOTHING
     mean = float(values.mean())
     groups = groups_of(components, len(values))
     if n_effective(groups) < MIN_COMPONENTS:
-        return Interval(mean, float("nan"), float("nan"))
+        return NOTHING._replace(value=mean)
     half = float(ndtri((1 + confidence) / 2)) * deviation_of_mean(values, groups)
     return Interval(mean, mean - half, mean + half)
 

@@ -14,10 +14,7 @@ PLENTY = 12  # with this many times the draws that pass with one error, the stri
 def labels_without_error(level: float, confidence: float = 0.95) -> int:
     """The fewest labels, none of them wrong, that certify a share of at least `level`: n with levelⁿ ≤ 1 - confidence.
 
-    Raises
-    ------
-    ValueError
-        If the level or the confidence is not between 0 and 1.
+    Raises ValueError if the level or the confidence is not between 0 and 1.
 
     Examples
     --------
@@ -57,15 +54,12 @@ def lower_bound(n_right: int, n: int, confidence: float = 0.95) -> float:
     return float(betaincinv(n_right, n - n_right + 1, 1 - confidence)) if n_right else 0.0
 
 
+@lru_cache(maxsize=256)
 def labels_needed(level: float, share: float, confidence: float = 0.95, power: float = POWER) -> int | None:
     """The fewest labels that certify a true `share` as at least `level` with probability `power`.
 
-    None if the share does not exceed the level, or 100,000 labels are not enough.
-
-    Raises
-    ------
-    ValueError
-        If the level, confidence or power is not between 0 and 1, or the share is not in [0, 1].
+    None if the share does not exceed the level, or 100,000 labels are not enough. Raises ValueError if the level, confidence or
+    power is not between 0 and 1, or the share is not in [0, 1].
 
     Examples
     --------
@@ -91,11 +85,6 @@ def labels_needed(level: float, share: float, confidence: float = 0.95, power: f
     return int(ns[np.argmax(enough)]) if enough.any() else None
 
 
-@lru_cache(maxsize=256)
-def _enough(level: float, confidence: float) -> int | None:
-    return labels_needed(level, (1 + level) / 2, confidence)
-
-
 def starts(n: int, level: float, confidence: float = 0.95) -> list[tuple[int, float]]:
     """Where sequences of tests begin on n draws, strictest first, and the confidence of each. It depends on no label.
 
@@ -117,7 +106,7 @@ def starts(n: int, level: float, confidence: float = 0.95) -> list[tuple[int, fl
     strict = fewest_draws(level, shared, n_wrong=1)
     if n < PLENTY * strict:
         strict = labels_without_error(level, shared)
-    other = min(_enough(level, shared) or n, n // 4)
+    other = min(labels_needed(level, (1 + level) / 2, shared) or n, n // 4)
     return [(strict, shared), (other, shared)] if other > strict else alone
 
 

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from textsiam.scoring.evidence.certificates import plain
 from textsiam.scoring.evidence.intervals import (
     MIN_COMPONENTS,
+    NOTHING,
     Interval,
     deviation_of_mean,
     groups_of,
@@ -83,12 +85,8 @@ def calibration_error(
     components. γ is the gap, shrunk by the share of all squared gaps that chance explains.
 
     The interval is normal. Its width comes from the same calculation on gaps drawn around the shrunk ones. It is approximate: it
-    held the true error in 79 to 99 % of simulated samples, least often for an error that is small beside chance.
-
-    Returns
-    -------
-    interval
-        In [0, 1], 0 is best. All NaN without rows; the bounds are NaN with fewer than 5 components.
+    held the true error in 79 to 99 % of simulated samples, least often for an error that is small beside chance. The error is
+    in [0, 1], 0 is best. All NaN without rows; the bounds are NaN with fewer than 5 components.
 
     Examples
     --------
@@ -102,7 +100,7 @@ def calibration_error(
     from scipy.special import ndtri
 
     if not len(labels):
-        return Interval(float("nan"), float("nan"), float("nan"))
+        return NOTHING
     bins = _equal_mass(probabilities, n_bins)
     residuals = labels - probabilities
     groups = groups_of(components, len(labels))
@@ -113,7 +111,7 @@ def calibration_error(
     )
     value = max(0.0, float(_debiased(gaps[None], sigmas, weights)[0]))
     if n_effective(groups) < MIN_COMPONENTS:
-        return Interval(value, float("nan"), float("nan"))
+        return NOTHING._replace(value=value)
     draws = np.random.default_rng(0).standard_normal((_N_DRAWS, len(bins)))
     around = np.abs(_shrunk(gaps[None], sigmas, weights) + sigmas * draws)
     half = float(ndtri((1 + confidence) / 2)) * float(_debiased(around, sigmas, weights).std())
@@ -141,14 +139,7 @@ def _debiased(
 
 def told_reliability(curve: Sequence[ReliabilityBin]) -> list[dict[str, Any]]:
     """The curve as plain values, for a report."""
-    return [
-        {
-            "probability": round(one.probability, 4),
-            "share": [round(bound, 4) if bound == bound else None for bound in one.share],  # noqa: PLR0124  NaN
-            "n": one.n,
-        }
-        for one in curve
-    ]
+    return [{"probability": round(one.probability, 4), "share": plain(one.share), "n": one.n} for one in curve]
 
 
 def _equal_mass(values: Float[np.ndarray, " n"], n_bins: int) -> list[Int[np.ndarray, " _"]]:

@@ -68,10 +68,7 @@ class ScoredPairs:
     def labels(self) -> Int[np.ndarray, " n"]:
         """(n,) of 0 and 1.
 
-        Raises
-        ------
-        UnreadableInput
-            If the pairs are graded or bare.
+        Raises UnreadableInput if the pairs are graded or bare.
         """
         if self.pairs.labels is None:
             what = "graded scores" if self.pairs.scores is not None else "no labels"
@@ -138,12 +135,7 @@ def score_pairs(
 def scored_by(model: "Siamese", pairs: Any, *, on: str | None = None, progress: Progress | None = None) -> ScoredPairs:
     """The pairs scored by this model; its own `ScoredPairs` are returned as they are.
 
-    Raises
-    ------
-    EncoderMismatch
-        If they were scored by another encoder or similarity.
-    UnreadableInput
-        As `score_pairs`.
+    Raises EncoderMismatch if they were scored by another encoder or similarity; UnreadableInput as `score_pairs`.
     """
     if not isinstance(pairs, ScoredPairs):
         return score_pairs(model, pairs, on=on, progress=progress)

@@ -89,10 +89,7 @@ class OnlyIn(NamedTuple):
 class Differences:
     """What only one of two texts has, for each kind in `DIFFERENCES`; true if there is any difference.
 
-    Parameters
-    ----------
-    kinds
-        Kind → the tokens that only one text has.
+    `kinds` maps each kind to the tokens that only one text has.
 
     Examples
     --------

@@ -8,12 +8,13 @@ Left out: combinations of words (see `explanation`).
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
 from textsiam.data.pairs import Pairs
-from textsiam.data.texts import fault_of
+from textsiam.data.texts import distinct, fault_of
 from textsiam.encoding.encoder import Progress
 from textsiam.scoring.scorer import Scorer
 
@@ -152,27 +153,22 @@ def erase(model: Scorer, pairs: Pairs, *, prompt: str | None = None, progress: P
 
 def _erase_block(model: Scorer, block: list[_Sides], prompt: str | None, progress: Progress) -> list[Erased]:
     """The scores and words of a block; its texts, whole and without each word, are encoded in one call."""
-    texts: list[str] = []
-    left: list[int] = []
-    right: list[int] = []
-    starts: list[int] = []
     erased = [(first.erased(), second.erased()) for first, second in block]
-    for (first, second), remaining in zip(block, erased, strict=True):
-        here, there = len(texts), len(texts) + 1
-        of_first, of_second = ([text for text in side if text] for side in remaining)
-        texts += [first.text, second.text, *of_first, *of_second]
-        places = range(there + 1, len(texts))
-        left += [here, *places[: len(of_first)], *[here] * len(of_second)]
-        right += [there, *[there] * len(of_first), *places[len(of_first) :]]
-        starts.append(here)
-    encoded = model.encoder.embed(texts, prompt=prompt, progress=progress)
-    compared = model.compare(encoded.embeddings, encoded.embeddings, np.array(left), np.array(right))
-    scores = iter(compared.tolist())
+    compared: list[tuple[str, str]] = []
+    starts: list[int] = []
+    for (first, second), (of_first, of_second) in zip(block, erased, strict=True):
+        starts.append(len(compared))
+        compared += [(first.text, second.text)]
+        compared += [(text, second.text) for text in of_first if text]
+        compared += [(first.text, text) for text in of_second if text]
+    texts, places = distinct(chain.from_iterable(compared))
+    scores, cut = model.score_rows(texts, places[::2], places[1::2], prompt=prompt, progress=progress)
+    left = iter(scores.tolist())
     results = []
-    for (first, second), remaining, start in zip(block, erased, starts, strict=True):
-        score = next(scores)
-        words = first.words(score, remaining[0], scores), second.words(score, remaining[1], scores)
-        results.append(Erased(score, *words, bool(encoded.cut[start : start + 2].any())))
+    for (first, second), (of_first, of_second), start in zip(block, erased, starts, strict=True):
+        score = next(left)
+        words = first.words(score, of_first, left), second.words(score, of_second, left)
+        results.append(Erased(score, *words, bool(cut[start])))
     return results
 
 

@@ -8,7 +8,7 @@ text says a thing twice, leaving out either word changes little. Contributions d
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
@@ -20,7 +20,7 @@ from textsiam.data.texts import as_list
 from textsiam.encoding.encoder import Progress
 from textsiam.scoring.explaining.differences import Differences, differences
 from textsiam.scoring.explaining.erasure import Word, erase
-from textsiam.scoring.scorer import Scorer
+from textsiam.scoring.scorer import Column, Scorer
 
 logger = logging.getLogger("textsiam")
 
@@ -141,12 +141,7 @@ class Explanation:
 
 
 def explain(
-    model: Scorer,
-    first: Iterable[object],
-    second: Iterable[object],
-    *,
-    prompt: str | None = None,
-    progress: Progress | None = None,
+    model: Scorer, first: Column, second: Column, *, prompt: str | None = None, progress: Progress | None = None
 ) -> list[Explanation]:
     """Why each pair has its score: one `Explanation` per pair, in the order given; for two strings, a list of one.
 

@@ -123,10 +123,7 @@ def admit(model: "Siamese", pairs: Pairs, *, dtype: str = "int8") -> "Siamese":
 def admitted(model: "Siamese") -> "Siamese":
     """A model just loaded in int8, with its rescorer; unchanged if nothing was certified, or everything in int8.
 
-    Raises
-    ------
-    EncoderMismatch
-        If it was certified in another class, and int8 was not measured to decide alike at these thresholds.
+    Raises EncoderMismatch if it was certified in another class, and int8 was not measured to decide alike at these thresholds.
     """
     cuts = cuts_of(model.threshold, model.reject_threshold)
     if not cuts or model.threshold is None or _certified_in(model.threshold) == "int8":
