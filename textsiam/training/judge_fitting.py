@@ -5,7 +5,7 @@ set a pair comes from. The judge keeps their means. Token vectors are computed o
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,15 @@ from torch.nn.functional import binary_cross_entropy_with_logits, gelu
 from textsiam.data.pairs import Pairs
 from textsiam.data.texts import distinct
 from textsiam.encoding.encoder import Encoder, Progress
-from textsiam.encoding.tokenizing import calls_of
+from textsiam.encoding.token_vectors import TokenVectors
 from textsiam.errors import UnreadableInput
 from textsiam.scoring.judging.alignment import features
 from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.judging.network import Network
-from textsiam.scoring.judging.pair_blocks import Block, Side, Words, blocks
+from textsiam.scoring.judging.pair_blocks import Block, Rarity, Rows, Side, Words, blocks
 
 N_PAIRS_A_STEP, N_PAIRS_A_POOL = 64, 2_048  # the pairs of a step are of similar length: neighbours in a sorted pool
+N_TEXTS_AT_ONCE = 2_048
 WIDTHS = {"project": 96, "compare": 96, "join": 64}
 _START = {
     "slope": 8.0,
@@ -35,21 +36,74 @@ _START = {
 
 
 @dataclass(frozen=True, eq=False)
-class _Material:
-    """The pairs of all sets, one after another."""
+class JudgePairs:
+    """Labelled pairs of several data sets, one set after another, with the tokens of their texts: what a judge is fitted on.
 
+    Parameters
+    ----------
+    names
+        Of the sets.
+    words
+        The tokens of the distinct texts, in half precision.
+    left, right
+        (k,) the places of each pair's texts among them.
+    cosines, targets
+        (k,) fp32: of the embeddings; the probability of the same meaning that the label or score states.
+    sets
+        (k,) the number of each pair's set.
+    rarity
+        (vocabulary,) fp32: how rare each token is among all texts (see `textsiam.scoring.judging.judge.Judge`).
+    """
+
+    names: tuple[str, ...]
     words: Words
-    left: Int[np.ndarray, " k"]
-    right: Int[np.ndarray, " k"]
+    left: Rows
+    right: Rows
     cosines: Float[np.ndarray, " k"]
     targets: Float[np.ndarray, " k"]
-    sets: Int[np.ndarray, " k"]
-    weights: Float[np.ndarray, " k"]
+    sets: Rows
+    rarity: Rarity
+
+    @classmethod
+    def of(cls, encoder: Encoder, sets: Mapping[str, Pairs], *, progress: Progress | None = None) -> "JudgePairs":
+        """The pairs of these sets, read by this encoder; `progress` is called with (texts done, texts in all)."""
+        if not sets:
+            raise UnreadableInput(
+                "A judge is fitted on labelled pairs, but none were given. Give at least one data set."
+            )
+        targets = [_targets(name, pairs) for name, pairs in sets.items()]
+        first = [text for pairs in sets.values() for text in pairs.first]
+        second = [text for pairs in sets.values() for text in pairs.second]
+        texts, rows = distinct([*first, *second])
+        left, right = rows[: len(first)], rows[len(first) :]
+        embeddings = np.empty((len(texts), encoder.dim), dtype=np.float32)
+
+        def parts() -> Iterator[TokenVectors]:
+            for start in range(0, len(texts), N_TEXTS_AT_ONCE):
+                tokens = encoder.tokens(texts[start : start + N_TEXTS_AT_ONCE])
+                embeddings[start : start + len(tokens)] = tokens.embeddings
+                if progress:
+                    progress(start + len(tokens), len(texts))
+                yield tokens
+
+        words = Words.of(parts(), np.float16)
+        cosines = (embeddings[left] * embeddings[right]).sum(1)
+        numbers = np.repeat(np.arange(len(sets)), [len(pairs) for pairs in sets.values()])
+        return cls(tuple(sets), words, left, right, cosines, np.concatenate(targets), numbers, _rarity(words))
+
+    def take(self, rows: Rows) -> "JudgePairs":
+        """Only these pairs; texts, rarity and the numbers of the sets stay."""
+        parts = {name: getattr(self, name)[rows] for name in ("left", "right", "cosines", "targets", "sets")}
+        return replace(self, **parts)
+
+    def __len__(self) -> int:
+        """The number of pairs."""
+        return len(self.left)
 
 
 def fit_judge(
     encoder: Encoder,
-    sets: Mapping[str, Pairs],
+    sets: Mapping[str, Pairs] | JudgePairs,
     *,
     share: float = 0.25,
     n_epochs: int = 3,
@@ -64,8 +118,8 @@ def fit_judge(
     encoder
         Gives the vectors; it does not change.
     sets
-        Name → pairs with labels, or with scores from 0 to 1 that count as the probability of the same meaning. A set of n pairs
-        weighs as √n: large sets do not drown small ones.
+        Name → pairs with labels, or with scores from 0 to 1 that count as the probability of the same meaning; or what
+        `JudgePairs.of` made of them. A set of n pairs weighs as √n: large sets do not drown small ones.
     share
         How much of what the network says the judge adds to cosine's log-odds, in [0, 1].
     n_epochs, learning_rate
@@ -90,37 +144,28 @@ def fit_judge(
     >>> judge.share, judge.card["sets"]["samples"]["pairs"] == len(read_pairs(PAIRS))
     (0.25, True)
     """
-    targets = {name: _targets(name, pairs) for name, pairs in sets.items()}
-    if not targets:
-        raise UnreadableInput("A judge is fitted on labelled pairs, but none were given. Give at least one data set.")
-    material, rarity = _material(encoder, sets, targets)
-    columns, values = _features(material, rarity)
-    means, scales = values.mean(0), values.std(0) + 1e-6
+    of = sets if isinstance(sets, JudgePairs) else JudgePairs.of(encoder, sets)
+    columns, values = _features(of)
     torch.manual_seed(seed)
-    module = _Module(encoder.dim, len(columns), len(sets))
-    judge = Judge(
-        encoder.fingerprint, _START["slope"], 0.0, share, rarity, columns, means, scales, Network(module.weights()), {}
+    module = _Module(encoder.dim, len(columns), len(of.names))
+    begun = Judge(
+        encoder=encoder.fingerprint,
+        slope=_START["slope"],
+        offset=0.0,
+        share=share,
+        rarity=of.rarity,
+        columns=columns,
+        means=values.mean(0),
+        scales=values.std(0) + np.float32(1e-6),
+        network=Network(module.weights()),
+        card=_card(of) | {"epochs": n_epochs, "learning_rate": learning_rate, "seed": seed},
     )
-    described = judge.described(dict(zip(columns, values.T, strict=True)))
-    _fit(module, material, rarity, described, n_epochs, learning_rate, seed, progress)
-    slope = float(module.slopes.detach().clamp(min=1).log().mean().exp())
-    offset = float(module.offsets.detach().mean()) - slope * _START["cosine"]
-    card = {
-        "sets": {name: {"pairs": len(pairs), "positive": float(targets[name].mean())} for name, pairs in sets.items()},
-        "epochs": n_epochs, "learning_rate": learning_rate, "seed": seed,
-    }  # fmt: skip
-    return Judge(
-        encoder.fingerprint,
-        float(slope),
-        float(offset),
-        share,
-        rarity,
-        columns,
-        means,
-        scales,
-        Network(module.weights()),
-        card,
-    )
+    described = begun.described(dict(zip(columns, values.T, strict=True)))
+    _fit(module, of, described, n_epochs, learning_rate, seed, progress)
+    present = torch.from_numpy(np.unique(of.sets))
+    slope = float(module.slopes.detach()[present].clamp(min=1).log().mean().exp())
+    offset = float(module.offsets.detach()[present].mean()) - slope * _START["cosine"]
+    return replace(begun, slope=slope, offset=offset, network=Network(module.weights()))
 
 
 def _targets(name: str, pairs: Pairs) -> Float[np.ndarray, " n"]:
@@ -138,40 +183,24 @@ def _targets(name: str, pairs: Pairs) -> Float[np.ndarray, " n"]:
     return targets
 
 
-def _material(
-    encoder: Encoder, sets: Mapping[str, Pairs], targets: Mapping[str, Float[np.ndarray, " n"]]
-) -> tuple[_Material, Float[np.ndarray, " vocabulary"]]:
-    """The pairs with the tokens of their texts, and how rare each token is among these texts."""
-    first = [text for pairs in sets.values() for text in pairs.first]
-    second = [text for pairs in sets.values() for text in pairs.second]
-    texts, rows = distinct([*first, *second])
-    left, right = rows[: len(first)], rows[len(first) :]
-    embeddings = np.empty((len(texts), encoder.dim), dtype=np.float32)
-
-    def parts() -> Iterator[Any]:
-        for start, stop in calls_of(texts):
-            tokens = encoder.tokens(texts[start:stop])
-            embeddings[start:stop] = tokens.embeddings
-            yield tokens
-
-    words = Words.of(parts(), np.float16)
-    owners = np.repeat(np.arange(len(texts)), words.n)
+def _rarity(words: Words) -> Rarity:
+    """The logarithm of the inverse share of texts that hold each token, smoothed by one text."""
+    owners = np.repeat(np.arange(len(words.n)), words.n)
     held = np.unique(np.stack([owners, words.ids]), axis=1)[1]
-    rarity = np.log((len(texts) + 1) / (np.bincount(held, minlength=int(words.ids.max(initial=0)) + 1) + 1))
-    sizes = np.array([len(pairs) for pairs in sets.values()])
-    which = np.repeat(np.arange(len(sets)), sizes)
-    weights = sizes[which] ** -0.5
-    return _Material(
-        words, left, right, (embeddings[left] * embeddings[right]).sum(1), np.concatenate(list(targets.values())), which,
-        (weights / weights.mean()).astype(np.float32),
-    ), rarity.astype(np.float32)  # fmt: skip
+    counts = np.bincount(held, minlength=int(words.ids.max(initial=0)) + 1)
+    return np.asarray(np.log((len(words.n) + 1) / (counts + 1)), dtype=np.float32)
 
 
-def _features(
-    of: _Material, rarity: Float[np.ndarray, " vocabulary"]
-) -> tuple[tuple[str, ...], Float[np.ndarray, "k f"]]:
+def _card(of: JudgePairs) -> dict[str, Any]:
+    rows = {of.names[number]: of.sets == number for number in np.unique(of.sets).tolist()}
+    return {
+        "sets": {name: {"pairs": int(at.sum()), "positive": float(of.targets[at].mean())} for name, at in rows.items()}
+    }
+
+
+def _features(of: JudgePairs) -> tuple[tuple[str, ...], Float[np.ndarray, "k f"]]:
     columns: dict[str, Float[np.ndarray, " k"]] = {}
-    for block in blocks(of.words, of.left, of.right, rarity):
+    for block in blocks(of.words, of.left, of.right, of.rarity):
         for name, found in features(block).items():
             columns.setdefault(name, np.zeros(len(of.left), dtype=np.float32))[block.rows] = found
     return tuple(columns), np.stack(list(columns.values()), axis=1)
@@ -232,8 +261,7 @@ class _Module(nn.Module):
 
 def _fit(
     module: _Module,
-    of: _Material,
-    rarity: Float[np.ndarray, " vocabulary"],
+    of: JudgePairs,
     described: Float[np.ndarray, "k f"],
     n_epochs: int,
     learning_rate: float,
@@ -246,11 +274,14 @@ def _fit(
     shared = [weight for name, weight in module.named_parameters() if name not in ("slopes", "offsets")]
     optimizer = torch.optim.AdamW([{"params": shared, "weight_decay": 0.05}, {"params": own, "weight_decay": 0.0}])
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [learning_rate, 3e-2], total_steps=len(steps) + 1)
+    sizes = np.bincount(of.sets)
+    weighted = (sizes[of.sets] ** -0.5).astype(np.float32)
+    weighted /= weighted.mean()
     module.train()
     for done, rows in enumerate(steps, 1):
-        block = of.words.block(rows, of.left[rows], of.right[rows], rarity)
+        block = of.words.block(rows, of.left[rows], of.right[rows], of.rarity)
         sets = torch.from_numpy(of.sets[rows])
-        cosines, targets, weights = (torch.from_numpy(values[rows]) for values in (of.cosines, of.targets, of.weights))
+        cosines, targets, weights = (torch.from_numpy(values[rows]) for values in (of.cosines, of.targets, weighted))
         log_odds = (
             module.slopes[sets] * (cosines - _START["cosine"])
             + module.offsets[sets]
@@ -267,7 +298,7 @@ def _fit(
     module.eval()
 
 
-def _steps(of: _Material, rng: np.random.Generator) -> list[Int[np.ndarray, " m"]]:
+def _steps(of: JudgePairs, rng: np.random.Generator) -> list[Int[np.ndarray, " m"]]:
     """The pairs of each step of one epoch: all pairs in random order, those of a step of similar length."""
     longest = np.maximum(of.words.n[of.left], of.words.n[of.right])
     steps = []
