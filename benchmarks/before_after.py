@@ -2,7 +2,7 @@
 
     python benchmarks/before_after.py OTHER_CHECKOUT
 
-Each runs in a process of its own with its folder first on the path. They take turns for nine rounds (the first warms up), and
+Each runs in a process of its own with its folder first on the path. They take turns for nine rounds by default (the first warms up), and
 also at being first. A ratio is of the medians, other / this: above 1 this checkout is the faster one. Vectors are of real
 questions; beyond 78,969 they are real ones jittered. Nothing else should run.
 """
@@ -140,6 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("other", type=Path)
     parser.add_argument("--kinds", nargs="*", default=KINDS, choices=KINDS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="More of them narrow what noise hides.")
     asked = parser.parse_args()
     kinds = [kind for kind in asked.kinds if circumstances()["machine"]["avx512_bf16"] or "bf16" not in kind]
     with tempfile.TemporaryDirectory() as folder:
@@ -147,7 +148,7 @@ def main() -> None:
         sides = {"other": Side(asked.other.resolve(), Path(folder)), "this": Side(ROOT, Path(folder))}
         seconds: dict[str, dict[str, list[float]]] = {}
         for kind in kinds:
-            for round_ in range(ROUNDS):
+            for round_ in range(asked.rounds):
                 for name, side in list(sides.items())[:: 1 if round_ % 2 else -1]:
                     for figure, value in side.ask(kind).items():
                         if round_:
