@@ -2,7 +2,7 @@
 
     python benchmarks/before_after.py OTHER_CHECKOUT
 
-Each runs in a process of its own with its folder first on the path. They take turns for nine rounds by default (the first warms up), and
+Each runs in a process of its own with its folder first on the path. They take turns for nine rounds (the first warms up; ``--rounds``),
 also at being first. A ratio is of the medians, other / this: above 1 this checkout is the faster one. Vectors are of real
 questions; beyond 78,969 they are real ones jittered. Nothing else should run.
 """
