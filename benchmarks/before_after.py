@@ -2,9 +2,9 @@
 
     python benchmarks/before_after.py OTHER_CHECKOUT
 
-Each runs in a process of its own with its folder first on the path. They take turns for nine rounds (the first warms up; ``--rounds``),
-also at being first. A ratio is of the medians, other / this: above 1 this checkout is the faster one. Vectors are of real
-questions; beyond 78,969 they are real ones jittered. Nothing else should run.
+Each runs in a process of its own with its folder first on the path. They take turns for nine rounds (or ``--rounds``; the first
+warms up), also at being first. A ratio is of the medians, other / this: above 1 this checkout is the faster one. Vectors are of
+real questions; beyond 78,969 they are real ones jittered. Nothing else should run.
 """
 
 import argparse
