@@ -13,23 +13,8 @@ from textsiam.errors import UnreadableInput
 from textsiam.training.judge_fitting import JudgePairs, fit_judge
 
 NAMES = [
-    "Anna",
-    "Bob",
-    "Carla",
-    "David",
-    "Emma",
-    "Frank",
-    "Greta",
-    "Hugo",
-    "Ida",
-    "Jonas",
-    "Karin",
-    "Leo",
-    "Mia",
-    "Nils",
-    "Olga",
-    "Paul",
-]
+    "Anna", "Bob", "Carla", "David", "Emma", "Frank", "Greta", "Hugo", "Ida", "Jonas", "Karin", "Leo", "Mia", "Nils", "Olga", "Paul",
+]  # fmt: skip
 SHAPES = (
     ("Is {0} taller than {1}?", "Is {0} really taller than {1}?"),
     ("Did {0} send {1} a letter?", "Did {0} write and send {1} a letter?"),
