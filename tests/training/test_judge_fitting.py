@@ -13,7 +13,7 @@ from textsiam.errors import UnreadableInput
 from textsiam.training.judge_fitting import JudgePairs, fit_judge
 
 NAMES = [
-    "Anna", "Bob", "Carla", "David", "Emma", "Frank", "Greta", "Hugo", "Ida", "Jonas", "Karin", "Leo", "Mia", "Nils", "Olga", "Paul",
+    "Anna", "Bob", "Carla", "David", "Emma", "Frank", "Greta", "Hugo", "Ida", "Jonas", "Karin", "Leo", "Mia", "Nils", "Olga",
 ]  # fmt: skip
 SHAPES = (
     ("Is {0} taller than {1}?", "Is {0} really taller than {1}?"),
