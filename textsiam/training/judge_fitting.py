@@ -23,6 +23,7 @@ from textsiam.scoring.judging.alignment import features
 from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.judging.network import Network
 from textsiam.scoring.judging.pair_blocks import Block, Rarity, Rows, Side, Words, blocks
+from textsiam.scoring.similarity import scores_of
 
 N_PAIRS_A_STEP, N_PAIRS_A_POOL = 64, 2_048  # the pairs of a step are of similar length: neighbours in a sorted pool
 N_TEXTS_AT_ONCE = 2_048
@@ -87,7 +88,7 @@ class JudgePairs:
                 yield tokens
 
         words = Words.of(parts(), np.float16)
-        cosines = (embeddings[left] * embeddings[right]).sum(1)
+        cosines = scores_of("cosine", embeddings, embeddings, left, right)
         numbers = np.repeat(np.arange(len(sets)), [len(pairs) for pairs in sets.values()])
         return cls(tuple(sets), words, left, right, cosines, np.concatenate(targets), numbers, _rarity(words))
 

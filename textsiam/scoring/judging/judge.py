@@ -13,6 +13,7 @@ from textsiam.errors import BrokenModel, EncoderMismatch
 from textsiam.scoring.judging.alignment import features
 from textsiam.scoring.judging.network import NAMES, Network
 from textsiam.scoring.judging.pair_blocks import Rows, Words, blocks
+from textsiam.scoring.similarity import scores_of
 
 VERSION = 1
 _TABLES = ("rarity", "means", "scales")
@@ -72,7 +73,7 @@ class Judge:
 
         Swapping the texts changes nothing. About 0.1 ms per pair of questions on one core.
         """
-        cosines = (tokens.embeddings[left].astype(np.float64) * tokens.embeddings[right]).sum(1)
+        cosines = scores_of("cosine", tokens.embeddings, tokens.embeddings, left, right)
         # One order for each pair, so that rounding is the same whichever way it is given.
         ranks = _ranks(tokens)
         first, second = (np.where(ranks[left] <= ranks[right], *both) for both in ((left, right), (right, left)))
