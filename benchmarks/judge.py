@@ -80,8 +80,8 @@ def main() -> None:
             told[share]["mean_loss_at_most"] = round(float(np.quantile(draws, 0.95)), 4)
             print(seed, share, told[share], flush=True)
         runs.append(told)
-    figures = {"sets": {name: len(of.pairs) for name, of in sets.items()}, "by_share": summary(runs), "runs": runs}
-    record("judge", "What a judge gains where it was fitted and loses where it was not, by its share", figures, 0)
+        figures = {"sets": {name: len(of.pairs) for name, of in sets.items()}, "by_share": summary(runs), "runs": runs}
+        record("judge", "What a judge gains where it was fitted and loses where it was not, by its share", figures, 0)
 
 
 def said(done: int, total: int) -> None:
