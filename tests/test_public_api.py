@@ -18,7 +18,7 @@ NAMES = {
     "unlabelled",
     "Calibrator": "encoder evidence from_json probabilities scores similarity to_json",
     "Clusters": "cluster columns groups ids keeper n_dropped score_to_keeper texts weakest",
-    "Encoder": "backend_name count_lost embed encode fingerprint load name precision prompt_text release",
+    "Encoder": "backend_name count_lost embed encode fingerprint load name precision prompt_text release tokens",
     "Evaluation": "baseline differences measured_on metrics model notes report save slices suspects to_json worst",
     "Explanation": "decision differences fault first html largest probability score second to_json verdict words_first "
     "words_second",

@@ -44,6 +44,16 @@ class Backend(Protocol):
         """Embeddings of each batch, in order. Several batches may be computed at a time."""
 
 
+@runtime_checkable
+class TokenBackend(Protocol):
+    """A backend that also gives the vectors of tokens. `Encoder.tokens` needs it."""
+
+    def tokens_many(
+        self, batches: Sequence[Batch]
+    ) -> Iterator[tuple[Float[np.ndarray, "n dim"], Float[np.ndarray, "n length dim"]]]:
+        """Embeddings of each batch, and the last layer's vectors of its tokens (at padding, anything), fp32, in order."""
+
+
 def _openvino(folder: ModelFolder, device: str | None, dtype: str | None) -> Backend:
     if not find_spec("openvino"):
         raise MissingExtra("The openvino backend needs OpenVINO. Install it: pip install 'textsiam[fast]'.")

@@ -18,11 +18,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from textsiam.data.texts import as_list, distinct, fault_of, few
-from textsiam.encoding.backends import BACKENDS, Backend, best
+from textsiam.encoding.backends import BACKENDS, Backend, TokenBackend, best
 from textsiam.encoding.model_folder.finding import find_model, name_of
 from textsiam.encoding.model_folder.folder import ModelFolder
 from textsiam.encoding.model_folder.layout import read_folder
-from textsiam.encoding.tokenizing import Tokenizer, Tokens, batches_of, calls_of
+from textsiam.encoding.token_vectors import TokenVectors, joined
+from textsiam.encoding.tokenizing import Batch, Tokenizer, Tokens, batches_of, calls_of
 from textsiam.errors import UnsupportedModel
 
 logger = logging.getLogger("textsiam")
@@ -211,25 +212,69 @@ class Encoder:
         True
         """
         texts = as_list(texts)
-        usable = [place for place, text in enumerate(texts) if not fault_of(text)]
-        if len(usable) < len(texts):
-            wrong = sorted(set(range(len(texts))) - set(usable))
-            logger.warning("%d of %d texts are unusable and get NaN: positions %s", len(wrong), len(texts), few(wrong))
+        usable = _usable(texts)
         encoded = self.embed([str(texts[place]) for place in usable], prompt=prompt, progress=progress)
-        if encoded.cut.any():
-            cut = [usable[place] for place in np.flatnonzero(encoded.cut)]
-            logger.warning(
-                "%d of %d texts exceed %d tokens and were cut: positions %s",
-                len(cut),
-                len(texts),
-                self.folder.max_length,
-                few(cut),
-            )
+        self._log_cut(encoded.cut, usable, len(texts))
         if len(usable) == len(texts):
             return encoded.embeddings
         embeddings = np.full((len(texts), self.dim), np.nan, dtype=np.float32)
         embeddings[usable] = encoded.embeddings
         return embeddings
+
+    def tokens(
+        self, texts: Iterable[object], *, prompt: str | None = None, progress: Progress | None = None
+    ) -> TokenVectors:
+        """The vectors of all tokens of the texts, and the embeddings that the same forward pass pools from them.
+
+        Takes 4 · dim bytes per token; give long lists in parts. In fp32 both equal those of transformers to 1e-5.
+
+        Parameters
+        ----------
+        texts, prompt, progress
+            As for `encode`. A value that is not a usable text gets no tokens, and NaN as its embedding.
+
+        Raises
+        ------
+        UnreadableInput
+            If `texts` is a single string.
+        UnsupportedModel
+            If the model has no prompt of that name, or its backend gives no vectors of tokens.
+
+        Examples
+        --------
+        >>> tokens = Encoder.load().tokens(["How do I pay?", "Where is it?"])
+        >>> tokens.vectors.shape, tokens.lengths, tokens.embeddings.shape
+        ((13, 384), array([7, 6]), (2, 384))
+        """
+        if not isinstance(self.backend, TokenBackend):
+            raise UnsupportedModel(
+                f"The backend {self.backend_name} gives no vectors of tokens: it has no tokens_many. "
+                f"Use one of {', '.join(BACKENDS)}."
+            )
+        texts, before = as_list(texts), self.prompt_text(prompt)
+        usable = _usable(texts)
+        given = [str(texts[place]) for place in usable]
+        parts = []
+        for start, stop in calls_of(given):
+            parts.append(self._tokens_of(given[start:stop], before))
+            if progress:
+                progress(stop, len(given))
+        found = joined(parts or [self._tokens_of([], before)])
+        self._log_cut(found.cut, usable, len(texts))
+        return found if len(usable) == len(texts) else found.among(len(texts), usable)
+
+    def _tokens_of(self, texts: list[str], before: str) -> TokenVectors:
+        """The vectors of usable texts that are tokenised in one call."""
+        tokens = self.tokenizer([before + text for text in texts])
+        vectors = np.empty((len(tokens.ids), self.dim), dtype=np.float32)
+        embeddings = np.empty((len(texts), self.dim), dtype=np.float32)
+        places, batches = self._batches(tokens)
+        for rows, batch, (pooled, states) in zip(places, batches, self.backend.tokens_many(batches), strict=True):  # type: ignore[attr-defined]
+            embeddings[rows] = pooled
+            vectors[tokens.places(rows)] = states[batch[1] == 1]
+        return TokenVectors(
+            vectors, tokens.ids, self.tokenizer.spans(texts, before), tokens.ends, embeddings, tokens.cut
+        )
 
     def embed(self, texts: Sequence[str], *, prompt: str | None = None, progress: Progress | None = None) -> Encoded:
         """Embeddings of usable texts, and which were cut: `encode` without its checks and its log."""
@@ -273,9 +318,19 @@ class Encoder:
 
     def _ask(self, tokens: Tokens) -> Asked:
         """Start the backend. Gives rows and their embeddings, batch by batch."""
+        places, batches = self._batches(tokens)
+        return zip(places, self.backend.embed_many(batches), strict=True)
+
+    def _batches(self, tokens: Tokens) -> tuple[list[Int[np.ndarray, " m"]], list[Batch]]:
+        """The rows of each batch, and the batches as the backend takes them."""
         places = list(batches_of(tokens.lengths, self.backend.token_budget, self.backend.padding_budget))
-        found = self.backend.embed_many([tokens.padded(rows, self.tokenizer.pad_id()) for rows in places])
-        return zip(places, found, strict=True)
+        return places, [tokens.padded(rows, self.tokenizer.pad_id()) for rows in places]
+
+    def _log_cut(self, cut: Bool[np.ndarray, " m"], usable: Sequence[int], n: int) -> None:
+        if cut.any():
+            rows = [usable[place] for place in np.flatnonzero(cut).tolist()]
+            limit = self.folder.max_length
+            logger.warning("%d of %d texts exceed %d tokens and were cut: positions %s", len(rows), n, limit, few(rows))
 
     def prompt_text(self, prompt: str | None) -> str:
         """The text to put before every text: that of the named prompt, or else the model's default.
@@ -293,6 +348,15 @@ class Encoder:
                 "Give one of them, or the text itself."
             )
         return prompt
+
+
+def _usable(texts: Sequence[object]) -> list[int]:
+    """The positions of usable texts; those of others are logged."""
+    usable = [place for place, text in enumerate(texts) if not fault_of(text)]
+    if len(usable) < len(texts):
+        wrong = sorted(set(range(len(texts))) - set(usable))
+        logger.warning("%d of %d texts are unusable and get NaN: positions %s", len(wrong), len(texts), few(wrong))
+    return usable
 
 
 def _read_again(folder: Path, backend: str, device: str | None, dtype: str) -> Encoder:

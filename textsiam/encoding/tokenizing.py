@@ -50,10 +50,15 @@ class Tokens:
         lengths = self.lengths[rows]
         mask = np.arange(max(1, lengths.max())) < lengths[:, None]
         ids = np.full(mask.shape, pad_id, dtype=np.int64)
+        ids[mask] = self.ids[self.places(rows)]
+        return ids, mask.astype(np.int64)
+
+    def places(self, rows: Int[np.ndarray, " m"]) -> Int[np.ndarray, " k"]:
+        """Where the tokens of these texts stand in `ids`, text after text."""
+        lengths = self.lengths[rows]
         starts = self.ends[rows] - lengths
         before = lengths.cumsum() - lengths  # number of tokens in earlier rows
-        ids[mask] = self.ids[np.repeat(starts - before, lengths) + np.arange(lengths.sum())]
-        return ids, mask.astype(np.int64)
+        return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
 
 
 class Tokenizer:
@@ -97,6 +102,16 @@ class Tokenizer:
         is_unknown = (ids[:, None] == self._unknown_ids).any(1)  # faster than np.isin for one or two ids
         unknown = np.bincount(owner[is_unknown], minlength=len(encodings)) > 0
         return Tokens(ids, lengths.cumsum(), cut, unknown)
+
+    def spans(self, texts: Sequence[str], before: str = "") -> Int[np.ndarray, "total 2"]:
+        """First and last character (exclusive) of each token of the texts, without `before`, which stands before every text.
+
+        (0, 0) for tokens that stand for none of its characters: special ones, and those of `before`.
+        """
+        found = self._tokenizer.encode_batch([before + text for text in texts])  # the fast form leaves them out
+        places = [place for encoding in found for place in encoding.offsets]
+        spans = np.array(places, dtype=np.int32).reshape(-1, 2) - len(before)
+        return np.where(spans[:, 1:] > 0, np.maximum(spans, 0), 0)
 
     def pad_id(self) -> int:
         """The id of the padding token, or 0 if there is none: masked places are never read."""

@@ -66,6 +66,24 @@ class OpenVinoTwin:
         found = self._pool.map(several, (filled(ids, mask) for ids, mask in batches))
         yield from (rows[: len(ids)] for rows, (ids, _) in zip(found, batches, strict=True))
 
+    def tokens_many(
+        self, batches: Sequence[Batch]
+    ) -> Iterator[tuple[Float[np.ndarray, "n dim"], Float[np.ndarray, "n length dim"]]]:
+        """Embeddings of each padded batch, and the vectors of its tokens, in order: from the same graphs as `embed_many`."""
+        if len(batches) < MANY:
+            for ids, mask in batches:
+                parts = [
+                    (part.stop - part.start, self._few.both(packed(ids[part], mask[part]))) for part in _parts(mask)
+                ]
+                embeddings = np.concatenate([some[:n] for n, (some, _) in parts])
+                yield embeddings, np.concatenate([some[:n, : ids.shape[1]] for n, (_, some) in parts])
+            return
+        with self._lock:
+            several = self._several
+        found = self._pool.map(several.both, (filled(ids, mask) for ids, mask in batches))
+        for (embeddings, vectors), (ids, _) in zip(found, batches, strict=True):
+            yield embeddings[: len(ids)], vectors[: len(ids), : ids.shape[1]]
+
     def release(self) -> None:
         """Free the memory of the compiled graphs. The next call compiles them again."""
         for name in ("_few", "_several"):
@@ -124,11 +142,24 @@ class _Requests:
         self._idle: list[Any] = []
 
     def __call__(self, inputs: tuple[np.ndarray, ...]) -> Float[np.ndarray, "n dim"]:
+        """The embeddings."""
+        return self._infer(inputs, 1)[0]
+
+    def both(
+        self, inputs: tuple[np.ndarray, ...]
+    ) -> tuple[Float[np.ndarray, "n dim"], Float[np.ndarray, "n length dim"]]:
+        """The embeddings, and the vectors of the tokens."""
+        embeddings, vectors = self._infer(inputs, 2)
+        return embeddings, vectors
+
+    def _infer(self, inputs: tuple[np.ndarray, ...], n_outputs: int) -> list[np.ndarray]:
         try:
             request = self._idle.pop()
         except IndexError:
             request = self.compiled.create_infer_request()
-        found = np.asarray(request.infer(dict(enumerate(inputs)))[0])
+        # Shared outputs are the request's own memory: only what was asked for is copied.
+        outputs = request.infer(dict(enumerate(inputs)), share_inputs=True, share_outputs=True)
+        found = [outputs[place].copy() for place in range(n_outputs)]
         self._idle.append(request)
         return found
 

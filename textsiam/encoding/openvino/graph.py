@@ -87,7 +87,7 @@ class Graph:
         with _readable(self.folder):
             self.weights.check()
             tokens = self.transformed(ids, places, op.unsqueeze(hidden, ints(1, 2)))
-            return ov.Model([self.pooled(tokens, mask)], [ids, mask], "padded")
+            return ov.Model([self.pooled(tokens, mask), tokens], [ids, mask], "padded")
 
     def packed(self) -> ov.Model:
         """For few tokens: texts one after another, without padding, but with attention computed between all texts.
@@ -104,7 +104,7 @@ class Graph:
             self.weights.check()
             tokens = self.transformed(ids, places, op.unsqueeze(hidden, ints(0, 1)), at_once=self.product is multiply)
             tokens = op.gather(op.squeeze(tokens, ints(0)), rows, np.int32(0))
-            return ov.Model([self.pooled(tokens, mask)], [ids, places, texts, rows, mask], "packed")
+            return ov.Model([self.pooled(tokens, mask), tokens], [ids, places, texts, rows, mask], "packed")
 
     def pooled(self, tokens: Node, mask: Node) -> Node:
         """The embeddings of texts from those of their tokens."""

@@ -87,6 +87,10 @@ class Twin(nn.Module):
 
     def forward(self, ids: Int[Tensor, "n length"], mask: Int[Tensor, "n length"]) -> Float[Tensor, "n dim"]:
         """Embeddings of a padded batch, differentiable."""
+        return self.embedded(ids, mask)[0]
+
+    def embedded(self, ids: Int[Tensor, "n length"], mask: Int[Tensor, "n length"]) -> tuple[Embeddings, Tokens]:
+        """Embeddings of a padded batch, fp32, and the last layer's vectors of its tokens that they are pooled from."""
         shown = sent(mask, self.device)  # first, so that the copy does not wait for the computation
         if self.packs:
             tokens = packed_states(self.transformer, ids, mask)
@@ -94,7 +98,7 @@ class Twin(nn.Module):
             tokens = self.transformer(input_ids=sent(ids, self.device), attention_mask=shown).last_hidden_state
         pooled = self.pool(tokens, shown)
         # In fp32: with a bf16 norm, lengths and cosines are up to 0.4 % wrong.
-        return nn.functional.normalize(pooled.float(), dim=-1) if self.normalize else pooled.float()
+        return nn.functional.normalize(pooled.float(), dim=-1) if self.normalize else pooled.float(), tokens
 
     def embed(self, ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> Float[np.ndarray, "n dim"]:
         """Embeddings of a padded batch as fp32 NumPy, without gradients, computed on the model's own device."""
@@ -106,6 +110,15 @@ class Twin(nn.Module):
         if self.device.type == "cuda":
             return (_wait_for(*copy) for copy in [_copy_to_host(vectors) for vectors in embeddings])
         return (vectors.cpu().numpy() for vectors in embeddings)
+
+    def tokens_many(
+        self, batches: Sequence[tuple[Any, Any]]
+    ) -> Iterator[tuple[Float[np.ndarray, "n dim"], Float[np.ndarray, "n length dim"]]]:
+        """Embeddings of each padded batch, and the vectors of its tokens, both fp32, in order."""
+        for ids, mask in batches:
+            with torch.inference_mode():
+                embeddings, tokens = self.embedded(torch.from_numpy(ids), torch.from_numpy(mask))
+            yield embeddings.cpu().numpy(), tokens.float().cpu().numpy()
 
     def _infer(self, ids: Int[np.ndarray, "n length"], mask: Int[np.ndarray, "n length"]) -> Float[Tensor, "n dim"]:
         with torch.inference_mode():

@@ -1,0 +1,101 @@
+"""Fitting a judge: it learns what cosine cannot see, says the same for the same seed, and refuses what teaches nothing."""
+
+from dataclasses import replace
+from itertools import permutations
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from textsiam.data.pairs import Pairs
+from textsiam.encoding.encoder import Encoder
+from textsiam.errors import UnreadableInput
+from textsiam.training.judge_fitting import JudgePairs, fit_judge
+
+NAMES = [
+    "Anna", "Bob", "Carla", "David", "Emma", "Frank", "Greta", "Hugo", "Ida", "Jonas", "Karin", "Leo", "Mia", "Nils", "Olga",
+]  # fmt: skip
+SHAPES = (
+    ("Is {0} taller than {1}?", "Is {0} really taller than {1}?"),
+    ("Did {0} send {1} a letter?", "Did {0} write and send {1} a letter?"),
+)
+
+
+def who_does_what(names):
+    """Pairs of which half swap two names: the same words, so cosine hardly tells them apart."""
+    first, second, labels = [], [], []
+    for one, other in permutations(names, 2):
+        for here, there in SHAPES:
+            first += [here.format(one, other)] * 2
+            second += [there.format(one, other), there.format(other, one)]
+            labels += [1, 0]
+    return Pairs(first, second, labels=labels)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    """The embedded default in fp32."""
+    return Encoder.load(device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def material(encoder):
+    """Pairs of ten names, to learn from."""
+    return JudgePairs.of(encoder, {"names": who_does_what(NAMES[:10])})
+
+
+def scored(judge, encoder, pairs):
+    """Log-odds of pairs, and their labels."""
+    texts, left, right = pairs.unique()
+    return judge(encoder.tokens(texts), left, right), np.asarray(pairs.labels)
+
+
+def test_it_learns_what_cosine_cannot_see(encoder, material):
+    """Who does it to whom, of names that it never saw: the judge ranks better than cosine by far."""
+    judge = fit_judge(encoder, material, share=1.0, n_epochs=12, learning_rate=3e-3)
+    unseen = who_does_what(NAMES[10:])
+    found, labels = scored(judge, encoder, unseen)
+    cosine, _ = scored(replace(judge, share=0.0), encoder, unseen)
+    assert roc_auc_score(labels, found) > 0.9
+    assert roc_auc_score(labels, found) > roc_auc_score(labels, cosine) + 0.05
+
+
+def test_the_same_seed_gives_the_same_judge(encoder, material):
+    """To the byte, from the pairs or from what was made of them; another seed gives another."""
+    once, again = (fit_judge(encoder, of, n_epochs=1) for of in (material, {"names": who_does_what(NAMES[:10])}))
+    assert once.to_bytes() == again.to_bytes()
+    assert once.to_bytes() != fit_judge(encoder, material, n_epochs=1, seed=1).to_bytes()
+
+
+def test_progress_and_card_say_what_happened(encoder, material):
+    """Steps rise to the last; the card names sets, sizes and settings."""
+    done = []
+    judge = fit_judge(encoder, material, n_epochs=2, progress=lambda *of: done.append(of))
+    assert done[-1][0] == done[-1][1] == len(done)
+    assert judge.card == {
+        "sets": {"names": {"pairs": 360, "positive": 0.5}}, "epochs": 2, "learning_rate": 1e-3, "seed": 0,
+    }  # fmt: skip
+    assert judge.encoder == encoder.fingerprint
+
+
+def test_one_set_can_be_left_out(encoder):
+    """Pairs of one of two sets: the card names only that one, and slope and offset are its own."""
+    both = JudgePairs.of(encoder, {"few": who_does_what(NAMES[:4]), "more": who_does_what(NAMES[4:9])})
+    judge = fit_judge(encoder, both.take(np.flatnonzero(both.sets == 1)), n_epochs=1)
+    assert list(judge.card["sets"]) == ["more"]
+    assert np.isfinite([judge.slope, judge.offset]).all()
+
+
+@pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        ({}, "none were given"),
+        ({"a": Pairs(["x"], ["y"])}, "no labels"),
+        ({"a": Pairs(["x", "z"], ["y", "w"], labels=[1, 1])}, "of both kinds"),
+        ({"a": Pairs(["x", "z"], ["y", "w"], scores=[1, 5])}, "Scale them"),
+    ],
+)
+def test_what_teaches_nothing_is_refused(encoder, sets, told):
+    """No pairs, no labels, one kind alone, scores on another scale: before anything is computed."""
+    with pytest.raises(UnreadableInput, match=told):
+        fit_judge(encoder, sets)

@@ -1,0 +1,309 @@
+"""Fits a judge: the network that corrects cosine, on labelled pairs of several data sets at once.
+
+Each data set has its own slope and offset from cosine to log-odds, so that the network learns what all sets share, and not which
+set a pair comes from. The judge keeps their means. Token vectors are computed once and kept in half precision.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, gelu
+
+from textsiam.data.pairs import Pairs
+from textsiam.data.texts import distinct
+from textsiam.encoding.encoder import Encoder, Progress
+from textsiam.encoding.token_vectors import TokenVectors
+from textsiam.errors import UnreadableInput
+from textsiam.scoring.judging.alignment import features
+from textsiam.scoring.judging.judge import Judge
+from textsiam.scoring.judging.network import Network
+from textsiam.scoring.judging.pair_blocks import Block, Rarity, Rows, Side, Words, blocks
+from textsiam.scoring.similarity import scores_of
+
+N_PAIRS_A_STEP, N_PAIRS_A_POOL = 64, 2_048  # the pairs of a step are of similar length: neighbours in a sorted pool
+N_TEXTS_AT_ONCE = 2_048
+WIDTHS = {"project": 96, "compare": 96, "join": 64}
+_START = {
+    "slope": 8.0,
+    "cosine": 0.7,
+    "sharpness": 10.0,
+    "norm": 5.0,
+}  # the norm of MiniLM's token vectors: units are scaled to it
+
+
+@dataclass(frozen=True, eq=False)
+class JudgePairs:
+    """Labelled pairs of several data sets, one set after another, with the tokens of their texts: what a judge is fitted on.
+
+    Parameters
+    ----------
+    names
+        Of the sets.
+    words
+        The tokens of the distinct texts, in half precision.
+    left, right
+        (k,) the places of each pair's texts among them.
+    cosines, targets
+        (k,) fp32: of the embeddings; the probability of the same meaning that the label or score states.
+    sets
+        (k,) the number of each pair's set.
+    rarity
+        (vocabulary,) fp32: how rare each token is among all texts (see `textsiam.scoring.judging.judge.Judge`).
+    """
+
+    names: tuple[str, ...]
+    words: Words
+    left: Rows
+    right: Rows
+    cosines: Float[np.ndarray, " k"]
+    targets: Float[np.ndarray, " k"]
+    sets: Rows
+    rarity: Rarity
+
+    @classmethod
+    def of(cls, encoder: Encoder, sets: Mapping[str, Pairs], *, progress: Progress | None = None) -> "JudgePairs":
+        """The pairs of these sets, read by this encoder; `progress` is called with (texts done, texts in all)."""
+        if not sets:
+            raise UnreadableInput(
+                "A judge is fitted on labelled pairs, but none were given. Give at least one data set."
+            )
+        targets = [_targets(name, pairs) for name, pairs in sets.items()]
+        first = [text for pairs in sets.values() for text in pairs.first]
+        second = [text for pairs in sets.values() for text in pairs.second]
+        texts, rows = distinct([*first, *second])
+        left, right = rows[: len(first)], rows[len(first) :]
+        embeddings = np.empty((len(texts), encoder.dim), dtype=np.float32)
+
+        def parts() -> Iterator[TokenVectors]:
+            for start in range(0, len(texts), N_TEXTS_AT_ONCE):
+                tokens = encoder.tokens(texts[start : start + N_TEXTS_AT_ONCE])
+                embeddings[start : start + len(tokens)] = tokens.embeddings
+                if progress:
+                    progress(start + len(tokens), len(texts))
+                yield tokens
+
+        words = Words.of(parts(), np.float16)
+        cosines = scores_of("cosine", embeddings, embeddings, left, right)
+        numbers = np.repeat(np.arange(len(sets)), [len(pairs) for pairs in sets.values()])
+        return cls(tuple(sets), words, left, right, cosines, np.concatenate(targets), numbers, _rarity(words))
+
+    def take(self, rows: Rows) -> "JudgePairs":
+        """Only these pairs; texts, rarity and the numbers of the sets stay."""
+        parts = {name: getattr(self, name)[rows] for name in ("left", "right", "cosines", "targets", "sets")}
+        return replace(self, **parts)
+
+    def __len__(self) -> int:
+        """The number of pairs."""
+        return len(self.left)
+
+
+def fit_judge(
+    encoder: Encoder,
+    sets: Mapping[str, Pairs] | JudgePairs,
+    *,
+    share: float = 0.25,
+    n_epochs: int = 3,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Judge:
+    """A judge for this encoder, fitted on these data sets.
+
+    Parameters
+    ----------
+    encoder
+        Gives the vectors; it does not change.
+    sets
+        Name → pairs with labels, or with scores from 0 to 1 that count as the probability of the same meaning; or what
+        `JudgePairs.of` made of them. A set of n pairs weighs as √n: large sets do not drown small ones.
+    share
+        How much of what the network says the judge adds to cosine's log-odds, in [0, 1].
+    n_epochs, learning_rate
+        Of the network, by AdamW with one cycle.
+    seed
+        Of the first weights and the order of pairs.
+    progress
+        Called with (steps done, steps in all).
+
+    Raises
+    ------
+    UnreadableInput
+        If there are no pairs, a set has neither labels nor scores in [0, 1], or all its pairs mean the same or all do not.
+    UnsupportedModel
+        If the encoder's backend gives no vectors of tokens.
+
+    Examples
+    --------
+    >>> from textsiam.data.readers import read_pairs
+    >>> from textsiam.samples import PAIRS
+    >>> judge = fit_judge(Encoder.load(), {"samples": read_pairs(PAIRS)}, n_epochs=1)
+    >>> judge.share, judge.card["sets"]["samples"]["pairs"] == len(read_pairs(PAIRS))
+    (0.25, True)
+    """
+    of = sets if isinstance(sets, JudgePairs) else JudgePairs.of(encoder, sets)
+    columns, values = _features(of)
+    torch.manual_seed(seed)
+    module = _Module(encoder.dim, len(columns), len(of.names))
+    begun = Judge(
+        encoder=encoder.fingerprint,
+        slope=_START["slope"],
+        offset=0.0,
+        share=share,
+        rarity=of.rarity,
+        columns=columns,
+        means=values.mean(0),
+        scales=values.std(0) + np.float32(1e-6),
+        network=Network(module.weights()),
+        card=_card(of) | {"epochs": n_epochs, "learning_rate": learning_rate, "seed": seed},
+    )
+    described = begun.described(dict(zip(columns, values.T, strict=True)))
+    _fit(module, of, described, n_epochs, learning_rate, seed, progress)
+    present = torch.from_numpy(np.unique(of.sets))
+    slope = float(module.slopes.detach()[present].clamp(min=1).log().mean().exp())
+    offset = float(module.offsets.detach()[present].mean()) - slope * _START["cosine"]
+    return replace(begun, slope=slope, offset=offset, network=Network(module.weights()))
+
+
+def _targets(name: str, pairs: Pairs) -> Float[np.ndarray, " n"]:
+    given = pairs.labels if pairs.labels is not None else pairs.scores
+    if given is None or not len(pairs):
+        raise UnreadableInput(
+            f"The pairs of {name!r} have no labels. Give a column of 0 and 1, or of scores from 0 to 1."
+        )
+    targets = np.asarray(given, dtype=np.float32)
+    if targets.min() < 0 or targets.max() > 1 or targets.min() == targets.max():
+        raise UnreadableInput(
+            f"A judge learns from targets between 0 and 1, of both kinds, but those of {name!r} lie in "
+            f"[{targets.min():g}, {targets.max():g}]. Scale them, or add pairs of the other kind."
+        )
+    return targets
+
+
+def _rarity(words: Words) -> Rarity:
+    """The logarithm of the inverse share of texts that hold each token, smoothed by one text."""
+    owners = np.repeat(np.arange(len(words.n)), words.n)
+    held = np.unique(np.stack([owners, words.ids]), axis=1)[1]
+    counts = np.bincount(held, minlength=int(words.ids.max(initial=0)) + 1)
+    return np.asarray(np.log((len(words.n) + 1) / (counts + 1)), dtype=np.float32)
+
+
+def _card(of: JudgePairs) -> dict[str, Any]:
+    rows = {of.names[number]: of.sets == number for number in np.unique(of.sets).tolist()}
+    return {
+        "sets": {name: {"pairs": int(at.sum()), "positive": float(of.targets[at].mean())} for name, at in rows.items()}
+    }
+
+
+def _features(of: JudgePairs) -> tuple[tuple[str, ...], Float[np.ndarray, "k f"]]:
+    columns: dict[str, Float[np.ndarray, " k"]] = {}
+    for block in blocks(of.words, of.left, of.right, of.rarity):
+        for name, found in features(block).items():
+            columns.setdefault(name, np.zeros(len(of.left), dtype=np.float32))[block.rows] = found
+    return tuple(columns), np.stack(list(columns.values()), axis=1)
+
+
+class _Module(nn.Module):
+    """`textsiam.scoring.judging.network.Network` in PyTorch, with a slope and an offset for each data set."""
+
+    def __init__(self, dim: int, n_features: int, n_sets: int, dropout: float = 0.2) -> None:
+        super().__init__()
+        d, h, w = WIDTHS["project"], WIDTHS["compare"], WIDTHS["join"]
+        self.project = nn.Linear(dim, d, bias=False)
+        self.compare, self.join, self.out = nn.Linear(2 * d + 2, h), nn.Linear(2 * h + n_features, w), nn.Linear(w, 1)
+        self.sharpness = nn.Parameter(torch.tensor(_START["sharpness"]))
+        self.slopes, self.offsets = (
+            nn.Parameter(torch.full((n_sets,), _START["slope"])),
+            nn.Parameter(torch.zeros(n_sets)),
+        )
+        self.dropout = nn.Dropout(dropout)
+        with torch.no_grad():
+            self.project.weight *= _START["norm"]
+            self.out.weight.zero_()  # the start is cosine alone
+            self.out.bias.zero_()
+
+    def forward(self, block: Block, described: Float[Tensor, "b f"]) -> Float[Tensor, " b"]:
+        one, other = (self.project(torch.from_numpy(side.units)) for side in (block.left, block.right))
+        cosines = torch.from_numpy(block.cosines)
+        sides = (
+            self._compared(block.left, one, other, cosines),
+            self._compared(block.right, other, one, cosines.transpose(1, 2)),
+        )
+        (sum_one, top_one), (sum_other, top_other) = sides
+        joined = torch.cat([sum_one + sum_other, torch.maximum(top_one, top_other), described], dim=1)
+        log_odds: Tensor = self.out(self.dropout(gelu(self.join(joined), approximate="tanh")))
+        return log_odds[:, 0]
+
+    def _compared(
+        self,
+        side: Side,
+        tokens: Float[Tensor, "b n d"],
+        others: Float[Tensor, "b m d"],
+        cosines: Float[Tensor, "b n m"],
+    ) -> tuple[Float[Tensor, "b h"], Float[Tensor, "b h"]]:
+        weights, mask = torch.from_numpy(side.weights)[..., None], torch.from_numpy(side.mask)[..., None]
+        attention = torch.softmax((cosines * self.sharpness).masked_fill(cosines <= -1, -1e4), dim=2)
+        mixture = attention @ others
+        compared = torch.cat([tokens * mixture, (tokens - mixture).abs(), cosines.amax(2)[..., None], weights], dim=2)
+        found = self.dropout(gelu(self.compare(compared), approximate="tanh")) * mask
+        return (weights * found).sum(1) / torch.from_numpy(side.n)[:, None].sqrt(), found.amax(1).clamp(min=0)
+
+    def weights(self) -> dict[str, Float[np.ndarray, "..."]]:
+        """As the network takes them."""
+        found = {"project": self.project.weight.T, "sharpness": self.sharpness, "compare": self.compare.weight.T}
+        found |= {"compare_bias": self.compare.bias, "join": self.join.weight.T, "join_bias": self.join.bias}
+        found |= {"out": self.out.weight[0], "out_bias": self.out.bias[0]}
+        return {name: weight.detach().numpy().copy() for name, weight in found.items()}
+
+
+def _fit(
+    module: _Module,
+    of: JudgePairs,
+    described: Float[np.ndarray, "k f"],
+    n_epochs: int,
+    learning_rate: float,
+    seed: int,
+    progress: Progress | None,
+) -> None:
+    rng = np.random.default_rng(seed)
+    steps = [rows for _ in range(n_epochs) for rows in _steps(of, rng)]
+    own = [module.slopes, module.offsets]
+    shared = [weight for name, weight in module.named_parameters() if name not in ("slopes", "offsets")]
+    optimizer = torch.optim.AdamW([{"params": shared, "weight_decay": 0.05}, {"params": own, "weight_decay": 0.0}])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [learning_rate, 3e-2], total_steps=len(steps) + 1)
+    sizes = np.bincount(of.sets)
+    weighted = (sizes[of.sets] ** -0.5).astype(np.float32)
+    weighted /= weighted.mean()
+    module.train()
+    for done, rows in enumerate(steps, 1):
+        block = of.words.block(rows, of.left[rows], of.right[rows], of.rarity)
+        sets = torch.from_numpy(of.sets[rows])
+        cosines, targets, weights = (torch.from_numpy(values[rows]) for values in (of.cosines, of.targets, weighted))
+        log_odds = (
+            module.slopes[sets] * (cosines - _START["cosine"])
+            + module.offsets[sets]
+            + module(block, torch.from_numpy(described[rows]))
+        )
+        loss = (binary_cross_entropy_with_logits(log_odds, targets, reduction="none") * weights).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if progress:
+            progress(done, len(steps))
+    module.eval()
+
+
+def _steps(of: JudgePairs, rng: np.random.Generator) -> list[Int[np.ndarray, " m"]]:
+    """The pairs of each step of one epoch: all pairs in random order, those of a step of similar length."""
+    longest = np.maximum(of.words.n[of.left], of.words.n[of.right])
+    steps = []
+    for pool in np.array_split(rng.permutation(len(longest)), max(1, len(longest) // N_PAIRS_A_POOL)):
+        ordered = pool[np.argsort(longest[pool], kind="stable")]
+        steps += [ordered[start : start + N_PAIRS_A_STEP] for start in range(0, len(ordered), N_PAIRS_A_STEP)]
+    return [steps[place] for place in rng.permutation(len(steps))]
