@@ -69,7 +69,7 @@ class OpenVinoTwin:
     def tokens_many(
         self, batches: Sequence[Batch]
     ) -> Iterator[tuple[Float[np.ndarray, "n dim"], Float[np.ndarray, "n length dim"]]]:
-        """Embeddings of each padded batch, and the vectors of its tokens, in order: from the same graphs as `embed_many`."""
+        """Embeddings of each padded batch, and the vectors of its tokens, in order."""
         if len(batches) < MANY:
             for ids, mask in batches:
                 parts = [
@@ -79,14 +79,14 @@ class OpenVinoTwin:
                 yield embeddings, np.concatenate([some[:n, : ids.shape[1]] for n, (_, some) in parts])
             return
         with self._lock:
-            several = self._several
+            several = self._several_with_tokens
         found = self._pool.map(several.both, (filled(ids, mask) for ids, mask in batches))
         for (embeddings, vectors), (ids, _) in zip(found, batches, strict=True):
             yield embeddings[: len(ids)], vectors[: len(ids), : ids.shape[1]]
 
     def release(self) -> None:
         """Free the memory of the compiled graphs. The next call compiles them again."""
-        for name in ("_few", "_several"):
+        for name in ("_few", "_several", "_several_with_tokens"):
             self.__dict__.pop(name, None)
         if pool := self.__dict__.pop("_pool", None):
             pool.shutdown(wait=False)
@@ -104,10 +104,15 @@ class OpenVinoTwin:
     def _several(self) -> "_Requests":
         return self._compiled(self._graph.padded(), self.n_threads)
 
+    @cached_property
+    def _several_with_tokens(self) -> "_Requests":
+        """A graph of its own, so that encoding, which needs no tokens, does not pay for them."""
+        return self._compiled(self._graph.padded(with_tokens=True), self.n_threads)
+
     def after_fork(self) -> None:
         """Forget, in a forked process, what depends on threads that only the parent has."""
         self._lock = threading.Lock()
-        _KEPT.extend(self.__dict__.pop(name, None) for name in ("_pool", "_several"))
+        _KEPT.extend(self.__dict__.pop(name, None) for name in ("_pool", "_several", "_several_with_tokens"))
 
     def _compiled(self, graph: ov.Model, n_streams: int) -> "_Requests":
         # Always name the precision: by default OpenVINO chooses bf16 if the processor has it.

@@ -78,8 +78,11 @@ class Graph:
         self.padding = int(config.get("pad_token_id", 1)) if names.padding is None else names.padding
         self.activation = ACTIVATIONS[config[names.activation]]
 
-    def padded(self) -> ov.Model:
-        """For padded batches: ids (n, length) int32 and mask (n, length) fp32 → embeddings (n, dim) fp32."""
+    def padded(self, *, with_tokens: bool = False) -> ov.Model:
+        """For padded batches: ids (n, length) int32 and mask (n, length) fp32 → embeddings (n, dim) fp32.
+
+        `with_tokens` gives the vectors of the tokens, too, which costs some percent in bf16.
+        """
         ids, mask = op.parameter([-1, -1], np.int32, name="ids"), op.parameter([-1, -1], np.float32, name="mask")
         length = op.gather(op.shape_of(ids, "i32"), np.int32(1), np.int32(0))
         places = op.range(np.int32(0), length, np.int32(1), "i32")
@@ -87,13 +90,15 @@ class Graph:
         with _readable(self.folder):
             self.weights.check()
             tokens = self.transformed(ids, places, op.unsqueeze(hidden, ints(1, 2)))
-            return ov.Model([self.pooled(tokens, mask), tokens], [ids, mask], "padded")
+            outputs = [self.pooled(tokens, mask), *([tokens] if with_tokens else [])]
+            return ov.Model(outputs, [ids, mask], "padded")
 
     def packed(self) -> ov.Model:
         """For few tokens: texts one after another, without padding, but with attention computed between all texts.
 
         Inputs: ids (1, total) int32; places (total) and texts (total) int32, the position of each token and its text; rows
-        (n, length) int32, the tokens of each text; mask (n, length) fp32. Output: embeddings (n, dim) fp32.
+        (n, length) int32, the tokens of each text; mask (n, length) fp32. Outputs, both fp32: embeddings (n, dim), and the
+        vectors of the tokens (n, length, dim).
         """
         ids, rows = (op.parameter([-1, -1], np.int32, name=name) for name in ("ids", "rows"))
         places, texts = (op.parameter([-1], np.int32, name=name) for name in ("places", "texts"))
