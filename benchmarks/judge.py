@@ -7,6 +7,7 @@ precision; of paws_wiki AUC). Graded pairs count as the same from three quarters
 components; for the mean loss over the six sets, the one-sided 95 % bound. No pair is fitted that shares a text with the set left
 out. Never fitted on: ``minimal_edits.csv``, written by hand, 30 pairs of each of eight kinds of edit that change the meaning and
 of eight that keep it; AUC of all, and of each changing kind against all that keep it.
+How rare tokens are is counted over all texts, also those that are not fitted.
 
     python benchmarks/judge.py [--seeds 3]
 """

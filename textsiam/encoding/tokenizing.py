@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int
+from tokenizers import Encoding, normalizers
 from tokenizers import Tokenizer as RustTokenizer
-from tokenizers import normalizers
 
 from textsiam.encoding.model_folder.folder import read_object
 from textsiam.errors import BrokenModel, UnsupportedModel
@@ -55,10 +55,7 @@ class Tokens:
 
     def places(self, rows: Int[np.ndarray, " m"]) -> Int[np.ndarray, " k"]:
         """Where the tokens of these texts stand in `ids`, text after text."""
-        lengths = self.lengths[rows]
-        starts = self.ends[rows] - lengths
-        before = lengths.cumsum() - lengths  # number of tokens in earlier rows
-        return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
+        return places_of(self.ends[rows], self.lengths[rows])
 
 
 class Tokenizer:
@@ -90,6 +87,9 @@ class Tokenizer:
             encodings = [self._tokenizer.encode(text) for text in texts]
         else:
             encodings = self._tokenizer.encode_batch_fast(texts)
+        return self._tokens(encodings)
+
+    def _tokens(self, encodings: Sequence[Encoding]) -> Tokens:
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
         ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int32, int(lengths.sum()))
         # Only texts of max_length tokens can have overflow. Reading `overflowing` copies it.
@@ -103,15 +103,16 @@ class Tokenizer:
         unknown = np.bincount(owner[is_unknown], minlength=len(encodings)) > 0
         return Tokens(ids, lengths.cumsum(), cut, unknown)
 
-    def spans(self, texts: Sequence[str], before: str = "") -> Int[np.ndarray, "total 2"]:
-        """First and last character (exclusive) of each token of the texts, without `before`, which stands before every text.
+    def with_spans(self, texts: Sequence[str], before: str = "") -> tuple[Tokens, Int[np.ndarray, "total 2"]]:
+        """The tokens of the texts, with `before` before each; and first and last character (exclusive) of each token.
 
-        (0, 0) for tokens that stand for none of its characters: special ones, and those of `before`.
+        The characters are counted without `before`. They are (0, 0) for tokens that stand for none of the text: special ones, and
+        those of `before`.
         """
-        found = self._tokenizer.encode_batch([before + text for text in texts])  # the fast form leaves them out
-        places = [place for encoding in found for place in encoding.offsets]
+        encodings = self._tokenizer.encode_batch([before + text for text in texts])  # the fast form leaves them out
+        places = [place for encoding in encodings for place in encoding.offsets]
         spans = np.array(places, dtype=np.int32).reshape(-1, 2) - len(before)
-        return np.where(spans[:, 1:] > 0, np.maximum(spans, 0), 0)
+        return self._tokens(encodings), np.where(spans[:, 1:] > 0, np.maximum(spans, 0), 0)
 
     def pad_id(self) -> int:
         """The id of the padding token, or 0 if there is none: masked places are never read."""
@@ -186,6 +187,18 @@ def _check(tokenizer: RustTokenizer, folder: Path, max_length: int) -> None:
             f"The tokenizer in {folder} gives token ids up to {largest}, but the embedding table has {n_rows} rows "
             "(vocab_size in config.json). Restore tokenizer.json and config.json from the same model."
         )
+
+
+def places_of(ends: Int[np.ndarray, " m"], lengths: Int[np.ndarray, " m"]) -> Int[np.ndarray, " k"]:
+    """The places of the tokens of texts with these ends and lengths in one flat array, text after text.
+
+    Examples
+    --------
+    >>> places_of(np.array([9, 3]), np.array([2, 3]))
+    array([7, 8, 0, 1, 2])
+    """
+    before = lengths.cumsum() - lengths  # number of tokens in earlier texts
+    return np.repeat(ends - lengths - before, lengths) + np.arange(lengths.sum())
 
 
 def batches_of(

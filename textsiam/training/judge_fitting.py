@@ -28,12 +28,8 @@ from textsiam.scoring.similarity import scores_of
 N_PAIRS_A_STEP, N_PAIRS_A_POOL = 64, 2_048  # the pairs of a step are of similar length: neighbours in a sorted pool
 N_TEXTS_AT_ONCE = 2_048
 WIDTHS = {"project": 96, "compare": 96, "join": 64}
-_START = {
-    "slope": 8.0,
-    "cosine": 0.7,
-    "sharpness": 10.0,
-    "norm": 5.0,
-}  # the norm of MiniLM's token vectors: units are scaled to it
+# Units are scaled to the norm of MiniLM's token vectors.
+_START = {"slope": 8.0, "cosine": 0.7, "sharpness": 10.0, "norm": 5.0}
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
@@ -13,9 +13,6 @@ from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.labelled_pairs import read_with
 from textsiam.interfaces.shell.options import ComputeOptions, GradedOptions, RowOptions, check_outputs, spread
 from textsiam.interfaces.shell.terminal import answer_json, answering, following_all, model_told, say
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """``textsiam index info|clusters|export|compact|verify|rebuild``: inspect and maintain an index."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from typer import Option
@@ -10,9 +10,6 @@ from textsiam.interfaces.shell import options
 from textsiam.interfaces.shell.index_options import Place, Timeout
 from textsiam.interfaces.shell.options import ComputeOptions, ModelOptions, check_outputs, spread
 from textsiam.interfaces.shell.terminal import NO, answer_json, answering, following, say, show_clusters, write_columns
-
-if TYPE_CHECKING:
-    pass
 
 
 def info(place: Place, as_json: options.AsJson = False) -> None:

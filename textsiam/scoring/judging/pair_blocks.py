@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from textsiam.encoding.token_vectors import TokenVectors
+from textsiam.encoding.tokenizing import places_of
 
 N_CELLS = 131_072  # similarities between tokens that a block may hold, with padding
 
@@ -93,8 +94,7 @@ class Words:
         """These texts, padded to the longest of them; to one token if all are empty."""
         n = self.n[texts]
         mask = np.arange(max(1, n.max(initial=0))) < n[:, None]
-        before = n.cumsum() - n
-        places = np.repeat(self.ends[texts] - n - before, n) + np.arange(n.sum())
+        places = places_of(self.ends[texts], n)
         units = np.zeros((*mask.shape, self.units.shape[1]), dtype=np.float32)
         ids, weights = np.full(mask.shape, -1, dtype=np.int32), np.zeros(mask.shape, dtype=np.float32)
         units[mask], ids[mask] = self.units[places], self.ids[places]
