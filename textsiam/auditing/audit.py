@@ -168,7 +168,7 @@ class Audit:
                 f"(pair {place + 1}: {self.pairs.score[place]:.4f} in the join, {own[place]:.4f} by the model). Name the "
                 "join's own model, or join again with this one and audit that."
             )
-        threshold = replace(threshold, similarity=model.similarity, encoder=model.encoder.fingerprint)
+        threshold = replace(threshold, similarity=model.scale, encoder=model.decision_fingerprint)
         return replace(model, threshold=threshold)
 
     def save(self, folder: str | Path) -> None:

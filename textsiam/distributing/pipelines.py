@@ -17,6 +17,7 @@ from textsiam.distributing import match_clusters
 from textsiam.distributing.approximate_join import Probing, Recall
 from textsiam.distributing.blocks import COLUMNS
 from textsiam.distributing.encoders import EncodedTexts, Recipe
+from textsiam.distributing.judged_parts import Deciding, closest_of, matches_of
 from textsiam.distributing.match_table import Part, top_of
 from textsiam.distributing.runners import Runner
 from textsiam.distributing.shard_repeats import Repeats
@@ -24,6 +25,7 @@ from textsiam.distributing.shard_sources import Reading, Sizes
 from textsiam.distributing.stages import Progress, Stages
 from textsiam.distributing.tasks import Lost
 from textsiam.distributing.workspace import Workspace
+from textsiam.matching.deciding import decided, decided_found, needs_texts
 from textsiam.matching.duplicates import threshold_of
 from textsiam.matching.join.tiles import joined
 from textsiam.matching.matches import Matches, pair_columns
@@ -62,6 +64,7 @@ class DistributedMatches:
     recall: Recall | None
     lost: list[Lost]
     told: dict[str, dict[str, float]]
+    is_judged: bool
 
     def __len__(self) -> int:
         return sum(part.n for part in self.parts)
@@ -72,8 +75,14 @@ class DistributedMatches:
         return sum(of.n_dropped for of in self.settled)
 
     def pair_blocks(self, n: int = 65_536) -> Iterator[dict[str, Any]]:
-        """The columns of a pairs file, ``id_a, id_b, score, probability, decision``, in one or more blocks of up to `n` rows."""
-        for part in self.parts:
+        """The columns of a pairs file (see `Matches.columns`), in one or more blocks of up to `n` rows."""
+        for part in self.parts if self.is_judged else ():
+            found = matches_of(self.texts.work, part, 0)
+            for start in range(0, part.n, n):
+                of = found.take(np.arange(start, min(start + n, part.n)))
+                id_a, id_b = self.texts.of(of.left), self.texts.of(of.right)
+                yield pair_columns(id_a, id_b, of.score, of.probability, of.decision, of.reason)
+        for part in () if self.is_judged else self.parts:
             told = self.texts.work.read(part.name)
             for start in range(0, part.n, n):
                 yield self._pairs(*(told[key][start : start + n] for key in COLUMNS))
@@ -86,7 +95,10 @@ class DistributedMatches:
             yield from match_clusters.columns_of(of, self.texts)
 
     def _pairs(self, left: Rows, right: Rows, scores: Scores) -> dict[str, Any]:
-        return pair_columns(self.texts.of(left), self.texts.of(right), scores, *self.model.judge(scores))
+        texts = (self.texts.of(rows, "text") for rows in (left, right)) if needs_texts(self.model) else ((), ())
+        _, judged = decided(self.model, scores, *texts, by_score=True)
+        of = (judged.probability, judged.decision, judged.reason)
+        return pair_columns(self.texts.of(left), self.texts.of(right), scores, *of)
 
 
 def closest(model: Siamese, best: Sequence[Found], texts: EncodedTexts, top: int) -> Matches:
@@ -94,8 +106,9 @@ def closest(model: Siamese, best: Sequence[Found], texts: EncodedTexts, top: int
     left, right, scores = top_of(joined(best), top)
     held, places = np.unique(np.stack([left, right]), return_inverse=True)
     left, right = places.reshape(2, -1)
-    told = {"left_ids": texts.of(held), "left_texts": texts.of(held, "text"), **model.judge(scores)._asdict()}
-    return Matches(left, right, scores, len(held), **told)
+    words = texts.of(held, "text")
+    left, right, judged = decided_found(model, (left, right, scores), words, words, by_score=True)
+    return Matches(left, right, n_left=len(held), left_ids=texts.of(held), left_texts=words, **judged.by_name())
 
 
 def find_duplicates_in_shards(
@@ -154,10 +167,15 @@ def find_duplicates_in_shards(
     found = run.expand(*join(texts.encoded, rule), rule, texts.repeats)
     parts, best = run.gather(texts.shards, found, top, rule)
     recall = run.recall(texts.encoded, rule, parts, approximate) if approximate else None
-    settled = run.settle(texts.shards, parts) if with_clusters else []
+    is_judged = threshold is None and bool(model.judge or model.vetoes)
+    matching = parts
+    if is_judged:
+        parts, matching = run.judge(Deciding.of(model, recipe), texts, parts)
+    settled = run.settle(texts.shards, matching) if with_clusters else []
     n_clusters = match_clusters.n_clusters(work, settled, texts.shards[-1].stop) if with_clusters else None
-    closest_pairs = closest(model, best, texts, top)
-    return DistributedMatches(model, texts, parts, closest_pairs, settled, n_clusters, recall, run.lost, run.told)
+    closest_pairs = closest_of(work, parts, texts, top) if is_judged else closest(model, best, texts, top)
+    told = (recall, run.lost, run.told, is_judged)
+    return DistributedMatches(model, texts, parts, closest_pairs, settled, n_clusters, *told)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from textsiam.distributing.approximate_join import (
 )
 from textsiam.distributing.blocks import Block, Joined, block_pairs, blocks_of, bounds_of, expand, join_blocks
 from textsiam.distributing.encoders import Encoded, EncodedTexts, Recipe, encode_shard
+from textsiam.distributing.judged_parts import Deciding, judge_part
 from textsiam.distributing.match_table import Part, gather, ranges_of
 from textsiam.distributing.runners import Runner
 from textsiam.distributing.shard_repeats import N_TEXTS_A_BUCKET, find_repeats_of
@@ -50,8 +51,8 @@ Tasks = Sequence[tuple[Any, ...]]  # the arguments of each, after the workspace
 class Stages:
     """The stages, and what they share: workspace, runner, sizes, what was left out, and what each stage took.
 
-    `progress` is called after each task; stages are read, repeats, encode, bounds, join, expand, parts, keepers, offers and
-    clusters.
+    `progress` is called after each task; stages are read, repeats, encode, bounds, join, expand, parts, judge, keepers, offers
+    and clusters.
     """
 
     def __init__(self, work: Workspace, runner: Runner, sizes: Sizes, progress: Progress | None) -> None:
@@ -189,6 +190,12 @@ class Stages:
         found = self._all("parts", gather, tasks)
         Allowed(rule.max_matches, rule.threshold).take(sum(part.n for part, _ in found))
         return [part for part, _ in found], [best for _, best in found]
+
+    def judge(self, deciding: Deciding, texts: EncodedTexts, parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
+        """The parts without what the model rejects, with what it says of the rest; and the parts of what it accepts."""
+        shared = self.runner.share(deciding), self.runner.share(texts)
+        found = self._all("judge", judge_part, [(*shared, part) for part in parts])
+        return [of.told for of in found], [of.accepted for of in found]
 
     def recall(self, encoded: Sequence[Encoded], rule: Rule, parts: list[Part], probing: Probing) -> Recall:
         """The recall of an approximate join: which share of the pairs of a sample of the texts the match table has."""

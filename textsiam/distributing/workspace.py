@@ -20,7 +20,19 @@ from textsiam.data.files import replacing
 Columns = Mapping[str, Any]
 
 # The version is part of every name, so that files of another version are not used.
-FOLDERS = ("texts", "repeats", "vectors", "bounds", "pairs", "cells", "parts", "keepers", "offers", "clusters")
+FOLDERS = (
+    "texts",
+    "repeats",
+    "vectors",
+    "bounds",
+    "pairs",
+    "cells",
+    "parts",
+    "judged",
+    "keepers",
+    "offers",
+    "clusters",
+)
 VERSION = 1
 
 _ENDING = b"ARROW1"

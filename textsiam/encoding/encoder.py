@@ -304,6 +304,22 @@ class Encoder:
         )
         return int(cut), int(unknown)
 
+    def is_cut(self, texts: Sequence[str], *, prompt: str | None = None) -> Bool[np.ndarray, " n"]:
+        """Which of these usable texts the model does not read to their end. Only long ones are tokenised."""
+        before = self.prompt_text(prompt)
+        cut = np.zeros(len(texts), dtype=np.bool_)
+        # No tokenizer makes more tokens than there are bytes; a few are special tokens.
+        long = [
+            row for row, text in enumerate(texts) if len((before + text).encode("utf-8", "surrogatepass")) > self._short
+        ]
+        for start, stop in calls_of([texts[row] for row in long]):
+            cut[long[start:stop]] = self.tokenizer([before + texts[row] for row in long[start:stop]]).cut
+        return cut
+
+    @property
+    def _short(self) -> int:
+        return self.folder.max_length - 8
+
     def _asked(self, texts: Sequence[str], prompt: str) -> Iterator[tuple[slice, Tokens, Asked]]:
         """Parts of the texts, their tokens and pending embeddings. The next part is tokenised while a GPU computes."""
         ahead: deque[tuple[slice, Tokens, Asked]] = deque()

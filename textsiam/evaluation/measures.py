@@ -235,24 +235,17 @@ def score_alike(
 
 def _figures(model: "Siamese", scored: ScoredPairs) -> dict[str, Figure]:
     """Every measure that these pairs and this model allow, except the calibration error, as a function of the rows' weights."""
-    # Rows in order of score: no draw has to sort.
-    order = np.argsort(-scored.scores, kind="stable")
-    scores = scored.scores[order]
-
-    def of(metric: Callable[..., float], truth: np.ndarray, *more: float) -> Figure:
-        ordered = truth[order]
-        return lambda weights: metric(ordered, scores, *more, weights=weights[order])
-
+    of = _figure_of(scored.scores)
     figures: dict[str, Figure] = {}
     if scored.pairs.labels is not None:
         figures |= {name: of(METRICS[name], scored.labels) for name in RANKING}
-        figures |= _at_thresholds(model, scored.labels, of)
+        figures |= _at_thresholds(model, scored, of)
         if model.calibrator is not None:
             figures["brier"] = _mean((model.calibrated(scored.scores) - scored.labels) ** 2)
     elif scored.pairs.scores is not None:
         figures |= {name: of(METRICS[name], np.asarray(scored.pairs.scores)) for name in GRADED}
     if model.threshold is not None:
-        decided = decisions(scored.scores, model.threshold, model.reject_threshold)
+        decided = decisions(scored.scores, model.threshold, model.reject_threshold, held=scored.held)
         figures |= {f"share_{one}": _mean((decided == one).astype(np.float64)) for one in (ACCEPT, REVIEW, REJECT)}
     return figures
 
@@ -262,16 +255,29 @@ def _shares(model: "Siamese", scored: ScoredPairs) -> dict[str, Bool[np.ndarray,
     every = np.ones(len(scored), dtype=np.bool_)
     among = {f"share_{one}": every for one in (ACCEPT, REVIEW, REJECT)} | {"accuracy": every}
     if model.threshold is not None and model.threshold.value is not None and scored.pairs.labels is not None:
-        decided = decisions(scored.scores, model.threshold, model.reject_threshold)
+        decided = decisions(scored.scores, model.threshold, model.reject_threshold, held=scored.held)
         among |= {"precision": decided == ACCEPT, "recall": scored.labels == 1, "reject_precision": decided == REJECT}
     return among
 
 
-def _at_thresholds(model: "Siamese", labels: Int[np.ndarray, " n"], of: Callable[..., Figure]) -> dict[str, Figure]:
-    accept, reject = model.threshold, model.reject_threshold
+def _figure_of(scores: Float[np.ndarray, " n"]) -> Callable[..., Figure]:
+    """Makes figures of metrics of these scores; rows are in order of score, so that no draw has to sort."""
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+
+    def of(metric: Callable[..., float], truth: np.ndarray, *more: float) -> Figure:
+        ordered = truth[order]
+        return lambda weights: metric(ordered, ranked, *more, weights=weights[order])
+
+    return of
+
+
+def _at_thresholds(model: "Siamese", scored: ScoredPairs, of: Callable[..., Figure]) -> dict[str, Figure]:
+    accept, reject, labels = model.threshold, model.reject_threshold, scored.labels
     if accept is None or accept.value is None:
         return {}
-    figures = {name: of(metric, labels, accept.value) for name, metric in THRESHOLD_METRICS.items()}
+    allowed = _figure_of(np.where(scored.held, np.float32(-np.inf), scored.scores))
+    figures = {name: allowed(metric, labels, accept.value) for name, metric in THRESHOLD_METRICS.items()}
     best, own = of(best_f1, labels), figures["f1"]
     figures["f1_regret"] = lambda weights: best(weights) - own(weights)
     if reject is not None and reject.value is not None:
@@ -313,7 +319,7 @@ def _take(scored: ScoredPairs, places: Int[np.ndarray, " m"]) -> ScoredPairs:
     components = scored.components[places]
     _, first, numbers = np.unique(components, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))
-    return replace(scored, pairs=scored.pairs.take(places), scores=scored.scores[places], components=rank[numbers])
+    return replace(scored.take(places), components=rank[numbers])
 
 
 def _kept(scored: ScoredPairs, other: ScoredPairs) -> Int[np.ndarray, " m"]:

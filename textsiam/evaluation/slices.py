@@ -5,7 +5,7 @@ depends on the texts alone, never on labels or scores, so its figures are as hon
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -63,12 +63,7 @@ def _long(_: "Siamese", pairs: Pairs) -> Bool[np.ndarray, " n"]:
 def _cut(model: "Siamese", pairs: Pairs) -> Bool[np.ndarray, " n"]:
     """The pairs with a text that the encoder cuts; this tokenises and does not encode."""
     texts, left, right = pairs.unique()
-    encoder = model.encoder
-    before = encoder.prompt_text(None)
-    cut = np.zeros(len(texts), dtype=np.bool_)
-    for start in range(0, len(texts), N_TEXTS_A_CALL):
-        part = slice(start, start + N_TEXTS_A_CALL)
-        cut[part] = encoder.tokenizer([before + text for text in texts[part]]).cut
+    cut = model.encoder.is_cut(texts)
     return np.asarray(cut[left] | cut[right])
 
 
@@ -115,9 +110,7 @@ def measure_slices(
     measured = []
     for place, (name, kind) in enumerate(SLICES.items()):
         rows = np.flatnonzero(kind.mask(model, scored.pairs))
-        part = replace(
-            scored, pairs=scored.pairs.take(rows), scores=scored.scores[rows], components=scored.components[rows]
-        )
+        part = scored.take(rows)
         n_positive = None if scored.pairs.labels is None else int(part.labels.sum())
         figures = with_intervals(model, part, IN_SLICES, n_draws=n_draws, seed=seed)[0] if len(rows) else {}
         measured.append(Slice(name, len(rows), n_positive, figures))

@@ -7,19 +7,32 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from textsiam.errors import EncoderMismatch, UnsupportedModel
+from textsiam.errors import EncoderMismatch, UnreadableInput, UnsupportedModel
+from textsiam.matching.duplicates import threshold_of
 from textsiam.scoring.canaries import canaries_of, check_canaries
 from textsiam.scoring.siamese import Siamese
 
 SCHEMA = 1
 
 
-def settings_of(model: Siamese, *, threshold: float, prompt: str | None, keep_texts: bool) -> dict[str, Any]:
+def settings_of(model: Siamese, *, threshold: float | None, prompt: str | None, keep_texts: bool) -> dict[str, Any]:
     """The settings of a new index, as plain values.
 
-    Raises UnsupportedModel if the model computes in int8: its vectors are too coarse to be kept.
+    Without a threshold the model decides, by its judge or with its vetoes: ``decides`` records how, and texts must be kept.
+
+    Raises UnsupportedModel if the model computes in int8: its vectors are too coarse to be kept; NotCalibrated if there is no
+    threshold; UnreadableInput if the model must read texts that are not kept.
     """
-    encoder = model.encoder
+    encoder, lowest = model.encoder, threshold_of(model, threshold)
+    decides = None
+    if threshold is None and (model.judge or model.vetoes):
+        assert model.threshold is not None  # noqa: S101  else there is no lowest score
+        decides = {"by": model.decision_fingerprint, "accept": model.threshold.value, "vetoes": list(model.vetoes)}
+        if not keep_texts:
+            raise UnreadableInput(
+                "This model decides by reading both texts, but the index would keep none. Keep them, or give a threshold of "
+                "scores (--threshold, threshold=)."
+            )
     if encoder.precision == "int8":
         raise UnsupportedModel(
             "An index keeps vectors for years, but this model computes them in int8, whose scores near a threshold need a second "
@@ -29,7 +42,8 @@ def settings_of(model: Siamese, *, threshold: float, prompt: str | None, keep_te
     return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "threshold": threshold,
+        "threshold": lowest,
+        "decides": decides,
         "keep_texts": keep_texts,
         "prompt": prompt,
         "model": encoder.name,
@@ -81,4 +95,8 @@ def _difference(model: Siamese, settings: Mapping[str, Any]) -> str:
         )
     if model.similarity != settings["similarity"]:
         return f"compared by {settings['similarity']}, but the model compares by {model.similarity}"
+    if decides := settings.get("decides"):
+        own = None if model.threshold is None else model.threshold.value
+        if (decides["by"], decides["accept"]) != (model.decision_fingerprint, own):
+            return "and its clusters were decided by another judge, threshold or vetoes than this model's"
     return ""

@@ -26,7 +26,6 @@ from textsiam.indexing.search.searching import search
 from textsiam.indexing.storage.ledger import Ledger, Merge
 from textsiam.indexing.storage.store import Place, Store, checked, shown
 from textsiam.indexing.storage.vector_file import DTYPES
-from textsiam.matching.duplicates import threshold_of
 from textsiam.matching.join.exact import MAX_MATCHES
 from textsiam.matching.matches import Clusters, Matches
 from textsiam.scoring.siamese import Siamese
@@ -73,7 +72,8 @@ class Index:
         model
             Its encoder, in the precision class in which all texts will be encoded, and its similarity.
         threshold
-            The lowest score at which two texts match; only `rebuild` can change it. Default: the model's own accept threshold.
+            The lowest score at which two texts match; only `rebuild` can change it. Default: the model decides, as in
+            `textsiam.find_duplicates`: clusters are made of what it accepts.
         keep_texts
             Whether the texts are kept beside their vectors: answers show them, and `rebuild` and `verify` can encode them again.
         prompt
@@ -88,6 +88,8 @@ class Index:
             If something is at that place already.
         NotCalibrated
             If neither the call nor the model gives a threshold.
+        UnreadableInput
+            If the model decides by reading both texts, and they are not kept.
         UnsupportedModel
             If the model computes in int8.
         ValueError
@@ -101,7 +103,7 @@ class Index:
         """
         if stored_as not in DTYPES:
             raise ValueError(f"Vectors are stored as {' or '.join(DTYPES)}, but got {stored_as!r}. Use one of them.")
-        settings = settings_of(model, threshold=threshold_of(model, threshold), prompt=prompt, keep_texts=keep_texts)
+        settings = settings_of(model, threshold=threshold, prompt=prompt, keep_texts=keep_texts)
 
         def write(ledger: Ledger) -> None:
             ledger.put("settings", settings)
@@ -185,9 +187,7 @@ class Index:
         try:
             before = _settings(folder, store)
             kept = dict(prompt=before["prompt"], keep_texts=before["keep_texts"])
-            settings = settings_of(model, threshold=threshold_of(model, threshold), **kept) | {
-                "created": before["created"]
-            }
+            settings = settings_of(model, threshold=threshold, **kept) | {"created": before["created"]}
             rebuild(shown(folder), store, model, settings, progress)
         finally:
             store.close()
@@ -275,7 +275,7 @@ class Index:
 
         def work() -> int:
             items = store.ledger.items("id", names)
-            change(store, self._at.rule, items, [], none)
+            change(store, self._at.rule, items, [], none, self._at.decide)
             return len(items)
 
         return store.write(work, self._at.made)

@@ -14,6 +14,7 @@ from textsiam.encoding.encoder import Encoded, Progress
 from textsiam.errors import MissingExtra
 from textsiam.indexing.storage.ledger import Ledger, hash_of
 from textsiam.indexing.storage.store import Place, Store, is_address
+from textsiam.matching.deciding import Decide, decided
 from textsiam.matching.rule import Rule
 from textsiam.scoring.siamese import Siamese
 
@@ -43,6 +44,17 @@ class Opened:
     def rule(self) -> Rule:
         """What counts as a match here."""
         return Rule(self.settings["threshold"], self.settings["similarity"])
+
+    @property
+    def decide(self) -> Decide | None:
+        """Decides which candidates match, if the model does and not the score alone.
+
+        Raises ValueError, when it is called, if the index was opened without a model.
+        """
+        if not self.settings.get("decides"):
+            return None
+        prompt = self.settings["prompt"]
+        return lambda *found: decided(self.needed(), *found, by_score=False, prompt=prompt)
 
     def needed(self) -> Siamese:
         """The model.
@@ -130,5 +142,6 @@ def encoder_key(settings: Mapping[str, Any]) -> str:
 
 
 def made_key(settings: Mapping[str, Any]) -> str:
-    """What an open index relies on: its encoder and its threshold."""
-    return f"{encoder_key(settings)} {settings['threshold']!r}"
+    """What an open index relies on: its encoder and its threshold, or what decides."""
+    decides = settings.get("decides")
+    return f"{encoder_key(settings)} {settings['threshold']!r}" + (f" {decides!r}" if decides else "")

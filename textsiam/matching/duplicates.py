@@ -12,6 +12,7 @@ from textsiam.arrays import Found
 from textsiam.data.texts import as_list, normalise
 from textsiam.encoding.encoder import Encoded, Progress
 from textsiam.errors import NotCalibrated, TooManyMatches
+from textsiam.matching.deciding import decided_found
 from textsiam.matching.join.exact import MAX_MATCHES, SEARCHERS
 from textsiam.matching.join.tiles import ordered
 from textsiam.matching.matches import Matches, ids_of
@@ -52,7 +53,7 @@ def find_duplicates(
     max_matches: int = MAX_MATCHES,
     progress: StageProgress | None = None,
 ) -> Matches:
-    """Every pair of texts whose score reaches the threshold, and no other.
+    """Every pair of texts whose score reaches the threshold, and no other; or, with a judge, every pair that it does not reject.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ def find_duplicates(
         Compare `texts` with these instead of with each other: texts, or a `textsiam.Index`, which does not change. An index
         uses its own prompt, its own default threshold and its own exact search.
     threshold
-        Lowest score. Default: the model's own accept threshold.
+        Lowest score; a judge is then silent. Default: the model decides by its own accept threshold.
     prompt
         As for `Siamese.encode`.
     ids
@@ -72,13 +73,15 @@ def find_duplicates(
     max_memory_mb, max_matches
         As for `threshold_join`.
     progress
-        Called with (stage, done, total) from time to time; the stages are ``encode`` and ``join``.
+        Called with (stage, done, total) from time to time; the stages are ``encode``, ``join`` and, with a judge, ``judge``.
 
     Returns
     -------
     matches
         ``left`` and ``right`` are positions in `texts` (and `against`). Exact repeats are encoded once and appear as
         pairs like all others. The matches have probabilities if the model is calibrated, and decisions if it has a threshold.
+        With a judge, matches are the pairs that cosine finds from the judge's candidate threshold up and the judge does not
+        reject; what lies below was never read.
         In int8 the pairs are those of the certified precision, unless int8 moves a score further than on the pairs `admit` saw.
 
     Raises
@@ -112,19 +115,23 @@ def find_duplicates(
     encoded, others = _encoded(model, sides, prompt, progress)
     search = SEARCHERS[searcher] if isinstance(searcher, str) else searcher
     found = _joined(model, encoded, others, rule, partial(search, progress=stage_of(progress, "join")))
-    if model.rescorer:
+    if model.rescorer and not _is_read(model, threshold):
         found = _rescored(model, found, sides, rule.threshold, prompt)
     pairs = _of_all_rows(found, sides, encoded, rule)
+    how: dict[str, Any] = dict(by_score=threshold is not None, prompt=prompt, progress=stage_of(progress, "judge"))
+    left, right, judgement = decided_found(model, pairs, texts, texts if against is None else against, **how)
     lost = sides.left.lost(encoded) | (sides.right.lost(others, "right_") if sides.right and others else {})
     return Matches(
-        *pairs,
+        left,
+        right,
         n_left=len(texts),
         n_right=None if against is None else len(against),
         left_ids=left_ids,
         right_ids=None if against is None else ids_of(against, None),
         left_texts=texts,
         right_texts=against,
-        **model.judge(pairs[2])._asdict() | lost,
+        by_score=threshold is not None,
+        **judgement.by_name() | lost,
     )
 
 
@@ -207,6 +214,11 @@ def _joined(
         raise TooManyMatches(f"Too many pairs near {rule.threshold:g} would be scored again. {error}") from None
 
 
+def _is_read(model: Siamese, threshold: float | None) -> bool:
+    """Whether a judge reads what is found."""
+    return threshold is None and model.judge is not None
+
+
 def _rescored(model: Siamese, found: Matches, sides: Sides, threshold: float, prompt: str | None) -> Matches:
     """The matches of distinct texts that reach the threshold after those near it are scored again."""
     assert model.rescorer is not None  # noqa: S101  the caller checks
@@ -230,7 +242,7 @@ def check_threshold(threshold: float, similarity: str) -> None:
 
 
 def threshold_of(model: Siamese, threshold: float | None) -> float:
-    """The threshold given, or the model's own.
+    """The lowest score of a match: the threshold given, or the model's own; with a judge, its candidate threshold.
 
     Raises NotCalibrated if there is neither; ValueError if the value cannot be a threshold (see `check_threshold`); TypeError if
     `model` is no model: texts and model may be swapped.
@@ -245,4 +257,4 @@ def threshold_of(model: Siamese, threshold: float | None) -> float:
         raise NotCalibrated(
             f"This model has no threshold ({why}). Give one (--threshold, threshold=), or certify it on labelled pairs."
         )
-    return model.threshold.value
+    return model.judge.candidates if model.judge else model.threshold.value

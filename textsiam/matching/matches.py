@@ -9,15 +9,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from textsiam.arrays import Rows
 from textsiam.data.texts import SetAside, Texts, first_repeat
 from textsiam.errors import NotCalibrated
-from textsiam.scoring.thresholds import Verifier, verified
+from textsiam.scoring.thresholds import ACCEPT, Verifier, verified
 
 # Complete linkage holds a component's whole distance matrix: 10,000 rows are 400 MB.
 MAX_COMPLETE = 10_000
+_COLUMNS = ("left", "right", "score", "probability", "decision", "log_odds", "reason")  # one value for each pair
 
 
 class Match(NamedTuple):
@@ -42,6 +43,13 @@ class Matches:
         Number of rows in each set; `n_right` is None for matches within one set.
     probability, decision
         (n,) each, or None if the model has no calibration or no threshold.
+    log_odds
+        (n,) of the judge that both texts mean the same; None if none has read them.
+    reason
+        (n,) why a pair that scores high enough was not accepted all the same, else empty; None without decisions.
+    by_score
+        Whether the caller gave the threshold that found them. Otherwise the model decides, and clusters are made of what it
+        accepts.
     left_ids, right_ids, left_texts, right_texts
         The id and text of each row, or None if only vectors were given.
     cut, right_cut
@@ -69,6 +77,8 @@ class Matches:
     n_right: int | None = None
     probability: Float[np.ndarray, " n"] | None = None
     decision: Shaped[np.ndarray, " n"] | None = None
+    log_odds: Float[np.ndarray, " n"] | None = None
+    reason: Shaped[np.ndarray, " n"] | None = None
     left_ids: Sequence[str] | None = None
     right_ids: Sequence[str] | None = None
     left_texts: Sequence[Any] | None = None
@@ -80,9 +90,10 @@ class Matches:
     set_aside: SetAside = field(default_factory=SetAside)
     added: int | None = None
     recall: float | None = None
+    by_score: bool = True
 
     def __post_init__(self) -> None:
-        columns = (self.left, self.right, self.score, self.probability, self.decision)
+        columns = [getattr(self, name) for name in _COLUMNS]
         lengths = {len(column) for column in columns if column is not None}
         if len(lengths) > 1:
             raise ValueError(
@@ -97,14 +108,24 @@ class Matches:
 
     def take(self, places: Int[np.ndarray, " m"]) -> "Matches":
         """The matches at these places, in this order."""
-        columns = ("left", "right", "score", "probability", "decision")
         return replace(
-            self, **{name: column[places] for name in columns if (column := getattr(self, name)) is not None}
+            self, **{name: column[places] for name in _COLUMNS if (column := getattr(self, name)) is not None}
         )
 
     def top(self, k: int) -> "Matches":
-        """The k matches of highest score, highest first; ties by left, then right row."""
-        return self.take(np.lexsort((self.right, self.left, -self.score))[:k])
+        """The k closest matches: of highest log-odds, or score, highest first; ties by left, then right row.
+
+        Where the model decided, those that it accepts come first.
+        """
+        deciding = self.score if self.log_odds is None else self.log_odds
+        return self.take(np.lexsort((self.right, self.left, -deciding, ~self.matching))[:k])
+
+    @property
+    def matching(self) -> Bool[np.ndarray, " n"]:
+        """Which pairs count as duplicates: those accepted; all, where a threshold of the caller found them."""
+        if self.by_score or self.decision is None:
+            return np.ones(len(self), dtype=np.bool_)
+        return np.asarray(self.decision == ACCEPT)
 
     def verified(self, verifier: Verifier) -> "Matches":
         """The matches after a second judge decides those left for review (see `textsiam.scoring.thresholds.Verifier`).
@@ -133,8 +154,12 @@ class Matches:
         return replace(self, decision=verified(self.decision, *texts, verifier))
 
     def clusters(self, linkage: str = "keeper") -> "Clusters":
-        """Clusters in which every row directly matches its keeper (see `textsiam.matching.matches.cluster`)."""
-        return cluster(self, linkage=linkage)
+        """Clusters in which every row directly matches its keeper (see `textsiam.matching.matches.cluster`).
+
+        They are made of the pairs that count as duplicates (`matching`).
+        """
+        matching = self.matching
+        return cluster(self if matching.all() else self.take(np.flatnonzero(matching)), linkage=linkage)
 
     def id_columns(self) -> tuple[list[str], list[str]]:
         """The ids of the left and of the right rows; row numbers if there are no ids."""
@@ -156,8 +181,8 @@ class Matches:
             yield self.take(np.arange(start, min(start + n, len(self)))).columns()
 
     def columns(self) -> dict[str, Any]:
-        """The columns of a pairs file: ``id_a, id_b, score, probability, decision``; None where there is no value."""
-        return pair_columns(*self.id_columns(), self.score, self.probability, self.decision)
+        """The columns of a pairs file: ``id_a, id_b, score, probability, decision, reason``; None where there is no value."""
+        return pair_columns(*self.id_columns(), self.score, self.probability, self.decision, self.reason)
 
     def __repr__(self) -> str:
         shown = self if len(self) <= 20 else self.take(np.arange(20))  # noqa: PLR2004  a screenful
@@ -173,6 +198,7 @@ def pair_columns(
     score: Float[np.ndarray, " n"],
     probability: Float[np.ndarray, " n"] | None,
     decision: Shaped[np.ndarray, " n"] | None,
+    reason: Shaped[np.ndarray, " n"] | None,
 ) -> dict[str, Any]:
     """The columns of a pairs file; None in each row where the model says nothing."""
     nothing = [None] * len(score)
@@ -182,6 +208,7 @@ def pair_columns(
         "score": score,
         "probability": nothing if probability is None else probability.astype(np.float32),
         "decision": nothing if decision is None else decision,
+        "reason": nothing if reason is None else [why or None for why in reason.tolist()],
     }
 
 

@@ -21,9 +21,9 @@ class Calibrator:
     evidence
         Data and quality of the fit, as plain values.
     encoder
-        The fingerprint of the encoder that gives the scores; empty for any encoder.
+        The fingerprint of the encoder, and of the judge if there is one, that gives the scores; empty for any.
     similarity
-        The similarity that gives the scores; empty for any.
+        What the scores are: the name of a similarity, or ``log-odds`` of a judge; empty for any.
 
     Raises
     ------

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from textsiam.data.hashes import TextHashes
 from textsiam.encoding.encoder import Encoder
 from textsiam.encoding.model_folder.folder import ModelFolder
-from textsiam.encoding.model_folder.layout import TRAINING_TEXTS
+from textsiam.encoding.model_folder.layout import JUDGE, TRAINING_TEXTS
 from textsiam.scoring.calibration import Calibrator
 from textsiam.scoring.canaries import canaries_of
+from textsiam.scoring.judging.judge import Judge
+from textsiam.scoring.judging.vetoes import CUT, VETOES
 from textsiam.scoring.precision.agreement import LOWEST
 from textsiam.scoring.thresholds import Threshold
 
@@ -24,7 +26,10 @@ logger = logging.getLogger("textsiam")
 def read_carried(encoder: Encoder) -> dict[str, Any]:
     """The fields of `Siamese` in the encoder's folder; for the embedded default, those that textsiam ships.
 
-    Raises BrokenModel if the hashes of the training texts are damaged.
+    A folder without a record gets all vetoes; one that was saved before there were vetoes has none, as its thresholds were
+    certified without.
+
+    Raises BrokenModel if the hashes of the training texts, or the judge, are damaged.
     """
     folder = encoder.folder
     # The default's evidence is of cosines: a copy with another similarity has none.
@@ -35,6 +40,8 @@ def read_carried(encoder: Encoder) -> dict[str, Any]:
         "reject_threshold": Threshold.from_json(record["reject_threshold"]) if record.get("reject_threshold") else None,
         "training": record.get("training"),
         "training_texts": read_training_texts(folder),
+        "judge": _judge_of(folder),
+        "vetoes": tuple(record.get("vetoes", () if record else (*VETOES, CUT))),
     }
 
 
@@ -56,7 +63,13 @@ def carried_by(model: "Siamese") -> dict[str, Any]:
         "reject_threshold": model.reject_threshold and model.reject_threshold.to_json(),
         "canaries": canaries_of(model.encoder),
         "training": model.training,
+        "vetoes": list(model.vetoes),
     }
+
+
+def _judge_of(folder: ModelFolder) -> Judge | None:
+    file = folder.path / JUDGE
+    return Judge.from_file(file) if folder.carried and file.is_file() else None
 
 
 def say_other_precision(model: "Siamese") -> None:

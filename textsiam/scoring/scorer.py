@@ -1,23 +1,28 @@
-"""A model's answers about pairs: embeddings → score → probability → decision.
+"""A model's answers about pairs: embeddings → score → (the judge's log-odds) → probability → decision.
 
 Left out: where a model comes from, and how its calibrator and thresholds are chosen (`Siamese`).
 """
 
+import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from textsiam.data.pairs import Pairs
-from textsiam.data.texts import as_list
+from textsiam.data.texts import as_list, normalise
 from textsiam.encoding.encoder import Encoder, Progress
 from textsiam.errors import EncoderMismatch, NotCalibrated
 from textsiam.scoring.calibration import Calibrator
+from textsiam.scoring.judging.judge import Judge
+from textsiam.scoring.judging.reading import Reading, read
+from textsiam.scoring.judging.vetoes import CUT, VETOES, vetoed
 from textsiam.scoring.similarity import SIMILARITIES, scores_of
-from textsiam.scoring.thresholds import Threshold, Verifier, decisions, verified
+from textsiam.scoring.thresholds import LOG_ODDS, Threshold, Verifier, decisions, verified
 
 if TYPE_CHECKING:
     from textsiam.scoring.precision.rescoring import Rescorer
@@ -28,17 +33,57 @@ Column = Iterable[object]  # the texts of one side; values that are no usable te
 
 
 class Judgement(NamedTuple):
-    """What a model says of some scores: probabilities if it is calibrated, decisions if it has a threshold; else None."""
+    """What a model says of some pairs.
 
+    Parameters
+    ----------
+    score
+        (n,) fp32: the similarity of the embeddings; NaN where a text was unusable.
+    log_odds
+        (n,) fp32: the judge's, that both texts mean the same; None without a judge.
+    probability
+        (n,) in [0, 1]; None if the model is not calibrated.
+    decision
+        (n,) of ``accept``, ``review``, ``reject``; None if the model has no threshold.
+    reason
+        (n,) why a pair that scores high enough was not accepted all the same; empty for all others. None without decisions.
+    cut
+        (n,) whether the model did not read a text to its end; None if it is not known.
+    """
+
+    score: Float[np.ndarray, " n"]
+    log_odds: Float[np.ndarray, " n"] | None
     probability: Float[np.ndarray, " n"] | None
     decision: np.ndarray | None
+    reason: np.ndarray | None
+    cut: Bool[np.ndarray, " n"] | None = None
 
-    def columns(self, n: int) -> tuple[list[float | None], list[str | None]]:
-        """Both as plain lists of `n` values, None where the model says nothing."""
-        nothing: list[Any] = [None] * n
+    def take(self, rows: Int[np.ndarray, " m"]) -> "Judgement":
+        """What it says of these pairs, in this order."""
+        return Judgement(*(None if column is None else column[rows] for column in self))  # type: ignore[arg-type]
+
+    @property
+    def deciding(self) -> Float[np.ndarray, " n"]:
+        """What decides: the log-odds if there is a judge, else the score."""
+        return self.score if self.log_odds is None else self.log_odds
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Judgement]") -> "Judgement":
+        """What it says of the pairs of all parts, one part after another; there is at least one."""
+        columns = [[column for column in of if column is not None] for of in zip(*parts, strict=True)]
+        return cls(*(np.concatenate(of) if len(of) == len(parts) else None for of in columns))  # type: ignore[arg-type]
+
+    def by_name(self) -> dict[str, Any]:
+        """The columns that `textsiam.matching.matches.Matches` has too."""
+        return {name: getattr(self, name) for name in self._fields if name != "cut"}
+
+    def columns(self) -> tuple[list[float | None], list[str | None], list[str | None]]:
+        """Probability, decision and reason as plain lists, None where the model says nothing."""
+        nothing: list[Any] = [None] * len(self.score)
         return (
             nothing if self.probability is None else self.probability.tolist(),
             nothing if self.decision is None else self.decision.tolist(),
+            nothing if self.reason is None else [reason or None for reason in self.reason.tolist()],
         )
 
 
@@ -53,20 +98,25 @@ class Scorer:
     similarity
         A name from `textsiam.scoring.similarity.SIMILARITIES`.
     calibrator
-        Score → probability, or None if the model is not calibrated.
+        What decides → probability, or None if the model is not calibrated.
     threshold
         Accept at or above it; None if none was certified; its ``value`` is None if none qualifies.
     reject_threshold
         Reject below it; None, or with ``value`` None, rejects nothing.
     rescorer
         Scores pairs near a threshold again in a finer precision class; None: no second look.
+    judge
+        Reads both texts; its log-odds decide instead of the score (`textsiam.scoring.judging.judge`). None: the score decides.
+    vetoes
+        The rules that keep a pair from being accepted unread: names from `textsiam.scoring.judging.vetoes.VETOES`, and ``cut``
+        for texts that the model does not read to their end.
 
     Raises
     ------
     ValueError
-        If there is no such similarity.
+        If there is no such similarity or veto, or a judge with another similarity than cosine.
     EncoderMismatch
-        If the calibrator or a threshold belongs to another encoder or similarity.
+        If the calibrator, a threshold or the judge belongs to another encoder, similarity, judge or vetoes.
 
     Examples
     --------
@@ -81,14 +131,37 @@ class Scorer:
     threshold: Threshold | None = None
     reject_threshold: Threshold | None = None
     rescorer: "Rescorer | None" = field(default=None, kw_only=True)
+    judge: Judge | None = field(default=None, kw_only=True)
+    vetoes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         if self.similarity not in SIMILARITIES:
             raise ValueError(f"There is no similarity {self.similarity!r}. Use one of {', '.join(SIMILARITIES)}.")
+        if unknown := [name for name in self.vetoes if name not in (*VETOES, CUT)]:
+            raise ValueError(f"There is no veto {unknown[0]!r}. Use {', '.join([*VETOES, CUT])}, or add it to VETOES.")
+        if self.judge:
+            if self.similarity != "cosine":
+                raise ValueError(f"A judge corrects cosine, but the model compares by {self.similarity}. Use cosine.")
+            self.judge.check(self.encoder.fingerprint)
         for name in ("calibrator", "threshold", "reject_threshold"):
             part: Calibrator | Threshold | None = getattr(self, name)
             if part is not None:
                 self._check_belongs(name, part)
+
+    @property
+    def scale(self) -> str:
+        """What decides: ``log-odds`` of the judge, or the similarity."""
+        return LOG_ODDS if self.judge else self.similarity
+
+    @cached_property
+    def score_fingerprint(self) -> str:
+        """A hash of all that gives what decides: the encoder and the judge, if there is one."""
+        return _hashed(self.encoder.fingerprint, self.judge.fingerprint) if self.judge else self.encoder.fingerprint
+
+    @cached_property
+    def decision_fingerprint(self) -> str:
+        """A hash of all that thresholds rely on: the same, the candidate threshold and the vetoes."""
+        return _hashed(self.score_fingerprint, *sorted(self.vetoes)) if self.vetoes else self.score_fingerprint
 
     def encode(
         self, texts: Iterable[object], *, prompt: str | None = None, progress: Progress | None = None
@@ -129,15 +202,11 @@ class Scorer:
         pairs = Pairs.usable(first, second)
         if pairs.set_aside:
             logger.warning("%s; they score NaN", pairs.set_aside)
-        scores = np.full(len(pairs) + len(pairs.set_aside), np.nan, dtype=np.float32)
-        if len(pairs):
-            texts, left, right = pairs.unique()
-            rows = np.asarray(pairs.rows)
-            scores[rows - 1], cut = self.score_rows(texts, left, right, prompt=prompt, progress=progress)
-            if cut.any():
-                limit, few = self.encoder.folder.max_length, rows[cut][:10].tolist()
-                logger.warning("%d pairs hold a text cut at %d tokens: rows %s", cut.sum(), limit, few)
-        return scores
+        rows = np.asarray(pairs.rows, dtype=np.int64) - 1
+        found = self.score_rows(*pairs.unique(), prompt=prompt, progress=progress)
+        reading = Reading(found[0], None, found[1]).among(len(pairs) + len(pairs.set_aside), rows)
+        self._log_cut(reading.cut)
+        return reading.score
 
     def score_rows(
         self,
@@ -187,10 +256,14 @@ class Scorer:
         >>> bool(p[0] < 0.1)
         True
         """
-        return self.calibrated(self.score(first, second, prompt=prompt, progress=progress))
+        if self.calibrator is None:
+            self.calibrated(np.empty(0))  # raises, before the slow work
+        found = self.judgement(first, second, prompt=prompt, progress=progress).probability
+        assert found is not None  # noqa: S101  the model is calibrated
+        return found
 
     def calibrated(self, scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        """The probability for each score; NaN stays NaN.
+        """The probability for each score, or log-odds if the model has a judge; NaN stays NaN.
 
         Raises
         ------
@@ -214,8 +287,9 @@ class Scorer:
     ) -> np.ndarray:
         """``accept``, ``review`` or ``reject`` for each pair, (n,) of strings.
 
-        A pair is accepted at or above `threshold` and rejected below `reject_threshold`. The rest is for review by a person,
-        as is a pair with an unusable text. If no threshold qualifies, everything is ``review``.
+        A pair is accepted at or above `threshold`, if no veto speaks (`judgement` gives the reason), and rejected below
+        `reject_threshold`. The rest is for review by a person, as is a pair with an unusable text. If no threshold qualifies,
+        everything is ``review``.
 
         Parameters
         ----------
@@ -241,33 +315,122 @@ class Scorer:
                 "This model has no threshold: none was certified for it. Certify one on labelled pairs, or use score."
             )
         first, second = as_list(first), as_list(second)
-        scores = self.score(first, second, prompt=prompt, progress=progress)
-        decided = decisions(scores, self.threshold, self.reject_threshold)
+        decided = self.judgement(first, second, prompt=prompt, progress=progress).decision
+        assert decided is not None  # noqa: S101  the model has a threshold
         return decided if verifier is None else verified(decided, first, second, verifier)
 
-    def judge(self, scores: Float[np.ndarray, " n"]) -> Judgement:
-        """The probability and the decision of each score, as far as the model has them; NaN stays NaN and goes to review.
+    def judgement(
+        self,
+        first: Column,
+        second: Column,
+        *,
+        scores: Float[np.ndarray, " n"] | None = None,
+        prompt: str | None = None,
+        progress: Progress | None = None,
+    ) -> Judgement:
+        """All that the model says of each pair: score, log-odds, probability, decision and reason, as far as it has them.
+
+        Unusable texts and errors are as for `score`; such a pair is for review. `scores` are (n,) those of the pairs, if they are
+        known already, as after a search; a pair without its texts then has its score, and is for review where they are needed.
 
         Examples
         --------
         >>> from textsiam import Siamese
-        >>> Siamese.load().judge(np.array([0.99, 0.1], dtype=np.float32)).decision
-        array(['accept', 'reject'], dtype='<U6')
+        >>> Siamese.load().judgement(["How do I pay?"], ["How do I pay?"]).decision
+        array(['accept'], dtype='<U6')
         """
-        return Judgement(
-            None if self.calibrator is None else self.calibrated(scores),
-            None if self.threshold is None else decisions(scores, self.threshold, self.reject_threshold),
-        )
+        pairs = Pairs.usable(first, second)
+        rows, n = np.asarray(pairs.rows, dtype=np.int64) - 1, len(pairs) + len(pairs.set_aside)
+        known = None if scores is None else scores[rows]
+        reading = self.read(*pairs.unique(), scores=known, prompt=prompt, progress=progress).among(n, rows)
+        if scores is not None:
+            reading = reading._replace(score=np.where(np.isnan(reading.score), scores, reading.score))
+        else:
+            self._log_cut(reading.cut)
+            if pairs.set_aside:
+                logger.warning("%s; they score NaN", pairs.set_aside)
+        texts: tuple[list[str], list[str]] = ([""] * n, [""] * n)
+        for place, *both in zip(rows.tolist(), pairs.first, pairs.second, strict=True):
+            texts[0][place], texts[1][place] = both
+        return self.judged(reading, *texts)
+
+    def read(
+        self,
+        texts: Sequence[str],
+        left: Int[np.ndarray, " k"],
+        right: Int[np.ndarray, " k"],
+        *,
+        scores: Float[np.ndarray, " k"] | None = None,
+        prompt: str | None = None,
+        progress: Progress | None = None,
+    ) -> Reading:
+        """What the encoder and the judge read of usable, distinct texts ``texts[left[i]]`` and ``texts[right[i]]``.
+
+        `scores` are their scores, if they are known already. In int8 the judge reads with the finer encoder.
+        """
+        if not self.judge and scores is not None:
+            cut = self.encoder.is_cut(texts, prompt=prompt)
+            return Reading(scores, None, cut[left] | cut[right])
+        if not self.judge or not len(left):
+            scores, cut = self.score_rows(texts, left, right, prompt=prompt, progress=progress)
+            return Reading(scores, np.zeros(0, dtype=np.float32) if self.judge else None, cut)
+        encoder = self.rescorer.encoder if self.rescorer else self.encoder
+        scores = None if self.rescorer else scores
+        return read(encoder, self.judge, texts, left, right, scores=scores, prompt=prompt, progress=progress)
+
+    def judged(self, reading: Reading, first: Sequence[str], second: Sequence[str]) -> Judgement:
+        """What the model makes of a reading of these texts; a pair that was not read is for review."""
+        deciding = reading.deciding
+        probability = None if self.calibrator is None else self.calibrated(deciding)
+        if self.threshold is None:
+            return Judgement(reading.score, reading.log_odds, probability, None, None, reading.cut)
+        reason, value = np.full(len(deciding), "", dtype=object), self.threshold.value
+        if value is not None and (self.vetoes or self.judge):
+            high = np.flatnonzero(deciding.astype(np.float32) >= np.float32(value))
+            texts = ([column[row] for row in high.tolist()] for column in (first, second))
+            reason[high] = self.held(reading.take(high), *texts)
+        decided = decisions(deciding, self.threshold, self.reject_threshold, held=reason != "")
+        return Judgement(reading.score, reading.log_odds, probability, decided, reason, reading.cut)
+
+    def held(self, reading: Reading, first: Sequence[str], second: Sequence[str]) -> np.ndarray:
+        """Why each pair may not be accepted however high it scores, (n,) of strings; empty where it may.
+
+        Texts that are equal after `textsiam.data.texts.normalise` may always be accepted.
+        """
+        names = [name for name in self.vetoes if name != CUT]
+        reason = np.array([*vetoed(first, second, names), None], dtype=object)[:-1]
+        if CUT in self.vetoes:
+            reason[reading.cut & (reason == "")] = f"cut: more than {self.encoder.folder.max_length} tokens"
+        if self.judge:
+            # A search never finds these: accepting them elsewhere would be another rule than the certified one.
+            far = (reading.score < np.float32(self.judge.candidates)) & (reason == "")
+            reason[far] = f"score: below {self.judge.candidates:g}, where nothing is accepted"
+        for row in np.flatnonzero(reason != "").tolist():
+            if normalise(first[row]) == normalise(second[row]):
+                reason[row] = ""
+        reason[[row for row, both in enumerate(zip(first, second, strict=True)) if not all(both)]] = "text: missing"
+        return reason
+
+    def _log_cut(self, cut: Bool[np.ndarray, " n"]) -> None:
+        if cut.any():
+            limit, few = self.encoder.folder.max_length, (np.flatnonzero(cut)[:10] + 1).tolist()
+            logger.warning("%d pairs hold a text cut at %d tokens: rows %s", cut.sum(), limit, few)
 
     def _check_belongs(self, name: str, part: Calibrator | Threshold) -> None:
-        """Raise if this calibrator or threshold is of another similarity or encoder."""
-        if part.similarity not in ("", self.similarity):
+        """Raise if this calibrator or threshold is of another scale, encoder, judge or of other vetoes."""
+        if part.similarity not in ("", self.scale):
             raise EncoderMismatch(
-                f"The model compares by {self.similarity}, but its {name} is of scores of {part.similarity}. "
-                f"Calibrate and certify it for {self.similarity}, or use {part.similarity}."
+                f"The model decides by {self.scale}, but its {name} is of {part.similarity}. "
+                f"Calibrate and certify it for {self.scale}, or use {part.similarity}."
             )
-        if part.encoder and part.encoder != self.encoder.fingerprint:
+        own = self.score_fingerprint if name == "calibrator" else self.decision_fingerprint
+        if part.encoder and part.encoder != own:
+            what = "encoder" if own == self.encoder.fingerprint else "encoder, judge or vetoes"
             raise EncoderMismatch(
-                f"The {name} was made for the encoder {part.encoder[:12]}…, but this one is "
-                f"{self.encoder.fingerprint[:12]}…, whose scores mean something else. Calibrate and certify this model."
+                f"The {name} was made for the {what} {part.encoder[:12]}…, but this one is "
+                f"{own[:12]}…, whose scores mean something else. Calibrate and certify this model."
             )
+
+
+def _hashed(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,6 +1,6 @@
 """`Siamese`: what users load, calibrate, certify, explain and save. What it says of pairs is `Scorer`'s."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from textsiam.data.hashes import TextHashes
 from textsiam.encoding.encoder import Encoder
 from textsiam.encoding.model_folder.finding import find_model
-from textsiam.encoding.model_folder.layout import read_folder, write_folder
+from textsiam.encoding.model_folder.layout import JUDGE, TRAINING_TEXTS, read_folder, write_folder
 from textsiam.scoring.canaries import check_canaries
 from textsiam.scoring.card import model_card
+from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.record import carried_by, read_carried, say_other_precision
 from textsiam.scoring.scorer import Scorer
 from textsiam.scoring.thresholds import Threshold
@@ -25,7 +26,7 @@ class Siamese(Scorer):
 
     Parameters
     ----------
-    encoder, similarity, calibrator, threshold, reject_threshold, rescorer
+    encoder, similarity, calibrator, threshold, reject_threshold, rescorer, judge, vetoes
         As of `textsiam.scoring.scorer.Scorer`.
     training
         What it was fine-tuned on and what that changed, as plain values (see `textsiam.train`); None if it was not.
@@ -134,7 +135,7 @@ class Siamese(Scorer):
         scored = scored_by(self, pairs, on=on)
         fitted = fit_calibrator(scored.scores, scored.labels, scored.components, method=method, seed=seed)
         evidence = {**scored.told, **fitted.evidence}
-        fitted = replace(fitted, evidence=evidence, encoder=self.encoder.fingerprint, similarity=self.similarity)
+        fitted = replace(fitted, evidence=evidence, encoder=self.score_fingerprint, similarity=self.scale)
         return replace(self, calibrator=fitted)
 
     def certify(
@@ -208,7 +209,7 @@ class Siamese(Scorer):
         Raises
         ------
         EncoderMismatch
-            If a threshold belongs to another encoder or similarity.
+            If a threshold belongs to another encoder, similarity, judge or vetoes.
 
         Examples
         --------
@@ -216,6 +217,31 @@ class Siamese(Scorer):
         array(['review'], dtype='<U6')
         """
         return replace(self, threshold=accept, reject_threshold=reject, rescorer=None)
+
+    def with_judge(self, judge: Judge | None) -> "Siamese":
+        """The model with this judge, or without one; it is not calibrated and has no thresholds, for other scores decide.
+
+        Raises
+        ------
+        EncoderMismatch
+            If the judge was fitted to another encoder.
+
+        Examples
+        --------
+        >>> Siamese.load().with_judge(None).scale
+        'cosine'
+        """
+        return replace(self, judge=judge, calibrator=None, threshold=None, reject_threshold=None, rescorer=None)
+
+    def with_vetoes(self, vetoes: Iterable[str]) -> "Siamese":
+        """The model with these vetoes (see `Scorer`); it has no thresholds, for they were certified with others.
+
+        Examples
+        --------
+        >>> Siamese.load().with_vetoes(["numbers", "cut"]).threshold is None
+        True
+        """
+        return replace(self, vetoes=tuple(vetoes), threshold=None, reject_threshold=None, rescorer=None)
 
     def explain(self, first: Any, second: Any) -> "list[Explanation]":
         """Why each pair has its score: what each word adds to it, and the numbers, negations and names that differ.
@@ -264,7 +290,8 @@ class Siamese(Scorer):
         )  # fmt: skip
         folder = replace(self.encoder.folder, similarity=self.similarity)
         hashes = self.training_texts.to_bytes() if self.training_texts else b""
-        write_folder(folder, target, carried_by(self), card, hashes)
+        files = {TRAINING_TEXTS: hashes, JUDGE: self.judge.to_bytes() if self.judge else b""}
+        write_folder(folder, target, carried_by(self), card, files)
         if target.resolve() == self.encoder.folder.path.resolve():
             # The folder it was loaded from is replaced: older layouts keep the transformer in a sub-folder, ours does not.
             self.encoder.folder = read_folder(target)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from textsiam.data.texts import fault_of, is_missing
 
+LOG_ODDS = "log-odds"  # what a judge says, beside the names of similarities
 ACCEPT, REVIEW, REJECT = "accept", "review", "reject"
 
 
@@ -21,13 +22,13 @@ class Threshold:
     value
         The score, or None: certification found that none qualifies.
     similarity
-        The similarity whose scores it cuts.
+        What it cuts: the name of a similarity, or ``log-odds`` of a judge.
     guarantee
         What holds beyond it, in words, such as ``precision ≥ 0.90 with 95 % confidence``.
     evidence
         The data and figures behind the choice, as plain values; ``on`` names the data.
     encoder
-        The fingerprint of the encoder whose scores it cuts; empty: of any encoder.
+        The fingerprint of all that it relies on: the encoder; the judge and the vetoes, if the model has any. Empty: of any.
 
     Examples
     --------
@@ -49,7 +50,8 @@ class Threshold:
         object.__setattr__(self, "value", float(self.value))
 
     def __str__(self) -> str:
-        value = "none exists" if self.value is None else f"{self.value:.4f}"
+        unit = " log-odds" if self.similarity == LOG_ODDS else ""
+        value = "none exists" if self.value is None else f"{self.value:.4f}{unit}"
         why = ", ".join(
             part for part in (self.guarantee, f"on {self.evidence['on']}" if "on" in self.evidence else "") if part
         )
@@ -65,8 +67,16 @@ class Threshold:
         return cls(**{one.name: values[one.name] for one in fields(cls) if one.name in values})
 
 
-def decisions(scores: Float[np.ndarray, " n"], accept: Threshold, reject: Threshold | None = None) -> np.ndarray:
+def decisions(
+    scores: Float[np.ndarray, " n"],
+    accept: Threshold,
+    reject: Threshold | None = None,
+    *,
+    held: Bool[np.ndarray, " n"] | None = None,
+) -> np.ndarray:
     """``accept`` at or above the one threshold, ``reject`` below the other, ``review`` between them and for NaN.
+
+    What is `held` is not accepted, but for review.
 
     If there is no threshold to accept at, everything is ``review``. Scores and thresholds are compared in fp32, the dtype of
     scores, so a score that prints like the threshold reaches it. Returns (n,) strings.
@@ -83,6 +93,8 @@ def decisions(scores: Float[np.ndarray, " n"], accept: Threshold, reject: Thresh
     if reject is not None and reject.value is not None:
         decided[rounded < np.float32(reject.value)] = REJECT
     decided[rounded >= np.float32(accept.value)] = ACCEPT
+    if held is not None:
+        decided[held & (decided == ACCEPT)] = REVIEW
     return decided
 
 

@@ -19,12 +19,12 @@ from textsiam.errors import BrokenModel, ModelNotFound, UnsupportedModel
 
 SCHEMA = 1
 CARRIED = "textsiam.json"
-TRAINING_TEXTS = "training_texts.hashes"
+TRAINING_TEXTS, JUDGE = "training_texts.hashes", "judge.safetensors"
 
 # The files that textsiam writes beside the transformer's own. Their hashes are recorded too.
 _LAYOUT = (
     "modules.json", "1_Pooling/config.json", "2_Normalize/config.json", "sentence_bert_config.json",
-    "config_sentence_transformers.json", TRAINING_TEXTS,
+    "config_sentence_transformers.json", TRAINING_TEXTS, JUDGE,
 )  # fmt: skip
 _OLD_POOLING = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max"}
 # Architectures whose positions start after the padding token's id, so that the first places of the table are not used.
@@ -63,12 +63,12 @@ def read_folder(path: Path) -> ModelFolder:
 
 
 def write_folder(
-    folder: ModelFolder, target: Path, carried: Mapping[str, Any], card: str, training_texts: bytes = b""
+    folder: ModelFolder, target: Path, carried: Mapping[str, Any], card: str, files: Mapping[str, bytes] | None = None
 ) -> None:
     """Write a copy of the model to `target`, which sentence-transformers (2 to 6) can load too.
 
-    `carried` is the content of ``textsiam.json`` apart from the hashes, `card` the text of README.md, and `training_texts` the
-    hashes of the training texts (no file if empty). A model folder at `target` is replaced in one step.
+    `carried` is the content of ``textsiam.json`` apart from the hashes, `card` the text of README.md, and `files` the content of
+    `TRAINING_TEXTS` and `JUDGE` (no file if empty). A model folder at `target` is replaced in one step.
 
     Raises `FileExistsError` if `target` is a file or holds something else than a model, `BrokenModel` if the files of `folder`
     are gone, and `OSError` if the file system refuses. `target` is then unchanged.
@@ -85,8 +85,9 @@ def write_folder(
             (new / name).parent.mkdir(exist_ok=True)
             (new / name).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         (new / "README.md").write_text(card, encoding="utf-8")
-        if training_texts:
-            (new / TRAINING_TEXTS).write_bytes(training_texts)
+        for name, data in (files or {}).items():
+            if data:
+                (new / name).write_bytes(data)
         hashes = folder.hashes()
         content = {**carried, "schema": SCHEMA, "files": hashes, "fingerprint": folder.fingerprint(hashes)}
         content["layout"] = {name: sha256(new / name) for name in _LAYOUT if (new / name).exists()}

@@ -20,6 +20,7 @@ from textsiam.indexing.search.searching import answer
 from textsiam.indexing.storage.ledger import Item, hash_of, rows_of
 from textsiam.matching.join.tiles import joined
 from textsiam.matching.matches import Matches
+from textsiam.scoring.scorer import Judgement
 
 # Texts that are encoded, compared and committed together: what an interruption can cost. Vectors that are given cost less.
 N_AT_ONCE = 8_192
@@ -145,6 +146,7 @@ class _Part(NamedTuple):
 
     found: Found  # number of the arrival, row, score
     items: list[Item]  # the rows found, as the commit left them
+    judgement: Judgement | None  # of what was found, if the model decides
     n_rows: int
     n_added: int = 0
     cut: Sequence[int] = ()  # positions in what the caller gave
@@ -193,13 +195,15 @@ class Writing:
                 progress(numbers.stop, len(self.arrivals))
         if len(self.arrivals) >= N_AT_ONCE:
             make_if_large(self.at)
-        found, items, n_right = self._as_of_now(parts)
+        found, items, judgement, n_right = self._as_of_now(parts)
         return answer(
             self.at.model,
             (np.asarray(self.arrivals.places, dtype=np.int64)[found[0]], *found[1:]),
             items,
             self.arrivals.n,
             n_right,
+            judgement=judgement,
+            by_score=not self.at.settings.get("decides"),
             left_ids=[str(name) for name in ids],
             left_texts=texts,
             cut=[place for part in parts for place in part.cut],
@@ -229,7 +233,7 @@ class Writing:
         # What is there already need not be encoded; what another process adds meanwhile is seen below.
         (waiting, _, faults), known, n_rows = store.read(look, self.at.made)
         if not waiting:
-            return _Part(joined([]), [], n_rows, faults=faults)
+            return _Part(joined([]), [], None, n_rows, faults=faults)
         report = (lambda n, _: progress(numbers.start + n, len(self.arrivals))) if progress else None
         vectors, cut, unknown = self._encoded(waiting, known, report)
         place = {number: place for place, number in enumerate(waiting)}
@@ -239,9 +243,9 @@ class Writing:
             chosen, replaced, faults = self.pick(waiting, store.ledger.items("id", [arrivals[n].id for n in waiting]))
             some = [arrivals[number] for number in chosen]
             rows = [place[number] for number in chosen]
-            found, items = change(store, rule, replaced, some, vectors[rows])
+            found, items, judgement = change(store, rule, replaced, some, vectors[rows], self.at.decide)
             found = np.asarray(chosen, dtype=np.int64)[found[0]], *found[1:]
-            return _Part(found, items, store.ledger.state.n_rows, len(chosen), cut, unknown, faults)
+            return _Part(found, items, judgement, store.ledger.state.n_rows, len(chosen), cut, unknown, faults)
 
         try:
             part = store.write(work, self.at.made)
@@ -253,14 +257,14 @@ class Writing:
             ) from None
         return part._replace(faults=[*faults, *part.faults])
 
-    def _as_of_now(self, parts: Sequence[_Part]) -> tuple[Found, list[Item], int]:
-        """All matches, the items that they match, and how many rows there are.
+    def _as_of_now(self, parts: Sequence[_Part]) -> tuple[Found, list[Item], Judgement | None, int]:
+        """All matches, the items that they match, what the model said of them, and how many rows there are.
 
         After several commits rows may have other numbers, and texts that were matched may be gone: they are looked up again, by
         id and hash, and without a timeout, as what was committed must be reported.
         """
         if len(parts) == 1:
-            return parts[0].found, parts[0].items, parts[0].n_rows
+            return parts[0].found, parts[0].items, parts[0].judgement, parts[0].n_rows
         store, names = self.at.store, [item.id for part in parts for item in part.items]
 
         def look_up() -> tuple[dict[str, Item], int]:
@@ -268,6 +272,7 @@ class Writing:
 
         now, n_rows = store.read(look_up, endlessly=True)
         found: list[Found] = []
+        judged: list[Judgement] = []
         for part in parts:
             left, right, scores = part.found
             there = [now.get(item.id) for item in part.items]
@@ -275,7 +280,8 @@ class Writing:
             rows = [new.row if new is not None and new.hash == item.hash else -1 for item, new in pairs]
             right = np.array(rows, dtype=np.int64)[np.searchsorted(rows_of(part.items), right)]
             found.append((left[right >= 0], right[right >= 0], scores[right >= 0]))
-        return joined(found), list(now.values()), n_rows
+            judged += [part.judgement.take(np.flatnonzero(right >= 0))] if part.judgement else []
+        return joined(found), list(now.values()), Judgement.joined(judged) if judged else None, n_rows
 
     def _encoded(
         self, numbers: Sequence[int], known: Mapping[str, Vector], progress: Progress | None

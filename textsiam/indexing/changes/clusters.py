@@ -15,7 +15,7 @@ After the vectors themselves changed, `regroup` makes all clusters again; where 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -26,8 +26,11 @@ from textsiam.arrays import Found, Rows, Vectors
 from textsiam.indexing.search.scan import among
 from textsiam.indexing.storage.ledger import Item, Ledger, rows_of
 from textsiam.indexing.storage.store import Store
+from textsiam.matching.deciding import Decide
 from textsiam.matching.join.tiles import Allowed, ordered
 from textsiam.matching.rule import Rule
+from textsiam.scoring.scorer import Judgement
+from textsiam.scoring.thresholds import ACCEPT
 
 _FEW = 256  # rows whose matches are found at once: each may match all others
 _N_AT_ONCE = 16_384
@@ -108,8 +111,13 @@ class Arrival(NamedTuple):
 
 
 def change(
-    store: Store, rule: Rule, gone: Sequence[Item], arrivals: Sequence[Arrival], vectors: Float[np.ndarray, "n dim"]
-) -> tuple[Found, list[Item]]:
+    store: Store,
+    rule: Rule,
+    gone: Sequence[Item],
+    arrivals: Sequence[Arrival],
+    vectors: Float[np.ndarray, "n dim"],
+    decide: Decide | None = None,
+) -> tuple[Found, list[Item], Judgement | None]:
     """Remove the items `gone`, then add the arrivals in order.
 
     Returns
@@ -118,6 +126,8 @@ def change(
         Number of the arrival, row and score of every match with what was there before it, ordered by arrival and row.
     items
         The rows found, in order.
+    judgement
+        What `decide` said of the matches; clusters are made of what it accepts. None: the score alone decides.
 
     Raises
     ------
@@ -126,12 +136,21 @@ def change(
     """
     groups, first = Groups(store.ledger), store.ledger.state.n_rows
     if gone:
-        _remove(store, rule.unlimited(), groups, gone)
-    found = _matches(store, rule, vectors)
+        _remove(store, rule.unlimited(), groups, gone, decide)
+    found, judgement = _matches(store, rule, vectors), None
+    matching = found
+    if decide:
+        texts = _texts_of(store, found[1][found[1] < first]) | {
+            first + number: arrival.text for number, arrival in enumerate(arrivals)
+        }
+        kept, judgement = decide(found[2], *_sides(texts, found[0] + first, found[1]))
+        found = found[0][kept], found[1][kept], judgement.score
+        accepted = judgement.decision == ACCEPT
+        matching = found[0][accepted], found[1][accepted], found[2][accepted]
     rows = np.unique(found[1])
     items = store.ledger.items("row", rows[rows < first].tolist())
     groups.know(items)
-    for row, near in enumerate(neighbours(found, len(arrivals)), first):
+    for row, near in enumerate(neighbours(matching, len(arrivals)), first):
         groups.arrive(row, near)
     store.view.append(first, vectors)
     new = [
@@ -140,7 +159,24 @@ def change(
     ]
     store.ledger.insert(new)
     groups.write(first + len(arrivals))
-    return found, items + [new[row - first] for row in rows[rows >= first].tolist()]
+    return found, items + [new[row - first] for row in rows[rows >= first].tolist()], judgement
+
+
+def _texts_of(store: Store, rows: Rows) -> dict[int, str | None]:
+    return {item.row: item.text for item in store.ledger.items("row", np.unique(rows).tolist())}
+
+
+def _sides(texts: Mapping[int, str | None], left: Rows, right: Rows) -> tuple[list[str | None], list[str | None]]:
+    return [texts[row] for row in left.tolist()], [texts[row] for row in right.tolist()]
+
+
+def _accepted(store: Store, left: Rows, right: Rows, found: Found, decide: Decide | None) -> Found:
+    """What was found between the rows `left` and `right`, without what is not accepted."""
+    if decide is None:
+        return found
+    kept, judgement = decide(found[2], *_sides(_texts_of(store, np.concatenate([left, right])), left, right))
+    accepted = kept[judgement.decision == ACCEPT]
+    return found[0][accepted], found[1][accepted], found[2][accepted]
 
 
 def _matches(store: Store, rule: Rule, vectors: Vectors) -> Found:
@@ -151,7 +187,7 @@ def _matches(store: Store, rule: Rule, vectors: Vectors) -> Found:
     return ordered([(i, j, scores), (right, left + store.ledger.state.n_rows, own_scores)])
 
 
-def _remove(store: Store, rule: Rule, groups: Groups, gone: Sequence[Item]) -> None:
+def _remove(store: Store, rule: Rule, groups: Groups, gone: Sequence[Item], decide: Decide | None) -> None:
     """Remove items, and place again those whose keeper is among them, the best first."""
     ledger, leaving = store.ledger, {item.row for item in gone}
     ended = sorted({item.cluster for item in gone if item.score is None})
@@ -162,7 +198,7 @@ def _remove(store: Store, rule: Rule, groups: Groups, gone: Sequence[Item]) -> N
     alone = set(ended)  # clusters without an heir
     bests: dict[int, int] = {}
     waiting = {item.row for item in orphans}
-    for item, near in zip(orphans, _near(store, rule, rows_of(orphans)), strict=True):
+    for item, near in zip(orphans, _near(store, rule, rows_of(orphans), decide), strict=True):
         groups.know(ledger.items("row", groups.unknown({other for other, _ in near} - waiting)))
         waiting.discard(item.row)
         bests.setdefault(item.cluster, item.row)
@@ -174,28 +210,29 @@ def _remove(store: Store, rule: Rule, groups: Groups, gone: Sequence[Item]) -> N
             ledger.merge(cluster, groups.cluster_of(row))
 
 
-def _near(store: Store, rule: Rule, rows: Rows) -> Iterator[Near]:
+def _near(store: Store, rule: Rule, rows: Rows, decide: Decide | None) -> Iterator[Near]:
     """What matches each of these rows, without a limit, a few rows at a time."""
     for start in range(0, len(rows), _FEW):
         some = rows[start : start + _FEW]
-        yield from neighbours(store.view.find(store.view.vectors(some), rule), len(some))
+        found = store.view.find(store.view.vectors(some), rule)
+        yield from neighbours(_accepted(store, some[found[0]], found[1], found, decide), len(some))
 
 
-def regroup(store: Store, rule: Rule, *, write: bool = True) -> list[str]:
+def regroup(store: Store, rule: Rule, decide: Decide | None = None, *, write: bool = True) -> list[str]:
     """Place every text again, present keepers first; returns the ids of those that were elsewhere.
 
     A keeper keeps its cluster's number unless it matches an earlier keeper: then its cluster is merged into that one's. Where a
     keeper is missing, the best of its members that matches no other keeper follows it, as after a removal. With ``write=False``
     it only looks.
     """
-    return _Regrouping(store, rule).run(write=write)
+    return _Regrouping(store, rule, decide).run(write=write)
 
 
 class _Regrouping:
     """Compares keepers with each other, and all other texts with keepers only: clusters depend on nothing else."""
 
-    def __init__(self, store: Store, rule: Rule) -> None:
-        self.store, self.rule = store, rule.unlimited()
+    def __init__(self, store: Store, rule: Rule, decide: Decide | None) -> None:
+        self.store, self.rule, self.decide = store, rule.unlimited(), decide
         items = list(store.ledger.all_items())
         kept = {item.cluster for item in items if item.score is None}
         self.keepers = [item for item in items if item.score is None]
@@ -221,13 +258,15 @@ class _Regrouping:
         return [item.id for item in changed]
 
     def _place_keepers(self) -> None:
-        left, right, scores = self.rule.join(self.store.view.vectors(rows_of(self.keepers)))
+        rows = rows_of(self.keepers)
+        found = self.rule.join(self.store.view.vectors(rows))
+        left, right, scores = _accepted(self.store, rows[found[0]], rows[found[1]], found, self.decide)
         found = ordered([(right, left, scores)])
         taken: set[int] = set()
         for near, item in zip(neighbours(found, len(self.keepers)), self.keepers, strict=True):
-            rows = [(self.keepers[other].row, score) for other, score in near]
+            matching = [(self.keepers[other].row, score) for other, score in near]
             # Two keepers of one cluster are damage: the second gets a number of its own.
-            self.groups.arrive(item.row, rows, None if item.cluster in taken else item.cluster)
+            self.groups.arrive(item.row, matching, None if item.cluster in taken else item.cluster)
             taken.add(item.cluster)
             if self.groups.placed[item.row][1] is not None:
                 self.merged[item.cluster] = item.row
@@ -242,7 +281,9 @@ class _Regrouping:
                 continue
             inherited = item.cluster if item.cluster in self.without else None
             self.without.discard(item.cluster)
-            (all_near,) = neighbours(self.store.view.find(vector[None], self.rule), 1)
+            found = self.store.view.find(vector[None], self.rule)
+            own = np.full(len(found[0]), item.row)
+            (all_near,) = neighbours(_accepted(self.store, own, found[1], found, self.decide), 1)
             self.groups.arrive(
                 item.row, [(row, score) for row, score in all_near if row in self.groups.placed], inherited
             )
@@ -265,5 +306,7 @@ class _Regrouping:
             block = self.others[start : start + _N_AT_ONCE]
             vectors = self.store.view.vectors(rows_of(block))
             found = self.rule.join(vectors, keepers)
+            left, right = rows_of(block)[found[0]], rows_of(now)[found[1]]
+            found = _accepted(self.store, left, right, found, self.decide)
             for near, item, vector in zip(neighbours(found, len(block)), block, vectors, strict=True):
                 yield item, vector, [(now[other].row, score) for other, score in near]

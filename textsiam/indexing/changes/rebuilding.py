@@ -10,10 +10,9 @@ from textsiam.arrays import Vectors
 from textsiam.encoding.encoder import Progress
 from textsiam.errors import IndexLocked, UnreadableInput
 from textsiam.indexing.changes.clusters import regroup
-from textsiam.indexing.open_index import encoder_key, made_key
+from textsiam.indexing.open_index import Opened, encoder_key, made_key
 from textsiam.indexing.storage.ledger import Item, rows_of
 from textsiam.indexing.storage.store import Place, Store
-from textsiam.matching.rule import Rule
 from textsiam.scoring.siamese import Siamese
 
 _N_AT_ONCE = 8_192
@@ -49,7 +48,7 @@ def rebuild(place: Place, store: Store, model: Siamese, settings: dict[str, Any]
             vectors = _encoded(model, settings, block)
             store.write(lambda: _stage(store, key, last, block, vectors))  # noqa: B023  called at once
             n_done += len(block)
-        elif store.write(lambda: _finish(store, model, settings)):
+        elif store.write(lambda: _finish(place, store, model, settings)):
             break
         if progress:
             progress(min(n_done, n), n)
@@ -97,7 +96,7 @@ def _stage(store: Store, key: str, last: int, block: Sequence[Item], vectors: Ve
     store.ledger.put("rebuild", {"key": key, "last": max([last, *(item.row for item in block)])})
 
 
-def _finish(store: Store, model: Siamese, settings: dict[str, Any]) -> bool:
+def _finish(place: Place, store: Store, model: Siamese, settings: dict[str, Any]) -> bool:
     """The new vectors take over; False if those staged no longer count."""
     key = encoder_key(settings)
     if (last := _last(store, key)) is None:
@@ -114,7 +113,8 @@ def _finish(store: Store, model: Siamese, settings: dict[str, Any]) -> bool:
     items = list(store.ledger.all_items())
     found = store.view.checksums(rows_of(items))
     store.ledger.sum_up((item.row, checksum or 0) for item, checksum in zip(items, found, strict=True))
-    regroup(store, Rule(settings["threshold"], settings["similarity"]))
+    now = Opened(place, store, settings, model)
+    regroup(store, now.rule, now.decide)
     return True
 
 

@@ -94,7 +94,7 @@ def _examined(at: Opened, progress: Progress | None) -> Soundness:
         if progress:
             progress(start + len(block), len(items))
     if not damaged and not misplaced:
-        misplaced = regroup(at.store, at.rule, write=False)
+        misplaced = regroup(at.store, at.rule, at.decide, write=False)
     return Soundness(
         len(items),
         [item.id for item in damaged],
@@ -142,7 +142,7 @@ def _repaired(at: Opened) -> Soundness | None:
                 store.stage(rows, _filled(at, rows, made))
         ledger.sum_up((row, store.view.summed(vector[None])[0]) for row, vector in made.items())
         store.switch(at.settings["dim"], at.settings["similarity"])
-    moved = regroup(store, at.rule)
+    moved = regroup(store, at.rule, at.decide)
     return Soundness(found.n, found.damaged, found.lost, found.misplaced or moved, found.ledger, repaired=True)
 
 

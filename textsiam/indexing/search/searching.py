@@ -17,10 +17,12 @@ from textsiam.indexing.open_index import Opened
 from textsiam.indexing.search import approximate
 from textsiam.indexing.storage.ledger import Item
 from textsiam.indexing.storage.store import checked
+from textsiam.matching.deciding import decided_found
 from textsiam.matching.duplicates import check_threshold
 from textsiam.matching.matches import Matches, ids_of
 from textsiam.matching.repeats import Side, refuse_too_many
 from textsiam.matching.rule import Rule
+from textsiam.scoring.scorer import Judgement
 from textsiam.scoring.siamese import Siamese
 
 
@@ -46,20 +48,32 @@ class Sparse(Sequence[str]):
 
 
 def answer(
-    model: Siamese | None, found: Found, items: Sequence[Item], n_left: int, n_right: int, **more: Any
+    model: Siamese | None,
+    found: Found,
+    items: Sequence[Item],
+    n_left: int,
+    n_right: int,
+    *,
+    by_score: bool,
+    judgement: Judgement | None = None,
+    keeps_rejected: bool = False,
+    **more: Any,
 ) -> Matches:
-    """Matches of positions on the left with the index's rows on the right, with what the model says about their scores."""
+    """Matches of positions on the left with the index's rows on the right, with what the model says about them."""
     left, right, scores = found
     texts = {item.row: item.text for item in items if item.text is not None}
+    if judgement is None and model:
+        first, how = more.get("left_texts") or [None] * n_left, dict(by_score=by_score, keeps_rejected=keeps_rejected)
+        left, right, judgement = decided_found(model, found, first, Sparse(n_right, texts), **how)
     return Matches(
         left,
         right,
-        scores,
-        n_left,
-        n_right,
+        n_left=n_left,
+        n_right=n_right,
         right_ids=Sparse(n_right, {item.row: item.id for item in items}),
         right_texts=Sparse(n_right, texts) if texts or not items else None,
-        **(model.judge(scores)._asdict() if model else {}),
+        by_score=by_score,
+        **(judgement or Judgement(scores, None, None, None, None)).by_name(),
         **more,
     )
 
@@ -98,6 +112,7 @@ def search(
         raise ValueError(f"k is at least 1, but got {k}. Ask for one neighbour or more.")
     if searcher not in SEARCHERS:
         raise ValueError(f"There is no searcher {searcher!r}. Use one of {', '.join(SEARCHERS)}.")
+    by_score = threshold is not None or not at.settings.get("decides")
     rule = Rule(_lowest(at, threshold, k), at.settings["similarity"], max_matches)
     asked = _asked(at, texts, embeddings, ids, model, progress)
     store = at.store
@@ -120,7 +135,17 @@ def search(
         )
     if asked.side is not None:
         found = repeated(found, asked.side, max_matches)
-    return answer(model or at.model, found, items, asked.n, n_right, recall=recall, **asked.columns)
+    return answer(
+        model or at.model,
+        found,
+        items,
+        asked.n,
+        n_right,
+        by_score=by_score,
+        keeps_rejected=k is not None,
+        recall=recall,
+        **asked.columns,
+    )
 
 
 class _Asked(NamedTuple):

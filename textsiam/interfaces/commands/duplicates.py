@@ -13,6 +13,7 @@ from textsiam.interfaces.shell.ray import duplicates_on_ray
 from textsiam.interfaces.shell.terminal import (
     answer_json,
     answering,
+    counted,
     following_all,
     mapped,
     model_told,
@@ -22,7 +23,7 @@ from textsiam.interfaces.shell.terminal import (
     say_set_aside,
     set_aside_told,
     show_clusters,
-    show_pairs,
+    show_matches,
     while_reading,
     write_columns,
 )
@@ -105,7 +106,7 @@ def _on_this_machine(asked: DuplicatesOptions) -> None:
         answer_json(summary, **_tables(None if asked.output else matches, None if asked.clusters else groups))
         return
     if asked.output is None:
-        show_pairs(matches.top(asked.top), len(matches))
+        show_matches(matches, asked.top)
     if groups is not None and asked.clusters is None and str(asked.output) != "-":
         show_clusters(groups, asked.top)
     _say_summary(summary, asked.output, asked.clusters)
@@ -156,16 +157,28 @@ def _summary(
         "with_unknown_characters": len(matches.unknown) + len(matches.right_unknown),
         "threshold": _threshold_told(siamese, threshold),
         "pairs": len(matches),
+        **told_decisions(matches),
     } | ({} if siamese is None else model_told(siamese))
+
+
+def told_decisions(matches: "Matches") -> dict[str, int]:
+    """How many pairs the model accepted, and left for review; nothing where it did not decide."""
+    if matches.by_score or matches.decision is None:
+        return {}
+    return {name: int((matches.decision == name).sum()) for name in ("accept", "review")}
 
 
 def _threshold_told(siamese: "Siamese | None", threshold: float | None) -> dict[str, Any]:
     if siamese is None:
         return {"value": None, "told": "not needed: only texts equal after normalisation are pairs"}
     if threshold is not None:
-        return {"value": threshold, "told": f"{threshold:g} (given by you)"}
+        silent = ": the judge is silent" if siamese.judge else ""
+        return {"value": threshold, "told": f"{threshold:g} (given by you{silent})"}
     assert siamese.threshold is not None  # noqa: S101  else find_duplicates has raised
-    return siamese.threshold.to_json() | {"told": f"{siamese.threshold}; the model's own, --threshold changes it"}
+    own = f"{siamese.threshold}; the model's own, --threshold changes it"
+    if siamese.judge:
+        own = f"{siamese.threshold}, among pairs of a cosine from {siamese.judge.candidates:g} up; --threshold cuts by cosine"
+    return siamese.threshold.to_json() | {"told": own}
 
 
 def _tables(matches: "Matches | None", groups: "Clusters | None") -> dict[str, Any]:
@@ -202,6 +215,8 @@ def _say_summary(summary: dict[str, Any], output: Path | None, clusters: Path | 
     say_lost(summary["truncated"], summary["with_unknown_characters"])
     say(f"threshold {summary['threshold']['told']}")
     found = f"found {summary['pairs']:,} pairs" + (f" → {output}" if output else "")
+    if "accept" in summary:
+        found += f": {counted(summary['accept'], 'duplicate', 'duplicates')}, {summary['review']:,} for review"
     if summary["clusters"] is not None:
         found += f", {summary['clusters']:,} clusters, {summary['dropped']:,} rows that match their keeper"
         found += f" → {clusters}" if clusters else ""

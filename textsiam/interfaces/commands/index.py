@@ -218,7 +218,9 @@ def search(
             how: dict[str, Any] = dict(threshold=threshold, k=k, searcher="exact" if exact else "auto")
             with following("encode") as progress:
                 found = there.search(asked, max_matches=answer.max_matches, progress=progress, **how)
-            reach = found.score >= (there.threshold if threshold is None else threshold)
+            reach = found.matching
+            if found.by_score or k is not None:
+                reach &= found.score >= (there.threshold if threshold is None else threshold)
             n_matched = len(set(found.left[reach].tolist()))
             if file:
                 found = replace(found, set_aside=asked.set_aside)

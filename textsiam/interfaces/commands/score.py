@@ -106,17 +106,17 @@ def _scored(siamese: "Siamese", parts: "dict[str, Pairs]", prompt: str | None) -
     firsts = [text for part in parts.values() for text in part.first]
     seconds = [text for part in parts.values() for text in part.second]
     with following("encode") as progress:
-        scores = siamese.score(firsts, seconds, prompt=prompt, progress=progress)
-    nothing = [None] * len(scores)
-    probability, decision = siamese.judge(scores)
+        judged = siamese.judgement(firsts, seconds, prompt=prompt, progress=progress)
+    probability, decision, reason = judged.columns()
     source = {"source": [name for name, part in parts.items() for _ in range(len(part))]} if len(parts) > 1 else {}
     columns = source | {
         "row": [row for part in parts.values() for row in part.rows],
         "first": firsts,
         "second": seconds,
-        "score": scores,
-        "probability": nothing if probability is None else probability.astype("float32"),
-        "decision": nothing if decision is None else decision,
+        "score": judged.score,
+        "probability": probability if judged.probability is None else judged.probability.astype("float32"),
+        "decision": decision,
+        "reason": reason,
     }
-    # Tokenising again takes a hundredth of the time of encoding, and `score` returns only scores.
+    # Tokenising again takes a hundredth of the time of encoding, and a judgement does not count texts.
     return columns, *siamese.encoder.count_lost([*firsts, *seconds], prompt=prompt)

@@ -116,8 +116,11 @@ class PairClassifier(ClassifierMixin, OfModel):
         return self
 
     def decision_function(self, X: Any) -> Float[np.ndarray, " n"]:
-        """(n,) the score minus the one with probability 0.5: positive if a pair means the same, NaN if it is unusable."""
-        return self._fitted().score(*self._columns(X)).astype(np.float64) - self.boundary_
+        """(n,) the score (with a judge, its log-odds) minus the one with probability 0.5: positive if a pair means the same.
+
+        NaN if a pair is unusable.
+        """
+        return self._fitted().judgement(*self._columns(X)).deciding.astype(np.float64) - self.boundary_
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "n 2"]:
         """(n, 2) probabilities in the order of `classes_`; NaN for a pair with an unusable text."""
@@ -168,11 +171,9 @@ class PairClassifier(ClassifierMixin, OfModel):
         texts = link([pairs]).texts[0]
         if groups is not None:
             texts = np.column_stack([texts, groups + texts.max(initial=-1) + 1])
-        scores = model.score(pairs.first, pairs.second)
+        scores = model.read(*pairs.unique()).deciding
         calibrator = fit_calibrator(scores, pairs.labels, dependence(texts), method=self.method, seed=self.random_state)
-        return replace(
-            model, calibrator=replace(calibrator, encoder=model.encoder.fingerprint, similarity=model.similarity)
-        )
+        return replace(model, calibrator=replace(calibrator, encoder=model.score_fingerprint, similarity=model.scale))
 
     def _tuned(self, pairs: Pairs, groups: Int[np.ndarray, " n"] | None) -> Siamese:
         from textsiam.training.fine_tuning import train

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from textsiam.data.pairs import Pairs
 from textsiam.data.texts import fault_of
 from textsiam.encoding.encoder import Encoded
 from textsiam.interfaces.service import bodies
@@ -113,11 +112,8 @@ class Answers:
                 400, f"A request may explain {_N_ERASURES:,} words, but got {n:,}. Shorten the texts.", param="explain"
             )
         faults = [fault_of(a) or fault_of(b) for a, b in asked.pairs]
-        scores, cut = np.full(len(first), np.nan, dtype=np.float32), np.zeros(len(first), dtype=np.bool_)
-        if good := [place for place, fault in enumerate(faults) if not fault]:
-            usable = Pairs([first[place] for place in good], [second[place] for place in good])
-            scores[good], cut[good] = self.model.score_rows(*usable.unique())
-        judged: Any = self.model.judge(scores).columns(len(first))
+        judged = self.model.judgement(first, second)
+        cut = judged.cut if judged.cut is not None else np.zeros(len(first), dtype=np.bool_)
         explanations = (
             [one.to_json() for one in self.model.explain(first, second)] if asked.explain else [None] * len(first)
         )
@@ -127,11 +123,12 @@ class Answers:
                     score=number(score),
                     probability=number(probability),
                     decision=decision,
+                    reason=reason,
                     fault=fault or None,
                     explanation=told,
                 )
-                for score, probability, decision, fault, told in zip(
-                    scores.tolist(), *judged, faults, explanations, strict=True
+                for score, probability, decision, reason, fault, told in zip(
+                    judged.score.tolist(), *judged.columns(), faults, explanations, strict=True
                 )
             ],
             accept=threshold_body(self.model.threshold),

@@ -135,6 +135,7 @@ class PairBody(Body):
     score: float | None
     probability: float | None
     decision: Decision | None
+    reason: str | None = Field(None, description="Why it was not accepted although it scores high enough.")
     fault: str | None = Field(None, description="Why there is no score.")
     explanation: dict[str, Any] | None = None
 
@@ -171,6 +172,7 @@ class MatchBody(Body):
     score: float
     probability: float | None
     decision: Decision | None
+    reason: str | None = Field(None, description="Why it was not accepted although it scores high enough.")
     text: str | None = Field(None, description="For an index, its text if it keeps texts.")
 
 
@@ -309,11 +311,19 @@ def match_bodies(found: Matches, *, by_id: bool) -> list[MatchBody]:
     """Matches as bodies; with `by_id`, the right side is an index and has ids."""
     ids = found.id_columns()[1] if by_id else found.right.tolist()
     texts = (found.text_columns() or (None, None))[1] if by_id else None
-    judged = Judgement(found.probability, found.decision).columns(len(found))
+    judged = Judgement(*(getattr(found, name) for name in Judgement._fields[:-1])).columns()
     columns = zip(found.left.tolist(), ids, found.score.tolist(), *judged, texts or [None] * len(found), strict=True)
     return [
-        MatchBody(left=left, right=right, score=score, probability=number(probability), decision=decision, text=text)
-        for left, right, score, probability, decision, text in columns
+        MatchBody(
+            left=left,
+            right=right,
+            score=score,
+            probability=number(probability),
+            decision=decision,
+            reason=reason,
+            text=text,
+        )
+        for left, right, score, probability, decision, reason, text in columns
     ]
 
 

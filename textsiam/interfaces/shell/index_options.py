@@ -23,7 +23,7 @@ from textsiam.interfaces.shell.terminal import (
     say_lost,
     say_set_aside,
     set_aside_told,
-    show_pairs,
+    show_matches,
     while_reading,
     write_columns,
 )
@@ -123,7 +123,7 @@ def tell(
         answer_json(told | (model_told(siamese) if siamese else {}), **pairs)
         return
     if output is None and len(found):
-        show_pairs(found.top(answer.top), len(found), with_ids=True)
+        show_matches(found, answer.top, with_ids=True)
     say_lost(len(found.cut), len(found.unknown))
     if found.recall is not None:
         say(f"the search was approximate: in a measurement it found {found.recall:.1%} of the matches")

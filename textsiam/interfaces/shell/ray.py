@@ -21,7 +21,7 @@ from textsiam.interfaces.shell.terminal import (
     say_lost,
     say_set_aside,
     set_aside_told,
-    show_pairs,
+    show_matches,
     write_columns,
 )
 
@@ -104,7 +104,7 @@ def duplicates_on_ray(asked: DuplicatesOptions) -> None:
     if asked.as_json:
         answer_json(_summary(found, asked.threshold, seconds))
     else:
-        show_pairs(found.top, len(found))
+        show_matches(found.top, asked.top)
         _say_found(found, asked, seconds)
     _finish(asked.on_ray, work, found)
 

@@ -99,6 +99,8 @@ def model_told(siamese: "Siamese") -> dict[str, Any]:
         "backend": siamese.encoder.backend_name,
         "precision": siamese.encoder.precision,
         "similarity": siamese.similarity,
+        "decides_by": siamese.scale,
+        "vetoes": list(siamese.vetoes),
     }
 
 
@@ -133,10 +135,23 @@ def answering(after_interrupt: str | Callable[[], str | None] | None = None) -> 
         raise typer.Exit(BAD_INPUT) from None
 
 
-def show_pairs(matches: "Matches", n_found: int, *, with_ids: bool = False) -> None:
+def show_matches(matches: "Matches", top: int, *, with_ids: bool = False, n_found: int | None = None) -> None:
+    """Print the closest pairs as a table; where the model decided, what it accepts first, then what is for review, and why."""
+    import numpy as np
+
+    if matches.by_score or matches.decision is None:
+        show_pairs(matches.top(top), n_found or len(matches), with_ids=with_ids)
+        return
+    matching = matches.matching
+    for name, places in (("duplicates", np.flatnonzero(matching)), ("pairs for review", np.flatnonzero(~matching))):
+        show_pairs(matches.take(places).top(top), n_found or len(places), with_ids=with_ids, name=name)
+
+
+def show_pairs(matches: "Matches", n_found: int, *, with_ids: bool = False, name: str = "pairs") -> None:
     """Print the pairs as a table, closest first; `with_ids` adds decisions and the ids of the right texts. No pair, no table.
 
-    The last column has the numbers, negations and names that only one text of a pair has: a small encoder hardly sees them.
+    The last columns have the reason why a pair was not accepted, and the numbers, negations and names that only one text of a
+    pair has: a small encoder hardly sees them.
     """
     from textsiam.scoring.explaining.differences import differences
 
@@ -154,10 +169,13 @@ def show_pairs(matches: "Matches", n_found: int, *, with_ids: bool = False) -> N
         columns.append(("id", [_short(name, 40) for name in matches.id_columns()[1]]))
     columns.append(("text", map(_short, right)))
     differ = [str(differences(str(a), str(b))) for a, b in zip(left, right, strict=True)] if texts else []
+    if matches.reason is not None and matches.reason.any():
+        columns.append(("reason", [_short(told, 60) for told in matches.reason]))
+        differ = ["" if reason else told for reason, told in zip(matches.reason, differ, strict=True)]
     if any(differ):
         columns.append(("differ", [_short(told, 60) for told in differ]))
     names, values = zip(*columns, strict=True)
-    print_table(names, zip(*values, strict=True), title=f"{len(matches):,} closest of {n_found:,} pairs")
+    print_table(names, zip(*values, strict=True), title=f"{len(matches):,} closest of {n_found:,} {name}")
 
 
 def show_clusters(clusters: "Clusters", top: int) -> None:
@@ -179,11 +197,11 @@ def show_clusters(clusters: "Clusters", top: int) -> None:
 
 def show_scores(columns: dict[str, Any], top: int) -> None:
     """Print the first scored pairs as a table."""
-    names = ("score", "probability", "decision", "first", "second")
+    names = ["score", "probability", "decision", "first", "second", *(["reason"] if any(columns["reason"]) else [])]
     rows = []
     for score, probability, decision, *texts in zip(*(columns[name][:top] for name in names), strict=True):
         told = "" if probability is None else f"{probability:.2f}"
-        rows.append((f"{score:.4f}", told, str(decision or ""), *map(_short, texts)))
+        rows.append((f"{score:.4f}", told, str(decision or ""), *(_short(text or "") for text in texts)))
     print_table(names, rows)
 
 

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 
 from textsiam.data.splitting import check_seed
 from textsiam.errors import UnreadableInput
@@ -49,6 +49,7 @@ def certify_scores(
     confidence: float = CONFIDENCE,
     seed: int = 0,
     at_most: float | None = None,
+    held: Bool[np.ndarray, " n"] | None = None,
 ) -> Certificate:
     """The loosest cut that these labelled scores certify, or none.
 
@@ -71,6 +72,8 @@ def certify_scores(
         Seed for drawing one pair per component. Fix it beforehand: the best of several seeds certifies nothing.
     at_most
         The highest cut allowed, for ``reject_precision``.
+    held
+        (n,) pairs that are never at or above a cut, however high they score; not for ``reject_precision``.
 
     Returns
     -------
@@ -98,18 +101,22 @@ def certify_scores(
     check_levels(level, confidence)
     check_seed(seed)
     scores, labels, components = check_scores(scores, labels, components)
-    rows = draw(components, len(scores), seed)
-    drawn = Drawn(scores[rows], labels[rows] == 1, float(level), float(confidence))
+    rows, floor = draw(components, len(scores), seed), -np.inf
+    if held is not None and held.any():
+        floor = float(np.nextafter(scores.min(), scores.dtype.type(-np.inf)))
+        scores = np.where(held, scores.dtype.type(floor), scores)
+    drawn = Drawn(scores[rows], labels[rows] == 1, float(level), float(confidence), floor)
     return GUARANTEES[guarantee](drawn, np.inf if at_most is None else at_most)
 
 
 class Drawn(NamedTuple):
-    """Independent labelled scores, one per component, with the level and confidence to certify."""
+    """Independent labelled scores, one per component, with the level and confidence to certify; a cut lies above `floor`."""
 
     scores: Shaped[np.ndarray, " m"]
     positive: Shaped[np.ndarray, " m"]
     level: float
     confidence: float
+    floor: float = -np.inf
 
 
 def draw(components: Int[np.ndarray, " n"] | None, n: int, seed: int) -> Int[np.ndarray, " m"]:
@@ -157,7 +164,7 @@ def check_scores(scores: Any, labels: Any, components: Any) -> tuple[np.ndarray,
 
 def _precision(drawn: Drawn, _at_most: float = np.inf) -> Certificate:
     cuts = _sequences(drawn)
-    return _loosest(drawn, cuts, [cut for cut in cuts if cut.passed])
+    return _loosest(drawn, cuts, [cut for cut in cuts if cut.passed and cut.value > drawn.floor])
 
 
 def _reject_precision(drawn: Drawn, at_most: float) -> Certificate:
@@ -181,7 +188,7 @@ def _loosest(drawn: Drawn, cuts: list[Cut], allowed: list[Cut]) -> Certificate:
 def _recall(drawn: Drawn, _at_most: float = np.inf) -> Certificate:
     of_label = np.sort(drawn.scores[drawn.positive])
     n_missed = _most_missed(len(of_label), 1 - drawn.level, drawn.confidence)
-    value = float(of_label[n_missed]) if n_missed >= 0 else None
+    value = float(of_label[n_missed]) if n_missed >= 0 and of_label[n_missed] > drawn.floor else None
     return _certificate("recall", drawn, value, _more_of_label(len(of_label), drawn.level, drawn))
 
 

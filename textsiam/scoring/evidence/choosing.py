@@ -52,16 +52,16 @@ def choose(
     guarantee, level = check_targets(precision, recall, false_match_rate, reject_precision, confidence, seed)
     how: dict[str, Any] = dict(confidence=float(confidence), seed=int(seed))
     columns = (scored.scores, scored.labels, scored.components)
-    accepted = certify_scores(*columns, guarantee=guarantee, level=level, **how)
+    accepted = certify_scores(*columns, guarantee=guarantee, level=level, held=scored.held, **how)
     rejected = None
     if reject_precision:
         how |= dict(level=float(reject_precision), at_most=accepted.value)
         rejected = certify_scores(*columns, guarantee="reject_precision", **how)
-    of = (scored.similarity, scored.encoder)
+    of = (scored.similarity, scored.rule or scored.encoder)
     accept = Threshold(accepted.value, of[0], accepted.promise, encoder=of[1])
     reject = None if rejected is None else Threshold(rejected.value, of[0], rejected.promise, encoder=of[1])
-    drawn = scored.scores[draw(scored.components, len(scored), int(seed))]
-    review = float((decisions(drawn, accept, reject) == REVIEW).mean())
+    drawn = draw(scored.components, len(scored), int(seed))
+    review = float((decisions(scored.scores[drawn], accept, reject, held=scored.held[drawn]) == REVIEW).mean())
     told = _told(scored, int(seed)) | {"review": round(review, 4)}
     if reject is not None and rejected is not None:
         reject = replace(reject, evidence=told | rejected.to_json())

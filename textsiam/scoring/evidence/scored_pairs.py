@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from textsiam.data.linking import dependence, link
 from textsiam.data.pairs import Pairs
@@ -36,9 +36,14 @@ class ScoredPairs:
     components
         (n,) ints, equal for rows that depend on each other because they share texts, directly or through other rows.
     similarity, encoder
-        The similarity, and the fingerprint of the encoder that made the scores.
+        The scale of the scores (``log-odds`` if a judge made them), and the fingerprint of what made them.
     told
-        What was read, as plain values: rows used and set aside, conflicts.
+        What was read, as plain values: rows used and set aside, conflicts; vetoes and candidate threshold.
+    reason
+        (n,) why a pair may not be accepted however high it scores (see `textsiam.scoring.scorer.Scorer.held`); empty where it
+        may. None: all may.
+    rule
+        The fingerprint of all that thresholds on these scores rely on.
 
     Examples
     --------
@@ -53,6 +58,8 @@ class ScoredPairs:
     similarity: str = "cosine"
     encoder: str = ""
     told: Mapping[str, Any] = field(default_factory=dict)
+    reason: Shaped[np.ndarray, " n"] | None = None
+    rule: str = ""
 
     def __post_init__(self) -> None:
         if not len(self.pairs) == len(self.scores) == len(self.components):
@@ -63,6 +70,22 @@ class ScoredPairs:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    @property
+    def held(self) -> Bool[np.ndarray, " n"]:
+        """Which pairs may not be accepted."""
+        return np.zeros(len(self), dtype=np.bool_) if self.reason is None else np.asarray(self.reason != "")
+
+    def take(self, rows: Int[np.ndarray, " m"]) -> "ScoredPairs":
+        """These pairs, in this order."""
+        reason = None if self.reason is None else self.reason[rows]
+        return replace(
+            self,
+            pairs=self.pairs.take(rows),
+            scores=self.scores[rows],
+            components=self.components[rows],
+            reason=reason,
+        )
 
     @property
     def labels(self) -> Int[np.ndarray, " n"]:
@@ -108,16 +131,18 @@ def score_pairs(
     pairs = pairs if isinstance(pairs, Pairs) else read_pairs(pairs)
     n_read, faults = len(pairs) + len(pairs.set_aside), len(pairs.set_aside)
     pairs, n_seen = _without_seen(model, pairs)
-    scores = model.score(pairs.first, pairs.second, progress=progress)
+    reading = model.read(*pairs.unique(), progress=progress)
+    scores = reading.deciding
     if not len(scores):
         raise UnreadableInput("There is no pair to score. Give labelled pairs.")
+    reason = model.held(reading, pairs.first, pairs.second)
     finite = np.isfinite(scores)
     if not finite.all():
         rows = np.asarray(pairs.rows)[~finite]
         logger.warning("%d pairs have no finite score and are set aside: rows %s", len(rows), rows[:10].tolist())
         if not finite.any():
             raise UnreadableInput(f"None of the {len(rows):,} pairs has a finite score. The model is broken.")
-        pairs, scores = pairs.take(np.flatnonzero(finite)), scores[finite]
+        pairs, scores, reason = pairs.take(np.flatnonzero(finite)), scores[finite], reason[finite]
     texts = link([pairs]).texts[0]
     n_conflicting = _say_conflicts(pairs, texts)
     told = {
@@ -128,21 +153,30 @@ def score_pairs(
         "conflicting_rows": n_conflicting,
         "precision_class": model.encoder.precision,
         "pairs_digest": _digest(pairs),
+        "vetoes": list(model.vetoes),
     }
-    return ScoredPairs(pairs, scores, dependence(texts), model.similarity, model.encoder.fingerprint, told)
+    if model.judge:
+        told |= {"judge": model.judge.fingerprint, "candidates": model.judge.candidates}
+    of = (model.scale, model.score_fingerprint, told)
+    return ScoredPairs(pairs, scores, dependence(texts), *of, reason, model.decision_fingerprint)
 
 
 def scored_by(model: "Siamese", pairs: Any, *, on: str | None = None, progress: Progress | None = None) -> ScoredPairs:
     """The pairs scored by this model; its own `ScoredPairs` are returned as they are.
 
-    Raises EncoderMismatch if they were scored by another encoder or similarity; UnreadableInput as `score_pairs`.
+    Raises EncoderMismatch if they were scored by another encoder, similarity, judge or vetoes; UnreadableInput as `score_pairs`.
     """
     if not isinstance(pairs, ScoredPairs):
         return score_pairs(model, pairs, on=on, progress=progress)
-    if (pairs.encoder, pairs.similarity) != (model.encoder.fingerprint, model.similarity):
+    if (pairs.encoder, pairs.similarity) != (model.score_fingerprint, model.scale):
         raise EncoderMismatch(
-            f"These pairs hold {pairs.similarity} scores of the encoder {pairs.encoder[:12]}…, but the model compares by "
-            f"{model.similarity} with {model.encoder.fingerprint[:12]}…. Score them with this model."
+            f"These pairs hold {pairs.similarity} scores of the encoder {pairs.encoder[:12]}…, but the model decides by "
+            f"{model.scale} with {model.score_fingerprint[:12]}…. Score them with this model."
+        )
+    if pairs.rule and pairs.rule != model.decision_fingerprint:
+        raise EncoderMismatch(
+            f"These pairs were scored with the vetoes {', '.join(pairs.told['vetoes']) or 'none'}, but the model has "
+            f"{', '.join(model.vetoes) or 'none'}. Score them with this model."
         )
     if (precision := pairs.told.get("precision_class", model.encoder.precision)) != model.encoder.precision:
         raise EncoderMismatch(

@@ -133,7 +133,7 @@ def certify_decisions(
     _say_if_reused(model, scored)
     _, labels, _ = check_scores(scored.scores, scored.labels, scored.components)
     rows = draw(scored.components, len(scored), seed)
-    decided = decisions(scored.scores[rows], model.threshold, model.reject_threshold)
+    decided = decisions(scored.scores[rows], model.threshold, model.reject_threshold, held=scored.held[rows])
     if verifier is not None:
         first, second = ([column[row] for row in rows] for column in (scored.pairs.first, scored.pairs.second))
         decided = verified(decided, first, second, verifier)

@@ -46,6 +46,8 @@ class Explanation:
         The words of each text in order.
     differences
         Numbers, negations and names that only one text has.
+    reason
+        Why the pair was not accepted although it scores high enough; None for all others.
 
     Examples
     --------
@@ -65,6 +67,7 @@ class Explanation:
     words_first: tuple[Word, ...]
     words_second: tuple[Word, ...]
     differences: Differences
+    reason: str | None = None
 
     @property
     def fault(self) -> str:
@@ -77,7 +80,8 @@ class Explanation:
         if self.fault:
             return f"no score: {self.fault}" + (f", {self.decision}" if self.decision else "")
         probability = "" if self.probability is None else f", probability {self.probability:.2f}"
-        return f"score {self.score:.4f}{probability}" + (f", {self.decision}" if self.decision else "")
+        decision = f", {self.decision}" if self.decision else ""
+        return f"score {self.score:.4f}{probability}{decision}" + (f" ({visible(self.reason)})" if self.reason else "")
 
     def __str__(self) -> str:
         """Lines for a terminal, without colour or control characters: each word with its contribution."""
@@ -134,6 +138,7 @@ class Explanation:
             "score": _number(self.score),
             "probability": _number(self.probability),
             "decision": self.decision,
+            "reason": self.reason,
             "words_first": words(self.words_first),
             "words_second": words(self.words_second),
             "differences": self.differences.to_json(),
@@ -193,12 +198,19 @@ def explain(
     scores[np.array(pairs.rows, dtype=np.int64) - 1] = (
         model.score(pairs.first, pairs.second, prompt=prompt) if rescorer else [one.score for one in erased]
     )
-    judged = model.judge(scores).columns(len(scores))
+    judged = model.judgement(first, second, scores=scores, prompt=prompt).columns()
     return [
         Explanation(
-            a, b, score, probability, decision, *words.get(row, ((), ())), differing.get(row, differences("", ""))
+            a,
+            b,
+            score,
+            probability,
+            decision,
+            *words.get(row, ((), ())),
+            differing.get(row, differences("", "")),
+            reason,
         )
-        for row, (a, b, score, probability, decision) in enumerate(
+        for row, (a, b, score, probability, decision, reason) in enumerate(
             zip(first, second, scores.tolist(), *judged, strict=True), 1
         )
     ]

@@ -1,7 +1,9 @@
 """The judge: cosine's log-odds, corrected by what the tokens of both texts say."""
 
+import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,8 @@ class Judge:
         See `textsiam.scoring.judging.network.Network`.
     card
         What it was fitted on, as plain values.
+    candidates
+        The lowest cosine of a pair that it accepts: a search reads no pair below it.
 
     Examples
     --------
@@ -67,6 +71,12 @@ class Judge:
     scales: Float[np.ndarray, " f"]
     network: Network
     card: dict[str, Any]
+    candidates: float = -1.0
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that its log-odds depend on."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def __call__(self, tokens: TokenVectors, left: Rows, right: Rows) -> Float[np.ndarray, " k"]:
         """The log-odds of the pairs of texts ``left[i]``, ``right[i]``, (k,) fp32; NaN where a text was unusable.
@@ -106,7 +116,10 @@ class Judge:
         from safetensors.numpy import save
 
         tables = {name: getattr(self, name) for name in _TABLES} | dict(self.network.weights)
-        about = {name: getattr(self, name) for name in ("encoder", "slope", "offset", "share", "columns", "card")}
+        about = {
+            name: getattr(self, name)
+            for name in ("encoder", "slope", "offset", "share", "columns", "card", "candidates")
+        }
         halves = {name: np.asarray(values, dtype=np.float16, order="C") for name, values in tables.items()}
         return bytes(save(halves, {"judge": json.dumps(about | {"version": VERSION})}))
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -74,16 +74,34 @@ class Words:
     ends: Int[np.ndarray, " n"]
 
     @classmethod
-    def of(cls, parts: Iterable[TokenVectors], dtype: type[np.floating[Any]] = np.float32) -> "Words":
-        """The words of all texts of these parts, with vectors of this dtype: half precision halves the memory."""
-        ids, units, lengths = [], [], []
+    def of(
+        cls,
+        parts: Iterable[TokenVectors],
+        dtype: type[np.floating[Any]] = np.float32,
+        file: IO[bytes] | None = None,
+        n_bytes: int = 0,
+    ) -> "Words":
+        """The words of all texts of these parts, with vectors of this dtype: half precision halves the memory.
+
+        With a file, vectors go there once they take more than `n_bytes`, and are read from there.
+        """
+        ids, held, lengths, dim = [], [], [], 0
         for tokens in parts:
             kept, counted = tokens.words, np.concatenate([[0], tokens.words.cumsum()])
             vectors = tokens.vectors[kept]
+            dim = vectors.shape[1]
             ids.append(tokens.ids[kept])
-            units.append((vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)).astype(dtype))
+            held.append((vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)).astype(dtype))
             lengths.append(np.diff(counted[tokens.ends], prepend=0))
-        return cls(np.concatenate(ids), np.concatenate(units), np.concatenate(lengths).cumsum())
+            if file is not None and (file.tell() or sum(part.nbytes for part in held) > n_bytes):
+                file.writelines(part.tobytes() for part in held)
+                held = []
+        if file is not None and file.tell():
+            file.flush()
+            units: np.ndarray = np.memmap(file, dtype, "r", shape=(sum(map(len, ids)), dim))
+        else:
+            units = np.concatenate(held)
+        return cls(np.concatenate(ids), units, np.concatenate(lengths).cumsum())
 
     @cached_property
     def n(self) -> Int[np.ndarray, " n"]:

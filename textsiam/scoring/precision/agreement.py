@@ -110,10 +110,12 @@ def admit(model: "Siamese", pairs: Pairs, *, dtype: str = "int8") -> "Siamese":
     folder, precision = model.encoder.folder, model.encoder.precision
     exact = model.encoder if precision == certified_in else Encoder(folder, device="cpu", dtype=certified_in)
     coarse = model.encoder if precision == dtype else Encoder(folder, device="cpu", dtype=dtype)
-    certified, faster = (
-        replace(model, encoder=encoder, rescorer=None).score(pairs.first, pairs.second) for encoder in (exact, coarse)
-    )
-    told = _told(model, certified, faster) if dtype != "int8" else _with_margin(model, certified, faster)
+    plain = replace(model, rescorer=None)
+    if model.judge and dtype == "int8":
+        told = _of_candidates(*(replace(plain, encoder=of).score(pairs.first, pairs.second) for of in (exact, coarse)))
+    else:
+        certified, faster = (replace(plain, encoder=of).read(*pairs.unique()).deciding for of in (exact, coarse))
+        told = _told(model, certified, faster) if dtype != "int8" else _with_margin(model, certified, faster)
     told |= {"backend": coarse.backend_name, "cuts": cuts_of(model.threshold, model.reject_threshold)}
     known = model.threshold.evidence.get("agreement", {})
     evidence = {**model.threshold.evidence, "agreement": {**known, dtype: told}}
@@ -138,6 +140,13 @@ def admitted(model: "Siamese") -> "Siamese":
         )
     finer = Encoder(model.encoder.folder, device="cpu", dtype=_certified_in(model.threshold))
     return replace(model, rescorer=Rescorer(finer, measured["margin"], measured["largest_difference"]))
+
+
+def _of_candidates(certified: Float[np.ndarray, " n"], coarse: Float[np.ndarray, " n"]) -> dict[str, Any]:
+    """With a judge the coarse class only finds candidates: what it finds is read, and so decided, in the certified class."""
+    n = len(certified)
+    told = {"share": 1.0, "at_least": round(binomial_interval(n, n, ONE_SIDED).low, 6), "pairs": n}
+    return told | {"margin": 0.0, "rescored": 1.0, "largest_difference": _largest(certified, coarse)}
 
 
 def _certified_in(threshold: Threshold) -> str:
