@@ -18,20 +18,21 @@ NAMES = {
     "unlabelled",
     "Calibrator": "encoder evidence from_json probabilities scores similarity to_json",
     "Clusters": "cluster columns groups ids keeper n_dropped score_to_keeper texts weakest",
-    "Encoder": "backend_name count_lost embed encode fingerprint load name precision prompt_text release tokens",
+    "Encoder": "backend_name count_lost embed encode fingerprint is_cut load name precision prompt_text release tokens",
     "Evaluation": "baseline differences measured_on metrics model notes report save slices suspects to_json worst",
-    "Explanation": "decision differences fault first html largest probability score second to_json verdict words_first "
+    "Explanation": "decision differences fault first html largest probability reason score second to_json verdict words_first "
     "words_second",
     "Index": "add approximate close clusters columns compact counts create dim export matches_of merges model open rebuild "
     "remove search settings threshold update verify",
     "LOSSES": "",
-    "Matches": "added blocks clusters columns cut decision id_columns left left_ids left_texts n_left n_right probability recall "
-    "right right_cut right_ids right_texts right_unknown score set_aside take text_columns top unknown verified",
+    "Matches": "added blocks by_score clusters columns cut decision id_columns left left_ids left_texts log_odds matching n_left "
+    "n_right probability reason recall right right_cut right_ids right_texts right_unknown score set_aside take text_columns top unknown verified",
     "Pairs": "first labels mapping rows scores second set_aside take unique usable",
-    "ScoredPairs": "components encoder labels pairs scores similarity told",
+    "ScoredPairs": "components encoder held labels pairs reason rule scores similarity take told",
     "SetAside": "columns counts faults refuse rows",
-    "Siamese": "calibrate calibrated calibrator certify compare decide encode encoder explain judge load probability push_to_hub "
-    "reject_threshold rescorer save score score_rows similarity threshold training training_texts with_thresholds",
+    "Siamese": "calibrate calibrated calibrator certify compare decide decision_fingerprint encode encoder explain held judge judged "
+    "judgement load probability push_to_hub read reject_threshold rescorer save scale score score_fingerprint score_rows "
+    "similarity threshold training training_texts vetoes with_judge with_thresholds with_vetoes",
     "Split": "calibration report test train",
     "Texts": "ids mapping n_read renamed rows set_aside texts",
     "Threshold": "encoder evidence from_json guarantee similarity to_json value",

@@ -19,6 +19,7 @@ from textsiam.interfaces.cli import app
 from textsiam.scoring.evidence.choosing import at_levels, choose
 from textsiam.scoring.evidence.scored_pairs import score_pairs, scored_by
 from textsiam.scoring.evidence.verifying import certify_decisions
+from textsiam.scoring.judging.reading import Reading
 from textsiam.scoring.thresholds import verified
 
 NOUNS = ["password", "address", "invoice", "ticket", "username", "subscription", "voucher", "photo", "passport", "lamp"]
@@ -151,7 +152,7 @@ assert Siamese.load(place / "model").threshold == told.threshold
 )
 def test_what_cannot_be_certified_is_refused_before_the_slow_work(bare, wrong, monkeypatch):
     """No pair is scored for a target that means nothing."""
-    monkeypatch.setattr(Siamese, "score", lambda *_, **__: pytest.fail("scored"))
+    monkeypatch.setattr(Siamese, "read", lambda *_, **__: pytest.fail("scored"))
     with pytest.raises((ValueError, TypeError)):
         bare.certify(pairs_of(), **wrong)
 
@@ -262,7 +263,7 @@ def test_pairs_without_a_finite_score_are_set_aside(bare, caplog, monkeypatch):
     """What a broken backend gives: the others go on; if none is left, it is said."""
     pairs = pairs_of().take([0, 1, 2])
     scores = np.array([0.5, np.nan, 0.7], dtype=np.float32)
-    monkeypatch.setattr(Siamese, "score", lambda *_, **__: scores.copy())
+    monkeypatch.setattr(Siamese, "read", lambda *_, **__: Reading(scores.copy(), None, np.zeros(3, dtype=np.bool_)))
     scored = score_pairs(bare, pairs)
     assert list(scored.pairs.rows) == [1, 3]
     assert "1 pairs have no finite score and are set aside: rows [2]" in caplog.text

@@ -107,27 +107,28 @@ def test_a_calibrator_refuses_knots_that_do_not_rise(scores, probabilities):
         Threshold(float("nan"))
 
 
-def test_judge_says_what_probability_and_decide_say(model):
-    """One place turns scores into both; a model that has neither says None."""
-    scores = model.score(FIRST, SECOND)
-    judged = model.judge(scores)
+def test_a_judgement_says_what_probability_and_decide_say(model):
+    """One place makes both; a model that has neither says None; scores that are known are not computed again."""
+    judged = model.judgement(FIRST, SECOND)
+    scores = judged.score
     np.testing.assert_array_equal(judged.probability, model.probability(FIRST, SECOND))
     assert judged.decision.tolist() == model.decide(FIRST, SECOND).tolist()
-    assert Siamese(model.encoder).judge(scores) == (None, None)
-    assert Siamese(model.encoder).judge(scores).columns(2) == ([None, None], [None, None])
-    probability, decision = judged.columns(4)
+    bare = Siamese(model.encoder).judgement(FIRST, SECOND, scores=scores)
+    assert bare.score is scores or (bare.score[3] == scores[3] and np.isnan(bare.score[0]) == np.isnan(scores[0]))
+    assert bare.columns() == ([None] * 4, [None] * 4, [None] * 4)
+    probability, decision, _ = judged.columns()
     assert (probability[3], decision) == (judged.probability[3], ["review", "reject", "review", "accept"])
 
 
 def test_a_prompt_reaches_probability_and_decision(model):
     """What scores with a prompt also has its probability and decision with that prompt."""
+    judged = model.judgement(FIRST, SECOND, prompt="my little dog: ")
     prompted = model.score(FIRST, SECOND, prompt="my little dog: ")
+    np.testing.assert_array_equal(judged.score, prompted)
     assert abs(prompted[0] - model.score(FIRST, SECOND)[0]) > 0.01
-    np.testing.assert_array_equal(
-        model.probability(FIRST, SECOND, prompt="my little dog: "), model.judge(prompted).probability
-    )
+    np.testing.assert_array_equal(model.probability(FIRST, SECOND, prompt="my little dog: "), judged.probability)
     decided = model.decide(FIRST, SECOND, prompt="my little dog: ")
-    assert decided.tolist() == model.judge(prompted).decision.tolist()
+    assert decided.tolist() == judged.decision.tolist()
 
 
 def test_thresholds_that_were_chosen_are_kept(model):

@@ -420,7 +420,7 @@ class Scorer:
         """Raise if this calibrator or threshold is of another scale, encoder, judge or of other vetoes."""
         if part.similarity not in ("", self.scale):
             raise EncoderMismatch(
-                f"The model decides by {self.scale}, but its {name} is of {part.similarity}. "
+                f"The model decides by {self.scale}, but its {name} is of scores of {part.similarity}. "
                 f"Calibrate and certify it for {self.scale}, or use {part.similarity}."
             )
         own = self.score_fingerprint if name == "calibrator" else self.decision_fingerprint

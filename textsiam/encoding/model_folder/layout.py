@@ -19,7 +19,7 @@ from textsiam.errors import BrokenModel, ModelNotFound, UnsupportedModel
 
 SCHEMA = 1
 CARRIED = "textsiam.json"
-TRAINING_TEXTS, JUDGE = "training_texts.hashes", "judge.safetensors"
+TRAINING_TEXTS, JUDGE = "training_texts.hashes", "judge/judge.safetensors"
 
 # The files that textsiam writes beside the transformer's own. Their hashes are recorded too.
 _LAYOUT = (
@@ -87,6 +87,7 @@ def write_folder(
         (new / "README.md").write_text(card, encoding="utf-8")
         for name, data in (files or {}).items():
             if data:
+                (new / name).parent.mkdir(exist_ok=True)
                 (new / name).write_bytes(data)
         hashes = folder.hashes()
         content = {**carried, "schema": SCHEMA, "files": hashes, "fingerprint": folder.fingerprint(hashes)}
