@@ -1,14 +1,17 @@
 """The numbers in a text, in one spelling: ``5 %`` and ``five percent`` are the same, ``5`` and ``5 %`` are not.
 
-Reads digits of all scripts; number words, scales and currencies only in English. Left out on purpose: fractions in words (half),
-Roman numerals, arithmetic, dates (their parts are numbers), and units of measure (5 km and 5 miles are both 5).
+Reads digits of all scripts; number words, scales and currencies only in English. Left out on purpose: fractions in words (other
+than "half a million" and "two and a half"), Roman numerals, arithmetic, dates (their parts are numbers), and units of measure
+(5 km and 5 miles are both 5; `textsiam.scoring.judging.units` reads them).
 """
 
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Collection
 from decimal import Decimal
 from itertools import pairwise
+from typing import NamedTuple
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc\u201b`\u00b4\u2032\uff07", "'"))
 _THOUSANDS = re.compile("(?<=\\d)[\u00a0\u2009\u202f](?=\\d{3}(?!\\d))")  # NFKC would turn them into plain spaces
@@ -43,6 +46,11 @@ _ORDINAL = re.compile(
 _COUNTED_ONE = re.compile(
     rf"\bone[\s-](?:or|to|(?:{_COUNTED})s?)\b|\b(?:only|just|exactly|least|most|than|number)\sone\b", re.IGNORECASE
 )
+_PART = re.compile(rf"\b(half|a quarter of) an? (?={'|'.join(name for name in _SCALES if len(name) > 2)})", re.IGNORECASE)  # noqa: PLR2004
+_AND_A_HALF = re.compile(r"(?<![\d.,])(\d+) and a half\b", re.IGNORECASE)
+# A power is no number: 300 m² is 300. It is written out, as square and cubic metres are.
+_POWER = re.compile(r"(?<=\d)(\s?)([kcm]?m|ft)([²2³3])(?![^\W_])")
+NUMBER_WORDS = frozenset((*_WORDS, *_RANKS, *_SCALES, *(f"{scale}s" for scale in _SCALES)))
 _MAY_HOLD = re.compile(rf"\d|\b(?:{_WORD}|{'|'.join(_RANKS)})\b", re.IGNORECASE)
 
 _CURRENCIES = "$€£¥₹₩₽"
@@ -74,7 +82,7 @@ _GROUPED = re.compile(
     r"(?:[.,](\d+))?"
 )
 _DECIMAL = re.compile(r"(\d+)(?:[.,](\d+))?")
-_LISTS = re.compile(r"\s*(?:[-\u2013\u2014/,&]|,?\s*and|or|to|vs\.?)\s*", re.IGNORECASE)
+LISTS = re.compile(r"\s*(?:[-\u2013\u2014/,&]|,?\s*and|or|to|vs\.?)\s*", re.IGNORECASE)
 _WITHOUT_BOUND, _AFTER_TENS = 10**15, 10
 _N_DIGITS = 24  # a longer one is a serial number; it is not multiplied
 
@@ -101,18 +109,41 @@ def numbers_of(text: str) -> Counter[str]:
     >>> numbers_of("between ₹500 and 1000") == numbers_of("1000 or five hundred rupees")
     True
     """
+    return Counter(dict.fromkeys((found.number for found in numerals_in(text)[1]), 1))
+
+
+class Numeral(NamedTuple):
+    """A number in one spelling, and where it stands in the text that `numerals_in` returns."""
+
+    number: str
+    start: int
+    end: int
+
+
+def numerals_in(text: str) -> tuple[str, list[Numeral]]:
+    """The text with its number words in digits (`plain` otherwise), and the numbers in it, repeated ones too, in order.
+
+    Examples
+    --------
+    >>> numerals_in("Add two and a half cups")
+    ('Add 2.5 cups', [Numeral(number='2.5', start=4, end=7)])
+    """
     if not _MAY_HOLD.search(text) and text.isascii():
-        return Counter()
-    text = _ORDINAL.sub(lambda found: _RANKS[found[0].lower()], plain(text))
-    text = _RUN.sub(_digits_of_run, text)
+        return text.replace("`", "'"), []
+    text = plain(_POWER.sub(lambda found: f" {'sq' if found[3] in '²2' else 'cu'} {found[2]}", text))
+    text = _PART.sub(lambda found: "0.5 " if found[1].lower() == "half" else "0.25 ", text)
+    text = _ORDINAL.sub(lambda found: _RANKS[found[0].lower()], text)
+    text = _AND_A_HALF.sub(r"\1.5", _RUN.sub(_digits_of_run, text))
     found = list(_NUMERAL.finditer(text))
     signs = [_sign(match) for match in found]
-    listed = [n for n, (a, b) in enumerate(pairwise(found)) if _LISTS.fullmatch(text, a.end(), b.start())]
+    listed = [n for n, (a, b) in enumerate(pairwise(found)) if LISTS.fullmatch(text, a.end(), b.start())]
     for n in listed:
         signs[n + 1] = signs[n + 1] or (signs[n] if found[n]["lead"] else "")
     for n in reversed(listed):
         signs[n] = signs[n] or signs[n + 1]
-    return Counter(dict.fromkeys(map(_spelled, found, signs), 1))
+    return text, [
+        Numeral(_spelled(match, sign), match.start(), match.end()) for match, sign in zip(found, signs, strict=True)
+    ]
 
 
 def is_amount_in(number: str, text: str) -> bool:
@@ -123,7 +154,12 @@ def is_amount_in(number: str, text: str) -> bool:
     >>> is_amount_in("₹500", "the ban of 500 notes"), is_amount_in("5%", "5 notes"), is_amount_in("$5", "€5")
     (True, False, False)
     """
-    numbers, bare = numbers_of(text), number.lstrip(_CURRENCIES)
+    return is_amount_among(number, numbers_of(text))
+
+
+def is_amount_among(number: str, numbers: Collection[str]) -> bool:
+    """Whether a number is among others; one of the two may leave out the currency."""
+    bare = number.lstrip(_CURRENCIES)
     return bare in numbers or (bare == number and any(other.lstrip(_CURRENCIES) == number for other in numbers))
 
 

@@ -1,0 +1,156 @@
+"""Days, months, seasons and times of day in a text, each in one spelling: ``Mon`` is Monday, ``Sept`` September, ``fall`` autumn.
+
+A literal table of English words. Words that mean something else as well (may, march, sun, sat, fall, spring, night) count only
+where the words around them say so: ``in May``, ``on Sat``, ``at night``. Left out on purpose: numbers within dates (3 April, 2019,
+10:42; `textsiam.scoring.explaining.numerals` reads them), holidays other than the eve and day of Christmas and New Year, before,
+after and ago, other languages.
+"""
+
+import re
+from functools import lru_cache
+
+from textsiam.scoring.explaining.numerals import plain
+
+
+def _behind(words: str) -> str:
+    """A pattern that holds behind each of these words."""
+    return "|".join(rf"(?<=\b{word}[\s-])" for word in words.split())
+
+
+_DAY_OF = r"(?<=\d\s)|(?<=\dst\s)|(?<=\dnd\s)|(?<=\drd\s)|(?<=\dth\s)|(?<=\dth\sof\s)"
+_BEFORE_NUMBER = r"(?=\.?,?\s?'?\d)"
+_IN = _behind("in since until till during early late mid last next of")
+# Weekdays and months shortened: with a capital behind "on" or "in", beside a number, or next to each other.
+_ON = _behind("on every next last until till by from this")
+_WEEKDAYS = {
+    "Monday": "Mon",
+    "Tuesday": "Tues?",
+    "Wednesday": "Wed",
+    "Thursday": "Thu(?:rs?)?",
+    "Friday": "Fri",
+    "Saturday": "Sat",
+    "Sunday": "Sun",
+}
+_SHORT_DAY = rf"(?:{'|'.join(_WEEKDAYS.values())})"
+_LINKED = rf"\s?(?:[-\u2013/,&]|to|and|or)\s?(?:{_SHORT_DAY}|{'|'.join(_WEEKDAYS)})\b"
+_MONTHS = {
+    "January": "jan",
+    "February": "feb",
+    "April": "apr",
+    "June": "jun",
+    "July": "jul",
+    "August": "aug",
+    "September": "sept?",
+    "October": "oct",
+    "November": "nov",
+    "December": "dec",
+}
+_WORD_MONTHS = {"March": "mar", "May": "may"}
+
+
+def _weekday(name: str, short: str) -> str:
+    return (
+        rf"{name}s?|(?-i:(?:(?:{_ON}){short}|{short}(?={_LINKED})|(?<=[-\u2013/&]){short}|(?<=to\s){short}|"
+        rf"(?<=and\s){short}(?=\b[^a-z]*$)|{short}{_BEFORE_NUMBER}))"
+    )
+
+
+def _month(name: str, short: str) -> str:
+    titled = short.capitalize()
+    return rf"{name}|(?:{_DAY_OF}){short}|{short}{_BEFORE_NUMBER}|(?:{_IN})(?-i:{titled})"
+
+
+def _word_month(name: str, short: str) -> str:
+    """A month that is a word as well: behind "in", beside a day or year, with a capital behind other words."""
+    capital = rf"(?-i:{name}|{short.capitalize()})"
+    return (
+        rf"(?:{_IN}){name}|{name}(?=\s\d{{1,2}}(?:st|nd|rd|th)\b|,?\s\d{{4}}\b)|{capital}(?=\.?\s\d{{1,2}}\b)|"
+        rf"(?:{_DAY_OF}|{_behind('by from before after between this')}){capital}"
+    )
+
+
+_SPRING = r"(?!\s(?:boot|mvc|framework|data|security|batch|rolls?|water|of|in)\b)"
+_OF_DECADE = _behind("the in early late mid my his her their")
+# Date → its kind and how it is written. Kinds of the same name are compared with each other.
+DATES: dict[str, tuple[str, str]] = {
+    **{name: ("weekday", _weekday(name, short)) for name, short in _WEEKDAYS.items()},
+    "weekend": ("weekday", "weekends?"),
+    "weekday": ("weekday", "weekdays?"),
+    **{name: ("month", _month(name, short)) for name, short in _MONTHS.items()},
+    **{name: ("month", _word_month(name, short)) for name, short in _WORD_MONTHS.items()},
+    "winter": ("season", "winters?"),
+    "spring": ("season", rf"(?:{_IN}|{_behind('this every the')})spring{_SPRING}"),
+    "summer": ("season", "summers?"),
+    "autumn": ("season", rf"autumns?|(?:{_IN}|{_behind('this every')}|(?<=\bin\sthe\s))fall{_SPRING}"),
+    "day before yesterday": ("day", r"day\sbefore\syesterday"),
+    "yesterday": ("day", "yesterday"),
+    "today": ("day", r"today(?!'?s\b)"),
+    "tonight": ("day", r"tonight|this\s(?:evening|night)"),
+    "day after tomorrow": ("day", r"day\safter\stomorrow"),
+    "tomorrow": ("day", "tomorrow|tmrw"),
+    "morning": ("time of day", r"(?<!\bgood\s)mornings?"),
+    "noon": ("time of day", "noon|midday"),
+    "afternoon": ("time of day", r"(?<!\bgood\s)afternoons?"),
+    "evening": ("time of day", r"(?<!\bgood\s)evenings?"),
+    "night": ("time of day", rf"(?:{_behind('at last every each tomorrow yesterday late')}|(?<=day\s))nights?(?!\s(?:sky|club))"),
+    "midnight": ("time of day", "midnight"),
+    "am": ("am or pm", r"(?<=\d)\s?a\.?m\b\.?|(?<=\d\s)a\.m\."),
+    "pm": ("am or pm", r"(?<=\d)\s?p\.?m\b\.?|(?<=\d\s)p\.m\."),
+    **{
+        f"{which} {period}": ("period", rf"(?:{words})\s{period}s?")
+        for which, words in {
+            "last": "last|previous|past",
+            "this": "this|current",
+            "next": "next|coming|upcoming|following",
+        }.items()
+        for period in ("week", "weekend", "month", "quarter", "semester", "year", "decade", "century")
+    },
+    **{
+        which: ("last or next", rf"{which}(?=\s(?:{'|'.join([*_WEEKDAYS, *_MONTHS, *_WORD_MONTHS])}|winter|spring|summer|fall)\b)")
+        for which in ("last", "next")
+    },
+    "eve": ("eve", r"(?:(?<=christmas\s)|(?<=year\s)|(?<=year's\s)|(?<=years\s))eve"),
+    **{f"19{ten}s": ("decade", rf"19{ten}'?s|(?:{_OF_DECADE}){ten}'?s") for ten in range(20, 100, 10)},
+    **{f"20{ten:02}s": ("decade", rf"20{ten:02}'?s") for ten in range(0, 40, 10)},
+}
+# Of these kinds only two different dates are a difference, not one alone.
+TWO_SIDED = frozenset({"last or next"})
+DECADE = re.compile(rf"\b(?:{'|'.join(pattern for kind, pattern in DATES.values() if kind == 'decade')})\b", re.IGNORECASE)
+_NAMES = list(DATES)
+_DATE = re.compile(
+    "|".join(
+        rf"((?:{pattern})(?![^\W\d_]))" if kind == "am or pm" else rf"((?<![^\W_])(?:{pattern})(?![^\W_]))"
+        for kind, pattern in DATES.values()
+    ),
+    re.IGNORECASE,
+)
+_WORDS = frozenset(
+    " ".join([*_WEEKDAYS, *(f"{name}s" for name in _WEEKDAYS), *_MONTHS, *_MONTHS.values(), *_WORD_MONTHS]).lower().split()
+) | frozenset(
+    """mon tue tues wed thu thur thurs fri sat sun sep sept mar weekend weekends weekday weekdays winter winters spring summer
+    summers autumn autumns fall yesterday today tonight tomorrow tmrw morning mornings noon midday afternoon afternoons evening
+    evenings night nights midnight last previous past current next coming upcoming following eve""".split()
+)
+_DIGITS = re.compile(r"\d['\s]?[sap]", re.IGNORECASE)  # 80s, 10 am
+_LETTERS = re.compile(r"[^\W\d_]+")
+
+
+@lru_cache(maxsize=4096)
+def dates_of(text: str) -> dict[str, tuple[str, str]]:
+    """Date → its kind, and how it is written in the text; in order of appearance. Texts that came lately are remembered.
+
+    Examples
+    --------
+    >>> dates_of("Is it open on Sat morning, or next week in May?")
+    {'Saturday': ('weekday', 'Sat'), 'morning': ('time of day', 'morning'), 'next week': ('period', 'next week'), 'May': ('month', 'May')}
+    >>> dates_of("You may march in the sun, I sat on the night train")
+    {}
+    """
+    text = plain(text)
+    if _WORDS.isdisjoint(_LETTERS.findall(text.lower())) and not _DIGITS.search(text):
+        return {}
+    found: dict[str, tuple[str, str]] = {}
+    for match in _DATE.finditer(text):
+        name = _NAMES[(match.lastindex or 0) - 1]
+        found.setdefault(name, (DATES[name][0], match[0].strip()))
+    return found

@@ -1,0 +1,111 @@
+"""What a text denies: its negations, without those that deny nothing, and the words that are opposites by a prefix.
+
+``lock`` and ``unlock``, ``active`` and ``inactive`` count where one text has the one and the other text the other word. English
+only. Left out on purpose: opposites without a common stem (on and off, buy and sell), what is denied (two texts may deny different
+things), doubt (hardly), irony.
+"""
+
+import re
+from typing import NamedTuple
+
+from textsiam.scoring.explaining.differences import NEGATION
+from textsiam.scoring.explaining.numerals import plain
+
+# They look like negations and deny nothing: courtesy, tags, idioms.
+_EMPTY = re.compile(
+    r"\b(?:(?:why\s)?or\swhy\snot|why\snot|or\snot|if\s(?:not|no|none)(?=\s*[,?.;]|\s(?:why|what|how|who|then)\b)|"
+    r"(?:do\snot|don'?t)\syou\s(?:think|agree|believe)|(?:can(?:no|')?t|can\snot)\s(?:wait|help)|"
+    r"(?:do\snot|don'?t)\s(?:really\s)?know\s(?:how|what|where|why|who|when|whether|if|which)|"
+    r"(?:have|had|got)\sno\s(?:idea|clue)|not\ssure|no\s(?:matter|doubt|wonder|problem)|nothing\sbut|last\sbut\snot\sleast|"
+    r"not\sto\smention|not\s(?:only|just|merely)|nor|dos?\s(?:and|&)\sdon'?ts|\w+\s?(?:/|or)\s?(?:\w+n't|\w+\snot)(?!\s\w+n't))\b|"
+    r",\s*(?:is|are|was|were|do|does|did|has|have|had|wo|ca|could|would|should|ai)n'?t\s"
+    r"(?:it|he|she|they|we|you|i|there|this|that)\s*(?=[?.!]|$)",
+    re.IGNORECASE,
+)
+# One of these in one text makes up for a negation in the other: "I am unable to" and "I cannot".
+_IMPLIED = frozenset(
+    """unable impossible fail fails failed failing failure refuse refuses refused forget forgot forgotten stop stops stopped
+    stopping avoid avoids avoided avoiding prevent prevents preventing quit ban bans banned banning forbid forbidden prohibited
+    illegal deny denied denies lack lacks lacking absent missing unaware unknown disable disabled blocked false dead struggle
+    discontinue discontinued discontinuing discontinuation abolish abolishing demonetize demonetise instead despite hardly rarely
+    less except excluding exclude free ignore ignores ignoring reject rejected rejects dislike hate unavailable""".split()
+)
+_OPENS = re.compile(r"(?:un|non|dis|in|im|il|ir)(?=[a-z]{4})")
+# Stems that these prefixes turn into their opposite; "un" and "non" do so with any ("cover" and "discover" are no opposites).
+_OPPOSED = {
+    "dis": "abl advantag agre allow appear approv assembl connect continu engag honest like obey qualif respect satisf trust",
+    "in": "accurat accessibl activ adequat appropriat capabl complet consistent correct definit dependent direct effectiv efficient "
+    "expensiv finit formal offensiv secur sensitiv significant stabil sufficient valid visibl voluntar",
+    "im": "balanc matur moral mortal partial patient perfect polit possibl practical probabl proper pur",
+    "il": "legal legitimat literat logical",
+    "ir": "rational regular relevant responsibl reversibl",
+}
+_NO_OPPOSITES = frozenset({"unless", "unlike"})
+_ENDING = re.compile(r"(?:ings?|ed|es|e|s|ly|y|ment|ful|less|ities|ity)$")
+_WORD = re.compile(r"[^\W\d_]+")
+_MAY_DENY = frozenset(
+    """t dont doesnt didnt isnt arent wasnt werent cant wont couldnt wouldnt shouldnt hasnt havent hadnt aint cannot not nobody no
+    without w never nothing nowhere none neither non""".split()
+)
+
+
+class Denials(NamedTuple):
+    """The negations of a text as they are written, and its words in lower case."""
+
+    negations: tuple[str, ...]
+    words: frozenset[str]
+
+
+def denials_of(text: str) -> Denials:
+    """The negations that deny something, and all words.
+
+    Examples
+    --------
+    >>> denials_of("It isn’t mine, so why not, or can't you wait without it?").negations
+    ("isn't", "can't", 'without')
+    """
+    text = plain(text)
+    words = frozenset(_WORD.findall(text.lower()))
+    if words.isdisjoint(_MAY_DENY):
+        return Denials((), words)
+    found = NEGATION.finditer(_EMPTY.sub(" ", text))
+    negations = tuple(match[0] for match in found if match.lastgroup)
+    return Denials(negations + ("non",) * ("non" in words), words)
+
+
+def one_sided(here: Denials, there: Denials) -> tuple[list[str], list[str]]:
+    """What each of two texts denies that the other does not, in words of the texts; two empty lists if they deny as much.
+
+    Negations are counted: ``can't`` and ``cannot``, ``not possible`` and ``impossible`` are the same, and ``unable`` makes up for
+    ``not``.
+    """
+    opposites = _opposites(here.words, there.words), _opposites(there.words, here.words)
+    more = len(here.negations) + len(opposites[0]) - len(there.negations) - len(opposites[1])
+    if not more:
+        return [], []
+    implied = len(_IMPLIED & (there.words - here.words)) - len(_IMPLIED & (here.words - there.words))
+    if more * implied > 0 and not (opposites[0] or opposites[1]):
+        return [], []
+    told = tuple(
+        list(dict.fromkeys([*denials.negations, *(f for of in pairs for f in of[:1]), *(f for of in others for f in of[1:])]))
+        for denials, pairs, others in ((here, opposites[0], opposites[1]), (there, opposites[1], opposites[0]))
+    )
+    return told[0], told[1]
+
+
+def _opposites(words: frozenset[str], others: frozenset[str]) -> list[tuple[str, str]]:
+    """The words that only the first text has and whose opposite, the same without a prefix, only the second has."""
+    found: list[tuple[str, str]] = []
+    for word in words - others:
+        if (opens := _OPENS.match(word)) and word not in _NO_OPPOSITES:
+            bare = word[opens.end() :]
+            if opens[0] in _OPPOSED and not bare.startswith(tuple(_OPPOSED[opens[0]].split())):
+                continue
+            found += [(word, other) for other in sorted(others - words) if _stem(other) == _stem(bare)][:1]
+        elif word.endswith("less") and len(word) > len("less") + 2 and f"{word[:-4]}ful" in others:
+            found.append((word, f"{word[:-4]}ful"))
+    return sorted(found)
+
+
+def _stem(word: str) -> str:
+    return _ENDING.sub("", word)

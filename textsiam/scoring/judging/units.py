@@ -1,0 +1,212 @@
+"""Units of measure in a text, with the numbers that they measure: ``5 km`` and ``5 kilometres`` are the same length.
+
+A literal table of English names and of symbols; the symbols are read beside digits of any script. Left out on purpose: currencies
+(`textsiam.scoring.explaining.numerals` reads them with the number), names in other languages, feet and inches by quotation marks,
+sums (``1 hour 30 minutes`` is 1 hour and 30 minutes, not 90), and the case of symbols (``Mb`` is ``MB``).
+"""
+
+import re
+from functools import lru_cache
+from itertools import pairwise
+from math import isclose, nan
+from typing import NamedTuple
+
+from textsiam.scoring.explaining.numerals import LISTS, NUMBER_WORDS, numerals_in
+from textsiam.scoring.judging.dates import DECADE
+
+# Unit → its dimension, its size in a unit that the dimension shares, and its spellings, a plural s aside: those that are a unit
+# anywhere, and those that are one only behind a number (m, pound, glass mean something else as well).
+UNITS: dict[str, tuple[str, float, str, str]] = {
+    "millisecond": ("time", 1e-3, "millisecond msec", "ms"),
+    "second": ("time", 1, "", r"second sec (?<=\s)s"),
+    "minute": ("time", 60, "minute", "min"),
+    "hour": ("time", 3600, "hour", "hr h"),
+    "day": ("time", 86_400, "day", ""),
+    "night": ("nights", 1, "", "night"),
+    "week": ("time", 604_800, "week wk", ""),
+    "month": ("months", 1, "month mth", "mo"),
+    "quarter": ("months", 3, "", "quarter"),
+    "year": ("months", 12, "year yr", r"y\.o yo"),
+    "decade": ("months", 120, "decade", ""),
+    "century": ("months", 1200, "century centuries", ""),
+    "time": ("times", 1, "", "time"),
+    "mm": ("length", 1e-3, "millimetre millimeter mm", ""),
+    "cm": ("length", 0.01, "centimetre centimeter cm", ""),
+    "m": ("length", 1, "", "metre meter mtr m"),
+    "km": ("length", 1000, "kilometre kilometer km", ""),
+    "inch": ("length", 0.0254, "inch inches", ""),
+    "foot": ("length", 0.3048, "", "foot feet ft"),
+    "yard": ("length", 0.9144, "", "yard yd"),
+    "mile": ("length", 1609.344, "mile", "mi"),
+    "light year": ("length", 9.461e15, r"light[\s-]year", ""),
+    "square m": ("area", 1, r"square[\s-]metre square[\s-]meter sq\.?\s?m sqm", ""),
+    "square km": ("area", 1e6, r"square[\s-]kilometre square[\s-]kilometer sq\.?\s?km", ""),
+    "square foot": ("area", 0.09290304, r"square[\s-]foot square[\s-]feet sq\.?\s?ft sqft", ""),
+    "hectare": ("area", 1e4, "hectare", "ha"),
+    "acre": ("area", 4046.8564, "acre", ""),
+    "cubic m": ("volume", 1000, r"cubic[\s-]metre cubic[\s-]meter cu\s?m", ""),
+    "ml": ("volume", 1e-3, "millilitre milliliter", "ml"),
+    "cl": ("volume", 0.01, "centilitre centiliter", "cl"),
+    "litre": ("volume", 1, "litre liter ltr", "l"),
+    "gallon": ("volume", 3.78541, "gallon gal", ""),
+    "pint": ("volume", 0.473176, "pint", ""),
+    "cup": ("cups", 1, "", "cup"),
+    "glass": ("glasses", 1, "", "glass glasses"),
+    "bottle": ("bottles", 1, "", "bottle"),
+    "spoon": ("spoons", 1, "", "spoon spoonful"),
+    "teaspoon": ("spoons", 0.5, "teaspoon tsp", ""),
+    "tablespoon": ("spoons", 1.5, "tablespoon tbsp", ""),
+    "µg": ("mass", 1e-6, "microgram µg μg mcg", ""),
+    "mg": ("mass", 1e-3, "milligram", "mg"),
+    "g": ("mass", 1, "gram gramme", "gm g"),
+    "kg": ("mass", 1000, "kilogram kg kilo", ""),
+    "tonne": ("mass", 1e6, "tonne", "ton t"),
+    "ounce": ("mass", 28.349523, "ounce oz", ""),
+    "pound": ("mass", 453.59237, "lb", "pound"),
+    "stone": ("mass", 6350.29, "", "stone"),
+    "bit": ("bits", 1, "", "bit"),
+    "kbit": ("bits", 1e3, "kilobit kbit kbps kbit/s", ""),
+    "Mbit": ("bits", 1e6, "megabit mbit mbps mbit/s", ""),
+    "Gbit": ("bits", 1e9, "gigabit gbit gbps gbit/s", ""),
+    "byte": ("bytes", 1, "byte", ""),
+    "KB": ("bytes", 1e3, "kilobyte kb", ""),
+    "MB": ("bytes", 1e6, "megabyte mb", ""),
+    "GB": ("bytes", 1e9, "gigabyte gb", ""),
+    "TB": ("bytes", 1e12, "terabyte", "tb"),
+    "km/h": ("speed", 1, r"km/h kmh kph kmph (?:kms?|kilomet(?:er|re)s?)\s(?:per|an)\shour", ""),
+    "mph": ("speed", 1.609344, r"mph miles?/h miles?\s(?:per|an)\shour", ""),
+    "m/s": ("speed", 3.6, "", r"m/s met(?:er|re)s?\sper\ssecond"),
+    "knot": ("speed", 1.852, "", "knot kn"),
+    "degree": ("degrees", 1, "", "degree deg °"),
+    "°C": ("celsius", 1, r"celsius centigrade °\s?c degrees?\s(?:c|celsius|centigrade)", "c"),
+    "°F": ("fahrenheit", 1, r"fahrenheit °\s?f degrees?\s(?:f|fahrenheit)", "f"),
+    "kelvin": ("kelvin", 1, "kelvin", ""),
+    "W": ("power", 1, "watt", "w(?!/)"),
+    "kW": ("power", 1000, "kilowatt kw", ""),
+    "MW": ("power", 1e6, "megawatt", ""),
+    "horsepower": ("horsepower", 1, "horsepower bhp", "hp"),
+    "kWh": ("energy", 1, r"kilowatt[\s-]hour kwh", ""),
+    "joule": ("joules", 1, "joule kj", ""),
+    "calorie": ("calories", 1, "calorie kcal", ""),
+    "V": ("volts", 1, "volt", "v"),
+    "A": ("amperes", 1, "ampere amp", ""),
+    "mAh": ("charge", 1, "mah", ""),
+    "Hz": ("frequency", 1, "hertz hz", ""),
+    "kHz": ("frequency", 1e3, "khz", ""),
+    "MHz": ("frequency", 1e6, "mhz", ""),
+    "GHz": ("frequency", 1e9, "ghz", ""),
+    "pixel": ("pixels", 1, "", "pixel px"),
+    "megapixel": ("pixels", 1e6, "megapixel", "mp"),
+}
+_EVERY = {"hourly": "hour", "daily": "day", "weekly": "week", "monthly": "month", "yearly": "year"}
+_EVERY |= {"annual": "year", "annually": "year"}
+# Longer spellings first: "degrees Celsius" before "degree".
+_NAMES = sorted(UNITS, key=lambda name: -max(map(len, " ".join(UNITS[name][2:]).split())))
+
+
+def _any_unit(*, behind_number: bool) -> str:
+    """A pattern with one group per unit of `_NAMES`; a group without spellings matches nothing."""
+    groups = []
+    for name in _NAMES:
+        _, _, alone, behind = UNITS[name]
+        spellings = "|".join(f"{alone} {behind}".split() if behind_number else alone.split())
+        groups.append(f"({spellings})" if spellings else "((?!))")
+    return rf"(?:{'|'.join(groups)})s?(?![a-z\u00df-\u024f])"
+
+
+_MEASURED = re.compile(
+    rf"[\s-]?(?:(?:more|full|whole|extra|straight|consecutive)\s)?{_any_unit(behind_number=True)}", re.IGNORECASE
+)
+# One of a unit, without a number: "per day", "in a week", "200 a month".
+_ONE = re.compile(
+    rf"(?:(?<![^\W\d_])(?:(?:per|each|every)\s|(?:(?:in|within)\s)?an?\s)|/\s?){_any_unit(behind_number=False)}",
+    re.IGNORECASE,
+)
+_ALONE = re.compile(rf"(?<![^\W_]){_any_unit(behind_number=False)}", re.IGNORECASE)
+_PART = re.compile(rf"\b(half|(?:an?\s)?quarter)(?:\sof)?(?:\san?)?\s(?={_any_unit(behind_number=False)})", re.IGNORECASE)
+_RATE = re.compile(rf"\b(?:{'|'.join(_EVERY)})\b", re.IGNORECASE)
+_TIMES = re.compile(r"\b(twice|thrice)\b", re.IGNORECASE)
+_TO = re.compile(r"(?:\s\w+)?\s(?:to|into)\s(?:\w+\s)?")
+# A text without a digit and without these words has neither numbers nor units.
+_DIGIT = re.compile(r"\d|[^\W_a-z\d](?<=[\u00b2-\u00be\u2070-\u218b\u2460-\u24ff])")
+_LETTERS = re.compile("[a-z]+")
+_WORDS = NUMBER_WORDS | {"twice", "thrice", *_EVERY}
+_WORDS |= {
+    word + plural
+    for name in _NAMES
+    for word in re.findall(r"[a-z]{2,}", UNITS[name][2].replace("\\s", " "))
+    for plural in ("", "s")
+} - {"per", "an", "pers", "ans"}
+
+
+class Measure(NamedTuple):
+    """A unit in a text, with its number in one spelling: ``1`` for ``a week`` and ``per week``, empty for the unit alone.
+
+    ``size`` is the number in the unit that its dimension shares, NaN without one; ``is_said`` tells a number from ``a week``.
+    """
+
+    number: str
+    unit: str
+    size: float
+    written: str
+    is_said: bool
+
+    @property
+    def dimension(self) -> str:
+        """What is measured; measures of one dimension can be equal in different units."""
+        return UNITS[self.unit][0]
+
+    def equals(self, other: "Measure") -> bool:
+        """Whether both are the same amount: 1.5 m and 150 cm, a week and 7 days."""
+        return self.dimension == other.dimension and isclose(self.size, other.size, rel_tol=1e-3)
+
+
+class Amounts(NamedTuple):
+    """The numbers of a text in one spelling, repeated ones too; its units, first those that numbers measure; its ranges (9 to 11)."""
+
+    numbers: tuple[str, ...] = ()
+    measures: tuple[Measure, ...] = ()
+    ranges: tuple[tuple[str, str], ...] = ()
+
+
+@lru_cache(maxsize=4096)
+def amounts_of(text: str) -> Amounts:
+    """The numbers and the units of a text; texts that came lately are remembered.
+
+    In a list the last unit counts for all numbers: ``2 or 3 days`` is 2 days or 3 days.
+
+    Examples
+    --------
+    >>> [(of.number, of.unit) for of in amounts_of("Is 5 to 10 km in half an hour a good pace?").measures]
+    [('5', 'km'), ('10', 'km'), ('0.5', 'hour')]
+    """
+    if not (_DIGIT.search(text) or not _WORDS.isdisjoint(_LETTERS.findall(text.lower()))):
+        return Amounts()
+    text = DECADE.sub(" ", text)
+    text = _TIMES.sub(lambda found: "2 times" if found[0][:2].lower() == "tw" else "3 times", text)
+    text = _PART.sub(lambda found: "0.5 " if found[1].lower() == "half" else "0.25 ", text)
+    text, numerals = numerals_in(text)
+    found = [_MEASURED.match(text, numeral.end) for numeral in numerals]
+    for n in reversed(range(len(numerals) - 1)):
+        if found[n] is None and LISTS.fullmatch(text, numerals[n].end, numerals[n + 1].start):
+            found[n] = found[n + 1]
+    measures = [_measure(match, numeral.number) for match, numeral in zip(found, numerals, strict=True) if match]
+    taken = {match.end() for match in found if match}
+    ones = [match for match in _ONE.finditer(text) if match.end() not in taken]
+    taken |= {match.end() for match in ones}
+    rates = [Measure("1", _EVERY[match[0].lower()], nan, match[0], is_said=False) for match in _RATE.finditer(text)]
+    alone = [match for match in _ALONE.finditer(text) if match.end() not in taken]
+    return Amounts(
+        tuple(numeral.number for numeral in numerals),
+        (*measures, *(_measure(match, "1", is_said=False) for match in ones), *rates, *(_measure(match, "") for match in alone)),
+        tuple((a.number, b.number) for a, b in pairwise(numerals) if _TO.fullmatch(text, a.end, b.start)),
+    )
+
+
+def _measure(found: re.Match[str], number: str, *, is_said: bool = True) -> Measure:
+    unit = _NAMES[(found.lastindex or 0) - 1]
+    try:
+        size = float(number) * UNITS[unit][1]
+    except ValueError:  # no number, a price, a share or a time of day
+        size = nan
+    return Measure(number, unit, size, found[0].strip(" -"), is_said and number != "")
