@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection
 from decimal import Decimal
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -51,7 +52,8 @@ _AND_A_HALF = re.compile(r"(?<![\d.,])(\d+) and a half\b", re.IGNORECASE)
 # A power is no number: 300 m² is 300. It is written out, as square and cubic metres are.
 _POWER = re.compile(r"(?<=\d)(\s?)([kcm]?m|ft)([²2³3])(?![^\W_])")
 NUMBER_WORDS = frozenset((*_WORDS, *_RANKS, *_SCALES, *(f"{scale}s" for scale in _SCALES)))
-_MAY_HOLD = re.compile(rf"\d|\b(?:{_WORD}|{'|'.join(_RANKS)})\b", re.IGNORECASE)
+_DIGIT, _LETTERS = re.compile(r"\d"), re.compile(r"[^\W\d_]+")
+
 
 _CURRENCIES = "$€£¥₹₩₽"
 _SIGNS = {
@@ -82,7 +84,7 @@ _GROUPED = re.compile(
     r"(?:[.,](\d+))?"
 )
 _DECIMAL = re.compile(r"(\d+)(?:[.,](\d+))?")
-LISTS = re.compile(r"\s*(?:[-\u2013\u2014/,&]|,?\s*and|or|to|vs\.?)\s*", re.IGNORECASE)
+_LISTS = re.compile(r"\s*(?:[-\u2013\u2014/,&]|,?\s*and|or|to|vs\.?)\s*", re.IGNORECASE)
 _WITHOUT_BOUND, _AFTER_TENS = 10**15, 10
 _N_DIGITS = 24  # a longer one is a serial number; it is not multiplied
 
@@ -92,6 +94,15 @@ def plain(text: str) -> str:
     if text.isascii():
         return text.replace("`", "'")
     return unicodedata.normalize("NFKC", _THOUSANDS.sub("", text.translate(_APOSTROPHES)))
+
+
+@lru_cache(maxsize=4096)
+def words_of(text: str) -> frozenset[str]:
+    """The distinct words of a text in lower case, without digits and signs: of ``Can't 5km`` can, t, km.
+
+    A cheap first look for rules that look for words. Texts that came lately are remembered.
+    """
+    return frozenset(_LETTERS.findall(plain(text).lower()))
 
 
 def numbers_of(text: str) -> Counter[str]:
@@ -128,15 +139,15 @@ def numerals_in(text: str) -> tuple[str, list[Numeral]]:
     >>> numerals_in("Add two and a half cups")
     ('Add 2.5 cups', [Numeral(number='2.5', start=4, end=7)])
     """
-    if not _MAY_HOLD.search(text) and text.isascii():
-        return text.replace("`", "'"), []
     text = plain(_POWER.sub(lambda found: f" {'sq' if found[3] in '²2' else 'cu'} {found[2]}", text))
+    if not _DIGIT.search(text) and NUMBER_WORDS.isdisjoint(words_of(text)):
+        return text, []
     text = _PART.sub(lambda found: "0.5 " if found[1].lower() == "half" else "0.25 ", text)
     text = _ORDINAL.sub(lambda found: _RANKS[found[0].lower()], text)
     text = _AND_A_HALF.sub(r"\1.5", _RUN.sub(_digits_of_run, text))
     found = list(_NUMERAL.finditer(text))
     signs = [_sign(match) for match in found]
-    listed = [n for n, (a, b) in enumerate(pairwise(found)) if LISTS.fullmatch(text, a.end(), b.start())]
+    listed = [n for n, (a, b) in enumerate(pairwise(found)) if _LISTS.fullmatch(text, a.end(), b.start())]
     for n in listed:
         signs[n + 1] = signs[n + 1] or (signs[n] if found[n]["lead"] else "")
     for n in reversed(listed):

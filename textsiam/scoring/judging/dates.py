@@ -9,7 +9,7 @@ after and ago, other languages.
 import re
 from functools import lru_cache
 
-from textsiam.scoring.explaining.numerals import plain
+from textsiam.scoring.explaining.numerals import plain, words_of
 
 
 def _behind(words: str) -> str:
@@ -92,12 +92,12 @@ DATES: dict[str, tuple[str, str]] = {
     "noon": ("time of day", "noon|midday"),
     "afternoon": ("time of day", r"(?<!\bgood\s)afternoons?"),
     "evening": ("time of day", r"(?<!\bgood\s)evenings?"),
-    "night": ("time of day", rf"(?:{_behind('at last every each tomorrow yesterday late')}|(?<=day\s))nights?(?!\s(?:sky|club))"),
+    "night": ("time of day", rf"(?:{_behind('at in last every each tomorrow yesterday late')}|(?<=in\sthe\s)|(?<=day\s))nights?(?!\s(?:sky|club))"),
     "midnight": ("time of day", "midnight"),
-    "am": ("am or pm", r"(?<=\d)\s?a\.?m\b\.?|(?<=\d\s)a\.m\."),
-    "pm": ("am or pm", r"(?<=\d)\s?p\.?m\b\.?|(?<=\d\s)p\.m\."),
+    "am": ("am or pm", r"\d+(?:[.:]\d+)?\s?a\.?m\b\.?"),
+    "pm": ("am or pm", r"\d+(?:[.:]\d+)?\s?p\.?m\b\.?"),
     **{
-        f"{which} {period}": ("period", rf"(?:{words})\s{period}s?")
+        f"{which} {period}": ("period", rf"(?:{words})\s{period}s?(?!\s\d{{4}})")
         for which, words in {
             "last": "last|previous|past",
             "this": "this|current",
@@ -110,29 +110,26 @@ DATES: dict[str, tuple[str, str]] = {
         for which in ("last", "next")
     },
     "eve": ("eve", r"(?:(?<=christmas\s)|(?<=year\s)|(?<=year's\s)|(?<=years\s))eve"),
-    **{f"19{ten}s": ("decade", rf"19{ten}'?s|(?:{_OF_DECADE}){ten}'?s") for ten in range(20, 100, 10)},
+    **{f"19{ten}s": ("decade", rf"(?:19|{_OF_DECADE}){ten}'?s") for ten in range(20, 100, 10)},
     **{f"20{ten:02}s": ("decade", rf"20{ten:02}'?s") for ten in range(0, 40, 10)},
 }
 # Of these kinds only two different dates are a difference, not one alone.
 TWO_SIDED = frozenset({"last or next"})
-DECADE = re.compile(rf"\b(?:{'|'.join(pattern for kind, pattern in DATES.values() if kind == 'decade')})\b", re.IGNORECASE)
+DECADE = re.compile(rf"(?<![^\W_])(?:20[0-3]|19[2-9]|(?:{_OF_DECADE})[2-9])0'?s\b", re.IGNORECASE)
 _NAMES = list(DATES)
 _DATE = re.compile(
-    "|".join(
-        rf"((?:{pattern})(?![^\W\d_]))" if kind == "am or pm" else rf"((?<![^\W_])(?:{pattern})(?![^\W_]))"
-        for kind, pattern in DATES.values()
-    ),
-    re.IGNORECASE,
+    rf"(?<![^\W_])(?:{'|'.join(f'({pattern})' for _, pattern in DATES.values())})(?![^\W\d_])", re.IGNORECASE
 )
+# A date begins with one of these words, or is a number before s, am or pm.
+_TOKEN = re.compile(r"[^\W\d_]+|\d+(?:[.:]\d+)?(?='?s\b|\s?[ap]\.?m\b)", re.IGNORECASE)
 _WORDS = frozenset(
     " ".join([*_WEEKDAYS, *(f"{name}s" for name in _WEEKDAYS), *_MONTHS, *_MONTHS.values(), *_WORD_MONTHS]).lower().split()
 ) | frozenset(
     """mon tue tues wed thu thur thurs fri sat sun sep sept mar weekend weekends weekday weekdays winter winters spring summer
     summers autumn autumns fall yesterday today tonight tomorrow tmrw morning mornings noon midday afternoon afternoons evening
-    evenings night nights midnight last previous past current next coming upcoming following eve""".split()
+    evenings night nights midnight last previous past this current next coming upcoming following day eve""".split()
 )
-_DIGITS = re.compile(r"\d['\s]?[sap]", re.IGNORECASE)  # 80s, 10 am
-_LETTERS = re.compile(r"[^\W\d_]+")
+_NUMBER = re.compile(r"\d")
 
 
 @lru_cache(maxsize=4096)
@@ -146,11 +143,14 @@ def dates_of(text: str) -> dict[str, tuple[str, str]]:
     >>> dates_of("You may march in the sun, I sat on the night train")
     {}
     """
-    text = plain(text)
-    if _WORDS.isdisjoint(_LETTERS.findall(text.lower())) and not _DIGITS.search(text):
+    if _WORDS.isdisjoint(words_of(text)) and not _NUMBER.search(text):
         return {}
+    text = plain(text)
     found: dict[str, tuple[str, str]] = {}
-    for match in _DATE.finditer(text):
-        name = _NAMES[(match.lastindex or 0) - 1]
-        found.setdefault(name, (DATES[name][0], match[0].strip()))
+    end = 0
+    for token in _TOKEN.finditer(text):
+        is_first_look = token.start() >= end and (token[0].lower() in _WORDS or token[0][0].isdigit())
+        if is_first_look and (match := _DATE.match(text, token.start())):
+            name, end = _NAMES[(match.lastindex or 0) - 1], match.end()
+            found.setdefault(name, (DATES[name][0], match[0]))
     return found

@@ -9,15 +9,15 @@ import re
 from typing import NamedTuple
 
 from textsiam.scoring.explaining.differences import NEGATION
-from textsiam.scoring.explaining.numerals import plain
+from textsiam.scoring.explaining.numerals import plain, words_of
 
 # They look like negations and deny nothing: courtesy, tags, idioms.
 _EMPTY = re.compile(
     r"\b(?:(?:why\s)?or\swhy\snot|why\snot|or\snot|if\s(?:not|no|none)(?=\s*[,?.;]|\s(?:why|what|how|who|then)\b)|"
     r"(?:do\snot|don'?t)\syou\s(?:think|agree|believe)|(?:can(?:no|')?t|can\snot)\s(?:wait|help)|"
-    r"(?:do\snot|don'?t)\s(?:really\s)?know\s(?:how|what|where|why|who|when|whether|if|which)|"
+    r"i\s(?:do\snot|don'?t)\s(?:really\s)?know\s(?:how|what|where|why|who|when|whether|if|which)|"
     r"(?:have|had|got)\sno\s(?:idea|clue)|not\ssure|no\s(?:matter|doubt|wonder|problem)|nothing\sbut|last\sbut\snot\sleast|"
-    r"not\sto\smention|not\s(?:only|just|merely)|nor|dos?\s(?:and|&)\sdon'?ts|\w+\s?(?:/|or)\s?(?:\w+n't|\w+\snot)(?!\s\w+n't))\b|"
+    r"not\sto\smention|not\s(?:only|just|merely|surprisingly)|nor|dos?\s(?:and|&)\sdon'?ts|\w+\s?(?:/|or)\s?(?:\w+n't|\w+\snot)(?!\s\w+n't))\b|"
     r",\s*(?:is|are|was|were|do|does|did|has|have|had|wo|ca|could|would|should|ai)n'?t\s"
     r"(?:it|he|she|they|we|you|i|there|this|that)\s*(?=[?.!]|$)",
     re.IGNORECASE,
@@ -28,10 +28,11 @@ _IMPLIED = frozenset(
     stopping avoid avoids avoided avoiding prevent prevents preventing quit ban bans banned banning forbid forbidden prohibited
     illegal deny denied denies lack lacks lacking absent missing unaware unknown disable disabled blocked false dead struggle
     discontinue discontinued discontinuing discontinuation abolish abolishing demonetize demonetise instead despite hardly rarely
-    less except excluding exclude free ignore ignores ignoring reject rejected rejects dislike hate unavailable""".split()
+    less lesser decline declined declines except excluding exclude free ignore ignores ignoring reject rejected rejects dislike hate unavailable rather acquitted""".split()
 )
-_OPENS = re.compile(r"(?:un|non|dis|in|im|il|ir)(?=[a-z]{4})")
-# Stems that these prefixes turn into their opposite; "un" and "non" do so with any ("cover" and "discover" are no opposites).
+_PREFIXES = ("un", "dis", "in", "im", "il", "ir")
+_OPENS = re.compile(r"(?:un|dis|in|im|il|ir)(?=[a-z]{4})")
+# Stems that these prefixes turn into their opposite; "un" does so with any ("cover" and "discover" are no opposites).
 _OPPOSED = {
     "dis": "abl advantag agre allow appear approv assembl connect continu engag honest like obey qualif respect satisf trust",
     "in": "accurat accessibl activ adequat appropriat capabl complet consistent correct definit dependent direct effectiv efficient "
@@ -41,11 +42,11 @@ _OPPOSED = {
     "ir": "rational regular relevant responsibl reversibl",
 }
 _NO_OPPOSITES = frozenset({"unless", "unlike"})
+_NON = re.compile(r"\bnon[\s-]?(?!sense|etheless)[a-z]{4,}\b", re.IGNORECASE)
 _ENDING = re.compile(r"(?:ings?|ed|es|e|s|ly|y|ment|ful|less|ities|ity)$")
-_WORD = re.compile(r"[^\W\d_]+")
 _MAY_DENY = frozenset(
     """t dont doesnt didnt isnt arent wasnt werent cant wont couldnt wouldnt shouldnt hasnt havent hadnt aint cannot not nobody no
-    without w never nothing nowhere none neither non""".split()
+    without w never nothing nowhere none neither""".split()
 )
 
 
@@ -64,13 +65,12 @@ def denials_of(text: str) -> Denials:
     >>> denials_of("It isn’t mine, so why not, or can't you wait without it?").negations
     ("isn't", "can't", 'without')
     """
-    text = plain(text)
-    words = frozenset(_WORD.findall(text.lower()))
-    if words.isdisjoint(_MAY_DENY):
+    words = words_of(text)
+    if words.isdisjoint(_MAY_DENY) and "non" not in text:
         return Denials((), words)
-    found = NEGATION.finditer(_EMPTY.sub(" ", text))
-    negations = tuple(match[0] for match in found if match.lastgroup)
-    return Denials(negations + ("non",) * ("non" in words), words)
+    text = _EMPTY.sub(" ", plain(text))
+    negations = [match[0] for match in NEGATION.finditer(text) if match.lastgroup] + _NON.findall(text)
+    return Denials(tuple(negations), words)
 
 
 def one_sided(here: Denials, there: Denials) -> tuple[list[str], list[str]]:
@@ -83,8 +83,9 @@ def one_sided(here: Denials, there: Denials) -> tuple[list[str], list[str]]:
     more = len(here.negations) + len(opposites[0]) - len(there.negations) - len(opposites[1])
     if not more:
         return [], []
-    implied = len(_IMPLIED & (there.words - here.words)) - len(_IMPLIED & (here.words - there.words))
-    if more * implied > 0 and not (opposites[0] or opposites[1]):
+    paired = {word for pair in opposites[0] + opposites[1] for word in pair}
+    implied = len(_IMPLIED & (there.words - here.words) - paired) - len(_IMPLIED & (here.words - there.words) - paired)
+    if more * implied > 0:
         return [], []
     told = tuple(
         list(dict.fromkeys([*denials.negations, *(f for of in pairs for f in of[:1]), *(f for of in others for f in of[1:])]))
@@ -97,12 +98,13 @@ def _opposites(words: frozenset[str], others: frozenset[str]) -> list[tuple[str,
     """The words that only the first text has and whose opposite, the same without a prefix, only the second has."""
     found: list[tuple[str, str]] = []
     for word in words - others:
-        if (opens := _OPENS.match(word)) and word not in _NO_OPPOSITES:
-            bare = word[opens.end() :]
+        if word.startswith(_PREFIXES) and (opens := _OPENS.match(word)) and word not in _NO_OPPOSITES:
+            bare, stem = word[opens.end() :], _stem(word[opens.end() :])
             if opens[0] in _OPPOSED and not bare.startswith(tuple(_OPPOSED[opens[0]].split())):
                 continue
-            found += [(word, other) for other in sorted(others - words) if _stem(other) == _stem(bare)][:1]
-        elif word.endswith("less") and len(word) > len("less") + 2 and f"{word[:-4]}ful" in others:
+            if len(stem) > 2 and stem not in map(_stem, words) and _stem(word) not in map(_stem, others):  # noqa: PLR2004
+                found += [(word, other) for other in sorted(others - words) if _stem(other) == stem][:1]
+        elif word.endswith("less") and f"{word[:-4]}ful" in others:
             found.append((word, f"{word[:-4]}ful"))
     return sorted(found)
 

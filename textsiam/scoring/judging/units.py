@@ -11,7 +11,7 @@ from itertools import pairwise
 from math import isclose, nan
 from typing import NamedTuple
 
-from textsiam.scoring.explaining.numerals import LISTS, NUMBER_WORDS, numerals_in
+from textsiam.scoring.explaining.numerals import NUMBER_WORDS, numerals_in, words_of
 from textsiam.scoring.judging.dates import DECADE
 
 # Unit → its dimension, its size in a unit that the dimension shares, and its spellings, a plural s aside: those that are a unit
@@ -25,16 +25,15 @@ UNITS: dict[str, tuple[str, float, str, str]] = {
     "night": ("nights", 1, "", "night"),
     "week": ("time", 604_800, "week wk", ""),
     "month": ("months", 1, "month mth", "mo"),
-    "quarter": ("months", 3, "", "quarter"),
     "year": ("months", 12, "year yr", r"y\.o yo"),
     "decade": ("months", 120, "decade", ""),
     "century": ("months", 1200, "century centuries", ""),
     "time": ("times", 1, "", "time"),
     "mm": ("length", 1e-3, "millimetre millimeter mm", ""),
     "cm": ("length", 0.01, "centimetre centimeter cm", ""),
-    "m": ("length", 1, "", "metre meter mtr m"),
+    "m": ("length", 1, "", "metre meter mtr (?-i:m)"),
     "km": ("length", 1000, "kilometre kilometer km", ""),
-    "inch": ("length", 0.0254, "inch inches", ""),
+    "inch": ("length", 0.0254, "inch inches", "(?<=-)in"),
     "foot": ("length", 0.3048, "", "foot feet ft"),
     "yard": ("length", 0.9144, "", "yard yd"),
     "mile": ("length", 1609.344, "mile", "mi"),
@@ -58,7 +57,7 @@ UNITS: dict[str, tuple[str, float, str, str]] = {
     "tablespoon": ("spoons", 1.5, "tablespoon tbsp", ""),
     "µg": ("mass", 1e-6, "microgram µg μg mcg", ""),
     "mg": ("mass", 1e-3, "milligram", "mg"),
-    "g": ("mass", 1, "gram gramme", "gm g"),
+    "g": ("mass", 1, "gram gramme", "gm (?-i:g)"),
     "kg": ("mass", 1000, "kilogram kg kilo", ""),
     "tonne": ("mass", 1e6, "tonne", "ton t"),
     "ounce": ("mass", 28.349523, "ounce oz", ""),
@@ -78,8 +77,8 @@ UNITS: dict[str, tuple[str, float, str, str]] = {
     "m/s": ("speed", 3.6, "", r"m/s met(?:er|re)s?\sper\ssecond"),
     "knot": ("speed", 1.852, "", "knot kn"),
     "degree": ("degrees", 1, "", "degree deg °"),
-    "°C": ("celsius", 1, r"celsius centigrade °\s?c degrees?\s(?:c|celsius|centigrade)", "c"),
-    "°F": ("fahrenheit", 1, r"fahrenheit °\s?f degrees?\s(?:f|fahrenheit)", "f"),
+    "°C": ("celsius", 1, r"celsius centigrade °\s?c degrees?\s(?:c|celsius|centigrade)", "(?-i:C)"),
+    "°F": ("fahrenheit", 1, r"fahrenheit °\s?f degrees?\s(?:f|fahrenheit)", "(?-i:F)"),
     "kelvin": ("kelvin", 1, "kelvin", ""),
     "W": ("power", 1, "watt", "w(?!/)"),
     "kW": ("power", 1000, "kilowatt kw", ""),
@@ -98,8 +97,6 @@ UNITS: dict[str, tuple[str, float, str, str]] = {
     "pixel": ("pixels", 1, "", "pixel px"),
     "megapixel": ("pixels", 1e6, "megapixel", "mp"),
 }
-_EVERY = {"hourly": "hour", "daily": "day", "weekly": "week", "monthly": "month", "yearly": "year"}
-_EVERY |= {"annual": "year", "annually": "year"}
 # Longer spellings first: "degrees Celsius" before "degree".
 _NAMES = sorted(UNITS, key=lambda name: -max(map(len, " ".join(UNITS[name][2:]).split())))
 
@@ -117,26 +114,25 @@ def _any_unit(*, behind_number: bool) -> str:
 _MEASURED = re.compile(
     rf"[\s-]?(?:(?:more|full|whole|extra|straight|consecutive)\s)?{_any_unit(behind_number=True)}", re.IGNORECASE
 )
-# One of a unit, without a number: "per day", "in a week", "200 a month".
-_ONE = re.compile(
-    rf"(?:(?<![^\W\d_])(?:(?:per|each|every)\s|(?:(?:in|within)\s)?an?\s)|/\s?){_any_unit(behind_number=False)}",
-    re.IGNORECASE,
-)
 _ALONE = re.compile(rf"(?<![^\W_]){_any_unit(behind_number=False)}", re.IGNORECASE)
+# One of a unit, without a number: "per day", "in a week", "200 a month".
+_ONE = re.compile(r"(?:(?<![^\W_])(?:(?:per|each|every)\s|(?:(?:in|within)\s)?an?\s)|/\s?)$", re.IGNORECASE)
+_RATES = {"hourly": "hour", "daily": "day", "weekly": "week", "monthly": "month", "yearly": "year"}
+_RATES |= {"annual": "year", "annually": "year"}
 _PART = re.compile(rf"\b(half|(?:an?\s)?quarter)(?:\sof)?(?:\san?)?\s(?={_any_unit(behind_number=False)})", re.IGNORECASE)
-_RATE = re.compile(rf"\b(?:{'|'.join(_EVERY)})\b", re.IGNORECASE)
 _TIMES = re.compile(r"\b(twice|thrice)\b", re.IGNORECASE)
+_LIST = re.compile(r"\s*(?:[-\u2013/&]|to|or|and)\s*", re.IGNORECASE)
 _TO = re.compile(r"(?:\s\w+)?\s(?:to|into)\s(?:\w+\s)?")
-# A text without a digit and without these words has neither numbers nor units.
-_DIGIT = re.compile(r"\d|[^\W_a-z\d](?<=[\u00b2-\u00be\u2070-\u218b\u2460-\u24ff])")
-_LETTERS = re.compile("[a-z]+")
-_WORDS = NUMBER_WORDS | {"twice", "thrice", *_EVERY}
-_WORDS |= {
+_WORD, _NUMBER = re.compile(r"[^\W\d_]+"), re.compile(r"\d")
+# A unit without a number begins with one of these words.
+_UNIT_WORDS = frozenset(
     word + plural
     for name in _NAMES
     for word in re.findall(r"[a-z]{2,}", UNITS[name][2].replace("\\s", " "))
     for plural in ("", "s")
-} - {"per", "an", "pers", "ans"}
+) - {"per", "an"}
+_CHANGED = frozenset({"twice", "thrice", "half", "quarter"})
+_MAY_HOLD = NUMBER_WORDS | _UNIT_WORDS | _CHANGED | frozenset(_RATES)
 
 
 class Measure(NamedTuple):
@@ -180,33 +176,47 @@ def amounts_of(text: str) -> Amounts:
     >>> [(of.number, of.unit) for of in amounts_of("Is 5 to 10 km in half an hour a good pace?").measures]
     [('5', 'km'), ('10', 'km'), ('0.5', 'hour')]
     """
-    if not (_DIGIT.search(text) or not _WORDS.isdisjoint(_LETTERS.findall(text.lower()))):
+    words = words_of(text)
+    if _MAY_HOLD.isdisjoint(words) and not _NUMBER.search(text) and text.isascii():
         return Amounts()
     text = DECADE.sub(" ", text)
-    text = _TIMES.sub(lambda found: "2 times" if found[0][:2].lower() == "tw" else "3 times", text)
-    text = _PART.sub(lambda found: "0.5 " if found[1].lower() == "half" else "0.25 ", text)
+    if not _CHANGED.isdisjoint(words):
+        text = _TIMES.sub(lambda found: "2 times" if found[0][:2].lower() == "tw" else "3 times", text)
+        text = _PART.sub(lambda found: "0.5 " if found[1].lower() == "half" else "0.25 ", text)
     text, numerals = numerals_in(text)
     found = [_MEASURED.match(text, numeral.end) for numeral in numerals]
     for n in reversed(range(len(numerals) - 1)):
-        if found[n] is None and LISTS.fullmatch(text, numerals[n].end, numerals[n + 1].start):
+        if found[n] is None and _LIST.fullmatch(text, numerals[n].end, numerals[n + 1].start):
             found[n] = found[n + 1]
     measures = [_measure(match, numeral.number) for match, numeral in zip(found, numerals, strict=True) if match]
-    taken = {match.end() for match in found if match}
-    ones = [match for match in _ONE.finditer(text) if match.end() not in taken]
-    taken |= {match.end() for match in ones}
-    rates = [Measure("1", _EVERY[match[0].lower()], nan, match[0], is_said=False) for match in _RATE.finditer(text)]
-    alone = [match for match in _ALONE.finditer(text) if match.end() not in taken]
+    if not (_UNIT_WORDS.isdisjoint(words) and _RATES.keys().isdisjoint(words)):
+        measures += _without_number(text, {match.end() for match in found if match})
     return Amounts(
         tuple(numeral.number for numeral in numerals),
-        (*measures, *(_measure(match, "1", is_said=False) for match in ones), *rates, *(_measure(match, "") for match in alone)),
+        tuple(measures),
         tuple((a.number, b.number) for a, b in pairwise(numerals) if _TO.fullmatch(text, a.end, b.start)),
     )
 
 
-def _measure(found: re.Match[str], number: str, *, is_said: bool = True) -> Measure:
+def _without_number(text: str, taken: set[int]) -> list[Measure]:
+    """The units that no number measures: ``a week``, ``daily``, ``miles``."""
+    measures = []
+    for word in _WORD.finditer(text):
+        name = word[0].lower()
+        if name in _RATES:
+            measures.append(Measure("1", _RATES[name], nan, word[0], is_said=False))
+        elif name in _UNIT_WORDS and (match := _ALONE.match(text, word.start())) and match.end() not in taken:
+            one = _ONE.search(text[max(0, word.start() - 10) : word.start()])
+            measures.append(_measure(match, "1" if one else "", one[0] if one else ""))
+            taken.add(match.end())
+    return measures
+
+
+def _measure(found: re.Match[str], number: str, before: str | None = None) -> Measure:
+    """What is found, with its number; ``before`` is what is said in its place."""
     unit = _NAMES[(found.lastindex or 0) - 1]
     try:
         size = float(number) * UNITS[unit][1]
     except ValueError:  # no number, a price, a share or a time of day
         size = nan
-    return Measure(number, unit, size, found[0].strip(" -"), is_said and number != "")
+    return Measure(number, unit, size, ((before or "") + found[0]).strip(" -"), is_said=before is None)

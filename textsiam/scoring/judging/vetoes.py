@@ -24,7 +24,7 @@ Veto = Callable[[str, str], str]
 # Numbers that are also said in these words: "World War II", "the number one", "Second World War".
 _SAID_OTHERWISE = {
     "1": "one first once single",
-    "2": "second both ii",
+    "2": "second both couple pair ii",
     "3": "iii",
     "4": "iv",
     "5": "V",
