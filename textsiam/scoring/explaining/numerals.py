@@ -47,7 +47,9 @@ _ORDINAL = re.compile(
 _COUNTED_ONE = re.compile(
     rf"\bone[\s-](?:or|to|(?:{_COUNTED})s?)\b|\b(?:only|just|exactly|least|most|than|number)\sone\b", re.IGNORECASE
 )
-_PART = re.compile(rf"\b(half|a quarter of) an? (?={'|'.join(name for name in _SCALES if len(name) > 2)})", re.IGNORECASE)  # noqa: PLR2004
+_PART = re.compile(
+    r"\b(half|a quarter of) an? (?=dozen|hundred|thousand|lakh|million|crore|billion|trillion)", re.IGNORECASE
+)
 _AND_A_HALF = re.compile(r"(?<![\d.,])(\d+) and a half\b", re.IGNORECASE)
 # A power is no number: 300 m² is 300. It is written out, as square and cubic metres are.
 _POWER = re.compile(r"(?<=\d)(\s?)([kcm]?m|ft)([²2³3])(?![^\W_])")

@@ -1,8 +1,8 @@
 """Days, months, seasons and times of day in a text, each in one spelling: ``Mon`` is Monday, ``Sept`` September, ``fall`` autumn.
 
 A literal table of English words. Words that mean something else as well (may, march, sun, sat, fall, spring, night) count only
-where the words around them say so: ``in May``, ``on Sat``, ``at night``. Left out on purpose: numbers within dates (3 April, 2019,
-10:42; `textsiam.scoring.explaining.numerals` reads them), holidays other than the eve and day of Christmas and New Year, before,
+where the words around them say so: ``in May``, ``on Sat``, ``at night``. Left out on purpose: numbers within dates (3 April,
+2019, 10:42; `textsiam.scoring.explaining.numerals` reads them), holidays other than the eves of Christmas and New Year, before,
 after and ago, other languages.
 """
 
@@ -92,7 +92,10 @@ DATES: dict[str, tuple[str, str]] = {
     "noon": ("time of day", "noon|midday"),
     "afternoon": ("time of day", r"(?<!\bgood\s)afternoons?"),
     "evening": ("time of day", r"(?<!\bgood\s)evenings?"),
-    "night": ("time of day", rf"(?:{_behind('at in last every each tomorrow yesterday late')}|(?<=in\sthe\s)|(?<=day\s))nights?(?!\s(?:sky|club))"),
+    "night": (
+        "time of day",
+        rf"(?:{_behind('at in last every each tomorrow yesterday late')}|(?<=in\sthe\s)|(?<=day\s))nights?(?!\s(?:sky|club))",
+    ),
     "midnight": ("time of day", "midnight"),
     "am": ("am or pm", r"\d+(?:[.:]\d+)?\s?a\.?m\b\.?"),
     "pm": ("am or pm", r"\d+(?:[.:]\d+)?\s?p\.?m\b\.?"),
@@ -106,7 +109,10 @@ DATES: dict[str, tuple[str, str]] = {
         for period in ("week", "weekend", "month", "quarter", "semester", "year", "decade", "century")
     },
     **{
-        which: ("last or next", rf"{which}(?=\s(?:{'|'.join([*_WEEKDAYS, *_MONTHS, *_WORD_MONTHS])}|winter|spring|summer|fall)\b)")
+        which: (
+            "last or next",
+            rf"{which}(?=\s(?:{'|'.join([*_WEEKDAYS, *_MONTHS, *_WORD_MONTHS])}|winter|spring|summer|fall)\b)",
+        )
         for which in ("last", "next")
     },
     "eve": ("eve", r"(?:(?<=christmas\s)|(?<=year\s)|(?<=year's\s)|(?<=years\s))eve"),
@@ -122,12 +128,15 @@ _DATE = re.compile(
 )
 # A date begins with one of these words, or is a number before s, am or pm.
 _TOKEN = re.compile(r"[^\W\d_]+|\d+(?:[.:]\d+)?(?='?s\b|\s?[ap]\.?m\b)", re.IGNORECASE)
-_WORDS = frozenset(
-    " ".join([*_WEEKDAYS, *(f"{name}s" for name in _WEEKDAYS), *_MONTHS, *_MONTHS.values(), *_WORD_MONTHS]).lower().split()
-) | frozenset(
-    """mon tue tues wed thu thur thurs fri sat sun sep sept mar weekend weekends weekday weekdays winter winters spring summer
-    summers autumn autumns fall yesterday today tonight tomorrow tmrw morning mornings noon midday afternoon afternoons evening
-    evenings night nights midnight last previous past this current next coming upcoming following day eve""".split()
+_WORDS = {name.lower() + plural for name in _WEEKDAYS for plural in ("", "s")}
+_WORDS |= {word.lower() for word in (*_MONTHS, *_MONTHS.values(), *_WORD_MONTHS, *_WORD_MONTHS.values())}
+_WORDS |= set(
+    re.findall(
+        r"\w+",
+        """mon tue tues wed thu thur thurs fri sat sun sep sept weekend weekends weekday weekdays winter winters spring summer
+        summers autumn autumns fall yesterday today tonight tomorrow tmrw morning mornings noon midday afternoon afternoons
+        evening evenings night nights midnight last previous past this current next coming upcoming following day eve""",
+    )
 )
 _NUMBER = re.compile(r"\d")
 
@@ -138,8 +147,8 @@ def dates_of(text: str) -> dict[str, tuple[str, str]]:
 
     Examples
     --------
-    >>> dates_of("Is it open on Sat morning, or next week in May?")
-    {'Saturday': ('weekday', 'Sat'), 'morning': ('time of day', 'morning'), 'next week': ('period', 'next week'), 'May': ('month', 'May')}
+    >>> dates_of("Is it open on Sat morning in May?")
+    {'Saturday': ('weekday', 'Sat'), 'morning': ('time of day', 'morning'), 'May': ('month', 'May')}
     >>> dates_of("You may march in the sun, I sat on the night train")
     {}
     """

@@ -1,11 +1,12 @@
 """What a text denies: its negations, without those that deny nothing, and the words that are opposites by a prefix.
 
 ``lock`` and ``unlock``, ``active`` and ``inactive`` count where one text has the one and the other text the other word. English
-only. Left out on purpose: opposites without a common stem (on and off, buy and sell), what is denied (two texts may deny different
-things), doubt (hardly), irony.
+only. Left out on purpose: opposites without a common stem (on and off, buy and sell), what is denied (two texts may deny
+different things), doubt (hardly), irony.
 """
 
 import re
+from collections import Counter
 from typing import NamedTuple
 
 from textsiam.scoring.explaining.differences import NEGATION
@@ -24,19 +25,22 @@ _EMPTY = re.compile(
 )
 # One of these in one text makes up for a negation in the other: "I am unable to" and "I cannot".
 _IMPLIED = frozenset(
-    """unable impossible fail fails failed failing failure refuse refuses refused forget forgot forgotten stop stops stopped
-    stopping avoid avoids avoided avoiding prevent prevents preventing quit ban bans banned banning forbid forbidden prohibited
-    illegal deny denied denies lack lacks lacking absent missing unaware unknown disable disabled blocked false dead struggle
-    discontinue discontinued discontinuing discontinuation abolish abolishing demonetize demonetise instead despite hardly rarely
-    less lesser decline declined declines except excluding exclude free ignore ignores ignoring reject rejected rejects dislike hate unavailable rather acquitted""".split()
+    re.findall(
+        r"\w+",
+        """unable impossible fail fails failed failing failure refuse refuses refused forget forgot forgotten stop stops stopped
+        stopping avoid avoids avoided avoiding prevent prevents preventing quit ban bans banned banning forbid forbidden
+        prohibited illegal deny denied denies decline declines declined reject rejects rejected ignore ignores ignoring lack
+        lacks lacking absent missing unaware unknown unavailable disable disabled blocked instead rather despite except
+        excluding hardly rarely less lesser dislike hate acquitted""",
+    )
 )
 _PREFIXES = ("un", "dis", "in", "im", "il", "ir")
 _OPENS = re.compile(r"(?:un|dis|in|im|il|ir)(?=[a-z]{4})")
 # Stems that these prefixes turn into their opposite; "un" does so with any ("cover" and "discover" are no opposites).
 _OPPOSED = {
     "dis": "abl advantag agre allow appear approv assembl connect continu engag honest like obey qualif respect satisf trust",
-    "in": "accurat accessibl activ adequat appropriat capabl complet consistent correct definit dependent direct effectiv efficient "
-    "expensiv finit formal offensiv secur sensitiv significant stabil sufficient valid visibl voluntar",
+    "in": "accurat accessibl activ adequat appropriat capabl complet consistent correct definit dependent direct effectiv "
+    "efficient expensiv finit formal offensiv secur sensitiv significant stabil sufficient valid visibl voluntar",
     "im": "balanc matur moral mortal partial patient perfect polit possibl practical probabl proper pur",
     "il": "legal legitimat literat logical",
     "ir": "rational regular relevant responsibl reversibl",
@@ -45,8 +49,11 @@ _NO_OPPOSITES = frozenset({"unless", "unlike"})
 _NON = re.compile(r"\bnon[\s-]?(?!sense|etheless)[a-z]{4,}\b", re.IGNORECASE)
 _ENDING = re.compile(r"(?:ings?|ed|es|e|s|ly|y|ment|ful|less|ities|ity)$")
 _MAY_DENY = frozenset(
-    """t dont doesnt didnt isnt arent wasnt werent cant wont couldnt wouldnt shouldnt hasnt havent hadnt aint cannot not nobody no
-    without w never nothing nowhere none neither""".split()
+    re.findall(
+        r"\w+",
+        """t dont doesnt didnt isnt arent wasnt werent cant wont couldnt wouldnt shouldnt hasnt havent hadnt aint cannot not
+        nobody no without w never nothing nowhere none neither""",
+    )
 )
 
 
@@ -87,11 +94,21 @@ def one_sided(here: Denials, there: Denials) -> tuple[list[str], list[str]]:
     implied = len(_IMPLIED & (there.words - here.words) - paired) - len(_IMPLIED & (here.words - there.words) - paired)
     if more * implied > 0:
         return [], []
-    told = tuple(
-        list(dict.fromkeys([*denials.negations, *(f for of in pairs for f in of[:1]), *(f for of in others for f in of[1:])]))
-        for denials, pairs, others in ((here, opposites[0], opposites[1]), (there, opposites[1], opposites[0]))
-    )
-    return told[0], told[1]
+    words = [[*_more(here, there), *(a for a, _ in opposites[0]), *(b for _, b in opposites[1])]]
+    words += [[*_more(there, here), *(b for _, b in opposites[0]), *(a for a, _ in opposites[1])]]
+    return words[0], words[1]
+
+
+def _more(here: Denials, there: Denials) -> list[str]:
+    """The negations that a text has more of than the other, case aside."""
+    spare = Counter(map(str.lower, there.negations))
+    found = []
+    for negation in here.negations:
+        if spare[negation.lower()]:
+            spare[negation.lower()] -= 1
+        else:
+            found.append(negation)
+    return found
 
 
 def _opposites(words: frozenset[str], others: frozenset[str]) -> list[tuple[str, str]]:

@@ -118,8 +118,11 @@ _ALONE = re.compile(rf"(?<![^\W_]){_any_unit(behind_number=False)}", re.IGNORECA
 # One of a unit, without a number: "per day", "in a week", "200 a month".
 _ONE = re.compile(r"(?:(?<![^\W_])(?:(?:per|each|every)\s|(?:(?:in|within)\s)?an?\s)|/\s?)$", re.IGNORECASE)
 _RATES = {"hourly": "hour", "daily": "day", "weekly": "week", "monthly": "month", "yearly": "year"}
-_RATES |= {"annual": "year", "annually": "year"}
-_PART = re.compile(rf"\b(half|(?:an?\s)?quarter)(?:\sof)?(?:\san?)?\s(?={_any_unit(behind_number=False)})", re.IGNORECASE)
+_RATES |= {"annual": "year", "annually": "year", "everyday": "day"}
+_PART = re.compile(
+    rf"\b(?<!\band\sa\s)(half|(?:an?\s)?quarter)(?:\sof)?(?:\san?)?\s(?={_any_unit(behind_number=False)})",
+    re.IGNORECASE,
+)
 _TIMES = re.compile(r"\b(twice|thrice)\b", re.IGNORECASE)
 _LIST = re.compile(r"\s*(?:[-\u2013/&]|to|or|and)\s*", re.IGNORECASE)
 _TO = re.compile(r"(?:\s\w+)?\s(?:to|into)\s(?:\w+\s)?")
@@ -158,7 +161,7 @@ class Measure(NamedTuple):
 
 
 class Amounts(NamedTuple):
-    """The numbers of a text in one spelling, repeated ones too; its units, first those that numbers measure; its ranges (9 to 11)."""
+    """The numbers of a text in one spelling, repeated ones too; its units, first those with numbers; its ranges (9 to 11)."""
 
     numbers: tuple[str, ...] = ()
     measures: tuple[Measure, ...] = ()
@@ -179,7 +182,7 @@ def amounts_of(text: str) -> Amounts:
     words = words_of(text)
     if _MAY_HOLD.isdisjoint(words) and not _NUMBER.search(text) and text.isascii():
         return Amounts()
-    text = DECADE.sub(" ", text)
+    text = DECADE.sub(" ", text) if "s" in words else text
     if not _CHANGED.isdisjoint(words):
         text = _TIMES.sub(lambda found: "2 times" if found[0][:2].lower() == "tw" else "3 times", text)
         text = _PART.sub(lambda found: "0.5 " if found[1].lower() == "half" else "0.25 ", text)

@@ -1,14 +1,13 @@
 """Why a pair may not be accepted unread: a number, a unit, a date or a negation that only one text has.
 
-Embeddings hardly see such differences, so a pair that scores high is reviewed where a rule speaks. A rule reads two texts and gives
-its reason, or an empty text; it changes no score, and says nothing about pairs that are rejected anyway. Edit `VETOES` to add, mend
-or drop one. Reasons have one form, what only the first text has and what only the second has, in the words of the texts (numbers in
-digits): ``number: 2 | 3``, ``date: – | today``, ``negation: – | can't``.
+Embeddings hardly see such differences, so a pair that scores high is reviewed where a rule speaks. A rule reads two texts and
+gives its reason, or an empty text; it changes no score, and says nothing about pairs that are rejected anyway. Edit `VETOES` to
+add, mend or drop one. Reasons have one form: the kind, what only the first text has, what only the second has, in the words of
+the texts (numbers in digits), and a dash for nothing: ``number: 2 | 3``, ``unit: km | miles``, ``negation: – | can't``.
 
-English first; digits and symbols of units are read in any script. Not covered: words of other languages, opposites without a common
-stem (on and off, before and after), swapped roles, names, holidays, and numbers that both texts have in another order
-(``from 9 to 11`` and ``from 11 to 9`` are covered). Texts that
-were cut at the token limit are no matter of two strings; what reads the pairs says so.
+English first; digits and the symbols of units are read in any script. Not covered: words of other languages, opposites without a
+common stem (on and off, before and after), swapped roles, names, holidays, and the same numbers in another order, ranges aside
+(``from 9 to 11``, ``from 11 to 9``). Nor is a text that was cut at the token limit: two strings do not show it.
 """
 
 import re
@@ -21,6 +20,7 @@ from textsiam.scoring.judging.units import Amounts, Measure, amounts_of
 
 Veto = Callable[[str, str], str]
 
+_NOTHING = "\u2013"
 # Numbers that are also said in these words: "World War II", "the number one", "Second World War".
 _SAID_OTHERWISE = {
     "1": "one first once single",
@@ -52,7 +52,8 @@ def numbers(first: str, second: str) -> str:
     here, there = amounts_of(first), amounts_of(second)
     if not (here.numbers or there.numbers):
         return ""
-    turned = [(a, b) for a, b in here.ranges if (b, a) in there.ranges and (a, b) not in there.ranges]
+    turned = [(a, b) for a, b in here.ranges if (b, a) in there.ranges]
+    turned = [(a, b) for a, b in turned if (a, b) not in there.ranges and (b, a) not in here.ranges]
     if turned:
         return _reason("number", [f"{a} to {b}" for a, b in turned], [f"{b} to {a}" for a, b in turned])
     return _reason("number", _only(here, there, second), _only(there, here, first))
@@ -61,7 +62,8 @@ def numbers(first: str, second: str) -> str:
 def units(first: str, second: str) -> str:
     """A unit that differs: of a number that both texts have, of a rate (``a day``, ``a week``), or of a unit without a number.
 
-    A number may leave out its unit if the other text names the unit elsewhere, and years where they are an age.
+    A number may leave out its unit if its text names the unit elsewhere, and years, degrees and times always. Units without a
+    number differ only if both texts name one of the same dimension (``in km``, ``in miles``), rates also alone (``a week``).
 
     Examples
     --------
@@ -69,15 +71,21 @@ def units(first: str, second: str) -> str:
     ('unit: km | miles', '')
     """
     here, there = amounts_of(first), amounts_of(second)
+    if not (here.measures or there.measures):
+        return ""
     for number in dict.fromkeys(here.numbers):
         if number in there.numbers and (of_number := _of_number(number, here, there)):
             return of_number
-    for is_told in (_is_one, _is_alone):
-        mine, yours = [of for of in here.measures if is_told(of)], [of for of in there.measures if is_told(of)]
-        only = [of for of in mine if not _is_among(of, there)], [of for of in yours if not _is_among(of, here)]
-        shared = {_compared(of) for of in only[0]} & {_compared(of) for of in only[1]}
-        if shared:
-            return _reason("unit", *([of.written for of in side if _compared(of) in shared] for side in only))
+    only = (
+        [of for of in here.measures if not _is_among(of, there)],
+        [of for of in there.measures if not _is_among(of, here)],
+    )
+    for has_kind in (_is_rate, _is_alone):
+        sides = [[of for of in side if has_kind(of)] for side in only]
+        shared = {_compared(of) for of in sides[0]} & {_compared(of) for of in sides[1]}
+        told = [[of.written for of in side if _compared(of) in shared or _counts_alone(of)] for side in sides]
+        if told[0] or told[1]:
+            return _reason("unit", *told)
     return ""
 
 
@@ -92,7 +100,10 @@ def dates(first: str, second: str) -> str:
     here, there = dates_of(first), dates_of(second)
     if here.keys() == there.keys():
         return ""
-    only = {name: of for name, of in here.items() if name not in there}, {n: of for n, of in there.items() if n not in here}
+    only = (
+        {name: of for name, of in here.items() if name not in there},
+        {n: of for n, of in there.items() if n not in here},
+    )
     kinds = [{kind for kind, _ in of.values()} for of in only]
     alone = TWO_SIDED - (kinds[0] & kinds[1])
     return _reason("date", *([written for kind, written in of.values() if kind not in alone] for of in only))
@@ -133,7 +144,8 @@ def vetoed(first: Sequence[str], second: Sequence[str], names: Iterable[str] = V
         raise ValueError(f"There is no veto {unknown[0]!r}. Use one of {', '.join(VETOES)}.")
     rules = [VETOES[name] for name in names]
     return [
-        "" if a == b else next(filter(None, (rule(a, b) for rule in rules)), "") for a, b in zip(first, second, strict=True)
+        "" if a == b else next(filter(None, (rule(a, b) for rule in rules)), "")
+        for a, b in zip(first, second, strict=True)
     ]
 
 
@@ -161,7 +173,9 @@ def _is_measured_in(number: str, here: Amounts, there: Amounts) -> bool:
 
 def _of_number(number: str, here: Amounts, there: Amounts) -> str:
     """The units that a number, which both texts have, measures in only one of them."""
-    units = [{of.unit: of.written for of in side.measures if of.number == number and of.is_said} for side in (here, there)]
+    units = [
+        {of.unit: of.written for of in side.measures if of.number == number and of.is_said} for side in (here, there)
+    ]
     if units[0].keys() == units[1].keys():
         return ""
     only = [{unit: written for unit, written in units[n].items() if unit not in units[1 - n]} for n in (0, 1)]
@@ -174,12 +188,17 @@ def _of_number(number: str, here: Amounts, there: Amounts) -> str:
     return _reason("unit", only[0].values(), only[1].values())
 
 
-def _is_one(of: Measure) -> bool:
+def _is_rate(of: Measure) -> bool:
     return of.number == "1" and not of.is_said
 
 
 def _is_alone(of: Measure) -> bool:
-    return not of.number and of.dimension not in {"time", "months"}
+    return not of.number and _compared(of) != "time"
+
+
+def _counts_alone(of: Measure) -> bool:
+    """Whether a rate is a difference without another on the other side: "in a week", but not "daily" nor "got a minute"."""
+    return _is_rate(of) and _compared(of) == "time" and not of.written.isalpha() and of.unit != "minute"
 
 
 def _compared(of: Measure) -> str:
@@ -188,9 +207,9 @@ def _compared(of: Measure) -> str:
 
 
 def _is_among(of: Measure, there: Amounts) -> bool:
-    return any(of.unit == other.unit and of.is_said <= other.is_said or of.equals(other) for other in there.measures)
+    return any(of.unit == other.unit or of.equals(other) for other in there.measures)
 
 
 def _reason(kind: str, first: Iterable[str], second: Iterable[str]) -> str:
     told = [", ".join(dict.fromkeys(only)) for only in (first, second)]
-    return f"{kind}: {told[0] or '–'} | {told[1] or '–'}" if any(told) else ""
+    return f"{kind}: {told[0] or _NOTHING} | {told[1] or _NOTHING}" if any(told) else ""
