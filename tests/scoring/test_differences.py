@@ -32,6 +32,7 @@ NUMBERS = {
     "1,000": "1000", "1,00,000": "100000", "1.000,50": "1000.50", "1.234.567": "1234567", "1’000": "1000",
     "1\u00a0000": "1000", "1 000": "1 0", "3,5": "3.5", "007": "7", "10:42": "10:42", "v1.2.3": "1.2.3",
     "twenty-five": "25", "two hundred and five": "205", "a hundred thousand": "100000", "a dozen": "12", "2.5 million": "2500000",
+    "half a million": "500000", "two and a half": "2.5", "300 m²": "300",
     "5k": "5000", "nineteen ninety": "19 90", "five and six": "5 6", "twenty and five": "20 5", "one two": "1 2",
     "one day": "1", "only one": "1", "how does one learn": "", "one of them": "", "which one": "", "no one": "",
     "3rd": "3", "third": "3", "first floor": "1", "first of all": "", "wait a second": "", "30 seconds": "30",

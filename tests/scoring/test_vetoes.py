@@ -85,6 +85,9 @@ SAME = {
         ("World War 2", "World War II"), ("at 10:00", "at 10"), ("1 thing", "one thing"),
         ("songs of the 80s", "songs of the 1980s"),
         ("300 m²", "300 square metres"), ("from 9 to 11", "9 to 11"), ("two people kiss", "a couple kisses"),
+        ("an hour and a half", "90 minutes"), ("one and a half litres", "1.5 l"), ("a fortnight", "two weeks"),
+        ("a year", "12 months"),
+        ("3000 g", "3 kg"), ("20k people", "20,000 people"),
     ],
     "units": [
         ("5 km", "5 kilometres"), ("5 km", "5km"), ("200 °C", "200 degrees"), ("200°C", "200 degrees Celsius"),
@@ -99,7 +102,9 @@ SAME = {
         ("Sun and sat", "I sat in the sun"), ("prices fall", "prices drop"), ("Good morning, it is broken", "It is broken"),
         ("in autumn", "in the fall"), ("last year", "the previous year"), ("How do I use Spring Boot?", "How to use Spring Boot"),
         ("my SAT score", "my score"), ("I am here", "I'm here"), ("the night club", "the club"), ("today's world", "the world"),
-        ("resolutions for this year 2017", "resolutions for 2017"), ("a metal spring", "a spring of metal"),
+        ("resolutions for this year 2017", "resolutions for 2017"), ("in my 20s", "in my twenties"),
+        ("How late may I come?", "How late can I come?"),
+        ("open 9am-5pm", "open from 9 a.m. to 5 p.m."), ("Wait a second", "Wait"), ("a metal spring", "a spring of metal"),
     ],
     "negation": [
         ("I can't log in", "I cannot log in"), ("I dont know", "I do not know"), ("Is it good? Why or why not?", "Is it good?"),
@@ -109,6 +114,8 @@ SAME = {
         ("no longer here", "not here anymore"), ("without a lid", "with no lid"), ("I forgot my name", "I don't know my name"),
         ("I discover it", "I cover it"), ("the united team", "the unit team"), ("unless it rains", "less rain"),
         ("advantages and disadvantages", "the advantage"), ("unknown facts", "lesser known facts"), ("knot", "naught"),
+        ("I'm unsure", "I'm not sure"), ("Should or shouldn't I pay?", "Should I pay?"),
+        ("Why isn't my order here?", "Why is my order not here?"), ("There is nothing in it", "There isn't anything in it"),
         ("non-traditional", "nontraditional"),
     ],
 }  # fmt: skip

@@ -50,7 +50,7 @@ _COUNTED_ONE = re.compile(
 _PART = re.compile(
     r"\b(half|a quarter of) an? (?=dozen|hundred|thousand|lakh|million|crore|billion|trillion)", re.IGNORECASE
 )
-_AND_A_HALF = re.compile(r"(?<![\d.,])(\d+) and a half\b", re.IGNORECASE)
+_AND_A_HALF = re.compile(r"(?<![\w.,])(\d+|one) and a half\b", re.IGNORECASE)
 # A power is no number: 300 m² is 300. It is written out, as square and cubic metres are.
 _POWER = re.compile(r"(?<=\d)(\s?)([kcm]?m|ft)([²2³3])(?![^\W_])")
 NUMBER_WORDS = frozenset((*_WORDS, *_RANKS, *_SCALES, *(f"{scale}s" for scale in _SCALES)))
@@ -146,7 +146,9 @@ def numerals_in(text: str) -> tuple[str, list[Numeral]]:
         return text, []
     text = _PART.sub(lambda found: "0.5 " if found[1].lower() == "half" else "0.25 ", text)
     text = _ORDINAL.sub(lambda found: _RANKS[found[0].lower()], text)
-    text = _AND_A_HALF.sub(r"\1.5", _RUN.sub(_digits_of_run, text))
+    text = _AND_A_HALF.sub(
+        lambda found: f"{found[1] if found[1][0].isdigit() else 1}.5", _RUN.sub(_digits_of_run, text)
+    )
     found = list(_NUMERAL.finditer(text))
     signs = [_sign(match) for match in found]
     listed = [n for n, (a, b) in enumerate(pairwise(found)) if _LISTS.fullmatch(text, a.end(), b.start())]

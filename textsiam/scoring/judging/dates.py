@@ -64,13 +64,15 @@ def _word_month(name: str, short: str) -> str:
     """A month that is a word as well: behind "in", beside a day or year, with a capital behind other words."""
     capital = rf"(?-i:{name}|{short.capitalize()})"
     return (
-        rf"(?:{_IN}){name}|{name}(?=\s\d{{1,2}}(?:st|nd|rd|th)\b|,?\s\d{{4}}\b)|{capital}(?=\.?\s\d{{1,2}}\b)|"
+        rf"(?:{_behind('in since until till during')}){name}|(?:{_IN}){capital}|"
+        rf"{name}(?=\s\d{{1,2}}(?:st|nd|rd|th)\b|,?\s\d{{4}}\b)|{capital}(?=\.?\s\d{{1,2}}\b)|"
         rf"(?:{_DAY_OF}|{_behind('by from before after between this')}){capital}"
     )
 
 
 _SPRING = r"(?!\s(?:boot|mvc|framework|data|security|batch|rolls?|water|of|in)\b)"
 _OF_DECADE = _behind("the in early late mid my his her their")
+_DECADES = ("twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties")
 # Date → its kind and how it is written. Kinds of the same name are compared with each other.
 DATES: dict[str, tuple[str, str]] = {
     **{name: ("weekday", _weekday(name, short)) for name, short in _WEEKDAYS.items()},
@@ -116,7 +118,10 @@ DATES: dict[str, tuple[str, str]] = {
         for which in ("last", "next")
     },
     "eve": ("eve", r"(?:(?<=christmas\s)|(?<=year\s)|(?<=year's\s)|(?<=years\s))eve"),
-    **{f"19{ten}s": ("decade", rf"(?:19|{_OF_DECADE}){ten}'?s") for ten in range(20, 100, 10)},
+    **{
+        f"19{ten}s": ("decade", rf"(?:19|{_OF_DECADE}){ten}'?s|{word}")
+        for ten, word in zip(range(20, 100, 10), _DECADES, strict=True)
+    },
     **{f"20{ten:02}s": ("decade", rf"20{ten:02}'?s") for ten in range(0, 40, 10)},
 }
 # Of these kinds only two different dates are a difference, not one alone.
@@ -129,7 +134,7 @@ _DATE = re.compile(
 # A date begins with one of these words, or is a number before s, am or pm.
 _TOKEN = re.compile(r"[^\W\d_]+|\d+(?:[.:]\d+)?(?='?s\b|\s?[ap]\.?m\b)", re.IGNORECASE)
 _WORDS = {name.lower() + plural for name in _WEEKDAYS for plural in ("", "s")}
-_WORDS |= {word.lower() for word in (*_MONTHS, *_MONTHS.values(), *_WORD_MONTHS, *_WORD_MONTHS.values())}
+_WORDS |= {word.lower() for word in (*_MONTHS, *_MONTHS.values(), *_WORD_MONTHS, *_WORD_MONTHS.values(), *_DECADES)}
 _WORDS |= set(
     re.findall(
         r"\w+",

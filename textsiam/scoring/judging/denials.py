@@ -17,8 +17,8 @@ _EMPTY = re.compile(
     r"\b(?:(?:why\s)?or\swhy\snot|why\snot|or\snot|if\s(?:not|no|none)(?=\s*[,?.;]|\s(?:why|what|how|who|then)\b)|"
     r"(?:do\snot|don'?t)\syou\s(?:think|agree|believe)|(?:can(?:no|')?t|can\snot)\s(?:wait|help)|"
     r"i\s(?:do\snot|don'?t)\s(?:really\s)?know\s(?:how|what|where|why|who|when|whether|if|which)|"
-    r"(?:have|had|got)\sno\s(?:idea|clue)|not\ssure|no\s(?:matter|doubt|wonder|problem)|nothing\sbut|last\sbut\snot\sleast|"
-    r"not\sto\smention|not\s(?:only|just|merely|surprisingly)|nor|dos?\s(?:and|&)\sdon'?ts|\w+\s?(?:/|or)\s?(?:\w+n't|\w+\snot)(?!\s\w+n't))\b|"
+    r"(?:have|had|got)\sno\s(?:idea|clue)|not\ssure(?=\s(?:how|what|where|why|who|when|whether|if|which)\b)|no\s(?:matter|doubt|wonder|problem)|nothing\sbut|last\sbut\snot\sleast|"
+    r"not\sto\smention|not\s(?:only|just|merely|surprisingly)|nor|dos?\s(?:and|&)\sdon'?ts|(\w+)(?:\s?/\s?|\sor\s)(?:\1(?:n?'?t|\snot)|won't))\b|"
     r",\s*(?:is|are|was|were|do|does|did|has|have|had|wo|ca|could|would|should|ai)n'?t\s"
     r"(?:it|he|she|they|we|you|i|there|this|that)\s*(?=[?.!]|$)",
     re.IGNORECASE,

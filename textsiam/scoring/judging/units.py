@@ -24,6 +24,7 @@ UNITS: dict[str, tuple[str, float, str, str]] = {
     "day": ("time", 86_400, "day", ""),
     "night": ("nights", 1, "", "night"),
     "week": ("time", 604_800, "week wk", ""),
+    "fortnight": ("time", 1_209_600, "fortnight", ""),
     "month": ("months", 1, "month mth", "mo"),
     "year": ("months", 12, "year yr", r"y\.o yo"),
     "decade": ("months", 120, "decade", ""),
@@ -123,6 +124,7 @@ _PART = re.compile(
     rf"\b(?<!\band\sa\s)(half|(?:an?\s)?quarter)(?:\sof)?(?:\san?)?\s(?={_any_unit(behind_number=False)})",
     re.IGNORECASE,
 )
+_AND_A_HALF = re.compile(r"\ban? ([a-z]+) and a half\b", re.IGNORECASE)
 _TIMES = re.compile(r"\b(twice|thrice)\b", re.IGNORECASE)
 _LIST = re.compile(r"\s*(?:[-\u2013/&]|to|or|and)\s*", re.IGNORECASE)
 _TO = re.compile(r"(?:\s\w+)?\s(?:to|into)\s(?:\w+\s)?")
@@ -185,6 +187,7 @@ def amounts_of(text: str) -> Amounts:
     text = DECADE.sub(" ", text) if "s" in words else text
     if not _CHANGED.isdisjoint(words):
         text = _TIMES.sub(lambda found: "2 times" if found[0][:2].lower() == "tw" else "3 times", text)
+        text = _AND_A_HALF.sub(r"1.5 \1", text)
         text = _PART.sub(lambda found: "0.5 " if found[1].lower() == "half" else "0.25 ", text)
     text, numerals = numerals_in(text)
     found = [_MEASURED.match(text, numeral.end) for numeral in numerals]
