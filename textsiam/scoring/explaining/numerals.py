@@ -22,7 +22,10 @@ _SMALL = (
     "eighteen nineteen"
 )
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
+_ORDINALS = (
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
+    "sixteenth seventeenth eighteenth nineteenth twentieth"
+)
 _RANKS = {word: str(rank) for rank, word in enumerate(_ORDINALS.split(), 1)}
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 1_000, "lakh": 100_000, "million": 10**6, "crore": 10**7}
 _SCALES |= {"billion": 10**9, "trillion": 10**12, "k": 1_000, "mn": 10**6, "bn": 10**9}
@@ -44,6 +47,7 @@ _RUN = re.compile(
 _ORDINAL = re.compile(
     rf"\b(?:{'|'.join(list(_RANKS)[2:])}|(?:first|second)(?=[\s-](?:{_COUNTED})\b))\b(?!s)", re.IGNORECASE
 )
+_TENS_ORDINAL = re.compile(rf"\b({_TENS.replace(' ', '|')})[\s-]({'|'.join(list(_RANKS)[:9])})\b(?!s)", re.IGNORECASE)
 _COUNTED_ONE = re.compile(
     rf"\bone[\s-](?:or|to|(?:{_COUNTED})s?)\b|\b(?:only|just|exactly|least|most|than|number)\sone\b", re.IGNORECASE
 )
@@ -74,8 +78,8 @@ _SIGNS |= {"rs": "₹", "rupee": "₹", "percent": "%", "per cent": "%", "pct": 
 }
 _NUMERAL = re.compile(
     r"(?:(?<![^\W_])(?P<lead>us\$|usd|eur|gbp|jpy|inr|rs|[$€£¥₹₩₽])\.?\s?)?"
-    r"(?P<minus>(?<![\w.,)])[-\u2212](?=\d))?"
-    r"(?P<digits>\d+(?:[.,:']\d+)*)"
+    r"(?P<minus>(?<![\w.,)])(?<!\d\s)[-\u2212](?=\d))?"
+    r"(?P<digits>\d+(?:[.:']\d+|,\d{1,3}(?!\d))*)"
     r"(?:(?:st|nd|rd|th)(?![^\W_]))?"
     r"(?:(?P<short>k|mn|bn)(?![^\W_])|[\s-]?(?P<scale>dozen|hundred|thousand|lakh|million|crore|billion|trillion)s?\b)?"
     r"(?:[\s-]?(?P<unit>[%$€£¥₹₩₽]|(?:usd|eur|gbp|jpy|inr|rs|percent|per cent|pct|(?:us\s)?dollar|euro|yen|rupee)s?\b))?",
@@ -112,8 +116,8 @@ def numbers_of(text: str) -> Counter[str]:
 
     ``1,000``, ``1.000,00``, ``1k`` and ``one thousand`` are ``1000``; ``3rd`` and ``third`` are ``3``; ``$5`` and ``5 dollars``
     are ``$5``. A sign counts for all numbers of a list: ``5 to 10 %`` is 5% and 10%. A single dot is a decimal point; a single
-    comma before three digits groups them. ``10:42`` and ``1.2.3`` stay as written. "One", "first" and "second" count only
-    before a thing to count (``one day``).
+    comma before three digits groups them, and one before four or more separates two numbers. ``10:42`` and ``1.2.3`` stay as
+    written. "One", "first" and "second" count only before a thing to count (``one day``).
 
     Examples
     --------
@@ -145,6 +149,7 @@ def numerals_in(text: str) -> tuple[str, list[Numeral]]:
     if not _DIGIT.search(text) and NUMBER_WORDS.isdisjoint(words_of(text)):
         return text, []
     text = _PART.sub(lambda found: "0.5 " if found[1].lower() == "half" else "0.25 ", text)
+    text = _TENS_ORDINAL.sub(lambda found: str(_WORDS[found[1].lower()] + int(_RANKS[found[2].lower()])), text)
     text = _ORDINAL.sub(lambda found: _RANKS[found[0].lower()], text)
     text = _AND_A_HALF.sub(
         lambda found: f"{found[1] if found[1][0].isdigit() else 1}.5", _RUN.sub(_digits_of_run, text)
@@ -155,7 +160,8 @@ def numerals_in(text: str) -> tuple[str, list[Numeral]]:
     for n in listed:
         signs[n + 1] = signs[n + 1] or (signs[n] if found[n]["lead"] else "")
     for n in reversed(listed):
-        signs[n] = signs[n] or signs[n + 1]
+        if n + 1 in listed or "," not in text[found[n].end() : found[n + 1].start()]:  # not "in 2012, 9 %"
+            signs[n] = signs[n] or signs[n + 1]
     return text, [
         Numeral(_spelled(match, sign), match.start(), match.end()) for match, sign in zip(found, signs, strict=True)
     ]

@@ -2,8 +2,8 @@
 
 A literal table of English words. Words that mean something else as well (may, march, sun, sat, fall, spring, night) count only
 where the words around them say so: ``in May``, ``on Sat``, ``at night``. Left out on purpose: numbers within dates (3 April,
-2019, 10:42; `textsiam.scoring.explaining.numerals` reads them), holidays other than the eves of Christmas and New Year, before,
-after and ago, other languages.
+2019, 10:42; `textsiam.scoring.explaining.numerals` reads them), before, after and ago, and other
+languages.
 """
 
 import re
@@ -72,6 +72,7 @@ def _word_month(name: str, short: str) -> str:
 
 _SPRING = r"(?!\s(?:boot|mvc|framework|data|security|batch|rolls?|water|of|in)\b)"
 _OF_DECADE = _behind("the in early late mid my his her their")
+_HOLIDAYS = ("Easter", "Halloween", "Thanksgiving", "Ramadan", "Diwali", "Hanukkah")
 _DECADES = ("twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties")
 # Date → its kind and how it is written. Kinds of the same name are compared with each other.
 DATES: dict[str, tuple[str, str]] = {
@@ -117,6 +118,9 @@ DATES: dict[str, tuple[str, str]] = {
         )
         for which in ("last", "next")
     },
+    "Christmas": ("holiday", "christmas|xmas"),
+    "New Year": ("holiday", r"new\syear(?:'?s)?(?=\s(?:eve|day)\b)|new\syear's"),
+    **{name: ("holiday", name) for name in _HOLIDAYS},
     "eve": ("eve", r"(?:(?<=christmas\s)|(?<=year\s)|(?<=year's\s)|(?<=years\s))eve"),
     **{
         f"19{ten}s": ("decade", rf"(?:19|{_OF_DECADE}){ten}'?s|{word}")
@@ -125,7 +129,7 @@ DATES: dict[str, tuple[str, str]] = {
     **{f"20{ten:02}s": ("decade", rf"20{ten:02}'?s") for ten in range(0, 40, 10)},
 }
 # Of these kinds only two different dates are a difference, not one alone.
-TWO_SIDED = frozenset({"last or next"})
+TWO_SIDED = frozenset({"last or next", "holiday"})
 DECADE = re.compile(rf"(?<![^\W_])(?:20[0-3]|19[2-9]|(?:{_OF_DECADE})[2-9])0'?s\b", re.IGNORECASE)
 _NAMES = list(DATES)
 _DATE = re.compile(
@@ -134,13 +138,15 @@ _DATE = re.compile(
 # A date begins with one of these words, or is a number before s, am or pm.
 _TOKEN = re.compile(r"[^\W\d_]+|\d+(?:[.:]\d+)?(?='?s\b|\s?[ap]\.?m\b)", re.IGNORECASE)
 _WORDS = {name.lower() + plural for name in _WEEKDAYS for plural in ("", "s")}
-_WORDS |= {word.lower() for word in (*_MONTHS, *_MONTHS.values(), *_WORD_MONTHS, *_WORD_MONTHS.values(), *_DECADES)}
+_WORDS |= {
+    word.lower() for word in (*_MONTHS, *_MONTHS.values(), *_WORD_MONTHS, *_WORD_MONTHS.values(), *_DECADES, *_HOLIDAYS)
+}
 _WORDS |= set(
     re.findall(
         r"\w+",
         """mon tue tues wed thu thur thurs fri sat sun sep sept weekend weekends weekday weekdays winter winters spring summer
         summers autumn autumns fall yesterday today tonight tomorrow tmrw morning mornings noon midday afternoon afternoons
-        evening evenings night nights midnight last previous past this current next coming upcoming following day eve""",
+        evening evenings night nights midnight last previous past this current next coming upcoming following day eve christmas xmas new""",
     )
 )
 _NUMBER = re.compile(r"\d")

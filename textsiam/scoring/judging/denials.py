@@ -7,6 +7,7 @@ different things), doubt (hardly), irony.
 
 import re
 from collections import Counter
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from textsiam.scoring.explaining.differences import NEGATION
@@ -14,7 +15,7 @@ from textsiam.scoring.explaining.numerals import plain, words_of
 
 # They look like negations and deny nothing: courtesy, tags, idioms.
 _EMPTY = re.compile(
-    r"\b(?:(?:why\s)?or\swhy\snot|why\snot|or\snot|if\s(?:not|no|none)(?=\s*[,?.;]|\s(?:why|what|how|who|then)\b)|"
+    r"\b(?:(?:why\s)?or\swhy\snot|if\sso\s?(?:/|or)\s?(?:if\s)?not|why\snot|or\snot|if\s(?:not|no|none)(?=\s*[,?.;]|\s(?:why|what|how|who|then)\b)|"
     r"(?:do\snot|don'?t)\syou\s(?:think|agree|believe)|(?:can(?:no|')?t|can\snot)\s(?:wait|help)|"
     r"i\s(?:do\snot|don'?t)\s(?:really\s)?know\s(?:how|what|where|why|who|when|whether|if|which)|"
     r"(?:have|had|got)\sno\s(?:idea|clue)|not\ssure(?=\s(?:how|what|where|why|who|when|whether|if|which)\b)|no\s(?:matter|doubt|wonder|problem)|nothing\sbut|last\sbut\snot\sleast|"
@@ -45,6 +46,7 @@ _OPPOSED = {
     "il": "legal legitimat literat logical",
     "ir": "rational regular relevant responsibl reversibl",
 }
+_LESS = frozenset({"less", "unless", "regardless", "nevertheless", "nonetheless", "wireless", "bless"})
 _NO_OPPOSITES = frozenset({"unless", "unlike"})
 _NON = re.compile(r"\bnon[\s-]?(?!sense|etheless)[a-z]{4,}\b", re.IGNORECASE)
 _ENDING = re.compile(r"(?:ings?|ed|es|e|s|ly|y|ment|ful|less|ities|ity)$")
@@ -52,7 +54,7 @@ _MAY_DENY = frozenset(
     re.findall(
         r"\w+",
         """t dont doesnt didnt isnt arent wasnt werent cant wont couldnt wouldnt shouldnt hasnt havent hadnt aint cannot not
-        nobody no without w never nothing nowhere none neither""",
+        nobody no without out w never nothing nowhere none neither""",
     )
 )
 
@@ -91,12 +93,16 @@ def one_sided(here: Denials, there: Denials) -> tuple[list[str], list[str]]:
     if not more:
         return [], []
     paired = {word for pair in opposites[0] + opposites[1] for word in pair}
-    implied = len(_IMPLIED & (there.words - here.words) - paired) - len(_IMPLIED & (here.words - there.words) - paired)
+    implied = _n_implied(there.words - here.words - paired) - _n_implied(here.words - there.words - paired)
     if more * implied > 0:
         return [], []
     words = [[*_more(here, there), *(a for a, _ in opposites[0]), *(b for _, b in opposites[1])]]
     words += [[*_more(there, here), *(b for _, b in opposites[0]), *(a for a, _ in opposites[1])]]
     return words[0], words[1]
+
+
+def _n_implied(words: AbstractSet[str]) -> int:
+    return len(_IMPLIED & words) + sum(word.endswith("less") and word not in _LESS for word in words)
 
 
 def _more(here: Denials, there: Denials) -> list[str]:

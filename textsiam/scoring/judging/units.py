@@ -20,20 +20,20 @@ UNITS: dict[str, tuple[str, float, str, str]] = {
     "millisecond": ("time", 1e-3, "millisecond msec", "ms"),
     "second": ("time", 1, "", r"second sec (?<=\s)s"),
     "minute": ("time", 60, "minute", "min"),
-    "hour": ("time", 3600, "hour", "hr h"),
+    "hour": ("time", 3600, "hour", "hr hrs h"),
     "day": ("time", 86_400, "day", ""),
     "night": ("nights", 1, "", "night"),
-    "week": ("time", 604_800, "week wk", ""),
+    "week": ("time", 604_800, "week wk wks", ""),
     "fortnight": ("time", 1_209_600, "fortnight", ""),
     "month": ("months", 1, "month mth", "mo"),
-    "year": ("months", 12, "year yr", r"y\.o yo"),
+    "year": ("months", 12, "year yr yrs", r"y\.o yo"),
     "decade": ("months", 120, "decade", ""),
     "century": ("months", 1200, "century centuries", ""),
     "time": ("times", 1, "", "time"),
     "mm": ("length", 1e-3, "millimetre millimeter mm", ""),
-    "cm": ("length", 0.01, "centimetre centimeter cm", ""),
+    "cm": ("length", 0.01, "centimetre centimeter cm cms", ""),
     "m": ("length", 1, "", "metre meter mtr (?-i:m)"),
-    "km": ("length", 1000, "kilometre kilometer km", ""),
+    "km": ("length", 1000, "kilometre kilometer km kms", ""),
     "inch": ("length", 0.0254, "inch inches", "(?<=-)in"),
     "foot": ("length", 0.3048, "", "foot feet ft"),
     "yard": ("length", 0.9144, "", "yard yd"),
@@ -59,10 +59,10 @@ UNITS: dict[str, tuple[str, float, str, str]] = {
     "µg": ("mass", 1e-6, "microgram µg μg mcg", ""),
     "mg": ("mass", 1e-3, "milligram", "mg"),
     "g": ("mass", 1, "gram gramme", "gm (?-i:g)"),
-    "kg": ("mass", 1000, "kilogram kg kilo", ""),
+    "kg": ("mass", 1000, "kilogram kg kgs kilo", ""),
     "tonne": ("mass", 1e6, "tonne", "ton t"),
     "ounce": ("mass", 28.349523, "ounce oz", ""),
-    "pound": ("mass", 453.59237, "lb", "pound"),
+    "pound": ("mass", 453.59237, "lb lbs", "pound"),
     "stone": ("mass", 6350.29, "", "stone"),
     "bit": ("bits", 1, "", "bit"),
     "kbit": ("bits", 1e3, "kilobit kbit kbps kbit/s", ""),
@@ -78,7 +78,7 @@ UNITS: dict[str, tuple[str, float, str, str]] = {
     "m/s": ("speed", 3.6, "", r"m/s met(?:er|re)s?\sper\ssecond"),
     "knot": ("speed", 1.852, "", "knot kn"),
     "degree": ("degrees", 1, "", "degree deg °"),
-    "°C": ("celsius", 1, r"celsius centigrade °\s?c degrees?\s(?:c|celsius|centigrade)", "(?-i:C)"),
+    "°C": ("celsius", 1, r"celsius centigrade °\s?c degrees?\s(?:c|celsius|centigrade)", r"(?-i:C)(?!\.[A-Z])"),
     "°F": ("fahrenheit", 1, r"fahrenheit °\s?f degrees?\s(?:f|fahrenheit)", "(?-i:F)"),
     "kelvin": ("kelvin", 1, "kelvin", ""),
     "W": ("power", 1, "watt", "w(?!/)"),
@@ -107,9 +107,11 @@ def _any_unit(*, behind_number: bool) -> str:
     groups = []
     for name in _NAMES:
         _, _, alone, behind = UNITS[name]
-        spellings = "|".join(f"{alone} {behind}".split() if behind_number else alone.split())
-        groups.append(f"({spellings})" if spellings else "((?!))")
-    return rf"(?:{'|'.join(groups)})s?(?![a-z\u00df-\u024f])"
+        spellings = f"{alone} {behind}".split() if behind_number else alone.split()
+        # Symbols have no plural, those that are listed aside: "has" is no number of hectares.
+        plurals = "|".join(spelling + "s?" * (len(spelling) > 2) for spelling in spellings)  # noqa: PLR2004
+        groups.append(f"({plurals})" if spellings else "((?!))")
+    return rf"(?:{'|'.join(groups)})(?![a-z\u00df-\u024f])"
 
 
 _MEASURED = re.compile(
@@ -127,7 +129,7 @@ _PART = re.compile(
 _AND_A_HALF = re.compile(r"\ban? ([a-z]+) and a half\b", re.IGNORECASE)
 _TIMES = re.compile(r"\b(twice|thrice)\b", re.IGNORECASE)
 _LIST = re.compile(r"\s*(?:[-\u2013/&]|to|or|and)\s*", re.IGNORECASE)
-_TO = re.compile(r"(?:\s\w+)?\s(?:to|into)\s(?:\w+\s)?")
+_TO = re.compile(r"(?:\s\w+)?\s(?:to|into)\s(?:\w+\s)?|\s?/\s?")
 _WORD, _NUMBER = re.compile(r"[^\W\d_]+"), re.compile(r"\d")
 # A unit without a number begins with one of these words.
 _UNIT_WORDS = frozenset(
@@ -163,7 +165,7 @@ class Measure(NamedTuple):
 
 
 class Amounts(NamedTuple):
-    """The numbers of a text in one spelling, repeated ones too; its units, first those with numbers; its ranges (9 to 11)."""
+    """The numbers of a text in one spelling, repeated ones too; its units, first those with numbers; its ranges (9 to 11, 3/4)."""
 
     numbers: tuple[str, ...] = ()
     measures: tuple[Measure, ...] = ()

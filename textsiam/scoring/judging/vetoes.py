@@ -6,14 +6,14 @@ add, mend or drop one. Reasons have one form: the kind, what only the first text
 the texts (numbers in digits), and a dash for nothing: ``number: 2 | 3``, ``unit: km | miles``, ``negation: – | can't``.
 
 English first; digits and the symbols of units are read in any script. Not covered: words of other languages, opposites without a
-common stem (on and off, before and after), swapped roles, names, holidays, and the same numbers in another order, ranges aside
-(``from 9 to 11``, ``from 11 to 9``). Nor is a text that was cut at the token limit: two strings do not show it.
+common stem (on and off, before and after), swapped roles, names, and the same numbers in another order, ranges aside
+(``from 9 to 11``, ``from 11 to 9``; ``3/4``, ``4/3``). Nor is a text that was cut at the token limit: two strings do not show it.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from textsiam.scoring.explaining.numerals import is_amount_among
+from textsiam.scoring.explaining.numerals import is_amount_among, words_of
 from textsiam.scoring.judging.dates import TWO_SIDED, dates_of
 from textsiam.scoring.judging.denials import denials_of, one_sided
 from textsiam.scoring.judging.units import Amounts, Measure, amounts_of
@@ -36,6 +36,7 @@ _SAID_OTHERWISE = {
 }
 # They may be left out: "at 16" and "at 16 years", "200 degrees" and "200 °C".
 _LEFT_OUT = {"year", "degree", "time"}
+_NOW = frozenset({"now", "nowadays", "current", "currently", "present", "presently"})
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -55,7 +56,7 @@ def numbers(first: str, second: str) -> str:
     turned = [(a, b) for a, b in here.ranges if (b, a) in there.ranges]
     turned = [(a, b) for a, b in turned if (a, b) not in there.ranges and (b, a) not in here.ranges]
     if turned:
-        return _reason("number", [f"{a} to {b}" for a, b in turned], [f"{b} to {a}" for a, b in turned])
+        return _reason("number", [f"{a}, {b}" for a, b in turned], [f"{b}, {a}" for a, b in turned])
     return _reason("number", _only(here, there, second), _only(there, here, first))
 
 
@@ -90,7 +91,7 @@ def units(first: str, second: str) -> str:
 
 
 def dates(first: str, second: str) -> str:
-    """A weekday, month, season, time of day, decade or period (``next week``) that only one text has.
+    """A weekday, month, season, time of day, decade or period (``next week``) that only one text has, or different holidays.
 
     Examples
     --------
@@ -100,10 +101,7 @@ def dates(first: str, second: str) -> str:
     here, there = dates_of(first), dates_of(second)
     if here.keys() == there.keys():
         return ""
-    only = (
-        {name: of for name, of in here.items() if name not in there},
-        {n: of for n, of in there.items() if n not in here},
-    )
+    only = _only_dates(here, there, second), _only_dates(there, here, first)
     kinds = [{kind for kind, _ in of.values()} for of in only]
     alone = TWO_SIDED - (kinds[0] & kinds[1])
     return _reason("date", *([written for kind, written in of.values() if kind not in alone] for of in only))
@@ -147,6 +145,16 @@ def vetoed(first: Sequence[str], second: Sequence[str], names: Iterable[str] = V
         "" if a == b else next(filter(None, (rule(a, b) for rule in rules)), "")
         for a, b in zip(first, second, strict=True)
     ]
+
+
+def _only_dates(
+    here: Mapping[str, tuple[str, str]], there: Mapping[str, tuple[str, str]], other: str
+) -> dict[str, tuple[str, str]]:
+    """The dates of a text that the other text lacks; ``now`` makes up for today."""
+    found = {name: of for name, of in here.items() if name not in there}
+    if "today" in found and not _NOW.isdisjoint(words_of(other)):
+        del found["today"]
+    return found
 
 
 def _only(here: Amounts, there: Amounts, other: str) -> list[str]:
