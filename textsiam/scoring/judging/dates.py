@@ -2,8 +2,7 @@
 
 A literal table of English words. Words that mean something else as well (may, march, sun, sat, fall, spring, night) count only
 where the words around them say so: ``in May``, ``on Sat``, ``at night``. Left out on purpose: numbers within dates (3 April,
-2019, 10:42; `textsiam.scoring.explaining.numerals` reads them), before, after and ago, and other
-languages.
+2019, 10:42; `textsiam.scoring.explaining.numerals` reads them), before, after and ago, and other languages.
 """
 
 import re
@@ -146,7 +145,8 @@ _WORDS |= set(
         r"\w+",
         """mon tue tues wed thu thur thurs fri sat sun sep sept weekend weekends weekday weekdays winter winters spring summer
         summers autumn autumns fall yesterday today tonight tomorrow tmrw morning mornings noon midday afternoon afternoons
-        evening evenings night nights midnight last previous past this current next coming upcoming following day eve christmas xmas new""",
+        evening evenings night nights midnight last previous past this current next coming upcoming following day eve
+        christmas xmas new""",
     )
 )
 _NUMBER = re.compile(r"\d")

@@ -13,15 +13,28 @@ from typing import NamedTuple
 from textsiam.scoring.explaining.differences import NEGATION
 from textsiam.scoring.explaining.numerals import plain, words_of
 
+_AUXILIARY = "is|are|was|were|do|does|did|has|have|had|wo|ca|could|would|should|ai"
+_ASKED = r"(?:how|what|where|why|who|when|whether|if|which)\b"
 # They look like negations and deny nothing: courtesy, tags, idioms.
 _EMPTY = re.compile(
-    r"\b(?:(?:why\s)?or\swhy\snot|if\sso\s?(?:/|or)\s?(?:if\s)?not|why\snot|or\snot|if\s(?:not|no|none)(?=\s*[,?.;]|\s(?:why|what|how|who|then)\b)|"
-    r"(?:do\snot|don'?t)\syou\s(?:think|agree|believe)|(?:can(?:no|')?t|can\snot)\s(?:wait|help)|"
-    r"i\s(?:do\snot|don'?t)\s(?:really\s)?know\s(?:how|what|where|why|who|when|whether|if|which)|"
-    r"(?:have|had|got)\sno\s(?:idea|clue)|not\ssure(?=\s(?:how|what|where|why|who|when|whether|if|which)\b)|no\s(?:matter|doubt|wonder|problem)|nothing\sbut|last\sbut\snot\sleast|"
-    r"not\sto\smention|not\s(?:only|just|merely|surprisingly)|nor|dos?\s(?:and|&)\sdon'?ts|(\w+)(?:\s?/\s?|\sor\s)(?:\1(?:n?'?t|\snot)|won't))\b|"
-    r",\s*(?:is|are|was|were|do|does|did|has|have|had|wo|ca|could|would|should|ai)n'?t\s"
-    r"(?:it|he|she|they|we|you|i|there|this|that)\s*(?=[?.!]|$)",
+    "|".join(
+        (
+            r"\b(?:why\s)?or\swhy\snot\b",
+            r"\bif\sso\s?(?:/|or)\s?(?:if\s)?not\b",
+            r"\b(?:why|or)\snot\b",
+            r"\bif\s(?:not|no|none)(?=\s*[,?.;]|\s(?:why|what|how|who|then)\b)",
+            r"\b(?:do\snot|don'?t)\syou\s(?:think|agree|believe)\b",
+            r"\b(?:can(?:no|')?t|can\snot)\s(?:wait|help)\b",
+            rf"\bi\s(?:do\snot|don'?t)\s(?:really\s)?know\s{_ASKED}",
+            rf"\bnot\ssure(?=\s{_ASKED})",
+            r"\b(?:have|had|got)\sno\s(?:idea|clue)\b",
+            r"\bno\s(?:matter|doubt|wonder|problem)\b",
+            r"\bnot\s(?:only|just|merely|surprisingly|to\smention)\b",
+            r"\b(?:nothing\sbut|last\sbut\snot\sleast|nor|dos?\s(?:and|&)\sdon'?ts)\b",
+            r"\b(\w+)(?:\s?/\s?|\sor\s)(?:\1(?:n?'?t|\snot)|won't)\b",  # should or shouldn't
+            rf",\s*(?:{_AUXILIARY})n'?t\s(?:it|he|she|they|we|you|i|there|this|that)\s*(?=[?.!]|$)",  # isn't it?
+        )
+    ),
     re.IGNORECASE,
 )
 # One of these in one text makes up for a negation in the other: "I am unable to" and "I cannot".
@@ -75,7 +88,7 @@ def denials_of(text: str) -> Denials:
     ("isn't", "can't", 'without')
     """
     words = words_of(text)
-    if words.isdisjoint(_MAY_DENY) and "non" not in text:
+    if words.isdisjoint(_MAY_DENY) and not any(word.startswith("non") for word in words):
         return Denials((), words)
     text = _EMPTY.sub(" ", plain(text))
     negations = [match[0] for match in NEGATION.finditer(text) if match.lastgroup] + _NON.findall(text)
@@ -102,6 +115,7 @@ def one_sided(here: Denials, there: Denials) -> tuple[list[str], list[str]]:
 
 
 def _n_implied(words: AbstractSet[str]) -> int:
+    """How many of the words deny something without a negation: ``unable``, ``massless``."""
     return len(_IMPLIED & words) + sum(word.endswith("less") and word not in _LESS for word in words)
 
 
@@ -133,4 +147,5 @@ def _opposites(words: frozenset[str], others: frozenset[str]) -> list[tuple[str,
 
 
 def _stem(word: str) -> str:
+    """The word without its ending; both sides are treated alike."""
     return _ENDING.sub("", word)

@@ -165,7 +165,7 @@ class Measure(NamedTuple):
 
 
 class Amounts(NamedTuple):
-    """The numbers of a text in one spelling, repeated ones too; its units, first those with numbers; its ranges (9 to 11, 3/4)."""
+    """The numbers of a text in one spelling, repeated ones too; its units, first those with numbers; its ranges (9 to 11)."""
 
     numbers: tuple[str, ...] = ()
     measures: tuple[Measure, ...] = ()
