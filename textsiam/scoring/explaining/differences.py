@@ -15,6 +15,7 @@ from textsiam.scoring.explaining.numerals import is_amount_in, numbers_of, plain
 
 __all__ = [
     "DIFFERENCES",
+    "NEGATION",
     "Differences",
     "difference",
     "differences",
@@ -25,13 +26,13 @@ __all__ = [
 ]
 
 # Phrases that look like a negation and deny nothing come first; they have no group, so they are skipped.
-_NEGATION = re.compile(
+NEGATION = re.compile(
     r"\b(?:not only|whether or not|or not(?=\s*(?:[?.!,;)]|$))|no\.\s?(?=\d)|"
     r"(?P<not>cannot|can not|not|(?:[a-z]+n't)|(?:do|does|did|is|are|was|were|ca|wo|could|would|should|has|have|had|ai)nt)|"
-    r"(?P<nobody>nobody|no[ -]?one)|(?P<without>without|w/o)|(?P<other>never|nothing|nowhere|none|neither|nor|no))\b",
+    r"(?P<nobody>nobody|no[ -]?one)|(?P<without>with ?out|w/o)|(?P<other>never|nothing|nowhere|none|neither|nor|no))\b",
     re.IGNORECASE,
 )
-_MAY_DENY = re.compile(r"n't|nt\b|\bn(?:o|ever|either)|\bcannot\b|\bwithout\b|w/o", re.IGNORECASE)
+_MAY_DENY = re.compile(r"n't|nt\b|\bn(?:o|ever|either)|\bcannot\b|\bwith ?out\b|w/o", re.IGNORECASE)
 # In scripts written without spaces, each character is a word.
 _WORD = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|"
@@ -57,7 +58,7 @@ def negations_of(text: str) -> Counter[str]:
         return Counter()
     return Counter(
         found[0].lower() if found.lastgroup == "other" else found.lastgroup
-        for found in _NEGATION.finditer(text)
+        for found in NEGATION.finditer(text)
         if found.lastgroup
     )
 

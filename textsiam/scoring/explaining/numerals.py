@@ -1,14 +1,18 @@
 """The numbers in a text, in one spelling: ``5 %`` and ``five percent`` are the same, ``5`` and ``5 %`` are not.
 
-Reads digits of all scripts; number words, scales and currencies only in English. Left out on purpose: fractions in words (half),
-Roman numerals, arithmetic, dates (their parts are numbers), and units of measure (5 km and 5 miles are both 5).
+Reads digits of all scripts; number words, scales and currencies only in English. Left out on purpose: fractions in words (other
+than "half a million" and "two and a half"), Roman numerals, arithmetic, dates (their parts are numbers), and units of measure
+(5 km and 5 miles are both 5; `textsiam.scoring.judging.units` reads them).
 """
 
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Collection
 from decimal import Decimal
+from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc\u201b`\u00b4\u2032\uff07", "'"))
 _THOUSANDS = re.compile("(?<=\\d)[\u00a0\u2009\u202f](?=\\d{3}(?!\\d))")  # NFKC would turn them into plain spaces
@@ -18,7 +22,10 @@ _SMALL = (
     "eighteen nineteen"
 )
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
+_ORDINALS = (
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
+    "sixteenth seventeenth eighteenth nineteenth twentieth"
+)
 _RANKS = {word: str(rank) for rank, word in enumerate(_ORDINALS.split(), 1)}
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 1_000, "lakh": 100_000, "million": 10**6, "crore": 10**7}
 _SCALES |= {"billion": 10**9, "trillion": 10**12, "k": 1_000, "mn": 10**6, "bn": 10**9}
@@ -40,10 +47,19 @@ _RUN = re.compile(
 _ORDINAL = re.compile(
     rf"\b(?:{'|'.join(list(_RANKS)[2:])}|(?:first|second)(?=[\s-](?:{_COUNTED})\b))\b(?!s)", re.IGNORECASE
 )
+_TENS_ORDINAL = re.compile(rf"\b({_TENS.replace(' ', '|')})[\s-]({'|'.join(list(_RANKS)[:9])})\b(?!s)", re.IGNORECASE)
 _COUNTED_ONE = re.compile(
     rf"\bone[\s-](?:or|to|(?:{_COUNTED})s?)\b|\b(?:only|just|exactly|least|most|than|number)\sone\b", re.IGNORECASE
 )
-_MAY_HOLD = re.compile(rf"\d|\b(?:{_WORD}|{'|'.join(_RANKS)})\b", re.IGNORECASE)
+_PART = re.compile(
+    r"\b(half|a quarter of) an? (?=dozen|hundred|thousand|lakh|million|crore|billion|trillion)", re.IGNORECASE
+)
+_AND_A_HALF = re.compile(r"(?<![\w.,])(\d+|one) and a half\b", re.IGNORECASE)
+# A power is no number: 300 m² is 300. It is written out, as square and cubic metres are.
+_POWER = re.compile(r"(?<=\d)(\s?)([kcm]?m|ft)([²2³3])(?![^\W_])")
+NUMBER_WORDS = frozenset((*_WORDS, *_RANKS, *_SCALES, *(f"{scale}s" for scale in _SCALES)))
+_DIGIT, _LETTERS = re.compile(r"\d"), re.compile(r"[^\W\d_]+")
+
 
 _CURRENCIES = "$€£¥₹₩₽"
 _SIGNS = {
@@ -62,8 +78,8 @@ _SIGNS |= {"rs": "₹", "rupee": "₹", "percent": "%", "per cent": "%", "pct": 
 }
 _NUMERAL = re.compile(
     r"(?:(?<![^\W_])(?P<lead>us\$|usd|eur|gbp|jpy|inr|rs|[$€£¥₹₩₽])\.?\s?)?"
-    r"(?P<minus>(?<![\w.,)])[-\u2212](?=\d))?"
-    r"(?P<digits>\d+(?:[.,:']\d+)*)"
+    r"(?P<minus>(?<![\w.,)])(?<!\d\s)[-\u2212](?=\d))?"
+    r"(?P<digits>\d+(?:[.:']\d+|,\d{1,3}(?!\d))*)"
     r"(?:(?:st|nd|rd|th)(?![^\W_]))?"
     r"(?:(?P<short>k|mn|bn)(?![^\W_])|[\s-]?(?P<scale>dozen|hundred|thousand|lakh|million|crore|billion|trillion)s?\b)?"
     r"(?:[\s-]?(?P<unit>[%$€£¥₹₩₽]|(?:usd|eur|gbp|jpy|inr|rs|percent|per cent|pct|(?:us\s)?dollar|euro|yen|rupee)s?\b))?",
@@ -86,13 +102,22 @@ def plain(text: str) -> str:
     return unicodedata.normalize("NFKC", _THOUSANDS.sub("", text.translate(_APOSTROPHES)))
 
 
+@lru_cache(maxsize=4096)
+def words_of(text: str) -> frozenset[str]:
+    """The distinct words of a text in lower case, without digits and signs: of ``Can't 5km`` can, t, km.
+
+    A cheap first look for rules that look for words. Texts that came lately are remembered.
+    """
+    return frozenset(_LETTERS.findall(plain(text).lower()))
+
+
 def numbers_of(text: str) -> Counter[str]:
     """The numbers of a text, each once, in one spelling and in order of appearance.
 
     ``1,000``, ``1.000,00``, ``1k`` and ``one thousand`` are ``1000``; ``3rd`` and ``third`` are ``3``; ``$5`` and ``5 dollars``
     are ``$5``. A sign counts for all numbers of a list: ``5 to 10 %`` is 5% and 10%. A single dot is a decimal point; a single
-    comma before three digits groups them. ``10:42`` and ``1.2.3`` stay as written. "One", "first" and "second" count only
-    before a thing to count (``one day``).
+    comma before three digits groups them, and one before four or more separates two numbers. ``10:42`` and ``1.2.3`` stay as
+    written. "One", "first" and "second" count only before a thing to count (``one day``).
 
     Examples
     --------
@@ -101,18 +126,45 @@ def numbers_of(text: str) -> Counter[str]:
     >>> numbers_of("between ₹500 and 1000") == numbers_of("1000 or five hundred rupees")
     True
     """
-    if not _MAY_HOLD.search(text) and text.isascii():
-        return Counter()
-    text = _ORDINAL.sub(lambda found: _RANKS[found[0].lower()], plain(text))
-    text = _RUN.sub(_digits_of_run, text)
+    return Counter(dict.fromkeys((found.number for found in numerals_in(text)[1]), 1))
+
+
+class Numeral(NamedTuple):
+    """A number in one spelling, and where it stands in the text that `numerals_in` returns."""
+
+    number: str
+    start: int
+    end: int
+
+
+def numerals_in(text: str) -> tuple[str, list[Numeral]]:
+    """The text with its number words in digits (`plain` otherwise), and the numbers in it, repeated ones too, in order.
+
+    Examples
+    --------
+    >>> numerals_in("Add two and a half cups")
+    ('Add 2.5 cups', [Numeral(number='2.5', start=4, end=7)])
+    """
+    text = plain(_POWER.sub(lambda found: f" {'sq' if found[3] in '²2' else 'cu'} {found[2]}", text))
+    if not _DIGIT.search(text) and NUMBER_WORDS.isdisjoint(words_of(text)):
+        return text, []
+    text = _PART.sub(lambda found: "0.5 " if found[1].lower() == "half" else "0.25 ", text)
+    text = _TENS_ORDINAL.sub(lambda found: str(_WORDS[found[1].lower()] + int(_RANKS[found[2].lower()])), text)
+    text = _ORDINAL.sub(lambda found: _RANKS[found[0].lower()], text)
+    text = _AND_A_HALF.sub(
+        lambda found: f"{found[1] if found[1][0].isdigit() else 1}.5", _RUN.sub(_digits_of_run, text)
+    )
     found = list(_NUMERAL.finditer(text))
     signs = [_sign(match) for match in found]
     listed = [n for n, (a, b) in enumerate(pairwise(found)) if _LISTS.fullmatch(text, a.end(), b.start())]
     for n in listed:
         signs[n + 1] = signs[n + 1] or (signs[n] if found[n]["lead"] else "")
     for n in reversed(listed):
-        signs[n] = signs[n] or signs[n + 1]
-    return Counter(dict.fromkeys(map(_spelled, found, signs), 1))
+        if n + 1 in listed or "," not in text[found[n].end() : found[n + 1].start()]:  # not "in 2012, 9 %"
+            signs[n] = signs[n] or signs[n + 1]
+    return text, [
+        Numeral(_spelled(match, sign), match.start(), match.end()) for match, sign in zip(found, signs, strict=True)
+    ]
 
 
 def is_amount_in(number: str, text: str) -> bool:
@@ -123,7 +175,12 @@ def is_amount_in(number: str, text: str) -> bool:
     >>> is_amount_in("₹500", "the ban of 500 notes"), is_amount_in("5%", "5 notes"), is_amount_in("$5", "€5")
     (True, False, False)
     """
-    numbers, bare = numbers_of(text), number.lstrip(_CURRENCIES)
+    return is_amount_among(number, numbers_of(text))
+
+
+def is_amount_among(number: str, numbers: Collection[str]) -> bool:
+    """Whether a number is among others; one of the two may leave out the currency."""
+    bare = number.lstrip(_CURRENCIES)
     return bare in numbers or (bare == number and any(other.lstrip(_CURRENCIES) == number for other in numbers))
 
 
