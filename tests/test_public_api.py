@@ -25,14 +25,15 @@ NAMES = {
     "Index": "add approximate close clusters columns compact counts create dim export matches_of merges model open rebuild "
     "remove search settings threshold update verify",
     "LOSSES": "",
-    "Matches": "added blocks by_score clusters columns cut decision id_columns left left_ids left_texts log_odds matching n_left "
-    "n_right probability reason recall right right_cut right_ids right_texts right_unknown score set_aside take text_columns top unknown verified",
+    "Matches": "added blocks by_score clusters columns cut decision id_columns left left_ids left_texts log_odds matching "
+    "n_left n_right probability reason recall right right_cut right_ids right_texts right_unknown score set_aside take "
+    "text_columns top unknown verified",
     "Pairs": "first labels mapping rows scores second set_aside take unique usable",
     "ScoredPairs": "components encoder held labels pairs reason rule scores similarity take told",
     "SetAside": "columns counts faults refuse rows",
-    "Siamese": "calibrate calibrated calibrator certify compare decide decision_fingerprint encode encoder explain held judge judged "
-    "judgement load probability push_to_hub read reject_threshold rescorer save scale score score_fingerprint score_rows "
-    "similarity threshold training training_texts vetoes with_judge with_thresholds with_vetoes",
+    "Siamese": "calibrate calibrated calibrator certify compare decide decision_fingerprint encode encoder explain held judge "
+    "judged judgement load probability push_to_hub read reject_threshold rescorer save scale score score_fingerprint "
+    "score_rows similarity threshold training training_texts vetoes with_judge with_thresholds with_vetoes",
     "Split": "calibration report test train",
     "Texts": "ids mapping n_read renamed rows set_aside texts",
     "Threshold": "encoder evidence from_json guarantee similarity to_json value",
