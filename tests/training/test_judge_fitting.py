@@ -10,6 +10,8 @@ from sklearn.metrics import roc_auc_score
 from textsiam.data.pairs import Pairs
 from textsiam.encoding.encoder import Encoder
 from textsiam.errors import UnreadableInput
+from textsiam.scoring.judging.judge import Judge
+from textsiam.scoring.judging.network import Network
 from textsiam.training.judge_fitting import JudgePairs, fit_judge
 
 NAMES = [
@@ -30,6 +32,9 @@ def who_does_what(names):
             second += [there.format(one, other), there.format(other, one)]
             labels += [1, 0]
     return Pairs(first, second, labels=labels)
+
+
+PAIR = who_does_what(["Pia", "Rudi"])
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +72,56 @@ def test_the_same_seed_gives_the_same_judge(encoder, material):
     assert once.to_bytes() != fit_judge(encoder, material, n_epochs=1, seed=1).to_bytes()
 
 
+def test_a_file_gives_back_the_same_judge_to_the_bit(encoder, material, tmp_path):
+    """What was fitted is in half precision already: saved and loaded, it says the same."""
+    judge = fit_judge(encoder, material, n_epochs=1)
+    file = tmp_path / "judge.safetensors"
+    file.write_bytes(judge.to_bytes())
+    unseen = who_does_what(NAMES[10:])
+    found, _ = scored(judge, encoder, unseen)
+    assert (scored(Judge.from_file(file), encoder, unseen)[0] == found).all()
+
+
+def test_the_judge_is_the_mean_of_its_nets(encoder, material):
+    """Three nets that differ, fitted one after another: log-odds are the mean of what each would say, at one slope."""
+    judge = fit_judge(encoder, material, share=1.0, n_epochs=1)
+    alone = [
+        scored(
+            replace(judge, network=Network({name: w[[k]] for name, w in judge.network.weights.items()})), encoder, PAIR
+        )
+        for k in range(3)
+    ]
+    said = np.stack([found for found, _ in alone])
+    assert (said.std(0) > 0).all()
+    np.testing.assert_allclose(scored(judge, encoder, PAIR)[0], said.mean(0), atol=1e-4)
+
+
+def test_a_set_may_weigh_more(encoder):
+    """Two sets that contradict each other: the judge sides with the one that weighs more."""
+    one = who_does_what(NAMES[:7])
+    both = JudgePairs.of(encoder, {"one": one, "other": replace(one, labels=1 - np.asarray(one.labels))})
+    areas = []
+    for weights in ({"one": 9.0}, {"other": 9.0}):
+        judge = fit_judge(encoder, both, weights=weights, share=1.0, n_nets=1, n_epochs=6, learning_rate=3e-3)
+        found, labels = scored(judge, encoder, who_does_what(NAMES[7:11]))
+        areas.append(roc_auc_score(labels, found))
+    assert areas[0] > areas[1] + 0.1
+
+
+def test_weights_of_unknown_sets_are_refused(encoder, material):
+    """A misspelt name would change nothing, silently."""
+    with pytest.raises(UnreadableInput, match="'nmaes'"):
+        fit_judge(encoder, material, weights={"nmaes": 2.0})
+
+
 def test_progress_and_card_say_what_happened(encoder, material):
     """Steps rise to the last; the card names sets, sizes and settings."""
     done = []
     judge = fit_judge(encoder, material, n_epochs=2, progress=lambda *of: done.append(of))
     assert done[-1][0] == done[-1][1] == len(done)
     assert judge.card == {
-        "sets": {"names": {"pairs": 360, "positive": 0.5}}, "epochs": 2, "learning_rate": 1e-3, "seed": 0,
+        "sets": {"names": {"pairs": 360, "positive": 0.5, "weight": 1.0}},
+        "nets": 3, "epochs": 2, "learning_rate": 2e-3, "seed": 0,
     }  # fmt: skip
     assert judge.encoder == encoder.fingerprint
 
