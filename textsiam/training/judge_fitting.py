@@ -2,7 +2,7 @@
 
 Each data set has its own slope and offset from cosine to log-odds, so that the network learns what all sets share, and not which
 set a pair comes from. The judge keeps their means. Several nets are fitted, one after another, from different first weights and
-in different orders; the judge says their mean. Token vectors are computed once and kept in half precision; so is what the judge
+in different orders; what they agree on counts. Token vectors are computed once and kept in half precision; so is what the judge
 holds, so that a judge that was saved and loaded says the same to the bit.
 """
 
@@ -136,7 +136,7 @@ def fit_judge(
     share
         How much of what the network says the judge adds to cosine's log-odds, in [0, 1].
     n_nets
-        How many nets the network is the mean of; time grows with them.
+        How many nets must agree; time grows with them.
     n_epochs, learning_rate
         Of each net, by AdamW with one cycle.
     seed
@@ -147,7 +147,8 @@ def fit_judge(
     Raises
     ------
     UnreadableInput
-        If there are no pairs, a set has neither labels nor scores in [0, 1], or all its pairs mean the same or all do not.
+        If there are no pairs, a set has neither labels nor scores in [0, 1], all its pairs mean the same or all do not, or
+        `weights` names a set that is not there.
     UnsupportedModel
         If the encoder's backend gives no vectors of tokens.
 
@@ -184,7 +185,7 @@ def fit_judge(
     for net in range(n_nets):
         told = progress and partial(_told, progress, net, n_nets)
         nets.append(_fit(of, described, weighted, n_epochs, learning_rate, seed * n_nets + net, told))
-    return replace(begun, **_mean(nets))
+    return replace(begun, **_together(nets))
 
 
 def _told(progress: Progress, net: int, n_nets: int, done: int, total: int) -> None:
@@ -200,8 +201,8 @@ def _network(nets: Sequence[Mapping[str, Weights]]) -> Network:
     return Network({name: _halved(np.stack([net[name] for net in nets])) for name in nets[0]})
 
 
-def _mean(nets: Sequence[_Net]) -> dict[str, Any]:
-    """What a judge says that is the mean of these. Log-odds of nets with other slopes are stretched to the slopes' mean."""
+def _together(nets: Sequence[_Net]) -> dict[str, Any]:
+    """What a judge holds of these. Log-odds of nets with other slopes are stretched to the slopes' mean."""
     slope = float(np.exp(np.mean([np.log(net.slope) for net in nets])))
     offset = float(np.mean([net.offset * slope / net.slope for net in nets]))
     stretched = [

@@ -26,6 +26,7 @@ class Judge:
 
     log-odds = slope · cosine + offset + share · network(tokens, alignment). Cosine is the start, and what was learnt only
     corrects it: on texts unlike those of the fitting, a judge that replaces cosine loses more than it gains (benchmarks/LOG.md).
+    The network is several nets, and only what all of them say counts.
 
     Parameters
     ----------

@@ -19,9 +19,10 @@ Weights = Float[np.ndarray, "..."]
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Weights by name, and what they compute: the mean of n nets that were fitted apart and see the same tokens.
+    """Weights by name, and what they compute: what n nets that were fitted apart agree on.
 
-    One net errs in its own way; their mean is better on the fitting's texts and on others (benchmarks/LOG.md). For each net,
+    Where all of them raise the log-odds, the least of them counts; where all lower them, likewise; where they disagree, nothing
+    does. Nets differ more on texts unlike those of the fitting, so cosine keeps more of its say there. For each net,
     ``project`` (n, dim, d) makes the tokens small; ``sharpness`` (n,) multiplies cosines before the softmax; ``compare``
     (n, 2 d + 2, h) and ``compare_bias`` (n, h) compare a token with its mixture; ``join`` (n, 2 h + f, w), ``join_bias`` (n, w),
     ``out`` (n, w) and ``out_bias`` (n,) turn the sums and the f features into one number.
@@ -56,10 +57,21 @@ class Network:
     def __call__(self, block: Block, features: Float[np.ndarray, "b f"]) -> Float[np.ndarray, " b"]:
         """What the network adds to the log-odds of each pair."""
         nets = ({name: self.weights[name][k] for name in NAMES} for k in range(len(self.weights["out_bias"])))
-        return np.asarray(np.mean([_one(of, block, features) for of in nets], axis=0))
+        return agreed(np.stack([_one(of, block, features) for of in nets]))
 
 
 NAMES = ("project", "sharpness", "compare", "compare_bias", "join", "join_bias", "out", "out_bias")
+
+
+def agreed(corrections: Float[np.ndarray, "n b"]) -> Float[np.ndarray, " b"]:
+    """Of the n corrections of each pair the one closest to 0; 0 if their signs differ.
+
+    Examples
+    --------
+    >>> agreed(np.array([[1.0, -2, 3], [2, -1, -3]]))
+    array([ 1., -1.,  0.])
+    """
+    return np.asarray(np.maximum(corrections.min(0), 0) + np.minimum(corrections.max(0), 0))
 
 
 def _one(of: Mapping[str, Weights], block: Block, features: Float[np.ndarray, "b f"]) -> Float[np.ndarray, " b"]:
