@@ -29,6 +29,7 @@ class Judge:
 
     log-odds = slope · cosine + offset + share · network(tokens, alignment) + linear · alignment. Cosine is the start, and what was learnt only
     corrects it: on texts unlike those of the fitting, a judge that replaces cosine loses more than it gains (benchmarks/LOG.md).
+    The network is several nets, and only what all of them say counts.
 
     Parameters
     ----------
@@ -54,8 +55,8 @@ class Judge:
     Examples
     --------
     >>> weights = {name: np.zeros(shape, np.float32) for name, shape in {
-    ...     "project": (384, 2), "sharpness": (), "compare": (6, 3), "compare_bias": 3, "join": (7, 4), "join_bias": 4, "out": 4,
-    ...     "out_bias": ()}.items()}
+    ...     "project": (1, 384, 2), "sharpness": 1, "compare": (1, 6, 3), "compare_bias": (1, 3), "join": (1, 7, 4),
+    ...     "join_bias": (1, 4), "out": (1, 4), "out_bias": 1}.items()}
     >>> from textsiam.encoding.encoder import Encoder
     >>> encoder = Encoder.load()
     >>> one = np.ones(1, np.float32)
