@@ -28,7 +28,8 @@ from textsiam import Siamese
 from textsiam.data.linking import dependence, link
 from textsiam.data.pairs import Pairs
 from textsiam.data.readers import read_pairs
-from textsiam.training.judge_fitting import JudgePairs, fit_judge
+from textsiam.training.judges.judge_fitting import fit_judge
+from textsiam.training.judges.judge_pairs import JudgePairs
 
 SHARES = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
 LEFT_OUT = ("mrpc", "twitter_url", "paws_wiki", "stsb", "sick", "covid_faq")

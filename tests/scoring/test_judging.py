@@ -155,7 +155,7 @@ def test_the_network_equals_pytorch(judge, tokens, rarity):
     """Oracle: the modules that are fitted; what both say counts."""
     import torch
 
-    from textsiam.training import judge_fitting
+    from textsiam.training.judges import judge_fitting
 
     modules = []
     with pytest.MonkeyPatch.context() as patched:

@@ -12,7 +12,8 @@ from textsiam.encoding.encoder import Encoder
 from textsiam.errors import UnreadableInput
 from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.judging.network import Network
-from textsiam.training.judge_fitting import JudgePairs, fit_judge
+from textsiam.training.judges.judge_fitting import fit_judge
+from textsiam.training.judges.judge_pairs import JudgePairs
 
 NAMES = [
     "Anna", "Bob", "Carla", "David", "Emma", "Frank", "Greta", "Hugo", "Ida", "Jonas", "Karin", "Leo", "Mia", "Nils", "Olga",

@@ -27,8 +27,9 @@ _WIDEST = 4  # a feature counts as at most this many standard deviations from it
 class Judge:
     """Log-odds that two texts mean the same, from their embeddings and the vectors of their tokens.
 
-    log-odds = slope · cosine + offset + share · network(tokens, alignment) + linear · alignment. Cosine is the start, and what was learnt only
-    corrects it: on texts unlike those of the fitting, a judge that replaces cosine loses more than it gains (benchmarks/LOG.md).
+    log-odds = slope · cosine + offset + share · network(tokens, alignment) + linear · alignment. Cosine is the start, and what
+    was learnt only corrects it: on texts unlike those of the fitting, a judge that replaces cosine loses more than it gains
+    (benchmarks/LOG.md).
     The network is several nets, and only what all of them say counts.
 
     Parameters

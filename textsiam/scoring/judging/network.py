@@ -3,7 +3,7 @@
 Decomposable attention (Parikh et al. 2016, arXiv:1606.01933) over the encoder's token vectors: each token attends to the tokens
 of the other text by their cosines, and is compared with the mixture that it attends to. The comparisons of both texts are added
 up and join the features of their alignment (`textsiam.scoring.judging.alignment`). Both sides go through the same weights and are
-joined by sum and maximum, so their order means nothing. It computes in NumPy; `textsiam.training.judge_fitting` fits it.
+joined by sum and maximum, so their order means nothing. It computes in NumPy; `textsiam.training.judges.judge_fitting` fits it.
 """
 
 from collections.abc import Mapping

@@ -82,8 +82,9 @@ def read_texts_in(
     *,
     prompt: str | None = None,
     progress: Progress | None = None,
+    in_memory: bool = False,
 ) -> KnownTexts:
-    """Usable, distinct texts, read; what does not fit into memory lies in a file that `stack` removes."""
+    """Usable, distinct texts, read. Unless `in_memory`, words beyond `N_BYTES` lie in a file, which `stack` removes."""
     encoded = Encoded.blank(len(texts), encoder.dim)
 
     def parts() -> Iterator[TokenVectors]:
@@ -95,6 +96,8 @@ def read_texts_in(
             if progress:
                 progress(stop, len(texts))
 
+    if in_memory:
+        return KnownTexts(texts, Words.of(parts(), np.float16), encoded)
     file = stack.enter_context(tempfile.TemporaryFile(prefix="textsiam-words-"))  # noqa: SIM115  the stack closes it
     return KnownTexts(texts, Words.of(parts(), np.float16, file=file, n_bytes=N_BYTES), encoded)
 

@@ -1,14 +1,12 @@
 """Adapts a judge to labelled pairs: a few numbers of it move, as far as held-out components of the pairs say that it helps.
 
-log-odds = a + b · start + c · network + linear · features, where the judge as it was has a = 0, b = c = 1 and its own linear part.
+log-odds = a + b · start + c · network + linear · features; the judge as it was has a = 0, b = c = 1 and its own linear part.
 Ridge logistic regression shrinks towards that judge (Hoerl & Kennard 1970; towards given weights instead of zero: Daumé 2007,
-"Frustratingly easy domain adaptation", baseline PRIOR). How strongly is chosen by cross-validation over components, by the rule of
-one standard error: the strongest shrinkage that is not clearly worse than the best (Breiman et al. 1984, Classification and
+"Frustratingly easy domain adaptation", baseline PRIOR). How strongly is chosen by cross-validation over components, by the rule
+of one standard error: the strongest shrinkage that is not clearly worse than the best (Breiman et al. 1984, Classification and
 Regression Trees, §3.4.3). Needs neither torch nor a GPU.
 """
 
-from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,12 +16,10 @@ from jaxtyping import Float, Int
 from textsiam.data.linking import dependence, link
 from textsiam.data.pairs import Pairs
 from textsiam.data.splitting import check_seed
-from textsiam.data.texts import distinct
 from textsiam.encoding.encoder import Encoder, Progress
 from textsiam.errors import UnreadableInput
 from textsiam.scoring.judging.judge import Judge
-from textsiam.scoring.judging.reading import read_texts_in
-from textsiam.scoring.similarity import scores_of
+from textsiam.training.judges.judge_pairs import JudgePairs, halved
 
 MIN_LABELS = 20  # of each kind
 STRENGTHS = (np.inf, 1_000.0, 300.0, 100.0, 30.0, 10.0, 3.0)
@@ -51,17 +47,15 @@ class AdaptingPairs:
         """These pairs, read by the encoder and the judge."""
         if pairs.labels is None:
             raise UnreadableInput("A judge is adapted to labels of 0 and 1, but these pairs have none. Give them.")
-        texts, rows = distinct([*pairs.first, *pairs.second])
-        left, right = rows[: len(pairs)], rows[len(pairs) :]
-        with ExitStack() as stack:
-            known = read_texts_in(stack, encoder, texts, progress=progress)
-            vectors = known.encoded.embeddings
-            cosines = scores_of("cosine", vectors, vectors, left, right)
-            network, described = judge.parts(known.words, left, right)
-        start = judge.slope * cosines + judge.offset
+        return cls.read(judge, JudgePairs.of(encoder, {"pairs": pairs}, progress=progress), pairs)
+
+    @classmethod
+    def read(cls, judge: Judge, of: JudgePairs, pairs: Pairs) -> "AdaptingPairs":
+        """The same pairs, whose texts were read."""
+        network, described = judge.parts(of.words, of.left, of.right)
+        start = judge.slope * of.cosines + judge.offset
         parts = np.column_stack([start, judge.share * network, described]).astype(np.float64)
-        components = dependence(link([pairs]).texts[0])
-        return cls(parts, cosines, np.asarray(pairs.labels, dtype=np.float64), components)
+        return cls(parts, of.cosines, of.targets.astype(np.float64), dependence(link([pairs]).texts[0]))
 
     def take(self, rows: Int[np.ndarray, " m"]) -> "AdaptingPairs":
         """These pairs, in this order."""
@@ -89,7 +83,7 @@ def adapt_judge(
         Reads the texts. It may be another one than the judge was fitted to, such as one fine-tuned from it: the result is bound
         to this one.
     pairs
-        With labels, at least `MIN_LABELS` of each kind, unused by what the encoder was trained on. Calibrate and certify on others.
+        With labels, at least `MIN_LABELS` of each kind, that the encoder was not trained on. Calibrate and certify on others.
     seed
         Of the folds.
     progress
@@ -106,10 +100,9 @@ def adapt_judge(
     --------
     >>> from textsiam import Siamese, read_pairs
     >>> from textsiam.samples import PAIRS
-    >>> from textsiam.training.judges.judge_adapting import plain_judge
-    >>> encoder = Siamese.load().encoder
-    >>> adapted = adapt_judge(plain_judge(encoder), encoder, read_pairs(PAIRS))
-    >>> adapted.card["adapted"]["pairs"] == len(read_pairs(PAIRS))
+    >>> encoder, pairs = Siamese.load().encoder, read_pairs(PAIRS)
+    >>> adapted = adapt_judge(simple_judge(encoder, pairs), encoder, pairs)
+    >>> adapted.card["adapted"]["pairs"] == len(pairs)
     True
     """
     check_seed(seed)
@@ -140,15 +133,34 @@ def adapt_judge(
     return replace(moved, candidates=candidates_of(of.cosines, _log_odds(of.parts, intercept, weights), of.labels))
 
 
-def plain_judge(encoder: Encoder) -> Judge:
-    """A judge that says what cosine says: the start for a model that has none. Adapting it gives the simpler member of the family."""
-    from textsiam.scoring.judging.alignment import NAMES
+def simple_judge(encoder: Encoder, pairs: Pairs, *, seed: int = 0, progress: Progress | None = None) -> Judge:
+    """A judge without a network, for a model that has none: cosine, and what the alignment's features add to it.
 
-    n = len(NAMES)
-    return Judge(
-        encoder.fingerprint, 8.0, -6.0, 0.0, np.ones(1, np.float32), NAMES, np.zeros(n, np.float32), np.ones(n, np.float32),
-        None, {"sets": {}},
-    )  # fmt: skip
+    Parameters, errors and what becomes of few labels are those of `adapt_judge`, which it is: it starts from cosine alone.
+
+    Examples
+    --------
+    >>> from textsiam import Siamese, read_pairs
+    >>> from textsiam.samples import PAIRS
+    >>> judge = simple_judge(Siamese.load().encoder, read_pairs(PAIRS))
+    >>> judge.network is None, judge.slope > 0
+    (True, True)
+    """
+    of = JudgePairs.of(encoder, {"pairs": pairs}, progress=progress)
+    columns, values = of.features()
+    start = Judge(
+        encoder=encoder.fingerprint,
+        slope=8.0,
+        offset=-6.0,
+        share=0.0,
+        rarity=of.rarity,
+        columns=columns,
+        means=halved(values.mean(0)),
+        scales=halved(values.std(0) + np.float32(1e-3)),
+        network=None,
+        card={"sets": {}},
+    )
+    return adapt_judge(start, encoder, AdaptingPairs.read(start, of, pairs), seed=seed)
 
 
 def candidates_of(
@@ -163,7 +175,7 @@ def candidates_of(
     >>> candidates_of(np.array([0.9, 0.8, 0.5]), np.array([1.0, 2.0, -1.0]), np.array([1, 1, 1]))
     0.8
     """
-    sure = (log_odds >= 0) & (labels >= 0.5)  # noqa: PLR2004  a label, or a probability
+    sure = (log_odds >= 0) & (labels >= 0.5)  # noqa: PLR2004  a label, or the probability that one states
     return float(np.floor(100 * np.quantile(cosines[sure], 0.01) + 1e-6) / 100) if sure.any() else 0.0
 
 

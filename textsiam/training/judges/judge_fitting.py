@@ -6,7 +6,7 @@ in different orders; what they agree on counts. Token vectors are computed once 
 holds, so that a judge that was saved and loaded says the same to the bit.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,87 +18,17 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, gelu
 
 from textsiam.data.pairs import Pairs
-from textsiam.data.texts import distinct
 from textsiam.encoding.encoder import Encoder, Progress
-from textsiam.encoding.token_vectors import TokenVectors
 from textsiam.errors import UnreadableInput
-from textsiam.scoring.judging.alignment import features
 from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.judging.network import Network, Weights
-from textsiam.scoring.judging.pair_blocks import Block, Rarity, Rows, Side, Words, blocks
-from textsiam.scoring.similarity import scores_of
+from textsiam.scoring.judging.pair_blocks import Block, Side
+from textsiam.training.judges.judge_pairs import JudgePairs, halved
 
 N_PAIRS_A_STEP, N_PAIRS_A_POOL = 64, 2_048  # the pairs of a step are of similar length: neighbours in a sorted pool
-N_TEXTS_AT_ONCE = 2_048
 WIDTHS = {"project": 96, "compare": 96, "join": 64}
 # Units are scaled to the norm of MiniLM's token vectors.
 _START = {"slope": 8.0, "cosine": 0.7, "sharpness": 10.0, "norm": 5.0}
-
-
-@dataclass(frozen=True, eq=False)
-class JudgePairs:
-    """Labelled pairs of several data sets, one set after another, with the tokens of their texts: what a judge is fitted on.
-
-    Parameters
-    ----------
-    names
-        Of the sets.
-    words
-        The tokens of the distinct texts, in half precision.
-    left, right
-        (k,) the places of each pair's texts among them.
-    cosines, targets
-        (k,) fp32: of the embeddings; the probability of the same meaning that the label or score states.
-    sets
-        (k,) the number of each pair's set.
-    rarity
-        (vocabulary,) fp32: how rare each token is among all texts (see `textsiam.scoring.judging.judge.Judge`).
-    """
-
-    names: tuple[str, ...]
-    words: Words
-    left: Rows
-    right: Rows
-    cosines: Float[np.ndarray, " k"]
-    targets: Float[np.ndarray, " k"]
-    sets: Rows
-    rarity: Rarity
-
-    @classmethod
-    def of(cls, encoder: Encoder, sets: Mapping[str, Pairs], *, progress: Progress | None = None) -> "JudgePairs":
-        """The pairs of these sets, read by this encoder; `progress` is called with (texts done, texts in all)."""
-        if not sets:
-            raise UnreadableInput(
-                "A judge is fitted on labelled pairs, but none were given. Give at least one data set."
-            )
-        targets = [_targets(name, pairs) for name, pairs in sets.items()]
-        first = [text for pairs in sets.values() for text in pairs.first]
-        second = [text for pairs in sets.values() for text in pairs.second]
-        texts, rows = distinct([*first, *second])
-        left, right = rows[: len(first)], rows[len(first) :]
-        embeddings = np.empty((len(texts), encoder.dim), dtype=np.float32)
-
-        def parts() -> Iterator[TokenVectors]:
-            for start in range(0, len(texts), N_TEXTS_AT_ONCE):
-                tokens = encoder.tokens(texts[start : start + N_TEXTS_AT_ONCE])
-                embeddings[start : start + len(tokens)] = tokens.embeddings
-                if progress:
-                    progress(start + len(tokens), len(texts))
-                yield tokens
-
-        words = Words.of(parts(), np.float16)
-        cosines = scores_of("cosine", embeddings, embeddings, left, right)
-        numbers = np.repeat(np.arange(len(sets)), [len(pairs) for pairs in sets.values()])
-        return cls(tuple(sets), words, left, right, cosines, np.concatenate(targets), numbers, _rarity(words))
-
-    def take(self, rows: Rows) -> "JudgePairs":
-        """Only these pairs; texts, rarity and the numbers of the sets stay."""
-        parts = {name: getattr(self, name)[rows] for name in ("left", "right", "cosines", "targets", "sets")}
-        return replace(self, **parts)
-
-    def __len__(self) -> int:
-        """The number of pairs."""
-        return len(self.left)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +96,7 @@ def fit_judge(
         raise UnreadableInput(
             f"Weights are given for {sorted(unknown)}, but the data sets are {list(of.names)}. Use their names."
         )
-    columns, values = _features(of)
+    columns, values = of.features()
     begun = Judge(
         encoder=encoder.fingerprint,
         slope=_START["slope"],
@@ -174,8 +104,8 @@ def fit_judge(
         share=share,
         rarity=of.rarity,
         columns=columns,
-        means=_halved(values.mean(0)),
-        scales=_halved(values.std(0) + np.float32(1e-6)),
+        means=halved(values.mean(0)),
+        scales=halved(values.std(0) + np.float32(1e-6)),
         network=_network([_Module(encoder.dim, len(columns), 1).weights()]),
         card=_card(of, weights) | {"nets": n_nets, "epochs": n_epochs, "learning_rate": learning_rate, "seed": seed},
     )
@@ -192,13 +122,8 @@ def _told(progress: Progress, net: int, n_nets: int, done: int, total: int) -> N
     progress(net * total + done, n_nets * total)
 
 
-def _halved(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """As half precision holds them: so a judge's file holds them too."""
-    return np.asarray(values, dtype=np.float16).astype(np.float32)
-
-
 def _network(nets: Sequence[Mapping[str, Weights]]) -> Network:
-    return Network({name: _halved(np.stack([net[name] for net in nets])) for name in nets[0]})
+    return Network({name: halved(np.stack([net[name] for net in nets])) for name in nets[0]})
 
 
 def _together(nets: Sequence[_Net]) -> dict[str, Any]:
@@ -212,29 +137,6 @@ def _together(nets: Sequence[_Net]) -> dict[str, Any]:
     return {"slope": slope, "offset": offset, "network": _network(stretched)}
 
 
-def _targets(name: str, pairs: Pairs) -> Float[np.ndarray, " n"]:
-    given = pairs.labels if pairs.labels is not None else pairs.scores
-    if given is None or not len(pairs):
-        raise UnreadableInput(
-            f"The pairs of {name!r} have no labels. Give a column of 0 and 1, or of scores from 0 to 1."
-        )
-    targets = np.asarray(given, dtype=np.float32)
-    if targets.min() < 0 or targets.max() > 1 or targets.min() == targets.max():
-        raise UnreadableInput(
-            f"A judge learns from targets between 0 and 1, of both kinds, but those of {name!r} lie in "
-            f"[{targets.min():g}, {targets.max():g}]. Scale them, or add pairs of the other kind."
-        )
-    return targets
-
-
-def _rarity(words: Words) -> Rarity:
-    """The logarithm of the inverse share of texts that hold each token, smoothed by one text."""
-    owners = np.repeat(np.arange(len(words.n)), words.n)
-    held = np.unique(np.stack([owners, words.ids]), axis=1)[1]
-    counts = np.bincount(held, minlength=int(words.ids.max(initial=0)) + 1)
-    return _halved(np.log((len(words.n) + 1) / (counts + 1)))
-
-
 def _card(of: JudgePairs, weights: Mapping[str, float]) -> dict[str, Any]:
     rows = {of.names[number]: of.sets == number for number in np.unique(of.sets).tolist()}
     return {
@@ -243,14 +145,6 @@ def _card(of: JudgePairs, weights: Mapping[str, float]) -> dict[str, Any]:
             for name, at in rows.items()
         }
     }
-
-
-def _features(of: JudgePairs) -> tuple[tuple[str, ...], Float[np.ndarray, "k f"]]:
-    columns: dict[str, Float[np.ndarray, " k"]] = {}
-    for block in blocks(of.words, of.left, of.right, of.rarity):
-        for name, found in features(block).items():
-            columns.setdefault(name, np.zeros(len(of.left), dtype=np.float32))[block.rows] = found
-    return tuple(columns), np.stack(list(columns.values()), axis=1)
 
 
 class _Module(nn.Module):
