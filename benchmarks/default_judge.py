@@ -20,7 +20,7 @@ from textsiam.encoding.model_folder.finding import embedded_model
 from textsiam.samples import PAIRS
 from textsiam.scoring.judging.judge import Judge
 from textsiam.training.judges.judge_adapting import candidates_of
-from textsiam.training.judges.judge_fitting import fit_judge
+from textsiam.training.judges.judge_fitting import fit_network_judge
 from textsiam.training.judges.judge_pairs import JudgePairs
 
 SEED, LEFT_OUT = 0, 0.4
@@ -69,7 +69,7 @@ def left_out(component: np.ndarray) -> np.ndarray:
 
 def fitted(model: Siamese, whole: JudgePairs, rows: np.ndarray) -> Judge:
     some = whole.take(rows)
-    judge = fit_judge(model.encoder, some, weights=WEIGHTS, seed=SEED)
+    judge = fit_network_judge(model.encoder, some, weights=WEIGHTS, seed=SEED)
     log_odds = judge.log_odds(some.cosines, some.words, some.left, some.right)
     card = judge.card | {"terms": {name: TERMS[name] for name in judge.card["sets"]}}
     return replace(judge, candidates=candidates_of(some.cosines, log_odds, some.targets), card=card)

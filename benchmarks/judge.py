@@ -28,7 +28,7 @@ from textsiam import Siamese
 from textsiam.data.linking import dependence, link
 from textsiam.data.pairs import Pairs
 from textsiam.data.readers import read_pairs
-from textsiam.training.judges.judge_fitting import fit_judge
+from textsiam.training.judges.judge_fitting import fit_network_judge
 from textsiam.training.judges.judge_pairs import JudgePairs
 
 SHARES = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
@@ -140,7 +140,7 @@ def by_share(
     model: Siamese, whole: JudgePairs, rows: np.ndarray, scored: np.ndarray, seed: int
 ) -> dict[float, np.ndarray]:
     """The log-odds of the scored pairs by a judge that was fitted on the pairs of `rows`, at each share."""
-    judge = fit_judge(model.encoder, whole.take(rows), weights=WEIGHTS, share=1.0, seed=seed)
+    judge = fit_network_judge(model.encoder, whole.take(rows), weights=WEIGHTS, share=1.0, seed=seed)
     full = judge.log_odds(whole.cosines[scored], whole.words, whole.left[scored], whole.right[scored])
     start = judge.slope * whole.cosines[scored] + judge.offset
     return {share: start + share * (full - start) for share in SHARES}

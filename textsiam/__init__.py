@@ -38,6 +38,7 @@ _MODULES = {
     "evaluate": "textsiam.evaluation.evaluation",
     "find_duplicates": "textsiam.matching.duplicates",
     "find_repeats": "textsiam.matching.duplicates",
+    "fit_judge": "textsiam.training.judges.own_judge",
     "folds": "textsiam.data.splitting",
     "mine_negatives": "textsiam.training.negatives",
     "read_pairs": "textsiam.data.readers",
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from textsiam.scoring.siamese import Siamese
     from textsiam.scoring.thresholds import Threshold
     from textsiam.training.fine_tuning import train
+    from textsiam.training.judges.own_judge import fit_judge
     from textsiam.training.losses import LOSSES
     from textsiam.training.negatives import mine_negatives
 
@@ -100,6 +102,7 @@ __all__ = [
     "evaluate",
     "find_duplicates",
     "find_repeats",
+    "fit_judge",
     "folds",
     "mine_negatives",
     "read_pairs",

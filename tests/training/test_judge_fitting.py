@@ -12,7 +12,7 @@ from textsiam.encoding.encoder import Encoder
 from textsiam.errors import UnreadableInput
 from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.judging.network import Network
-from textsiam.training.judges.judge_fitting import fit_judge
+from textsiam.training.judges.judge_fitting import fit_network_judge
 from textsiam.training.judges.judge_pairs import JudgePairs
 
 NAMES = [
@@ -58,7 +58,7 @@ def scored(judge, encoder, pairs):
 
 def test_it_learns_what_cosine_cannot_see(encoder, material):
     """Who does it to whom, of names that it never saw: the judge ranks better than cosine by far."""
-    judge = fit_judge(encoder, material, share=1.0, n_nets=1, n_epochs=12, learning_rate=3e-3)
+    judge = fit_network_judge(encoder, material, share=1.0, n_nets=1, n_epochs=12, learning_rate=3e-3)
     unseen = who_does_what(NAMES[10:])
     found, labels = scored(judge, encoder, unseen)
     cosine, _ = scored(replace(judge, share=0.0), encoder, unseen)
@@ -68,14 +68,16 @@ def test_it_learns_what_cosine_cannot_see(encoder, material):
 
 def test_the_same_seed_gives_the_same_judge(encoder, material):
     """To the byte, from the pairs or from what was made of them; another seed gives another."""
-    once, again = (fit_judge(encoder, of, n_epochs=1) for of in (material, {"names": who_does_what(NAMES[:10])}))
+    once, again = (
+        fit_network_judge(encoder, of, n_epochs=1) for of in (material, {"names": who_does_what(NAMES[:10])})
+    )
     assert once.to_bytes() == again.to_bytes()
-    assert once.to_bytes() != fit_judge(encoder, material, n_epochs=1, seed=1).to_bytes()
+    assert once.to_bytes() != fit_network_judge(encoder, material, n_epochs=1, seed=1).to_bytes()
 
 
 def test_a_file_gives_back_the_same_judge_to_the_bit(encoder, material, tmp_path):
     """What was fitted is in half precision already: saved and loaded, it says the same."""
-    judge = fit_judge(encoder, material, n_epochs=1)
+    judge = fit_network_judge(encoder, material, n_epochs=1)
     file = tmp_path / "judge.safetensors"
     file.write_bytes(judge.to_bytes())
     unseen = who_does_what(NAMES[10:])
@@ -85,7 +87,7 @@ def test_a_file_gives_back_the_same_judge_to_the_bit(encoder, material, tmp_path
 
 def test_the_judge_says_what_its_nets_agree_on(encoder, material):
     """Three nets that differ: no correction where their signs differ, else the smallest, always on the side of all."""
-    judge = fit_judge(encoder, material, share=1.0, n_epochs=1)
+    judge = fit_network_judge(encoder, material, share=1.0, n_epochs=1)
     cosine, _ = scored(replace(judge, share=0.0), encoder, PAIR)
     weights = judge.network.weights
     alone = [replace(judge, network=Network({name: w[[k]] for name, w in weights.items()})) for k in range(3)]
@@ -103,7 +105,7 @@ def test_a_set_may_weigh_more(encoder):
     both = JudgePairs.of(encoder, {"one": one, "other": replace(one, labels=1 - np.asarray(one.labels))})
     areas = []
     for weights in ({"one": 9.0}, {"other": 9.0}):
-        judge = fit_judge(encoder, both, weights=weights, share=1.0, n_nets=1, n_epochs=6, learning_rate=3e-3)
+        judge = fit_network_judge(encoder, both, weights=weights, share=1.0, n_nets=1, n_epochs=6, learning_rate=3e-3)
         found, labels = scored(judge, encoder, who_does_what(NAMES[7:11]))
         areas.append(roc_auc_score(labels, found))
     assert areas[0] > areas[1] + 0.1
@@ -112,13 +114,13 @@ def test_a_set_may_weigh_more(encoder):
 def test_weights_of_unknown_sets_are_refused(encoder, material):
     """A misspelt name would change nothing, silently."""
     with pytest.raises(UnreadableInput, match="'nmaes'"):
-        fit_judge(encoder, material, weights={"nmaes": 2.0})
+        fit_network_judge(encoder, material, weights={"nmaes": 2.0})
 
 
 def test_progress_and_card_say_what_happened(encoder, material):
     """Steps rise to the last; the card names sets, sizes and settings."""
     done = []
-    judge = fit_judge(encoder, material, n_epochs=2, progress=lambda *of: done.append(of))
+    judge = fit_network_judge(encoder, material, n_epochs=2, progress=lambda *of: done.append(of))
     assert done[-1][0] == done[-1][1] == len(done)
     assert judge.card == {
         "sets": {"names": {"pairs": 360, "positive": 0.5, "weight": 1.0}},
@@ -130,7 +132,7 @@ def test_progress_and_card_say_what_happened(encoder, material):
 def test_one_set_can_be_left_out(encoder):
     """Pairs of one of two sets: the card names only that one, and slope and offset are its own."""
     both = JudgePairs.of(encoder, {"few": who_does_what(NAMES[:4]), "more": who_does_what(NAMES[4:9])})
-    judge = fit_judge(encoder, both.take(np.flatnonzero(both.sets == 1)), n_epochs=1)
+    judge = fit_network_judge(encoder, both.take(np.flatnonzero(both.sets == 1)), n_epochs=1)
     assert list(judge.card["sets"]) == ["more"]
     assert np.isfinite([judge.slope, judge.offset]).all()
 
@@ -147,4 +149,4 @@ def test_one_set_can_be_left_out(encoder):
 def test_what_teaches_nothing_is_refused(encoder, sets, told):
     """No pairs, no labels, one kind alone, scores on another scale: before anything is computed."""
     with pytest.raises(UnreadableInput, match=told):
-        fit_judge(encoder, sets)
+        fit_network_judge(encoder, sets)

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer import Option
 
-from textsiam.interfaces.commands import audit, index, index_care
+from textsiam.interfaces.commands import audit, index, index_care, judge
 from textsiam.interfaces.commands.calibrate import calibrate
 from textsiam.interfaces.commands.certify import certify
 from textsiam.interfaces.commands.duplicates import duplicates
@@ -40,6 +40,7 @@ GROUPS = {
             *(index_care.compact, index_care.verify, index_care.rebuild),
         ),
     ),
+    "judge": ("Fit the judge, which decides by reading both texts.", (judge.fit,)),
 }
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
-from importlib.resources import files
+from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any
 
 from textsiam.data.hashes import TextHashes
@@ -34,13 +34,14 @@ def read_carried(encoder: Encoder) -> dict[str, Any]:
     folder = encoder.folder
     # The default's evidence is of cosines: a copy with another similarity has none.
     record = folder.carried or (_of_the_default(encoder) if folder.similarity == "cosine" else {})
+    judge = _judge_of(folder) if folder.carried else _default_judge(record)
     return {
         "calibrator": Calibrator.from_json(record["calibrator"]) if record.get("calibrator") else None,
         "threshold": Threshold.from_json(record["threshold"]) if record.get("threshold") else None,
         "reject_threshold": Threshold.from_json(record["reject_threshold"]) if record.get("reject_threshold") else None,
         "training": record.get("training"),
         "training_texts": read_training_texts(folder),
-        "judge": _judge_of(folder),
+        "judge": judge,
         "vetoes": tuple(record.get("vetoes", () if record else (*VETOES, CUT))),
     }
 
@@ -69,7 +70,14 @@ def carried_by(model: "Siamese") -> dict[str, Any]:
 
 def _judge_of(folder: ModelFolder) -> Judge | None:
     file = folder.path / JUDGE
-    return Judge.from_file(file) if folder.carried and file.is_file() else None
+    return Judge.from_file(file) if file.is_file() else None
+
+
+def _default_judge(record: Mapping[str, Any]) -> Judge | None:
+    if "judge" not in record:
+        return None
+    with as_file(files("textsiam.scoring").joinpath("default_judge.safetensors")) as file:
+        return Judge.from_file(file)
 
 
 def say_other_precision(model: "Siamese") -> None:

@@ -27,6 +27,7 @@ from textsiam.scoring.siamese import Siamese
 from textsiam.training.checkpoints import RUN, claim, wait
 from textsiam.training.embedded_batch import Loss
 from textsiam.training.examples import part, sources_of, taught
+from textsiam.training.judges.own_judge import fit_judge, kept_for_judge
 from textsiam.training.negatives import mine_negatives
 from textsiam.training.recipe import Recipe
 from textsiam.training.run import Run, random_state_kept
@@ -58,6 +59,7 @@ def train(
     output: str | Path | None = None,
     teacher: Siamese | Encoder | str | Path | None = None,
     link_score: float | None = None,
+    judge: bool = False,
     recipe: Recipe | None = None,
     arguments: Mapping[str, Any] | None = None,
     callbacks: Sequence[TrainerCallback] = (),
@@ -90,6 +92,9 @@ def train(
         The model whose embeddings ``distillation`` matches: a model, a folder or a name.
     link_score
         Graded pairs at or above it mean the same when data is divided (see `split`).
+    judge
+        Also fit a judge: a fifth of the labelled pairs, with no text in common with the rest, is kept from training for it.
+        It starts from the start model's judge, if that has one (`textsiam.fit_judge`).
     recipe, **changes
         Hyper-parameters: a `textsiam.training.recipe.Recipe`, or single ones, such as ``epochs=1``.
     arguments
@@ -102,7 +107,8 @@ def train(
     Returns
     -------
     model
-        Its ``.training`` holds data, split, hyper-parameters, metrics before and after with intervals, loss curve, environment.
+        Without a judge, unless ``judge=True``: the start model's reads other vectors. Its ``.training`` holds data,
+        split, hyper-parameters, metrics before and after with intervals, loss curve, environment.
 
     Raises
     ------
@@ -135,8 +141,11 @@ def train(
     place = _place(output)
     _check_arguments({} if arguments is None else arguments)
     start = _start(model, place)
+    sources, kept = sources_of(pairs, loss), None
+    if judge:
+        sources, kept = kept_for_judge(sources, seed, link_score)
     mine = partial(mine_negatives, start, n=recipe.hard_negatives, link_score=link_score)
-    parted = part(sources_of(pairs, loss), validation, seed, link_score, mine if recipe.hard_negatives else None)
+    parted = part(sources, validation, seed, link_score, mine if recipe.hard_negatives else None)
     if recipe.patience and not parted.validation:
         logger.warning("patience has no effect: nothing is held out to judge the model")
     parted = taught(parted, _encoder(teacher), start.encoder.dim)
@@ -151,7 +160,14 @@ def train(
     # The model also depends on the texts that chose the best checkpoint.
     texts = TextHashes.of(text for task in (*parted.train, *parted.validation) for text in task.inputs)
     tuned = Tuned(twin, training, texts | (start.training_texts or TextHashes()))
-    return _finished(start, tuned, place, checkpoints, is_writer=run.trainer.args.should_save)
+    finished = _finished(start, tuned, place, checkpoints, is_writer=run.trainer.args.should_save)
+    if kept is None:
+        return finished
+    judged = fit_judge(finished, kept, start=start.judge, seed=seed)
+    if run.trainer.args.should_save:
+        judged.save(place)
+    wait()
+    return judged
 
 
 def _place(output: str | Path | None) -> Path:
@@ -195,10 +211,9 @@ def _finished(start: Siamese, tuned: Tuned, place: Path, checkpoints: Path, *, i
     wait()
     precision = start.encoder.precision  # the caller's own backend may have one that ours do not know
     loaded = Siamese.load(place, device=_device_of(start), dtype=precision if precision in (*DTYPES, "int8") else None)
-    if start.threshold or start.calibrator:
-        logger.warning(
-            "the calibration and thresholds of the start model do not hold for new vectors: calibrate and certify this model"
-        )
+    if start.threshold or start.calibrator or start.judge:
+        told = "the calibration and thresholds" if not start.judge else "the judge, calibration and thresholds"
+        logger.warning("%s of the start model do not hold for new vectors: calibrate and certify this model", told)
     return loaded
 
 

@@ -118,13 +118,16 @@ class RunOptions:
 
     teacher: Annotated[str | None, Option(help="Model folder or name whose embeddings distillation imitates.")] = None
     link_score: options.LinkScore = None
+    judge: Annotated[bool, Option("--judge", help="Also fit a judge, to a fifth of the labelled pairs.")] = False
     seed: options.Seed = 0
     report_to: Annotated[str | None, Option(help="Tracker: tensorboard, wandb, mlflow, …")] = None
     restart: Annotated[bool, Option("--restart", help="Delete the checkpoints of an unfinished run.")] = False
 
     def asked(self) -> dict[str, Any]:
         """The arguments of `textsiam.train`."""
-        told = dict(teacher=self.teacher, link_score=self.link_score, seed=self.seed, restart=self.restart)
+        told = dict(
+            teacher=self.teacher, link_score=self.link_score, judge=self.judge, seed=self.seed, restart=self.restart
+        )
         return told | {"arguments": {"report_to": self.report_to} if self.report_to else {}}
 
 

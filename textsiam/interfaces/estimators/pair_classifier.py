@@ -39,6 +39,9 @@ class PairClassifier(ClassifierMixin, OfModel):
         fifths of the pairs (`textsiam.train`) and calibrates it on the others.
     method
         The calibration method, as for `Siamese.calibrate`.
+    judge
+        Fit a judge too, to half of the pairs (with ``fine_tuning`` to a fifth of them), which then do not calibrate
+        (`textsiam.fit_judge`). Without it the model's own judge, if it has one, decides as it is.
     training
         More arguments of `textsiam.train`, such as ``{"epochs": 2}``.
     folder
@@ -53,6 +56,8 @@ class PairClassifier(ClassifierMixin, OfModel):
         (2,) the labels; the second is for pairs that mean the same.
     calibrator_
         The calibrator with its evidence (`Siamese.calibrate`).
+    judge_
+        The judge that decides; None if cosine does.
     source_
         The folder of the fine-tuned model; None without fine-tuning.
 
@@ -70,6 +75,7 @@ class PairClassifier(ClassifierMixin, OfModel):
     _: KW_ONLY
     learn: str = "calibration"
     method: str = "auto"
+    judge: bool = False
     training: Mapping[str, Any] | None = None
     folder: str | Path | None = None
     random_state: int = 0
@@ -110,6 +116,7 @@ class PairClassifier(ClassifierMixin, OfModel):
         fitted = self._tuned(pairs, grouped) if is_tuned else self._calibrated(pairs, grouped)
         # All at the end: a fit that fails keeps the previous one.
         self.classes_, self.calibrator_, self.boundary_ = classes, fitted.calibrator, _boundary(fitted)
+        self.judge_ = fitted.judge
         self._keep(fitted, X, 2)
         self.source_ = str(fitted.encoder.folder.path.resolve()) if is_tuned else None
         self._passing = self.source_ if self.folder is None else None  # a temporary folder
@@ -158,7 +165,7 @@ class PairClassifier(ClassifierMixin, OfModel):
     def _fitted(self) -> Siamese:
         check_is_fitted(self)
         if self.source_ is None:
-            return replace(self._siamese(), calibrator=self.calibrator_)
+            return replace(self._siamese().with_judge(self.judge_), calibrator=self.calibrator_)
         if not Path(self.source_).is_dir():
             raise ModelNotFound(
                 f"The model that this classifier fine-tuned was in {self.source_}, which is not here. Bring that folder, and set "
@@ -168,6 +175,12 @@ class PairClassifier(ClassifierMixin, OfModel):
 
     def _calibrated(self, pairs: Pairs, groups: Int[np.ndarray, " n"] | None) -> Siamese:
         model = self._looked_up()
+        if self.judge:
+            from textsiam.training.judges.own_judge import fit_judge
+
+            parts = split(pairs, seed=self.random_state, shares=(0.5, 0.5, 0.0), links=links_of(pairs, groups))
+            model = fit_judge(model, parts.train, seed=self.random_state)
+            return model.calibrate(parts.calibration, method=self.method, seed=self.random_state)
         texts = link([pairs]).texts[0]
         if groups is not None:
             texts = np.column_stack([texts, groups + texts.max(initial=-1) + 1])
@@ -184,7 +197,7 @@ class PairClassifier(ClassifierMixin, OfModel):
         output = None if self.folder is None else Path(self.folder).expanduser() / uuid.uuid4().hex[:12]
         if output is not None:
             output.parent.mkdir(parents=True, exist_ok=True)
-        settings = {"seed": self.random_state, "output": output, **(self.training or {})}
+        settings = {"seed": self.random_state, "output": output, "judge": self.judge, **(self.training or {})}
         tuned = train(start, parts.train, **settings)
         calibrated = tuned.calibrate(parts.calibration, method=self.method, seed=self.random_state)
         if self.folder is not None:

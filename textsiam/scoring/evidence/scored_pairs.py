@@ -130,7 +130,7 @@ def score_pairs(
     name = str(on) if on is not None else _name_of(pairs)
     pairs = pairs if isinstance(pairs, Pairs) else read_pairs(pairs)
     n_read, faults = len(pairs) + len(pairs.set_aside), len(pairs.set_aside)
-    pairs, n_seen = _without_seen(model, pairs)
+    pairs, n_seen = without_seen(model, pairs)
     reading = model.read(*pairs.unique(), progress=progress)
     scores = reading.deciding
     if not len(scores):
@@ -193,7 +193,11 @@ def _name_of(source: Any) -> str | None:
     )
 
 
-def _without_seen(model: "Siamese", pairs: Pairs) -> tuple[Pairs, int]:
+def without_seen(model: "Siamese", pairs: Pairs) -> tuple[Pairs, int]:
+    """The pairs without a text that the model was trained on, and how many had one; these are logged.
+
+    Raises UnreadableInput if all have one.
+    """
     seen = model.training_texts or read_training_texts(model.encoder.folder)
     if seen is None or not len(seen) or not len(pairs):
         return pairs, 0

@@ -101,7 +101,7 @@ def adapt_judge(
     >>> from textsiam import Siamese, read_pairs
     >>> from textsiam.samples import PAIRS
     >>> encoder, pairs = Siamese.load().encoder, read_pairs(PAIRS)
-    >>> adapted = adapt_judge(simple_judge(encoder, pairs), encoder, pairs)
+    >>> adapted = adapt_judge(fit_linear_judge(encoder, pairs), encoder, pairs)
     >>> adapted.card["adapted"]["pairs"] == len(pairs)
     True
     """
@@ -133,7 +133,7 @@ def adapt_judge(
     return replace(moved, candidates=candidates_of(of.cosines, _log_odds(of.parts, intercept, weights), of.labels))
 
 
-def simple_judge(encoder: Encoder, pairs: Pairs, *, seed: int = 0, progress: Progress | None = None) -> Judge:
+def fit_linear_judge(encoder: Encoder, pairs: Pairs, *, seed: int = 0, progress: Progress | None = None) -> Judge:
     """A judge without a network, for a model that has none: cosine, and what the alignment's features add to it.
 
     Parameters, errors and what becomes of few labels are those of `adapt_judge`, which it is: it starts from cosine alone.
@@ -142,7 +142,7 @@ def simple_judge(encoder: Encoder, pairs: Pairs, *, seed: int = 0, progress: Pro
     --------
     >>> from textsiam import Siamese, read_pairs
     >>> from textsiam.samples import PAIRS
-    >>> judge = simple_judge(Siamese.load().encoder, read_pairs(PAIRS))
+    >>> judge = fit_linear_judge(Siamese.load().encoder, read_pairs(PAIRS))
     >>> judge.network is None, judge.slope > 0
     (True, True)
     """

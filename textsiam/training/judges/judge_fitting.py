@@ -40,7 +40,7 @@ class _Net:
     offset: float
 
 
-def fit_judge(
+def fit_network_judge(
     encoder: Encoder,
     sets: Mapping[str, Pairs] | JudgePairs,
     *,
@@ -86,7 +86,7 @@ def fit_judge(
     --------
     >>> from textsiam.data.readers import read_pairs
     >>> from textsiam.samples import PAIRS
-    >>> judge = fit_judge(Encoder.load(), {"samples": read_pairs(PAIRS)}, n_epochs=1)
+    >>> judge = fit_network_judge(Encoder.load(), {"samples": read_pairs(PAIRS)}, n_epochs=1)
     >>> judge.share, judge.card["sets"]["samples"]["pairs"] == len(read_pairs(PAIRS))
     (0.25, True)
     """
