@@ -19,6 +19,7 @@ from textsiam.matching.join.tiles import ordered
 from textsiam.matching.matches import Matches, ids_of
 from textsiam.matching.repeats import Side, Sides, crossed, equals_of, refuse_too_many, repeats_of
 from textsiam.matching.rule import Rule
+from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.judging.reading import KnownTexts, may_keep, read_texts_in
 from textsiam.scoring.siamese import Siamese
 
@@ -117,7 +118,14 @@ def find_duplicates(
     search = SEARCHERS[searcher] if isinstance(searcher, str) else searcher
     with ExitStack() as stack:
         is_read = threshold is None and model.judge is not None
-        keeps = stack if is_read and not model.rescorer and may_keep(model.encoder, sides.unique) else None
+        keeps = (
+            stack
+            if is_read
+            and isinstance(model.judge, Judge)
+            and not model.rescorer
+            and may_keep(model.encoder, sides.unique)
+            else None
+        )
         encoded, others, known = _encoded(model, sides, prompt, progress, keeps)
         found = _joined(model, encoded, others, rule, partial(search, progress=stage_of(progress, "join")))
         if model.rescorer and not is_read:

@@ -18,6 +18,7 @@ from textsiam.data.texts import as_list, normalise
 from textsiam.encoding.encoder import Encoder, Progress
 from textsiam.errors import EncoderMismatch, NotCalibrated
 from textsiam.scoring.calibration import Calibrator
+from textsiam.scoring.judging.callable_judge import CallableJudge
 from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.judging.reading import KnownTexts, Reading, read
 from textsiam.scoring.judging.vetoes import CUT, VETOES, vetoed
@@ -106,7 +107,8 @@ class Scorer:
     rescorer
         Scores pairs near a threshold again in a finer precision class; None: no second look.
     judge
-        Reads both texts; its log-odds decide instead of the score (`textsiam.scoring.judging.judge`). None: the score decides.
+        Reads both texts; its log-odds decide instead of the score. A fitted one (`textsiam.scoring.judging.judge`), or the user's
+        own code (`textsiam.scoring.judging.callable_judge`). None: the score decides.
     vetoes
         The rules that keep a pair from being accepted unread: names from `textsiam.scoring.judging.vetoes.VETOES`, and ``cut``
         for texts that the model does not read to their end.
@@ -131,7 +133,7 @@ class Scorer:
     threshold: Threshold | None = None
     reject_threshold: Threshold | None = None
     rescorer: "Rescorer | None" = field(default=None, kw_only=True)
-    judge: Judge | None = field(default=None, kw_only=True)
+    judge: Judge | CallableJudge | None = field(default=None, kw_only=True)
     vetoes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:

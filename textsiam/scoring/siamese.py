@@ -11,6 +11,7 @@ from textsiam.encoding.model_folder.finding import find_model
 from textsiam.encoding.model_folder.layout import JUDGE, TRAINING_TEXTS, read_folder, write_folder
 from textsiam.scoring.canaries import check_canaries
 from textsiam.scoring.card import model_card
+from textsiam.scoring.judging.callable_judge import CallableJudge
 from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.record import carried_by, read_carried, say_other_precision
 from textsiam.scoring.scorer import Scorer
@@ -218,7 +219,7 @@ class Siamese(Scorer):
         """
         return replace(self, threshold=accept, reject_threshold=reject, rescorer=None)
 
-    def with_judge(self, judge: Judge | None) -> "Siamese":
+    def with_judge(self, judge: Judge | CallableJudge | None) -> "Siamese":
         """The model with this judge, or without one; it is not calibrated and has no thresholds, for other scores decide.
 
         Raises

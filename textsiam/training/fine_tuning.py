@@ -23,6 +23,7 @@ from textsiam.encoding.model_folder.layout import check_model_target
 from textsiam.encoding.pytorch.twin import DTYPES, Twin
 from textsiam.encoding.pytorch.weights import write_transformer
 from textsiam.errors import MissingExtra
+from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.siamese import Siamese
 from textsiam.training.checkpoints import RUN, claim, wait
 from textsiam.training.embedded_batch import Loss
@@ -163,7 +164,8 @@ def train(
     finished = _finished(start, tuned, place, checkpoints, is_writer=run.trainer.args.should_save)
     if kept is None:
         return finished
-    judged = fit_judge(finished, kept, start=start.judge, seed=seed)
+    own = start.judge if isinstance(start.judge, Judge) else None
+    judged = fit_judge(finished, kept, start=own, seed=seed)
     if run.trainer.args.should_save:
         judged.save(place)
     wait()

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from textsiam.arrays import slices
 from textsiam.encoding.encoder import Encoded, Encoder, Progress
 from textsiam.encoding.token_vectors import TokenVectors
+from textsiam.scoring.judging.callable_judge import CallableJudge
 from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.judging.pair_blocks import Rows, Words
 from textsiam.scoring.similarity import scores_of
@@ -111,7 +112,7 @@ def may_keep(encoder: Encoder, texts: Sequence[str]) -> bool:
 
 def read(
     encoder: Encoder,
-    judge: Judge,
+    judge: "Judge | CallableJudge",
     texts: Sequence[str],
     left: Rows,
     right: Rows,
@@ -133,6 +134,15 @@ def read(
     _, place, back = np.unique(first * len(texts) + second, return_index=True, return_inverse=True)
     first, second, total = first[place], second[place], len(place) + (0 if known else len(texts))
     follow = progress or (lambda *_: None)
+    if isinstance(judge, CallableJudge):
+        encoded = encoder.embed(texts, prompt=prompt)
+        cosines = (
+            scores_of("cosine", encoded.embeddings, encoded.embeddings, first, second)
+            if scores is None
+            else scores[place]
+        )
+        log_odds = judge([texts[row] for row in first.tolist()], [texts[row] for row in second.tolist()])
+        return Reading(cosines, log_odds, encoded.cut[first] | encoded.cut[second]).take(back)
     with ExitStack() as stack:
         if known is None:
             known = read_texts_in(stack, encoder, texts, prompt=prompt, progress=lambda done, _: follow(done, total))

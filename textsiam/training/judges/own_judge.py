@@ -101,7 +101,9 @@ def fit_judge(
             "A judge is fitted to labels of 0 and 1, but these pairs have none. Give a column of labels."
         )
     pairs, _ = without_seen(model, pairs)
-    judge = FAMILY[family](model, pairs, start or model.judge, seed=seed, progress=progress)
+    judge = FAMILY[family](
+        model, pairs, start or (model.judge if isinstance(model.judge, Judge) else None), seed=seed, progress=progress
+    )
     seen = TextHashes.of([*pairs.first, *pairs.second]) | (model.training_texts or TextHashes())
     return replace(model.with_judge(judge), training_texts=seen)
 
