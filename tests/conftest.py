@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -263,3 +264,15 @@ class Service:
 @pytest.fixture(scope="session")
 def serving() -> type[Service]:
     return Service
+
+
+@pytest.fixture(scope="session")
+def judged(model):
+    """The default's encoder with a simple judge fitted to the samples, all vetoes, and thresholds on its log-odds."""
+    from textsiam import Threshold, fit_judge
+    from textsiam.samples import PAIRS
+    from textsiam.scoring.judging.vetoes import CUT, VETOES
+
+    fitted = fit_judge(model, PAIRS, family="linear").with_vetoes((*VETOES, CUT))
+    fitted = replace(fitted, judge=replace(fitted.judge, candidates=0.5), training_texts=None)
+    return fitted.with_thresholds(Threshold(0.0, "log-odds", "a guess"), Threshold(-2.0, "log-odds", "a guess"))

@@ -153,7 +153,17 @@ def test_every_table_and_error_is_used():
 
 def test_the_root_holds_the_frame_and_nothing_else():
     """What lies at the root is what the frame names."""
-    allowed = {"textsiam", "tests", "notebooks", "benchmarks", "pyproject.toml", "README.md", "Makefile", "LICENSE", "NOTICE"}
+    allowed = {
+        "textsiam",
+        "tests",
+        "notebooks",
+        "benchmarks",
+        "pyproject.toml",
+        "README.md",
+        "Makefile",
+        "LICENSE",
+        "NOTICE",
+    }
     allowed |= {"CHANGELOG.md", "CONTRIBUTING.md", "constraints.txt", ".ci", ".gitignore"}
     if not (ROOT / ".git").exists():
         pytest.skip("no git checkout")

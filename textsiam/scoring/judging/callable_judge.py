@@ -51,8 +51,8 @@ class CallableJudge:
         told = np.asarray(self.function(list(first), list(second)), dtype=np.float32)
         if told.shape != (len(first),) or not np.isfinite(told).all():
             raise ValueError(
-                f"The judge {self.name!r} got {len(first):,} pairs and gave an array of shape {told.shape}. Return one finite number "
-                "for each pair."
+                f"The judge {self.name!r} got {len(first):,} pairs and gave an array of shape {told.shape}. Return one finite "
+                "number for each pair."
             )
         return told
 
