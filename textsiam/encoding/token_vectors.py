@@ -61,6 +61,15 @@ class TokenVectors:
         """The tokens of one text."""
         return slice(int(self.ends[row] - self.lengths[row]), int(self.ends[row]))
 
+    def __getitem__(self, rows: slice) -> "TokenVectors":
+        """These texts, one after another."""
+        start, stop, _ = rows.indices(len(self))
+        first = int(self.ends[start - 1]) if start else 0
+        last = int(self.ends[stop - 1]) if stop > start else first
+        tokens = slice(first, last)
+        ends, embeddings, cut = self.ends[start:stop] - first, self.embeddings[start:stop], self.cut[start:stop]
+        return TokenVectors(self.vectors[tokens], self.ids[tokens], self.spans[tokens], ends, embeddings, cut)
+
     def among(self, n: int, rows: Sequence[int]) -> "TokenVectors":
         """These texts as the given rows of `n`; the others have no tokens and NaN as their embedding."""
         lengths, cut = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.bool_)
