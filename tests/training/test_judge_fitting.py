@@ -10,6 +10,8 @@ from sklearn.metrics import roc_auc_score
 from textsiam.data.pairs import Pairs
 from textsiam.encoding.encoder import Encoder
 from textsiam.errors import UnreadableInput
+from textsiam.scoring.judging.judge import Judge
+from textsiam.scoring.judging.network import Network
 from textsiam.training.judge_fitting import JudgePairs, fit_judge
 
 NAMES = [
@@ -32,6 +34,9 @@ def who_does_what(names):
     return Pairs(first, second, labels=labels)
 
 
+PAIR = who_does_what(["Pia", "Rudi"])
+
+
 @pytest.fixture(scope="module")
 def encoder():
     """The embedded default in fp32."""
@@ -52,7 +57,7 @@ def scored(judge, encoder, pairs):
 
 def test_it_learns_what_cosine_cannot_see(encoder, material):
     """Who does it to whom, of names that it never saw: the judge ranks better than cosine by far."""
-    judge = fit_judge(encoder, material, share=1.0, n_epochs=12, learning_rate=3e-3)
+    judge = fit_judge(encoder, material, share=1.0, n_nets=1, n_epochs=12, learning_rate=3e-3)
     unseen = who_does_what(NAMES[10:])
     found, labels = scored(judge, encoder, unseen)
     cosine, _ = scored(replace(judge, share=0.0), encoder, unseen)
@@ -67,13 +72,56 @@ def test_the_same_seed_gives_the_same_judge(encoder, material):
     assert once.to_bytes() != fit_judge(encoder, material, n_epochs=1, seed=1).to_bytes()
 
 
+def test_a_file_gives_back_the_same_judge_to_the_bit(encoder, material, tmp_path):
+    """What was fitted is in half precision already: saved and loaded, it says the same."""
+    judge = fit_judge(encoder, material, n_epochs=1)
+    file = tmp_path / "judge.safetensors"
+    file.write_bytes(judge.to_bytes())
+    unseen = who_does_what(NAMES[10:])
+    found, _ = scored(judge, encoder, unseen)
+    assert (scored(Judge.from_file(file), encoder, unseen)[0] == found).all()
+
+
+def test_the_judge_says_what_its_nets_agree_on(encoder, material):
+    """Three nets that differ: no correction where their signs differ, else the smallest, always on the side of all."""
+    judge = fit_judge(encoder, material, share=1.0, n_epochs=1)
+    cosine, _ = scored(replace(judge, share=0.0), encoder, PAIR)
+    weights = judge.network.weights
+    alone = [replace(judge, network=Network({name: w[[k]] for name, w in weights.items()})) for k in range(3)]
+    said = np.stack([scored(one, encoder, PAIR)[0] for one in alone]) - cosine
+    found = scored(judge, encoder, PAIR)[0] - cosine
+    assert (said.std(0) > 0).all()
+    agreeing = np.abs(np.sign(said).sum(0)) == 3
+    np.testing.assert_allclose(found[~agreeing], 0, atol=1e-4)
+    np.testing.assert_allclose(np.abs(found[agreeing]), np.abs(said).min(0)[agreeing], atol=1e-4)
+
+
+def test_a_set_may_weigh_more(encoder):
+    """Two sets that contradict each other: the judge sides with the one that weighs more."""
+    one = who_does_what(NAMES[:7])
+    both = JudgePairs.of(encoder, {"one": one, "other": replace(one, labels=1 - np.asarray(one.labels))})
+    areas = []
+    for weights in ({"one": 9.0}, {"other": 9.0}):
+        judge = fit_judge(encoder, both, weights=weights, share=1.0, n_nets=1, n_epochs=6, learning_rate=3e-3)
+        found, labels = scored(judge, encoder, who_does_what(NAMES[7:11]))
+        areas.append(roc_auc_score(labels, found))
+    assert areas[0] > areas[1] + 0.1
+
+
+def test_weights_of_unknown_sets_are_refused(encoder, material):
+    """A misspelt name would change nothing, silently."""
+    with pytest.raises(UnreadableInput, match="'nmaes'"):
+        fit_judge(encoder, material, weights={"nmaes": 2.0})
+
+
 def test_progress_and_card_say_what_happened(encoder, material):
     """Steps rise to the last; the card names sets, sizes and settings."""
     done = []
     judge = fit_judge(encoder, material, n_epochs=2, progress=lambda *of: done.append(of))
     assert done[-1][0] == done[-1][1] == len(done)
     assert judge.card == {
-        "sets": {"names": {"pairs": 360, "positive": 0.5}}, "epochs": 2, "learning_rate": 1e-3, "seed": 0,
+        "sets": {"names": {"pairs": 360, "positive": 0.5, "weight": 1.0}},
+        "nets": 3, "epochs": 2, "learning_rate": 2e-3, "seed": 0,
     }  # fmt: skip
     assert judge.encoder == encoder.fingerprint
 

@@ -274,7 +274,7 @@ class Encoder:
         for rows, batch, (pooled, states) in zip(places, batches, self.backend.tokens_many(batches), strict=True):  # type: ignore[attr-defined]
             embeddings[rows] = pooled
             vectors[tokens.places(rows)] = states[batch[1] == 1]
-        return TokenVectors(vectors, tokens.ids, spans, tokens.ends, embeddings, tokens.cut)
+        return TokenVectors(vectors, tokens.ids, spans, tokens.ends, embeddings, tokens.cut, tokens.unknown)
 
     def embed(self, texts: Sequence[str], *, prompt: str | None = None, progress: Progress | None = None) -> Encoded:
         """Embeddings of usable texts, and which were cut: `encode` without its checks and its log."""

@@ -27,6 +27,8 @@ class TokenVectors:
         (n, dim) fp32: what `Encoder.encode` gives, pooled from these vectors.
     cut
         (n,): whether the text has more tokens than the model reads.
+    unknown
+        (n,): whether the text has characters that the model does not know.
 
     Examples
     --------
@@ -42,6 +44,7 @@ class TokenVectors:
     ends: Int[np.ndarray, " n"]
     embeddings: Float[np.ndarray, "n dim"]
     cut: Bool[np.ndarray, " n"]
+    unknown: Bool[np.ndarray, " n"]
 
     def __len__(self) -> int:
         """The number of texts."""
@@ -72,17 +75,21 @@ class TokenVectors:
 
     def among(self, n: int, rows: Sequence[int]) -> "TokenVectors":
         """These texts as the given rows of `n`; the others have no tokens and NaN as their embedding."""
-        lengths, cut = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.bool_)
+        lengths, (cut, unknown) = np.zeros(n, dtype=np.int64), np.zeros((2, n), dtype=np.bool_)
         embeddings = np.full((n, self.embeddings.shape[1]), np.nan, dtype=np.float32)
-        lengths[rows], cut[rows], embeddings[rows] = self.lengths, self.cut, self.embeddings
-        return TokenVectors(self.vectors, self.ids, self.spans, lengths.cumsum(), embeddings, cut)
+        lengths[rows], embeddings[rows], cut[rows], unknown[rows] = (
+            self.lengths,
+            self.embeddings,
+            self.cut,
+            self.unknown,
+        )
+        return TokenVectors(self.vectors, self.ids, self.spans, lengths.cumsum(), embeddings, cut, unknown)
 
 
 def joined(parts: Sequence[TokenVectors]) -> TokenVectors:
     """The texts of all parts, one after another. There is at least one part."""
     if len(parts) == 1:
         return parts[0]
-    columns = [[getattr(part, name) for part in parts] for name in ("vectors", "ids", "spans", "embeddings", "cut")]
-    vectors, ids, spans, embeddings, cut = (np.concatenate(column) for column in columns)
-    ends = np.concatenate([part.lengths for part in parts]).cumsum()
-    return TokenVectors(vectors, ids, spans, ends, embeddings, cut)
+    names = ("vectors", "ids", "spans", "embeddings", "cut", "unknown")
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return TokenVectors(**columns, ends=np.concatenate([part.lengths for part in parts]).cumsum())

@@ -7,7 +7,7 @@ import numpy as np
 
 from textsiam.arrays import Found, Rows
 from textsiam.encoding.encoder import Progress
-from textsiam.scoring.judging.reading import Reading
+from textsiam.scoring.judging.reading import KnownTexts, Reading
 from textsiam.scoring.scorer import Judgement, Scorer
 from textsiam.scoring.thresholds import REJECT
 
@@ -23,6 +23,7 @@ def decided(
     *,
     by_score: bool,
     keeps_rejected: bool = False,
+    known: KnownTexts | None = None,
     prompt: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[Rows, Judgement]:
@@ -37,6 +38,8 @@ def decided(
         does not reject.
     keeps_rejected
         Keep also those.
+    known
+        All texts, if the search has read them already.
     """
     scores = np.asarray(scores, dtype=np.float32)
     every = np.arange(len(scores))
@@ -44,7 +47,7 @@ def decided(
         return every, model.judged(Reading(scores, None, np.zeros(len(scores), dtype=np.bool_)), (), ())
     if by_score and model.judge:
         return every, Judgement(scores, None, None, None, None)
-    judgement = model.judgement(first, second, scores=scores, prompt=prompt, progress=progress)
+    judgement = model.judgement(first, second, scores=scores, known=known, prompt=prompt, progress=progress)
     if by_score or keeps_rejected or not model.judge or judgement.decision is None:
         return every, judgement
     # In int8 the judge's encoder scores again what was found a little below the candidate threshold.

@@ -1,6 +1,7 @@
 """Finds duplicates: encodes each distinct text once, joins the vectors, and returns the pairs of every row."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from numbers import Real
@@ -9,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from textsiam.arrays import Found
-from textsiam.data.texts import as_list, normalise
+from textsiam.data.texts import as_list, distinct, normalise
 from textsiam.encoding.encoder import Encoded, Progress
 from textsiam.errors import NotCalibrated, TooManyMatches
 from textsiam.matching.deciding import decided_found
@@ -18,6 +19,7 @@ from textsiam.matching.join.tiles import ordered
 from textsiam.matching.matches import Matches, ids_of
 from textsiam.matching.repeats import Side, Sides, crossed, equals_of, refuse_too_many, repeats_of
 from textsiam.matching.rule import Rule
+from textsiam.scoring.judging.reading import KnownTexts, may_keep, read_texts_in
 from textsiam.scoring.siamese import Siamese
 
 StageProgress = Callable[[str, int, int], None]  # (stage, done, total), called from time to time
@@ -112,14 +114,18 @@ def find_duplicates(
     sides = Sides.of(texts, against)
     if against is None:
         _refuse_many_repeats(sides.left, max_matches)
-    encoded, others = _encoded(model, sides, prompt, progress)
     search = SEARCHERS[searcher] if isinstance(searcher, str) else searcher
-    found = _joined(model, encoded, others, rule, partial(search, progress=stage_of(progress, "join")))
-    if model.rescorer and not _is_read(model, threshold):
-        found = _rescored(model, found, sides, rule.threshold, prompt)
-    pairs = _of_all_rows(found, sides, encoded, rule)
-    how: dict[str, Any] = dict(by_score=threshold is not None, prompt=prompt, progress=stage_of(progress, "judge"))
-    left, right, judgement = decided_found(model, pairs, texts, texts if against is None else against, **how)
+    with ExitStack() as stack:
+        is_read = threshold is None and model.judge is not None
+        keeps = stack if is_read and not model.rescorer and may_keep(model.encoder, sides.unique) else None
+        encoded, others, known = _encoded(model, sides, prompt, progress, keeps)
+        found = _joined(model, encoded, others, rule, partial(search, progress=stage_of(progress, "join")))
+        if model.rescorer and not is_read:
+            found = _rescored(model, found, sides, rule.threshold, prompt)
+        pairs = _of_all_rows(found, sides, encoded, rule)
+        how: dict[str, Any] = dict(by_score=threshold is not None, known=known, prompt=prompt)
+        how |= dict(progress=stage_of(progress, "judge"))
+        left, right, judgement = decided_found(model, pairs, texts, texts if against is None else against, **how)
     lost = sides.left.lost(encoded) | (sides.right.lost(others, "right_") if sides.right and others else {})
     return Matches(
         left,
@@ -182,12 +188,19 @@ def _refuse_many_repeats(side: Side, max_matches: int) -> None:
 
 
 def _encoded(
-    model: Siamese, sides: Sides, prompt: str | None, progress: StageProgress | None
-) -> tuple[Encoded, Encoded | None]:
-    """The distinct texts of the left side and of the right one, if any, encoded together."""
-    encoded = model.encoder.embed(sides.unique, prompt=prompt, progress=stage_of(progress, "encode"))
+    model: Siamese, sides: Sides, prompt: str | None, progress: StageProgress | None, keeps: ExitStack | None
+) -> tuple[Encoded, Encoded | None, KnownTexts | None]:
+    """The distinct texts of the left side and of the right one, if any, encoded together; `keeps` also keeps their words."""
+    how: dict[str, Any] = dict(prompt=prompt, progress=stage_of(progress, "encode"))
+    known = None
+    if keeps:
+        unique, rows = distinct(sides.unique)
+        known = read_texts_in(keeps, model.encoder, unique, **how)
+        encoded = known.encoded[rows]
+    else:
+        encoded = model.encoder.embed(sides.unique, **how)
     n = len(sides.left.unique)
-    return encoded[:n], None if sides.right is None else encoded[n:]
+    return encoded[:n], None if sides.right is None else encoded[n:], known
 
 
 def _of_all_rows(found: Matches, sides: Sides, encoded: Encoded, rule: Rule) -> Found:
@@ -212,11 +225,6 @@ def _joined(
         return search(*vectors, **near._asdict())
     except TooManyMatches as error:
         raise TooManyMatches(f"Too many pairs near {rule.threshold:g} would be scored again. {error}") from None
-
-
-def _is_read(model: Siamese, threshold: float | None) -> bool:
-    """Whether a judge reads what is found."""
-    return threshold is None and model.judge is not None
 
 
 def _rescored(model: Siamese, found: Matches, sides: Sides, threshold: float, prompt: str | None) -> Matches:

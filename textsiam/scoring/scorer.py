@@ -19,7 +19,7 @@ from textsiam.encoding.encoder import Encoder, Progress
 from textsiam.errors import EncoderMismatch, NotCalibrated
 from textsiam.scoring.calibration import Calibrator
 from textsiam.scoring.judging.judge import Judge
-from textsiam.scoring.judging.reading import Reading, read
+from textsiam.scoring.judging.reading import KnownTexts, Reading, read
 from textsiam.scoring.judging.vetoes import CUT, VETOES, vetoed
 from textsiam.scoring.similarity import SIMILARITIES, scores_of
 from textsiam.scoring.thresholds import LOG_ODDS, Threshold, Verifier, decisions, verified
@@ -325,6 +325,7 @@ class Scorer:
         second: Column,
         *,
         scores: Float[np.ndarray, " n"] | None = None,
+        known: KnownTexts | None = None,
         prompt: str | None = None,
         progress: Progress | None = None,
     ) -> Judgement:
@@ -332,6 +333,7 @@ class Scorer:
 
         Unusable texts and errors are as for `score`; such a pair is for review. `scores` are (n,) those of the pairs, if they are
         known already, as after a search; a pair without its texts then has its score, and is for review where they are needed.
+        `known` are all texts, if they were read already.
 
         Examples
         --------
@@ -341,8 +343,8 @@ class Scorer:
         """
         pairs = Pairs.usable(first, second)
         rows, n = np.asarray(pairs.rows, dtype=np.int64) - 1, len(pairs) + len(pairs.set_aside)
-        known = None if scores is None else scores[rows]
-        reading = self.read(*pairs.unique(), scores=known, prompt=prompt, progress=progress).among(n, rows)
+        how: dict[str, Any] = dict(known=known, prompt=prompt, progress=progress)
+        reading = self.read(*pairs.unique(), scores=None if scores is None else scores[rows], **how).among(n, rows)
         if scores is not None:
             reading = reading._replace(score=np.where(np.isnan(reading.score), scores, reading.score))
         else:
@@ -361,12 +363,14 @@ class Scorer:
         right: Int[np.ndarray, " k"],
         *,
         scores: Float[np.ndarray, " k"] | None = None,
+        known: KnownTexts | None = None,
         prompt: str | None = None,
         progress: Progress | None = None,
     ) -> Reading:
         """What the encoder and the judge read of usable, distinct texts ``texts[left[i]]`` and ``texts[right[i]]``.
 
-        `scores` are their scores, if they are known already. In int8 the judge reads with the finer encoder.
+        `scores` are their scores, if they are known already, and `known` all texts, if they were read. In int8 the judge reads
+        with the finer encoder.
         """
         if not self.judge and scores is not None:
             cut = self.encoder.is_cut(texts, prompt=prompt)
@@ -376,7 +380,8 @@ class Scorer:
             return Reading(scores, np.zeros(0, dtype=np.float32) if self.judge else None, cut)
         encoder = self.rescorer.encoder if self.rescorer else self.encoder
         scores = None if self.rescorer else scores
-        return read(encoder, self.judge, texts, left, right, scores=scores, prompt=prompt, progress=progress)
+        how: dict[str, Any] = dict(scores=scores, known=known, prompt=prompt, progress=progress)
+        return read(encoder, self.judge, texts, left, right, **how)
 
     def judged(self, reading: Reading, first: Sequence[str], second: Sequence[str]) -> Judgement:
         """What the model makes of a reading of these texts; a pair that was not read is for review."""

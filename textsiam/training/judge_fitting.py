@@ -1,11 +1,14 @@
 """Fits a judge: the network that corrects cosine, on labelled pairs of several data sets at once.
 
 Each data set has its own slope and offset from cosine to log-odds, so that the network learns what all sets share, and not which
-set a pair comes from. The judge keeps their means. Token vectors are computed once and kept in half precision.
+set a pair comes from. The judge keeps their means. Several nets are fitted, one after another, from different first weights and
+in different orders; what they agree on counts. Token vectors are computed once and kept in half precision; so is what the judge
+holds, so that a judge that was saved and loaded says the same to the bit.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,7 @@ from textsiam.encoding.token_vectors import TokenVectors
 from textsiam.errors import UnreadableInput
 from textsiam.scoring.judging.alignment import features
 from textsiam.scoring.judging.judge import Judge
-from textsiam.scoring.judging.network import Network
+from textsiam.scoring.judging.network import Network, Weights
 from textsiam.scoring.judging.pair_blocks import Block, Rarity, Rows, Side, Words, blocks
 from textsiam.scoring.similarity import scores_of
 
@@ -98,13 +101,24 @@ class JudgePairs:
         return len(self.left)
 
 
+@dataclass(frozen=True, eq=False)
+class _Net:
+    """One net as it was fitted, with its own slope and offset from cosine to log-odds."""
+
+    weights: dict[str, Weights]
+    slope: float
+    offset: float
+
+
 def fit_judge(
     encoder: Encoder,
     sets: Mapping[str, Pairs] | JudgePairs,
     *,
+    weights: Mapping[str, float] | None = None,
     share: float = 0.25,
+    n_nets: int = 3,
     n_epochs: int = 3,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 2e-3,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Judge:
@@ -117,10 +131,14 @@ def fit_judge(
     sets
         Name → pairs with labels, or with scores from 0 to 1 that count as the probability of the same meaning; or what
         `JudgePairs.of` made of them. A set of n pairs weighs as √n: large sets do not drown small ones.
+    weights
+        Name of a set → how many times as much it weighs; 1 for those that are not named.
     share
         How much of what the network says the judge adds to cosine's log-odds, in [0, 1].
+    n_nets
+        How many nets must agree; time grows with them.
     n_epochs, learning_rate
-        Of the network, by AdamW with one cycle.
+        Of each net, by AdamW with one cycle.
     seed
         Of the first weights and the order of pairs.
     progress
@@ -129,7 +147,8 @@ def fit_judge(
     Raises
     ------
     UnreadableInput
-        If there are no pairs, a set has neither labels nor scores in [0, 1], or all its pairs mean the same or all do not.
+        If there are no pairs, a set has neither labels nor scores in [0, 1], all its pairs mean the same or all do not, or
+        `weights` names a set that is not there.
     UnsupportedModel
         If the encoder's backend gives no vectors of tokens.
 
@@ -142,9 +161,12 @@ def fit_judge(
     (0.25, True)
     """
     of = sets if isinstance(sets, JudgePairs) else JudgePairs.of(encoder, sets)
+    weights = weights or {}
+    if unknown := {*weights} - {*of.names}:
+        raise UnreadableInput(
+            f"Weights are given for {sorted(unknown)}, but the data sets are {list(of.names)}. Use their names."
+        )
     columns, values = _features(of)
-    torch.manual_seed(seed)
-    module = _Module(encoder.dim, len(columns), len(of.names))
     begun = Judge(
         encoder=encoder.fingerprint,
         slope=_START["slope"],
@@ -152,17 +174,42 @@ def fit_judge(
         share=share,
         rarity=of.rarity,
         columns=columns,
-        means=values.mean(0),
-        scales=values.std(0) + np.float32(1e-6),
-        network=Network(module.weights()),
-        card=_card(of) | {"epochs": n_epochs, "learning_rate": learning_rate, "seed": seed},
+        means=_halved(values.mean(0)),
+        scales=_halved(values.std(0) + np.float32(1e-6)),
+        network=_network([_Module(encoder.dim, len(columns), 1).weights()]),
+        card=_card(of, weights) | {"nets": n_nets, "epochs": n_epochs, "learning_rate": learning_rate, "seed": seed},
     )
     described = begun.described(dict(zip(columns, values.T, strict=True)))
-    _fit(module, of, described, n_epochs, learning_rate, seed, progress)
-    present = torch.from_numpy(np.unique(of.sets))
-    slope = float(module.slopes.detach()[present].clamp(min=1).log().mean().exp())
-    offset = float(module.offsets.detach()[present].mean()) - slope * _START["cosine"]
-    return replace(begun, slope=slope, offset=offset, network=Network(module.weights()))
+    weighted = _weighted(of, weights)
+    nets = []
+    for net in range(n_nets):
+        told = progress and partial(_told, progress, net, n_nets)
+        nets.append(_fit(of, described, weighted, n_epochs, learning_rate, seed * n_nets + net, told))
+    return replace(begun, **_together(nets))
+
+
+def _told(progress: Progress, net: int, n_nets: int, done: int, total: int) -> None:
+    progress(net * total + done, n_nets * total)
+
+
+def _halved(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """As half precision holds them: so a judge's file holds them too."""
+    return np.asarray(values, dtype=np.float16).astype(np.float32)
+
+
+def _network(nets: Sequence[Mapping[str, Weights]]) -> Network:
+    return Network({name: _halved(np.stack([net[name] for net in nets])) for name in nets[0]})
+
+
+def _together(nets: Sequence[_Net]) -> dict[str, Any]:
+    """What a judge holds of these. Log-odds of nets with other slopes are stretched to the slopes' mean."""
+    slope = float(np.exp(np.mean([np.log(net.slope) for net in nets])))
+    offset = float(np.mean([net.offset * slope / net.slope for net in nets]))
+    stretched = [
+        net.weights | {name: net.weights[name] * np.float32(slope / net.slope) for name in ("out", "out_bias")}
+        for net in nets
+    ]
+    return {"slope": slope, "offset": offset, "network": _network(stretched)}
 
 
 def _targets(name: str, pairs: Pairs) -> Float[np.ndarray, " n"]:
@@ -185,13 +232,16 @@ def _rarity(words: Words) -> Rarity:
     owners = np.repeat(np.arange(len(words.n)), words.n)
     held = np.unique(np.stack([owners, words.ids]), axis=1)[1]
     counts = np.bincount(held, minlength=int(words.ids.max(initial=0)) + 1)
-    return np.asarray(np.log((len(words.n) + 1) / (counts + 1)), dtype=np.float32)
+    return _halved(np.log((len(words.n) + 1) / (counts + 1)))
 
 
-def _card(of: JudgePairs) -> dict[str, Any]:
+def _card(of: JudgePairs, weights: Mapping[str, float]) -> dict[str, Any]:
     rows = {of.names[number]: of.sets == number for number in np.unique(of.sets).tolist()}
     return {
-        "sets": {name: {"pairs": int(at.sum()), "positive": float(of.targets[at].mean())} for name, at in rows.items()}
+        "sets": {
+            name: {"pairs": int(at.sum()), "positive": float(of.targets[at].mean()), "weight": weights.get(name, 1.0)}
+            for name, at in rows.items()
+        }
     }
 
 
@@ -206,7 +256,7 @@ def _features(of: JudgePairs) -> tuple[tuple[str, ...], Float[np.ndarray, "k f"]
 class _Module(nn.Module):
     """`textsiam.scoring.judging.network.Network` in PyTorch, with a slope and an offset for each data set."""
 
-    def __init__(self, dim: int, n_features: int, n_sets: int, dropout: float = 0.2) -> None:
+    def __init__(self, dim: int, n_features: int, n_sets: int, dropout: float = 0.1) -> None:
         super().__init__()
         d, h, w = WIDTHS["project"], WIDTHS["compare"], WIDTHS["join"]
         self.project = nn.Linear(dim, d, bias=False)
@@ -245,10 +295,12 @@ class _Module(nn.Module):
         attention = torch.softmax((cosines * self.sharpness).masked_fill(cosines <= -1, -1e4), dim=2)
         mixture = attention @ others
         compared = torch.cat([tokens * mixture, (tokens - mixture).abs(), cosines.amax(2)[..., None], weights], dim=2)
-        found = self.dropout(gelu(self.compare(compared), approximate="tanh")) * mask
+        found = gelu(self.compare(compared), approximate="tanh") * mask
+        # What is dropped is dropped for all tokens of a text.
+        found = found * self.dropout(found.new_ones(len(found), 1, found.shape[2]))
         return (weights * found).sum(1) / torch.from_numpy(side.n)[:, None].sqrt(), found.amax(1).clamp(min=0)
 
-    def weights(self) -> dict[str, Float[np.ndarray, "..."]]:
+    def weights(self) -> dict[str, Weights]:
         """As the network takes them."""
         found = {"project": self.project.weight.T, "sharpness": self.sharpness, "compare": self.compare.weight.T}
         found |= {"compare_bias": self.compare.bias, "join": self.join.weight.T, "join_bias": self.join.bias}
@@ -257,34 +309,33 @@ class _Module(nn.Module):
 
 
 def _fit(
-    module: _Module,
     of: JudgePairs,
     described: Float[np.ndarray, "k f"],
+    weighted: Float[np.ndarray, " k"],
     n_epochs: int,
     learning_rate: float,
     seed: int,
     progress: Progress | None,
-) -> None:
+) -> _Net:
+    torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
+    module = _Module(of.words.units.shape[1], described.shape[1], len(of.names))
     steps = [rows for _ in range(n_epochs) for rows in _steps(of, rng)]
     own = [module.slopes, module.offsets]
     shared = [weight for name, weight in module.named_parameters() if name not in ("slopes", "offsets")]
     optimizer = torch.optim.AdamW([{"params": shared, "weight_decay": 0.05}, {"params": own, "weight_decay": 0.0}])
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [learning_rate, 3e-2], total_steps=len(steps) + 1)
-    sizes = np.bincount(of.sets)
-    weighted = (sizes[of.sets] ** -0.5).astype(np.float32)
-    weighted /= weighted.mean()
     module.train()
     for done, rows in enumerate(steps, 1):
         block = of.words.block(rows, of.left[rows], of.right[rows], of.rarity)
         sets = torch.from_numpy(of.sets[rows])
-        cosines, targets, weights = (torch.from_numpy(values[rows]) for values in (of.cosines, of.targets, weighted))
+        cosines, targets, weight = (torch.from_numpy(values[rows]) for values in (of.cosines, of.targets, weighted))
         log_odds = (
             module.slopes[sets] * (cosines - _START["cosine"])
             + module.offsets[sets]
             + module(block, torch.from_numpy(described[rows]))
         )
-        loss = (binary_cross_entropy_with_logits(log_odds, targets, reduction="none") * weights).mean()
+        loss = (binary_cross_entropy_with_logits(log_odds, targets, reduction="none") * weight).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
@@ -292,7 +343,17 @@ def _fit(
         schedule.step()
         if progress:
             progress(done, len(steps))
-    module.eval()
+    present = torch.from_numpy(np.unique(of.sets))
+    slope = float(module.slopes.detach()[present].clamp(min=1).log().mean().exp())
+    offset = float(module.offsets.detach()[present].mean()) - slope * _START["cosine"]
+    return _Net(module.weights(), slope, offset)
+
+
+def _weighted(of: JudgePairs, weights: Mapping[str, float]) -> Float[np.ndarray, " k"]:
+    """The weight of each pair; 1 on average."""
+    times = np.array([weights.get(name, 1.0) for name in of.names])
+    found = times[of.sets] * np.bincount(of.sets)[of.sets] ** -0.5
+    return np.asarray(found / found.mean(), dtype=np.float32)
 
 
 def _steps(of: JudgePairs, rng: np.random.Generator) -> list[Int[np.ndarray, " m"]]:

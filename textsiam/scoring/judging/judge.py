@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,8 @@ from jaxtyping import Float
 from textsiam.encoding.token_vectors import TokenVectors
 from textsiam.errors import BrokenModel, EncoderMismatch
 from textsiam.scoring.judging.alignment import features
-from textsiam.scoring.judging.network import NAMES, Network
-from textsiam.scoring.judging.pair_blocks import Rows, Words, blocks
+from textsiam.scoring.judging.network import Network
+from textsiam.scoring.judging.pair_blocks import Block, Rows, Words, blocks
 from textsiam.scoring.similarity import scores_of
 
 VERSION = 1
@@ -26,8 +27,9 @@ _WIDEST = 4  # a feature counts as at most this many standard deviations from it
 class Judge:
     """Log-odds that two texts mean the same, from their embeddings and the vectors of their tokens.
 
-    log-odds = slope · cosine + offset + share · network(tokens, alignment). Cosine is the start, and what was learnt only
+    log-odds = slope · cosine + offset + share · network(tokens, alignment) + linear · alignment. Cosine is the start, and what was learnt only
     corrects it: on texts unlike those of the fitting, a judge that replaces cosine loses more than it gains (benchmarks/LOG.md).
+    The network is several nets, and only what all of them say counts.
 
     Parameters
     ----------
@@ -42,17 +44,19 @@ class Judge:
     columns, means, scales
         The names of the alignment's features, and each one's mean and standard deviation over the pairs of the fitting.
     network
-        See `textsiam.scoring.judging.network.Network`.
+        See `textsiam.scoring.judging.network.Network`; None: the judge has no network.
     card
         What it was fitted on, as plain values.
     candidates
         The lowest cosine of a pair that it accepts: a search reads no pair below it.
+    linear
+        (f,) what each feature adds, in standard deviations from its mean; None: nothing.
 
     Examples
     --------
     >>> weights = {name: np.zeros(shape, np.float32) for name, shape in {
-    ...     "project": (384, 2), "sharpness": (), "compare": (6, 3), "compare_bias": 3, "join": (7, 4), "join_bias": 4, "out": 4,
-    ...     "out_bias": ()}.items()}
+    ...     "project": (1, 384, 2), "sharpness": 1, "compare": (1, 6, 3), "compare_bias": (1, 3), "join": (1, 7, 4),
+    ...     "join_bias": (1, 4), "out": (1, 4), "out_bias": 1}.items()}
     >>> from textsiam.encoding.encoder import Encoder
     >>> encoder = Encoder.load()
     >>> one = np.ones(1, np.float32)
@@ -69,9 +73,10 @@ class Judge:
     columns: tuple[str, ...]
     means: Float[np.ndarray, " f"]
     scales: Float[np.ndarray, " f"]
-    network: Network
+    network: Network | None
     card: dict[str, Any]
     candidates: float = -1.0
+    linear: Float[np.ndarray, " f"] | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -94,9 +99,36 @@ class Judge:
     ) -> Float[np.ndarray, " k"]:
         """The same, of cosines and words that are at hand; swapping the texts may change rounding."""
         corrections = np.zeros(len(left), dtype=np.float32)
-        for block in blocks(words, left, right, self.rarity) if self.share else ():
-            corrections[block.rows] = self.network(block, self.described(features(block)))
-        return np.asarray(self.slope * cosines + self.offset + self.share * corrections).astype(np.float32)
+        for block, told, described in self._blocks(words, left, right):
+            corrections[block.rows] = self.share * told
+            if self.linear is not None:
+                corrections[block.rows] += described @ self.linear
+        return np.asarray(self.slope * cosines + self.offset + corrections).astype(np.float32)
+
+    def _blocks(
+        self, words: Words, left: Rows, right: Rows
+    ) -> Iterator[tuple[Block, Float[np.ndarray, " b"], Float[np.ndarray, "b f"]]]:
+        """Each block of pairs with what the network says and the features as it takes them."""
+        has_network = self.network is not None and self.share
+        for block in blocks(words, left, right, self.rarity) if has_network or self.linear is not None else ():
+            described = self.described(features(block))
+            yield block, self._told(block, described), described
+
+    def _told(self, block: Block, described: Float[np.ndarray, "b f"]) -> Float[np.ndarray, " b"]:
+        if self.network is None or not self.share:
+            return np.zeros(len(block.rows), dtype=np.float32)
+        return self.network(block, described)
+
+    def parts(self, words: Words, left: Rows, right: Rows) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, "k f"]]:
+        """What the network says of each pair before its share, and the features as it takes them: what adapting fits on."""
+        told, described = (
+            np.zeros(len(left), dtype=np.float32),
+            np.zeros((len(left), len(self.columns)), dtype=np.float32),
+        )
+        for block in blocks(words, left, right, self.rarity):
+            described[block.rows] = self.described(features(block))
+            told[block.rows] = self._told(block, described[block.rows])
+        return told, described
 
     def described(self, found: dict[str, Float[np.ndarray, " b"]]) -> Float[np.ndarray, "b f"]:
         """The features as the network takes them: in standard deviations from their means."""
@@ -115,7 +147,8 @@ class Judge:
         """The judge as a safetensors file: weights and tables in fp16, all else as JSON in its metadata."""
         from safetensors.numpy import save
 
-        tables = {name: getattr(self, name) for name in _TABLES} | dict(self.network.weights)
+        tables = {name: getattr(self, name) for name in _TABLES} | dict(self.network.weights if self.network else {})
+        tables |= {} if self.linear is None else {"linear": self.linear}
         about = {
             name: getattr(self, name)
             for name in ("encoder", "slope", "offset", "share", "columns", "card", "candidates")
@@ -138,10 +171,10 @@ class Judge:
             with safe_open(file, "numpy") as content:
                 about = json.loads(content.metadata()["judge"])
                 version = about.pop("version")
-                values = {name: content.get_tensor(name).astype(np.float32) for name in (*_TABLES, *NAMES)}
-            tables = {name: values.pop(name) for name in _TABLES}
+                values = {name: content.get_tensor(name).astype(np.float32) for name in content.keys()}  # noqa: SIM118
+            tables = {name: values.pop(name) for name in _TABLES} | {"linear": values.pop("linear", None)}
             columns = tuple(about.pop("columns"))
-            judge = cls(**about, columns=columns, **tables, network=Network(values))
+            judge = cls(**about, columns=columns, **tables, network=Network(values) if values else None)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise BrokenModel(f"The judge in {file} cannot be read: {error}. Fit it again.") from error
         if version != VERSION:

@@ -7,12 +7,13 @@ alike, and one machine, an index and a cluster give the same log-odds (in fp32 t
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from textsiam.encoding.encoder import Encoder, Progress
+from textsiam.arrays import slices
+from textsiam.encoding.encoder import Encoded, Encoder, Progress
 from textsiam.encoding.token_vectors import TokenVectors
 from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.judging.pair_blocks import Rows, Words
@@ -21,6 +22,8 @@ from textsiam.scoring.similarity import scores_of
 N_TEXTS_AT_ONCE = 1_024
 N_PAIRS_AT_ONCE = 16_384
 N_BYTES = 2**28  # of token vectors in memory
+N_KEPT_BYTES = 2**31  # of token vectors that a search keeps from its first pass; with more it reads again what it found
+_CHARACTERS_A_TOKEN = 4  # in English; only for the estimate
 
 
 class Reading(NamedTuple):
@@ -59,12 +62,17 @@ class Reading(NamedTuple):
         return Reading(score, log_odds, cut)
 
 
-class ReadTexts(NamedTuple):
-    """The words of n texts, their embeddings, and which were cut."""
+class KnownTexts(NamedTuple):
+    """Distinct texts that were read: their words in half precision, and what `Encoder.embed` gives."""
 
+    texts: Sequence[str]
     words: Words
-    embeddings: Float[np.ndarray, "n dim"]
-    cut: Bool[np.ndarray, " n"]
+    encoded: Encoded
+
+    def rows_of(self, texts: Sequence[str]) -> Rows:
+        """Where these texts are among them."""
+        places = {text: place for place, text in enumerate(self.texts)}
+        return np.array([places[text] for text in texts], dtype=np.int64)
 
 
 def read_texts_in(
@@ -74,21 +82,28 @@ def read_texts_in(
     *,
     prompt: str | None = None,
     progress: Progress | None = None,
-) -> ReadTexts:
-    """The words of usable texts, in half precision; what does not fit into memory lies in a file that `stack` removes."""
-    embeddings, cut = np.empty((len(texts), encoder.dim), dtype=np.float32), np.zeros(len(texts), dtype=np.bool_)
+) -> KnownTexts:
+    """Usable, distinct texts, read; what does not fit into memory lies in a file that `stack` removes."""
+    encoded = Encoded.blank(len(texts), encoder.dim)
 
     def parts() -> Iterator[TokenVectors]:
         for start in range(0, max(len(texts), 1), N_TEXTS_AT_ONCE):
             tokens = encoder.tokens(texts[start : start + N_TEXTS_AT_ONCE], prompt=prompt)
             stop = start + len(tokens)
-            embeddings[start:stop], cut[start:stop] = tokens.embeddings, tokens.cut
+            encoded.put(slice(start, stop), Encoded(tokens.embeddings, tokens.cut, tokens.unknown, tokens.lengths))
             yield tokens
             if progress:
                 progress(stop, len(texts))
 
     file = stack.enter_context(tempfile.TemporaryFile(prefix="textsiam-words-"))  # noqa: SIM115  the stack closes it
-    return ReadTexts(Words.of(parts(), np.float16, file=file, n_bytes=N_BYTES), embeddings, cut)
+    return KnownTexts(texts, Words.of(parts(), np.float16, file=file, n_bytes=N_BYTES), encoded)
+
+
+def may_keep(encoder: Encoder, texts: Sequence[str]) -> bool:
+    """Whether the words of all these texts take at most `N_KEPT_BYTES`, by an estimate."""
+    longest = encoder.folder.max_length
+    n_tokens = sum(min(longest, 2 + len(text) // _CHARACTERS_A_TOKEN) for text in texts)
+    return bool(2 * encoder.dim * n_tokens <= N_KEPT_BYTES)
 
 
 def read(
@@ -99,26 +114,33 @@ def read(
     right: Rows,
     *,
     scores: Float[np.ndarray, " k"] | None = None,
+    known: KnownTexts | None = None,
     prompt: str | None = None,
     progress: Progress | None = None,
 ) -> Reading:
     """The pairs of usable, distinct texts ``texts[left[i]]``, ``texts[right[i]]``, read; swapping the sides changes nothing.
 
-    `scores` are their cosines, if they are known already.
+    `scores` are their cosines, if they are known already; `known` has all texts, if they were read already.
     """
-    _, place, back = np.unique(np.stack([left, right]), axis=1, return_index=True, return_inverse=True)
-    if len(place) < len(left):  # rows that repeat texts repeat their pairs
-        how: dict[str, Any] = dict(scores=None if scores is None else scores[place], prompt=prompt, progress=progress)
-        return read(encoder, judge, texts, left[place], right[place], **how).take(back)
+    ranks = np.empty(len(texts), dtype=np.int64)  # one order for each pair, so that rounding is the same either way
+    ranks[sorted(range(len(texts)), key=texts.__getitem__)] = np.arange(len(texts))
+    is_first = ranks[left] <= ranks[right]
+    first, second = np.where(is_first, left, right), np.where(is_first, right, left)
+    # Rows that repeat texts repeat their pairs.
+    _, place, back = np.unique(first * len(texts) + second, return_index=True, return_inverse=True)
+    first, second, total = first[place], second[place], len(place) + (0 if known else len(texts))
+    follow = progress or (lambda *_: None)
     with ExitStack() as stack:
-        known = read_texts_in(stack, encoder, texts, prompt=prompt, progress=progress)
-        ranks = np.empty(len(texts), dtype=np.int64)  # one order for each pair, so that rounding is the same either way
-        ranks[sorted(range(len(texts)), key=texts.__getitem__)] = np.arange(len(texts))
-        first, second = (np.where(ranks[left] <= ranks[right], *both) for both in ((left, right), (right, left)))
-        if scores is None:
-            scores = scores_of("cosine", known.embeddings, known.embeddings, first, second)
-        log_odds = np.empty(len(left), dtype=np.float32)
-        for start in range(0, len(left), N_PAIRS_AT_ONCE):
-            part = slice(start, start + N_PAIRS_AT_ONCE)
-            log_odds[part] = judge.log_odds(scores[part], known.words, first[part], second[part])
-        return Reading(scores, log_odds, known.cut[left] | known.cut[right])
+        if known is None:
+            known = read_texts_in(stack, encoder, texts, prompt=prompt, progress=lambda done, _: follow(done, total))
+        else:
+            rows = known.rows_of(texts)
+            first, second = rows[first], rows[second]
+        vectors = known.encoded.embeddings
+        cosines = scores_of("cosine", vectors, vectors, first, second) if scores is None else scores[place]
+        log_odds = np.empty(len(place), dtype=np.float32)
+        for part in slices(len(place), N_PAIRS_AT_ONCE):
+            log_odds[part] = judge.log_odds(cosines[part], known.words, first[part], second[part])
+            follow(total - len(place) + part.stop, total)
+        cut = known.encoded.cut[first] | known.encoded.cut[second]
+        return Reading(cosines, log_odds, cut).take(back)
