@@ -194,7 +194,7 @@ def test_tokens_wait_in_the_same_queue(batched, model):
     assert not any("Where is it?" in batch and "embedded" in " ".join(batch) for _, batch in encoder.calls)
     for text in texts:
         expected = model.encoder.tokens([text, " ", "Where is it?", LONG])
-        for name in ("ids", "spans", "ends", "cut"):
+        for name in ("ids", "spans", "ends", "cut", "unknown"):
             np.testing.assert_array_equal(getattr(found[text], name), getattr(expected, name))
         for name in ("vectors", "embeddings"):
             np.testing.assert_allclose(getattr(found[text], name), getattr(expected, name), atol=2e-5)

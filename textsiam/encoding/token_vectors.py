@@ -69,9 +69,9 @@ class TokenVectors:
         start, stop, _ = rows.indices(len(self))
         first = int(self.ends[start - 1]) if start else 0
         last = int(self.ends[stop - 1]) if stop > start else first
-        tokens = slice(first, last)
-        ends, embeddings, cut = self.ends[start:stop] - first, self.embeddings[start:stop], self.cut[start:stop]
-        return TokenVectors(self.vectors[tokens], self.ids[tokens], self.spans[tokens], ends, embeddings, cut)
+        columns = {name: getattr(self, name)[first:last] for name in ("vectors", "ids", "spans")}
+        columns |= {name: getattr(self, name)[start:stop] for name in ("embeddings", "cut", "unknown")}
+        return TokenVectors(**columns, ends=self.ends[start:stop] - first)
 
     def among(self, n: int, rows: Sequence[int]) -> "TokenVectors":
         """These texts as the given rows of `n`; the others have no tokens and NaN as their embedding."""
