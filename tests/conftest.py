@@ -157,6 +157,24 @@ def model():
 
 
 @pytest.fixture(scope="session")
+def judged(model):
+    """The embedded default with a judge of its own, all vetoes, probabilities, and thresholds that nobody certified."""
+    from dataclasses import replace
+
+    from textsiam import Threshold, read_pairs
+    from textsiam.samples import PAIRS
+    from textsiam.scoring.calibration import Calibrator
+    from textsiam.scoring.judging.vetoes import CUT, VETOES
+    from textsiam.training.judge_fitting import fit_judge
+
+    judge = replace(fit_judge(model.encoder, {"sample": read_pairs(PAIRS)}, n_epochs=1), candidates=0.6)
+    made = model.with_judge(judge).with_vetoes([*VETOES, CUT])
+    made = replace(made, calibrator=Calibrator((-4.0, -1.0, 0.5, 2.5, 4.0), (0.01, 0.2, 0.5, 0.95, 1.0)))
+    of = "log-odds", "precision as it comes"
+    return made.with_thresholds(Threshold(0.5, *of), Threshold(-1.0, *of))
+
+
+@pytest.fixture(scope="session")
 def tiny_transformer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Folders of tiny random encoders of several architectures, as transformers saves them."""
     made: dict[str, Path] = {}

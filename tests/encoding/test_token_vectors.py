@@ -54,6 +54,17 @@ def test_they_equal_those_of_transformers(encoder, n):
     assert len(tokens) == n
 
 
+def test_parts_of_them_are_those_of_fewer_texts(encoder):
+    """A slice has its texts alone, from the first, the middle or none."""
+    tokens = encoder.tokens(TEXTS)
+    for rows in (slice(0, 2), slice(2, 5), slice(5, None), slice(3, 3), slice(None)):
+        part, alone = tokens[rows], encoder.tokens(TEXTS[rows])
+        for name in ("ids", "spans", "ends", "lengths", "cut", "unknown"):
+            np.testing.assert_array_equal(getattr(part, name), getattr(alone, name))
+        np.testing.assert_allclose(part.vectors, alone.vectors, atol=1e-5)
+        np.testing.assert_allclose(part.embeddings, alone.embeddings, atol=1e-5)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "xlm-roberta", "distilbert", "mpnet"])
 def test_every_architecture(tiny_transformer, architecture, backend):

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,9 +35,24 @@ def browser():
         made.close()
 
 
+@pytest.fixture(scope="module")
+def judging(serving, judged, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("judging") / "model"
+    judged.save(folder)
+    made = serving(folder)
+    yield made
+    made.stop()
+
+
 @pytest.fixture
 def page(browser, service):
     """The page; whatever it asks elsewhere, and every script error, fails the test."""
+    with opened(browser, service) as made:
+        yield made
+
+
+@contextmanager
+def opened(browser, service):
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     made, wrong = context.new_page(), []
     made.on(
@@ -203,6 +219,121 @@ def test_it_knows_the_scale_of_the_model(browser, serving, model, tmp_path, simi
         assert wrong == []
     finally:
         page.close()
+        service.stop()
+
+
+def counted(page):
+    """The numbers that the page tells: of pairs, of groups, and of pairs for review."""
+    n = [int(part.split()[0].replace(",", "")) for part in page.text_content("#counts").split(", ")]
+    return tuple([*n, 0][:3])
+
+
+def downloaded(page, button):
+    with page.expect_download() as told:
+        page.click(button)
+    return rows_of(told.value)
+
+
+def slid(page, value):
+    page.eval_on_selector("#slider", "(slider, value) => { slider.value = value; slider.oninput(); }", str(value))
+    page.evaluate("new Promise(requestAnimationFrame)")
+
+
+@pytest.mark.parametrize("axis", ["probability", pytest.param("log-odds", marks=pytest.mark.long)])
+def test_a_judge_decides_here_too(browser, serving, judging, judged, tmp_path, axis):
+    """At its threshold groups are the package's; the slider cuts probabilities; what a veto holds is for review, in no group."""
+    of, service = judged, judging
+    if axis == "log-odds":
+        of = replace(judged, calibrator=None)
+        of.save(tmp_path / "model")
+        service = serving(tmp_path / "model")
+    matches = find_duplicates(of, read_texts(QUESTIONS))
+    values = matches.log_odds if matches.probability is None else matches.probability
+    held, accepted = matches.reason != "", matches.matching
+    assert held.sum() > 5
+    assert accepted.sum() > 5
+    with opened(browser, service) as page:
+        assert not page.is_visible("#lowest")
+        assert f"({axis})" in page.text_content("#axis")
+        found(page, QUESTIONS)
+        accept = float(of.calibrated(np.array([0.5]))[0]) if of.calibrator else 0.5
+        assert float(page.input_value("#slider")) == pytest.approx(accept, abs=1e-3)
+        assert f"{axis} {accept:.3f}" in page.text_content("#certified")
+        groups = matches.clusters().groups()
+        assert counted(page) == (accepted.sum(), len(groups), held.sum())
+        ids = matches.left_ids
+        rows = downloaded(page, "#save")
+        ours = [{row["id"] for row in rows if row["cluster"] == str(number)} for number in range(len(groups))]
+        assert sorted(map(sorted, ours)) == sorted(sorted(ids[row] for row in group) for group in groups)
+        assert {row["decision"] for row in rows if row["keeper"]} == {"accept"}
+        rows = downloaded(page, "#save_review")
+        assert [(row["id_a"], row["id_b"]) for row in rows] == list(
+            zip(*matches.take(np.flatnonzero(held)).id_columns(), strict=True)
+        )
+        assert [row["reason"].lstrip("'") for row in rows] == matches.reason[held].tolist()
+        assert {row["decision"] for row in rows} == {"review"}
+        assert "They differ in numbers: 24 and 2." in page.text_content("#review")
+        assert f"{axis} " in page.text_content("#groups .pair")
+        assert "Only one has a negation: without." in page.text_content("#review")
+        slid(page, page.get_attribute("#slider", "min"))
+        assert counted(page)[::2] == (len(matches) - held.sum(), held.sum())
+        slid(page, 0.9 if of.calibrator else 1.5)
+        above = values >= float(page.input_value("#slider"))
+        assert counted(page)[::2] == pytest.approx(((above & accepted).sum(), (above & held).sum()), abs=1)
+    if service is not judging:
+        service.stop()
+
+
+def test_its_threshold_cuts_as_it_decides(browser, judging):
+    """Pairs of one probability are parted where the judge parts them; a sample to label holds none that is for review."""
+    texts = [f"Question {n}?" for n in range(8)]
+    pairs = [
+        [0, 1, 0.9, 0.4924, "accept", None, 0.6],
+        [2, 3, 0.9, 0.4924, "review", None, 0.4],
+        [4, 5, 0.9, 0.4925, "review", "negation: – | not", 0.7],
+        [6, 7, 0.9, 0.9, "accept", None, 2.0],
+    ]
+    told = {"column": "q", "texts": texts, "ids": [str(n) for n in range(8)], "set_aside": [], "n_set_aside": 0}
+    told |= {"pairs": pairs, "threshold": 0.6, "decided": True, "reject": None, "truncated": 0}
+    told |= {"accept": {"value": 0.4924, "guarantee": "precision"}}
+    with opened(browser, judging) as page:
+        page.route("**/v1/duplicates/file*", lambda route: route.fulfill(body=json.dumps({"answer": told}) + "\n"))
+        page.fill("#text", "How do I pay?")
+        page.click("#go")
+        page.wait_for_selector("#result:not(.hidden)")
+        assert page.input_value("#slider") == "0.493"
+        assert counted(page) == (2, 2, 1)
+        slid(page, 0.494)
+        assert counted(page) == (1, 1, 0)
+        slid(page, 0.492)
+        assert counted(page) == (3, 3, 1)
+        page.click("#audit summary")
+        page.click("#draw")
+        page.wait_for_selector("#leave:not(.hidden)")
+        assert page.locator(".pair:visible").count() == 3
+        assert "Question 5?" not in page.text_content("#groups")
+        assert page.locator(".reason:visible").count() == 0
+
+
+def test_vetoes_speak_without_a_judge(browser, serving, model, tmp_path):
+    """Scores are cut as ever, but what a veto holds is for review, in no group; a text that looks like markup stays a text."""
+    of = replace(model.with_judge(None), calibrator=None).with_vetoes(["numbers"])
+    of.with_thresholds(Threshold(0.8), None).save(tmp_path / "model")
+    service = serving(tmp_path / "model")
+    try:
+        with opened(browser, service) as page:
+            assert page.is_visible("#lowest")
+            page.fill("#text", "\n".join(f"Can I book a table for <b>{n}</b> people?" for n in ("2", "3", "two")))
+            page.click("#go")
+            page.wait_for_selector("#result:not(.hidden)")
+            move(page, 0.7)
+            assert counted(page) == (1, 1, 2)
+            assert page.locator("#review .reason").all_text_contents() == [
+                "They differ in numbers: 2 and 3.",
+                "They differ in numbers: 3 and 2.",
+            ]
+            assert page.locator("#review b").count() == 0
+    finally:
         service.stop()
 
 

@@ -36,6 +36,18 @@ def service(tmp_path_factory, serving):
     assert made.stop() == 0
 
 
+@pytest.fixture(scope="module")
+def judging(tmp_path_factory, serving, judged):
+    """A service whose model has a judge, with an empty index of that model."""
+    folder = tmp_path_factory.mktemp("judging")
+    judged.save(folder / "model")
+    with Index.create(folder / "faq", judged):
+        pass
+    made = serving(folder / "model", "--index", folder / "faq")
+    yield made
+    assert made.stop() == 0
+
+
 def told(answer, status=200):
     assert answer.status_code == status, answer.text
     return answer.json()
@@ -81,6 +93,7 @@ def test_pairs_are_decided_and_explained(service, model):
     assert answer["truncated"] == [2]
     assert answer["accept"]["guarantee"].startswith("precision")
     assert answer["accept"]["value"] == pytest.approx(model.threshold.value)
+    assert answer["accept"]["scale"] == model.scale
 
 
 def test_similarity_is_a_matrix(service, model):
@@ -103,6 +116,86 @@ def test_duplicates_are_those_of_the_package(service, model):
     there = told(service.client.post("/v1/duplicates", json={"texts": texts, "against_index": True}))
     assert there["clusters"] == []
     assert all(isinstance(one["right"], str) for one in there["pairs"])
+
+
+QUESTIONED = [
+    "How do I reset my password?",
+    "How can I reset my password?",
+    "Can I book a table for 2 people?",
+    "Can I book a table for 3 people?",
+    "Where is my parcel?",
+]
+
+
+def test_a_judge_decides_pairs(judging, judged):
+    """By log-odds, which stand beside the probability; a veto gives its reason; the thresholds say that they cut log-odds."""
+    first, second = [*QUESTIONED[:4:2], "", "Where?"], [*QUESTIONED[1:4:2], "Where?", "Where is the cat?"]
+    answer = told(
+        judging.client.post("/v1/pairs", json={"pairs": [list(pair) for pair in zip(first, second, strict=True)]})
+    )
+    expected = judged.judgement(first, second)
+    for name in ("log_odds", "probability"):
+        values = [np.nan if one[name] is None else one[name] for one in answer["pairs"]]
+        assert values == pytest.approx(getattr(expected, name).tolist(), abs=2e-3, nan_ok=True)
+    assert [one["decision"] for one in answer["pairs"]] == expected.decision.tolist()
+    assert [one["reason"] for one in answer["pairs"][:2]] == [None, "number: 2 | 3"]
+    assert (answer["accept"]["scale"], answer["reject"]["scale"]) == ("log-odds", "log-odds")
+    assert answer["accept"]["value"] == pytest.approx(judged.threshold.value)
+
+
+def test_a_judge_decides_duplicates(judging, judged):
+    """Without a threshold, among what its candidate threshold finds; with a threshold of scores it is silent."""
+    answer = told(judging.client.post("/v1/duplicates", json={"texts": QUESTIONED}))
+    expected = find_duplicates(judged, QUESTIONED)
+    assert (answer["decided"], answer["threshold"]) == (True, 0.6)
+    assert [(one["left"], one["right"]) for one in answer["pairs"]] == [(one.left, one.right) for one in expected]
+    assert [one["decision"] for one in answer["pairs"]] == expected.decision.tolist()
+    assert answer["clusters"] == [[0, 1]]
+    held = next(one for one in answer["pairs"] if one["left"] == 2)
+    assert (held["decision"], held["reason"]) == ("review", "number: 2 | 3")
+    assert held["log_odds"] > judged.threshold.value
+    silent = told(judging.client.post("/v1/duplicates", json={"texts": QUESTIONED, "threshold": 0.8}))
+    assert (silent["decided"], silent["threshold"]) == (False, 0.8)
+    assert silent["clusters"] == [[0, 1], [2, 3]]
+    assert {(one["log_odds"], one["decision"], one["reason"]) for one in silent["pairs"]} == {(None, None, None)}
+    by_score = lines_of(judging, "\n".join(["question", *QUESTIONED]).encode(), name="a.csv", threshold="0.8")[-1][
+        "answer"
+    ]
+    assert (by_score["decided"], by_score["accept"], by_score["threshold"]) == (False, None, 0.8)
+
+
+def test_a_judge_decides_in_an_index(judging):
+    """When texts are added, searched and compared; the k closest texts may hold some that it rejects."""
+    asked = {"items": [{"id": f"x{n}", "text": text} for n, text in enumerate(QUESTIONED[:3])]}
+    added = told(judging.client.post("/v1/index/add", json=asked))
+    assert added["decided"]
+    assert [(one["left"], one["right"], one["decision"]) for one in added["pairs"]] == [(1, "x0", "accept")]
+    asked = {"texts": ["Can I book a table for 3 people?"]}
+    for answer in (
+        told(judging.client.post("/v1/index/search", json=asked)),
+        told(judging.client.post("/v1/duplicates", json={**asked, "against_index": True})),
+    ):
+        assert (answer["decided"], answer["threshold"]) == (True, 0.6)
+        ((right, decision, reason),) = [(one["right"], one["decision"], one["reason"]) for one in answer["pairs"]]
+        assert (right, decision, reason) == ("x2", "review", "number: 3 | 2")
+    closest = told(judging.client.post("/v1/index/search", json={**asked, "k": 3}))
+    assert (closest["decided"], closest["threshold"]) == (True, None)
+    assert {one["decision"] for one in closest["pairs"]} == {"review", "reject"}
+    silent = told(judging.client.post("/v1/index/search", json={**asked, "threshold": 0.5}))
+    assert (silent["decided"], silent["threshold"]) == (False, 0.5)
+    assert all(one["log_odds"] is None for one in silent["pairs"])
+
+
+def test_what_a_judge_says_is_in_the_schema(judging):
+    """Every field of a judgement is described, and every threshold names its scale."""
+    schemas = told(judging.client.get("/openapi.json"))["components"]["schemas"]
+    for name in ("PairBody", "MatchBody"):
+        fields = schemas[name]["properties"]
+        assert {"score", "log_odds", "probability", "decision", "reason"} <= fields.keys()
+        assert all(fields[field]["description"] for field in ("score", "log_odds", "decision", "reason"))
+    for name in ("DuplicatesBody", "SearchBody", "AddBody"):
+        assert "judge" in schemas[name]["properties"]["decided"]["description"]
+    assert "log-odds" in schemas["ThresholdBody"]["properties"]["scale"]["description"]
 
 
 def test_an_audit_proves_a_threshold(service):

@@ -30,11 +30,18 @@ class Watched(Encoder):
         self.gate.set()
 
     def embed(self, texts, *, prompt=None, progress=None):
+        self.meet(texts)
+        return super().embed(texts, prompt=prompt, progress=progress)
+
+    def _tokens_of(self, texts, *, prompt):
+        self.meet(texts)
+        return super()._tokens_of(texts, prompt=prompt)
+
+    def meet(self, texts):
         self.calls.append((threading.current_thread().name, list(texts)))
         assert self.gate.wait(30)
         if any("poison" in text for text in texts):
             raise ValueError("a text of this batch cannot be encoded")
-        return super().embed(texts, prompt=prompt, progress=progress)
 
 
 class Slow(Watched):
@@ -64,12 +71,12 @@ def batched(model):
     """Makes a model whose texts go through one queue, the answers it gives, and what encodes; closed at the end."""
     made = []
 
-    def make(rescorer=None, **limits):
+    def make(rescorer=None, of=model, **limits):
         encoder = Watched(model.encoder)
         bounds = Limits(**limits)
         batcher = Batcher(encoder, bounds)
         made.append((batcher, encoder))
-        together = shared(replace(model, encoder=encoder, rescorer=rescorer), batcher)
+        together = shared(replace(of, encoder=encoder, rescorer=rescorer), batcher)
         return Answers(together, None, bounds, batcher, scale=scale_of(model)), encoder
 
     yield make
@@ -160,6 +167,77 @@ def test_texts_of_two_encoders_are_never_encoded_together(batched, model):
     for name, encoder in (("coarse", coarse), ("finer", finer)):
         texts = [text for _, texts in encoder.calls for text in texts if text != "the first"]
         assert sorted(texts) == [f"{name} {n}" for n in range(4)]
+
+
+def test_tokens_wait_in_the_same_queue(batched, model):
+    """Those of several requests are computed together, never with embeddings, in the queue's thread; they are the encoder's."""
+    answers, encoder = batched()
+    encoder.gate.clear()
+    found, texts = {}, [f"How do I pay {n} times?" for n in range(4)]
+    asking = answers.model.encoder
+
+    def ask(text):
+        found[text] = asking.tokens([text, " ", "Where is it?", LONG])
+
+    threads = [threading.Thread(target=asking.embed, args=(["the first"],))]
+    threads[0].start()
+    until(lambda: encoder.calls)
+    threads += [threading.Thread(target=ask, args=(text,)) for text in texts]
+    threads += [threading.Thread(target=asking.embed, args=([f"embedded {n}"],)) for n in range(4)]
+    for thread in threads[1:]:
+        thread.start()
+    until(lambda: answers.batcher.n_tokens == 4 * (7 + 5 + encoder.folder.max_length) + 4 * 4)
+    encoder.gate.set()
+    answered(threads)
+    assert {name for name, _ in encoder.calls} == {"textsiam-encode"}
+    assert any(sum(text in batch for text in texts) > 1 for _, batch in encoder.calls), "each was alone"
+    assert not any("Where is it?" in batch and "embedded" in " ".join(batch) for _, batch in encoder.calls)
+    for text in texts:
+        expected = model.encoder.tokens([text, " ", "Where is it?", LONG])
+        for name in ("ids", "spans", "ends", "cut", "unknown"):
+            np.testing.assert_array_equal(getattr(found[text], name), getattr(expected, name))
+        for name in ("vectors", "embeddings"):
+            np.testing.assert_allclose(getattr(found[text], name), getattr(expected, name), atol=2e-5)
+    assert len(asking.tokens([])) == 0
+
+
+def test_a_judge_reads_what_the_queue_computes(batched, judged):
+    """A request of many texts in parts; log-odds and decisions are those of the package."""
+    answers, encoder = batched(of=judged, batch_tokens=16)
+    pairs = [[f"How do I pay {n} orders?", f"How can I pay for {n} orders?"] for n in range(5)]
+    told = answers.pairs(bodies.PairsRequest(pairs=[*pairs, ["Where?", " "]]))
+    expected = judged.judgement(*zip(*pairs, strict=True))
+    assert [one.log_odds for one in told.pairs[:-1]] == pytest.approx(expected.log_odds.tolist(), abs=2e-3)
+    assert [one.decision for one in told.pairs[:-1]] == expected.decision.tolist()
+    assert (told.pairs[-1].log_odds, told.pairs[-1].decision) == (None, "review")
+    assert len(encoder.calls) > 3
+    assert {name for name, _ in encoder.calls} == {"textsiam-encode"}
+
+
+def test_the_judge_keeps_the_deadline_and_the_bound(batched, judged):
+    """Its texts wait no longer than others, and no more of them; one that cannot be read spoils only its own request."""
+    answers, encoder = batched(of=judged, deadline_s=0.5, waiting_tokens=60)
+    encoder.gate.clear()
+    refusals = []
+
+    def ask():
+        with pytest.raises(Refused) as refused:
+            answers.pairs(bodies.PairsRequest(pairs=[["How do I pay?", "How can I pay?"]]))
+        refusals.append(refused.value.status)
+
+    threads = [threading.Thread(target=ask) for _ in range(9)]
+    threads[0].start()
+    until(lambda: encoder.calls)
+    for thread in threads[1:]:
+        thread.start()
+    answered(threads)
+    encoder.gate.set()
+    assert set(refusals) == {429, 503}
+    assert len(refusals) == 9
+    until(lambda: not answers.batcher.n_tokens)
+    with pytest.raises(ValueError, match="cannot be encoded"):
+        answers.pairs(bodies.PairsRequest(pairs=[["How do I pay?", "poison"]]))
+    assert answers.pairs(bodies.PairsRequest(pairs=[["How do I pay?", "How can I pay?"]])).pairs[0].log_odds is not None
 
 
 def test_one_bad_request_spoils_no_batch(batched, model):

@@ -252,21 +252,22 @@ class Encoder:
                 f"The backend {self.backend_name} gives no vectors of tokens: it has no tokens_many. "
                 f"Use one of {', '.join(BACKENDS)}."
             )
-        texts, before = as_list(texts), self.prompt_text(prompt)
+        self.prompt_text(prompt)  # raises, before the slow work
+        texts = as_list(texts)
         usable = _usable(texts)
         given = [str(texts[place]) for place in usable]
         parts = []
         for start, stop in calls_of(given):
-            parts.append(self._tokens_of(given[start:stop], before))
+            parts.append(self._tokens_of(given[start:stop], prompt=prompt))
             if progress:
                 progress(stop, len(given))
-        found = joined(parts or [self._tokens_of([], before)])
+        found = joined(parts or [self._tokens_of([], prompt=prompt)])
         self._log_cut(found.cut, usable, len(texts))
         return found if len(usable) == len(texts) else found.among(len(texts), usable)
 
-    def _tokens_of(self, texts: list[str], before: str) -> TokenVectors:
+    def _tokens_of(self, texts: Sequence[str], *, prompt: str | None) -> TokenVectors:
         """The vectors of usable texts that are tokenised in one call."""
-        tokens, spans = self.tokenizer.with_spans(texts, before)
+        tokens, spans = self.tokenizer.with_spans(texts, self.prompt_text(prompt))
         vectors = np.empty((len(tokens.ids), self.dim), dtype=np.float32)
         embeddings = np.empty((len(texts), self.dim), dtype=np.float32)
         places, batches = self._batches(tokens)

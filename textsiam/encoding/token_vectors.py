@@ -64,6 +64,15 @@ class TokenVectors:
         """The tokens of one text."""
         return slice(int(self.ends[row] - self.lengths[row]), int(self.ends[row]))
 
+    def __getitem__(self, rows: slice) -> "TokenVectors":
+        """These texts, one after another."""
+        start, stop, _ = rows.indices(len(self))
+        first = int(self.ends[start - 1]) if start else 0
+        last = int(self.ends[stop - 1]) if stop > start else first
+        columns = {name: getattr(self, name)[first:last] for name in ("vectors", "ids", "spans")}
+        columns |= {name: getattr(self, name)[start:stop] for name in ("embeddings", "cut", "unknown")}
+        return TokenVectors(**columns, ends=self.ends[start:stop] - first)
+
     def among(self, n: int, rows: Sequence[int]) -> "TokenVectors":
         """These texts as the given rows of `n`; the others have no tokens and NaN as their embedding."""
         lengths, (cut, unknown) = np.zeros(n, dtype=np.int64), np.zeros((2, n), dtype=np.bool_)

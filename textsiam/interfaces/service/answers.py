@@ -19,10 +19,10 @@ from textsiam.data.texts import fault_of
 from textsiam.encoding.encoder import Encoded
 from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.batching import BatchedEncoder, Batcher
-from textsiam.interfaces.service.bodies import fault_bodies, match_bodies, number, places, threshold_body
+from textsiam.interfaces.service.bodies import fault_bodies, judgements, match_bodies, number, places, threshold_body
 from textsiam.interfaces.service.limits import Limits, Refused, asked_for
 from textsiam.interfaces.service.page import Scale
-from textsiam.matching.duplicates import StageProgress, check_threshold, find_duplicates
+from textsiam.matching.duplicates import StageProgress, check_threshold, find_duplicates, threshold_of
 from textsiam.matching.matches import Matches
 from textsiam.scoring.explaining.erasure import spans_of
 from textsiam.scoring.siamese import Siamese
@@ -119,16 +119,9 @@ class Answers:
         )
         return bodies.PairsBody(
             pairs=[
-                bodies.PairBody(
-                    score=number(score),
-                    probability=number(probability),
-                    decision=decision,
-                    reason=reason,
-                    fault=fault or None,
-                    explanation=told,
-                )
-                for score, probability, decision, reason, fault, told in zip(
-                    judged.score.tolist(), *judged.columns(), faults, explanations, strict=True
+                bodies.PairBody(score=number(score), fault=fault or None, explanation=told, **said)
+                for score, said, fault, told in zip(
+                    judged.score.tolist(), judgements(judged), faults, explanations, strict=True
                 )
             ],
             accept=threshold_body(self.model.threshold),
@@ -148,11 +141,11 @@ class Answers:
         how: dict[str, Any] = dict(against=against, threshold=asked.threshold, max_matches=self.limits.pairs)
         with self._turn_to_join(), self.limits.matching():
             found = find_duplicates(self.model, asked.texts, progress=progress, **how)
-        own = self.model.threshold.value if self.model.threshold else None
-        lowest = asked.threshold if asked.threshold is not None else against.threshold if against is not None else own
+        by_index = against is not None and asked.threshold is None
         groups = [] if against is not None else found.clusters().groups()
         return bodies.DuplicatesBody(
-            threshold=lowest or 0.0,
+            threshold=self._opened.threshold if by_index else threshold_of(self.model, asked.threshold),
+            decided=not found.by_score,
             pairs=match_bodies(found, by_id=against is not None),
             clusters=groups,
             set_aside=fault_bodies(asked.texts),
@@ -173,7 +166,9 @@ class Answers:
             raise Refused(409, "No pair of the sample has a label. Label some pairs first.", param="labels")
         result = started.label(labels).finish(asked.precision, asked.confidence)
         return bodies.FinishBody(
-            threshold=bodies.ThresholdBody(value=result.threshold.value, guarantee=result.threshold.guarantee),
+            threshold=bodies.ThresholdBody(
+                value=result.threshold.value, scale=None, guarantee=result.threshold.guarantee
+            ),
             precision=number(result.precision.value),
             precision_low=number(result.precision.low),
             precision_high=number(result.precision.high),
@@ -197,6 +192,7 @@ class Answers:
         return bodies.AddBody(
             added=found.added or 0,
             in_index=len(index),
+            decided=not found.by_score,
             pairs=match_bodies(found, by_id=True),
             set_aside=[bodies.FaultBody(position=fault.row - 1, reason=fault.reason) for fault in found.set_aside],
             truncated=sorted(found.cut),
@@ -213,6 +209,7 @@ class Answers:
             found = index.search(asked.texts, k=asked.k, threshold=asked.threshold, max_matches=self.limits.pairs)
         return bodies.SearchBody(
             threshold=asked.threshold if asked.threshold is not None or asked.k else index.threshold,
+            decided=not found.by_score,
             pairs=match_bodies(found, by_id=True),
             recall=found.recall,
             set_aside=fault_bodies(asked.texts),

@@ -11,10 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
 
 import numpy as np
 
 from textsiam.encoding.encoder import Encoded, Encoder, Progress
+from textsiam.encoding.token_vectors import TokenVectors, joined
 from textsiam.interfaces.service.limits import Limits, Refused
 from textsiam.interfaces.service.logs import tell
 
@@ -25,19 +27,20 @@ _PACE = 10_000.0  # tokens per second, before the first measurement
 _FORGET = 0.2  # weight of each new measurement
 
 Observe = Callable[[int, int, float], None]  # texts, tokens and seconds of a batch
+T = TypeVar("T", Encoded, TokenVectors)
 
 
 @dataclass(eq=False)
 class _Waiting:
-    """The texts of one request."""
+    """The texts of one request, and the method of an encoder that they wait for."""
 
+    encode: Callable[..., Any]
     texts: Sequence[str]
     costs: list[int]
     prompt: str | None
-    encoder: Encoder
-    parts: "queue.SimpleQueue[Encoded | Exception]" = field(
+    parts: "queue.SimpleQueue[Any]" = field(
         default_factory=queue.SimpleQueue
-    )  # in the order of the texts
+    )  # in the order of the texts; or an Exception
     start: int = 0  # texts before this one are already taken
     is_given_up: bool = False
 
@@ -63,24 +66,21 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, name="textsiam-encode", daemon=True)
         self._thread.start()
 
-    def embed(
-        self, encoder: Encoder, texts: Sequence[str], *, prompt: str | None, progress: Progress | None
-    ) -> Encoded:
-        """As `Encoder.embed` of this encoder, in turn with other requests.
+    def encoded(
+        self, encode: Callable[..., T], texts: Sequence[str], *, prompt: str | None, progress: Progress | None = None
+    ) -> list[T]:
+        """What an encoder's method gives for these texts, in parts, in turn with other requests.
 
         Refused with 429 if too many texts wait already; with 503 if these wait too long or the service stops.
         """
-        encoder.prompt_text(prompt)
-        waiting = _Waiting(texts, [self._cost(text) for text in texts], prompt, encoder)
         if not texts:
-            return encoder.embed([], prompt=prompt)
+            return [encode([], prompt=prompt)]
+        waiting = _Waiting(encode, texts, [self._cost(text) for text in texts], prompt)
         self._enter(waiting)
         try:
-            parts = self._awaited(waiting, progress)
+            return self._awaited(waiting, progress)
         finally:
             waiting.is_given_up = True  # the caller no longer waits for the rest
-        names = [one.name for one in fields(Encoded)]
-        return Encoded(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
     def close(self) -> None:
         """Take no more texts, and encode those that wait."""
@@ -89,8 +89,8 @@ class Batcher:
             self._changed.notify_all()
         self._thread.join()
 
-    def _awaited(self, waiting: _Waiting, progress: Progress | None) -> list[Encoded]:
-        parts: list[Encoded] = []
+    def _awaited(self, waiting: _Waiting, progress: Progress | None) -> list[Any]:
+        parts: list[Any] = []
         n_done = 0
         while n_done < len(waiting.texts):
             try:
@@ -159,7 +159,7 @@ class Batcher:
             waiting.parts.put(told)
 
     def _taken(self) -> tuple[_Batch, int]:
-        """The next texts, some of each request in turn, all with one prompt and one encoder; and their tokens."""
+        """The next texts, some of each request in turn, all with one prompt and for one method; and their tokens."""
         batch: _Batch = []
         served: deque[_Waiting] = deque()  # requests with texts in this batch: the others are first next time
         others: deque[_Waiting] = deque()
@@ -170,7 +170,7 @@ class Batcher:
                 continue
             start = stop = waiting.start
             room = self.limits.batch_tokens - n_tokens
-            if waiting.prompt == head.prompt and waiting.encoder is head.encoder:
+            if waiting.prompt == head.prompt and waiting.encode == head.encode:
                 while stop < len(waiting.texts) and (waiting.costs[stop] <= room or (not batch and stop == start)):
                     room -= waiting.costs[stop]
                     stop += 1
@@ -189,7 +189,7 @@ class Batcher:
         texts = [text for waiting, start, stop in batch for text in waiting.texts[start:stop]]
         started = time.perf_counter()
         try:
-            encoded = batch[0][0].encoder.embed(texts, prompt=batch[0][0].prompt)
+            encoded = batch[0][0].encode(texts, prompt=batch[0][0].prompt)
         except BaseException as error:  # noqa: BLE001  the callers get it; a panic in Rust is no Exception
             if len(batch) > 1:  # only the request that caused the error gets it
                 for one in batch:
@@ -215,5 +215,11 @@ class BatchedEncoder(Encoder):
         self._batcher = batcher
 
     def embed(self, texts: Sequence[str], *, prompt: str | None = None, progress: Progress | None = None) -> Encoded:
-        """As `Encoder.embed`, with the errors of `Batcher.embed`."""
-        return self._batcher.embed(self._plain, texts, prompt=prompt, progress=progress)
+        """As `Encoder.embed`, with the errors of `Batcher.encoded`."""
+        self.prompt_text(prompt)  # raises, before they wait
+        parts = self._batcher.encoded(self._plain.embed, texts, prompt=prompt, progress=progress)
+        names = [one.name for one in fields(Encoded)]
+        return Encoded(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+    def _tokens_of(self, texts: Sequence[str], *, prompt: str | None) -> TokenVectors:
+        return joined(self._batcher.encoded(self._plain._tokens_of, texts, prompt=prompt))  # noqa: SLF001  of its class

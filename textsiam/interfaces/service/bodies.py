@@ -3,7 +3,7 @@
 Left out: computing an answer (`answers`) and the routes (`app`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -27,6 +27,13 @@ Texts = Annotated[list[str], Field(min_length=1, fail_fast=True)]  # reports the
 Ids = Annotated[list[str], Field(min_length=1, fail_fast=True)]
 Score = Annotated[float, Field(ge=-1e18, le=1e18)]
 Decision = Literal["accept", "review", "reject"]
+Decided = Annotated[
+    bool,
+    Field(
+        description="Whether the model decided, with a judge by its log-odds: it accepts these pairs or leaves them for review; "
+        "of the k closest it may also reject some. False: they reach a threshold of scores, and a judge is silent."
+    ),
+]
 Positions = Annotated[
     list[int], Field(description="Positions of texts that were cut because they are longer than the model reads.")
 ]
@@ -129,13 +136,25 @@ class PairsRequest(Body):
     explain: bool = Field(False, description="Also return what each word adds to the score, and how the texts differ.")
 
 
-class PairBody(Body):
+class JudgementBody(Body):
+    """What the model says of a pair; null where it says nothing."""
+
+    log_odds: float | None = Field(
+        None, description="Those of the judge that both texts mean the same, if it read them."
+    )
+    probability: float | None
+    decision: Decision | None = Field(description="Accepted texts mean the same; a person decides those for review.")
+    reason: str | None = Field(
+        None,
+        description="Why it is for review although what decides reaches the threshold: a kind, and what only the first or only "
+        "the second text has, such as 'number: 2 | 3' or 'date: Mon | Tuesday'; a dash for nothing.",
+    )
+
+
+class PairBody(JudgementBody):
     """The answer for one pair; the score is null if a text is unusable."""
 
-    score: float | None
-    probability: float | None
-    decision: Decision | None
-    reason: str | None = Field(None, description="Why it was not accepted although it scores high enough.")
+    score: float | None = Field(description="The similarity of the embeddings.")
     fault: str | None = Field(None, description="Why there is no score.")
     explanation: dict[str, Any] | None = None
 
@@ -144,6 +163,9 @@ class ThresholdBody(Body):
     """A certified threshold: its value (null if no threshold qualifies) and its guarantee."""
 
     value: float | None
+    scale: str | None = Field(
+        description="What it cuts: scores of this similarity, or the log-odds of the judge; null for the scores of the request."
+    )
     guarantee: str
 
 
@@ -160,19 +182,18 @@ class DuplicatesRequest(Body):
     """Texts to find duplicates of, among each other or in the index."""
 
     texts: Texts
-    threshold: Score | None = Field(None, description="Lowest score. Default: that of the model or the index.")
+    threshold: Score | None = Field(
+        None, description="Lowest score; a judge is then silent. Default: the model or the index decides."
+    )
     against_index: bool = False
 
 
-class MatchBody(Body):
-    """Two texts that reach the threshold."""
+class MatchBody(JudgementBody):
+    """Two texts that match."""
 
     left: int = Field(description="Position among the texts.")
     right: int | str = Field(description="Position among the texts; for an index, the id.")
-    score: float
-    probability: float | None
-    decision: Decision | None
-    reason: str | None = Field(None, description="Why it was not accepted although it scores high enough.")
+    score: float = Field(description="The similarity of the embeddings.")
     text: str | None = Field(None, description="For an index, its text if it keeps texts.")
 
 
@@ -186,9 +207,12 @@ class FaultBody(Body):
 class DuplicatesBody(Body):
     """Pairs ordered by left, then right; and, unless compared with the index, clusters of positions, keeper first."""
 
-    threshold: float
+    threshold: float = Field(
+        description="The lowest score that was searched; with a judge, from where on it read pairs."
+    )
+    decided: Decided
     pairs: list[MatchBody]
-    clusters: list[list[int]]
+    clusters: list[list[int]] = Field(description="If the model decided, of accepted pairs only.")
     set_aside: list[FaultBody]
     truncated: Positions
 
@@ -211,6 +235,7 @@ class AddBody(Body):
 
     added: int
     in_index: int
+    decided: Decided
     pairs: list[MatchBody]
     set_aside: list[FaultBody]
     truncated: Positions
@@ -223,13 +248,16 @@ class SearchRequest(Body):
     k: Annotated[int, Field(ge=1, le=1_000), WHOLE] | None = Field(
         None, description="The k closest texts; without a threshold, of any score."
     )
-    threshold: Score | None = None
+    threshold: Score | None = Field(
+        None, description="Lowest score; a judge is then silent. Default: the index decides."
+    )
 
 
 class SearchBody(Body):
     """The matches of each text."""
 
-    threshold: float | None = Field(description="The lowest score; null if the request has only k.")
+    threshold: float | None = Field(description="The lowest score that was searched; null if the request has only k.")
+    decided: Decided
     pairs: list[MatchBody]
     recall: float | None = Field(
         description="Null: no match is missing. Otherwise the search was approximate, with this recall."
@@ -311,25 +339,28 @@ def match_bodies(found: Matches, *, by_id: bool) -> list[MatchBody]:
     """Matches as bodies; with `by_id`, the right side is an index and has ids."""
     ids = found.id_columns()[1] if by_id else found.right.tolist()
     texts = (found.text_columns() or (None, None))[1] if by_id else None
-    judged = Judgement(*(getattr(found, name) for name in Judgement._fields[:-1])).columns()
-    columns = zip(found.left.tolist(), ids, found.score.tolist(), *judged, texts or [None] * len(found), strict=True)
-    return [
-        MatchBody(
-            left=left,
-            right=right,
-            score=score,
-            probability=number(probability),
-            decision=decision,
-            reason=reason,
-            text=text,
-        )
-        for left, right, score, probability, decision, reason, text in columns
-    ]
+    judged = judgements(Judgement(*(getattr(found, name) for name in Judgement._fields[:-1])))
+    columns = zip(found.left.tolist(), ids, found.score.tolist(), texts or [None] * len(found), judged, strict=True)
+    return [MatchBody(left=left, right=right, score=score, text=text, **of) for left, right, score, text, of in columns]
+
+
+def judgements(judged: Judgement) -> Iterator[dict[str, Any]]:
+    """The fields of `JudgementBody` for each pair."""
+    log_odds = [None] * len(judged.score) if judged.log_odds is None else judged.log_odds.tolist()
+    for odds, probability, decision, reason in zip(log_odds, *judged.columns(), strict=True):
+        yield {
+            "log_odds": number(odds),
+            "probability": number(probability),
+            "decision": decision,
+            "reason": reason,
+        }
 
 
 def threshold_body(threshold: Threshold | None) -> ThresholdBody | None:
     """A threshold as a body; None if there is none."""
-    return None if threshold is None else ThresholdBody(value=threshold.value, guarantee=threshold.guarantee)
+    if threshold is None:
+        return None
+    return ThresholdBody(value=threshold.value, scale=threshold.similarity, guarantee=threshold.guarantee)
 
 
 def fault_bodies(texts: Sequence[str]) -> list[FaultBody]:

@@ -17,6 +17,7 @@ from textsiam.interfaces.service import bodies
 from textsiam.interfaces.service.answers import Answers
 from textsiam.interfaces.service.limits import Refused, asked_for, refusal_of
 from textsiam.interfaces.service.logs import tell
+from textsiam.interfaces.service.page import placed
 
 logger = logging.getLogger("textsiam.service")
 
@@ -96,7 +97,8 @@ def _answer(answers: Answers, content: bytes, asked: Mapping[str, str], follow: 
         except TextsiamError as error:
             raise Refused(400, str(error).replace(str(file), name)) from None
     with asked_for("threshold"):
-        threshold = float(asked.get("threshold") or answers.scale.proposed)
+        given = asked.get("threshold") or answers.scale.proposed
+        threshold = None if given is None else float(given)
         request = bodies.DuplicatesRequest(texts=list(texts), threshold=threshold)
     found = answers.duplicates(request, follow)
     model = answers.model
@@ -106,9 +108,13 @@ def _answer(answers: Answers, content: bytes, asked: Mapping[str, str], follow: 
         "ids": list(texts.ids),
         "set_aside": [{"row": fault.row, "reason": fault.reason} for fault in texts.set_aside][:1_000],
         "n_set_aside": len(texts.set_aside),
-        "pairs": [[one.left, one.right, one.score, one.probability] for one in found.pairs],
-        "threshold": threshold,
-        "accept": None if model.threshold is None else model.threshold.to_json(),
-        "reject": None if model.reject_threshold is None else model.reject_threshold.to_json(),
+        "pairs": [
+            [one.left, one.right, one.score, one.probability, one.decision, one.reason, one.log_odds]
+            for one in found.pairs
+        ],
+        "threshold": found.threshold,
+        "decided": found.decided,
+        "accept": placed(model, model.threshold, decided=found.decided),
+        "reject": placed(model, model.reject_threshold, decided=found.decided),
         "truncated": len(found.truncated),
     }
