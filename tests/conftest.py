@@ -159,15 +159,13 @@ def model():
 @pytest.fixture(scope="session")
 def judged(model):
     """The embedded default with a judge of its own, all vetoes, probabilities, and thresholds that nobody certified."""
-    from dataclasses import replace
-
     from textsiam import Threshold, read_pairs
     from textsiam.samples import PAIRS
     from textsiam.scoring.calibration import Calibrator
     from textsiam.scoring.judging.vetoes import CUT, VETOES
-    from textsiam.training.judge_fitting import fit_judge
+    from textsiam.training.judges.judge_fitting import fit_network_judge
 
-    judge = replace(fit_judge(model.encoder, {"sample": read_pairs(PAIRS)}, n_epochs=1), candidates=0.6)
+    judge = replace(fit_network_judge(model.encoder, {"sample": read_pairs(PAIRS)}, n_epochs=1), candidates=0.6)
     made = model.with_judge(judge).with_vetoes([*VETOES, CUT])
     made = replace(made, calibrator=Calibrator((-4.0, -1.0, 0.5, 2.5, 4.0), (0.01, 0.2, 0.5, 0.95, 1.0)))
     of = "log-odds", "precision as it comes"
@@ -282,15 +280,3 @@ class Service:
 @pytest.fixture(scope="session")
 def serving() -> type[Service]:
     return Service
-
-
-@pytest.fixture(scope="session")
-def judged(model):
-    """The default's encoder with a simple judge fitted to the samples, all vetoes, and thresholds on its log-odds."""
-    from textsiam import Threshold, fit_judge
-    from textsiam.samples import PAIRS
-    from textsiam.scoring.judging.vetoes import CUT, VETOES
-
-    fitted = fit_judge(model, PAIRS, family="linear").with_vetoes((*VETOES, CUT))
-    fitted = replace(fitted, judge=replace(fitted.judge, candidates=0.5), training_texts=None)
-    return fitted.with_thresholds(Threshold(0.0, "log-odds", "a guess"), Threshold(-2.0, "log-odds", "a guess"))

@@ -53,7 +53,9 @@ def test_matches_are_what_the_judge_does_not_reject(judged, texts, found):
     keep = (given.score >= np.float32(judged.judge.candidates)) & (given.decision != "reject")
     # The last bit of a score at the candidate threshold may differ between the two ways to encode.
     certain = np.abs(given.score - judged.judge.candidates) > 1e-5
-    certain &= (np.abs(given.log_odds - judged.threshold.value) > 2e-3) & (np.abs(given.log_odds + 2) > 2e-3)
+    certain &= (np.abs(given.log_odds - judged.threshold.value) > 2e-3) & (
+        np.abs(given.log_odds - judged.reject_threshold.value) > 2e-3
+    )
     pairs = {
         (a, b) for a, b, sure in zip(left[keep].tolist(), right[keep].tolist(), certain[keep], strict=True) if sure
     }
