@@ -126,10 +126,12 @@ def read(
 
     `scores` are their cosines, if they are known already; `known` has all texts, if they were read already.
     """
-    ranks = np.empty(len(texts), dtype=np.int64)  # one order for each pair, so that rounding is the same either way
-    ranks[sorted(range(len(texts)), key=texts.__getitem__)] = np.arange(len(texts))
-    is_first = ranks[left] <= ranks[right]
-    first, second = np.where(is_first, left, right), np.where(is_first, right, left)
+    # One order of the texts and of each pair, so that batches, blocks and rounding are the same whichever way they are given.
+    order = sorted(range(len(texts)), key=texts.__getitem__)
+    ranks = np.empty(len(texts), dtype=np.int64)
+    ranks[order] = np.arange(len(texts))
+    texts, left, right = [texts[row] for row in order], ranks[left], ranks[right]
+    first, second = np.minimum(left, right), np.maximum(left, right)
     # Rows that repeat texts repeat their pairs.
     _, place, back = np.unique(first * len(texts) + second, return_index=True, return_inverse=True)
     first, second, total = first[place], second[place], len(place) + (0 if known else len(texts))

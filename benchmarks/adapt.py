@@ -1,0 +1,79 @@
+"""The shipped judge adapted to 100, 300, 1,000 and 5,000 labels of data it was not fitted on, over 200 draws.
+
+Twitter URL pairs that ``default_judge.py`` did not sample and that share no text with those that it did, and the components of
+QQP that it left out (fewer than 5,000 labels). Half of the components are the pool that labels are drawn from, the other half are
+scored: average precision of the adapted judge less that of the shipped one. "replaced" is the same regression without shrinkage.
+
+    python benchmarks/adapt.py [--draws 200]
+"""
+
+import argparse
+
+import numpy as np
+import pyarrow.parquet as pq
+from default_evidence import certification_part
+from judge import N_TWITTER
+from record import SHARED, record
+from sklearn.metrics import average_precision_score
+
+from textsiam import Pairs, Siamese
+from textsiam.scoring.judging.judge import Judge
+from textsiam.training.judges import judge_adapting
+from textsiam.training.judges.judge_adapting import AdaptingPairs, adapt_judge
+
+SIZES, SEED = (100, 300, 1_000, 5_000), 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--draws", type=int, default=200)
+    n_draws = parser.parse_args().draws
+    model = Siamese.load(dtype="float32", device="cpu")
+    assert isinstance(model.judge, Judge)
+    figures = {}
+    for name, pairs in (("twitter_url", unsampled()), ("qqp_left_out", certification_part())):
+        of = AdaptingPairs.of(model.judge, model.encoder, pairs)
+        rng = np.random.default_rng(SEED)
+        in_pool = (rng.random(int(of.components.max()) + 1) < 0.5)[of.components]
+        pool, test = np.flatnonzero(in_pool), of.take(np.flatnonzero(~in_pool))
+        shipped = precision_of(model.judge, model.judge, test)
+        cosine = float(average_precision_score(test.labels, test.cosines))
+        figures[name] = {"pool": len(pool), "test": len(test), "cosine": round(cosine, 4), "shipped": round(shipped, 4)}
+        for size in SIZES:
+            if size > len(pool):
+                continue
+            drawn = [of.take(rng.choice(pool, size, replace=False)) for _ in range(n_draws)]
+            adapted = [adapt_judge(model.judge, model.encoder, some, seed=draw) for draw, some in enumerate(drawn)]
+            gains = np.array([precision_of(judge, model.judge, test) for judge in adapted]) - shipped
+            kept = float(np.mean([judge.card["adapted"]["strength"] == "all" for judge in adapted]))
+            strengths, judge_adapting.STRENGTHS = judge_adapting.STRENGTHS, (1e-3,)
+            replaced = [
+                precision_of(adapt_judge(model.judge, model.encoder, some), model.judge, test) for some in drawn[:20]
+            ]
+            judge_adapting.STRENGTHS = strengths
+            low, middle, high = np.quantile(gains, (0.05, 0.5, 0.95)).round(4).tolist()
+            told = {"median": middle, "from_5_%": low, "to_95_%": high, "mean": round(float(gains.mean()), 4)}
+            told |= {"kept_as_it_was": kept, "replaced": round(float(np.median(replaced)) - shipped, 4)}
+            figures[name][str(size)] = told
+            print(name, size, told, flush=True)
+    record("adapt", "What a judge gains or loses when it is adapted to few labels of other data", figures, SEED)
+
+
+def unsampled() -> Pairs:
+    rows = pq.read_table(SHARED / "twitter_url.parquet").to_pandas().drop_duplicates(["sentence1", "sentence2"])
+    used = rows.sample(N_TWITTER, random_state=0)
+    seen = {*used.sentence1, *used.sentence2}
+    rest = rows[~rows.sentence1.isin(seen) & ~rows.sentence2.isin(seen)]
+    return Pairs(rest.sentence1.tolist(), rest.sentence2.tolist(), labels=rest.label.to_numpy())
+
+
+def precision_of(judge: Judge, shipped: Judge, of: AdaptingPairs) -> float:
+    """Of the judge's log-odds, from the parts that the shipped one was read for."""
+    network, described = of.parts[:, 1] / shipped.share, of.parts[:, 2:]
+    linear = 0 if judge.linear is None else described @ judge.linear
+    log_odds = judge.slope * of.cosines + judge.offset + judge.share * network + linear
+    return float(average_precision_score(of.labels, log_odds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""A judge adapted to labels: it moves only as far as held-out components support it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from textsiam import Pairs, Siamese, fit_judge, read_pairs, train
+from textsiam.errors import UnreadableInput
+from textsiam.samples import PAIRS
+from textsiam.training.judges import judge_adapting
+from textsiam.training.judges.judge_adapting import AdaptingPairs, adapt_judge, candidates_of
+
+
+def made(judge, n, weights, seed):
+    """Parts of n made-up pairs, each a component, whose labels follow log-odds of these weights."""
+    rng = np.random.default_rng(seed)
+    parts = rng.normal(size=(n, 2 + len(judge.columns)))
+    parts[:, 0] *= 2
+    odds = parts @ weights
+    labels = (rng.random(n) < 1 / (1 + np.exp(-odds))).astype(float)
+    return AdaptingPairs(parts, rng.random(n).astype(np.float32), labels, np.arange(n))
+
+
+def as_it_was(judge):
+    return np.concatenate([[1.0, 1.0], np.zeros(len(judge.columns))])
+
+
+def test_where_the_judge_is_right_it_stays(judged):
+    """Labels drawn from its own log-odds move it seldom, and never far."""
+    judge = judged.judge
+    moved = [
+        adapt_judge(judge, judged.encoder, made(judge, 300, as_it_was(judge), seed), seed=seed) for seed in range(20)
+    ]
+    stays = [one.card["adapted"]["strength"] == "all" for one in moved]
+    assert np.mean(stays) >= 0.7
+    assert all(one.linear is None or np.abs(one.linear).max() < 0.5 for one in moved)
+    same = next(one for one, kept in zip(moved, stays, strict=True) if kept)
+    assert (same.slope, same.share, same.linear) == (judge.slope, judge.share, None)
+
+
+def test_where_labels_say_otherwise_it_moves(judged):
+    """The feature that decides is found, and thousands of labels find it more exactly than hundreds."""
+    judge, wanted = judged.judge, as_it_was(judged.judge)
+    wanted[2] = 2.0
+    errors = []
+    for n in (300, 3_000):
+        adapted = adapt_judge(judge, judged.encoder, made(judge, n, wanted, 1))
+        assert adapted.card["adapted"]["strength"] != "all"
+        errors.append(abs(adapted.linear[0] - 2.0))
+    assert errors[1] < errors[0]
+    assert errors[1] < 0.3
+
+
+def test_a_network_that_misleads_is_silenced(judged):
+    """Its share falls towards zero where labels contradict it."""
+    wanted = as_it_was(judged.judge)
+    wanted[1] = 0.0
+    adapted = adapt_judge(judged.judge, judged.encoder, made(judged.judge, 3_000, wanted, 2))
+    assert abs(adapted.share) < 0.2 * judged.judge.share
+
+
+def test_the_regression_is_that_of_scikit_learn():
+    """Oracle: L2-penalised logistic regression with the centre as an offset of zero."""
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    parts = rng.normal(size=(400, 5))
+    labels = (rng.random(400) < 1 / (1 + np.exp(-parts[:, 0]))).astype(float)
+    scales = np.array([1.0, 1.0, 0.3, 0.3, 0.3])
+    intercept, weights = judge_adapting._fitted(parts, labels, np.zeros(5), 10.0)
+    oracle = LogisticRegression(C=0.1, tol=1e-10, max_iter=1_000).fit(parts * scales, labels)
+    np.testing.assert_allclose(weights, oracle.coef_[0] * scales, atol=1e-4)
+    assert abs(intercept - oracle.intercept_[0]) < 1e-4
+
+
+def test_what_it_says_is_what_was_fitted(judged):
+    """The judge's own log-odds are those of the regression, also after it is saved and loaded."""
+    pairs = read_pairs(PAIRS)
+    model = fit_judge(judged, pairs)
+    adapted = model.judge.card["adapted"]
+    assert adapted["pairs"] == len(pairs)
+    odds = model.judgement(pairs.first, pairs.second).log_odds.astype(float)
+    loss = float(np.mean(np.logaddexp(0, odds) - np.asarray(pairs.labels) * odds))
+    before = judged.judgement(pairs.first, pairs.second).log_odds.astype(float)
+    assert loss < float(np.mean(np.logaddexp(0, before) - np.asarray(pairs.labels) * before))
+    assert (model.threshold, model.calibrator) == (None, None)
+    with pytest.raises(UnreadableInput, match="the model was trained on"):
+        model.calibrate(pairs)
+
+
+def test_families_and_what_is_refused(judged, model):
+    """Each member makes a judge; labels are needed, of both kinds, and enough of them."""
+    pairs = read_pairs(PAIRS)
+    linear = fit_judge(judged, pairs, family="linear").judge
+    assert linear.network is None
+    assert linear.slope > 0
+    with pytest.raises(ValueError, match="no family 'deep'"):
+        fit_judge(judged, pairs, family="deep")
+    with pytest.raises(UnreadableInput, match="have none"):
+        fit_judge(judged, Pairs(["a"], ["b"]))
+    few = pairs.take(np.flatnonzero(np.asarray(pairs.labels) == 1)[:30])
+    with pytest.raises(UnreadableInput, match="at least 20 labels of each kind"):
+        fit_judge(judged, Pairs([*few.first, "x"], [*few.second, "y"], labels=[1] * 30 + [0]))
+    with pytest.raises(ValueError, match="corrects cosine"):
+        fit_judge(Siamese(model.encoder, "dot"), pairs)
+    assert candidates_of(np.array([0.9]), np.array([-1.0]), np.array([1])) == 0.0
+
+
+def test_a_twin_gets_a_judge_of_its_own(judged, tmp_path):
+    """Fitted to pairs that the twin did not learn, bound to the twin, saved with it."""
+    pairs = read_pairs(PAIRS)
+    first, second = ([f"{text} ({n})" for n in range(4) for text in side] for side in (pairs.first, pairs.second))
+    many = Pairs(first, second, labels=np.tile(pairs.labels, 4))
+    tuned = train(judged, many, judge=True, max_steps=2, batch_size=8, output=tmp_path / "twin", validation=False)
+    assert tuned.judge.encoder == tuned.encoder.fingerprint != judged.encoder.fingerprint
+    assert 0 < tuned.judge.card["adapted"]["pairs"] < len(many) / 3
+    again = Siamese.load(tmp_path / "twin", dtype="float32", device="cpu")
+    assert again.judge.fingerprint == tuned.judge.fingerprint
+    assert train(judged, many, max_steps=1, batch_size=8, validation=False).judge is None
+    with pytest.raises(UnreadableInput, match="no data set has them"):
+        train(judged, Pairs(pairs.first, pairs.second), judge=True, max_steps=1)
+    assert replace(tuned, judge=None).scale == "cosine"
