@@ -282,11 +282,18 @@ class _Alignment:
         fit = np.zeros((len(here), len(there)))
         for place, (i, j) in zip(np.ndindex(fit.shape), places, strict=True):
             n_telling = self.is_telling(0, i) + self.is_telling(1, j)
+            if not self._is_of_a_kind(i, j):
+                continue
             if self.cosines[i, j] >= KIN and n_telling > (0 if is_single else 1):
                 fit[place] = self.cosines[i, j]
             elif is_single and n_telling > 1:
                 fit[place] = 1
         return [places[a * len(there) + b] for a, b in _best_in_order(fit)]
+
+    def _is_of_a_kind(self, i: int, j: int) -> bool:
+        """Whether both words are numbers, or neither is, or a rule names both."""
+        are_named = i in self.named[0] and j in self.named[1]
+        return are_named or bool(numbers_of(self.sides[0].keys[i])) == bool(numbers_of(self.sides[1].keys[j]))
 
     def alone(self, n: int) -> tuple[str, ...]:
         """The words of a side that are in no link, and to which no word of the other side is near; each once."""
