@@ -26,7 +26,7 @@ from textsiam.encoding.backends import TokenBackend
 from textsiam.encoding.token_vectors import TokenVectors
 from textsiam.scoring.explaining.differences import difference, negations_of
 from textsiam.scoring.explaining.erasure import Span, spans_of
-from textsiam.scoring.explaining.numerals import numbers_of, plain
+from textsiam.scoring.explaining.numerals import NUMBER_WORDS, numbers_of, plain
 from textsiam.scoring.judging.pair_blocks import Rarity
 from textsiam.scoring.judging.vetoes import VETOES
 from textsiam.scoring.scorer import Scorer
@@ -293,7 +293,7 @@ class _Alignment:
     def _is_of_a_kind(self, i: int, j: int) -> bool:
         """Whether both words are numbers, or neither is, or a rule names both."""
         are_named = i in self.named[0] and j in self.named[1]
-        return are_named or bool(numbers_of(self.sides[0].keys[i])) == bool(numbers_of(self.sides[1].keys[j]))
+        return are_named or _is_number(self.sides[0].keys[i]) == _is_number(self.sides[1].keys[j])
 
     def alone(self, n: int) -> tuple[str, ...]:
         """The words of a side that are in no link, and to which no word of the other side is near; each once."""
@@ -347,6 +347,10 @@ def _named_by_rules(first: _Side, second: _Side) -> tuple[set[int], set[int]]:
         {n for n, key in enumerate(side.keys) if words and not words.isdisjoint(map(_bare, (key, *numbers_of(key))))}
         for side, words in zip((first, second), told, strict=True)
     )
+
+
+def _is_number(key: str) -> bool:
+    return key in NUMBER_WORDS or any(map(str.isdigit, key))
 
 
 def _bare(key: str) -> str:
