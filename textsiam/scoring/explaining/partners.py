@@ -298,21 +298,13 @@ class _Alignment:
     def alone(self, n: int) -> tuple[str, ...]:
         """The words of a side that are in no link, and to which no word of the other side is near; each once."""
         side, other = self.sides[n], self.sides[1 - n]
-        nearest = self.cosines.max(1 - n, initial=-1)
-        free = self._free(n, self.in_order + self.moved + self.clashes)
-        return tuple(
-            dict.fromkeys(
-                side.shown[word]
-                for word in free
-                if word in self.named[n]
-                or (
-                    self.is_telling(n, word)
-                    and not self._is_settled(n, word)
-                    and nearest[word] < NEAR
-                    and side.keys[word] not in other.unread
-                )
-            )
-        )
+        nearest, held = self.cosines.max(1 - n, initial=-1), other.unread.union(other.keys)
+        found = []
+        for word in self._free(n, self.in_order + self.moved + self.clashes):
+            is_far = nearest[word] < NEAR and side.keys[word] not in held and not self._is_settled(n, word)
+            if word in self.named[n] or (is_far and side.rarity[word] >= COMMON):
+                found.append(side.shown[word])
+        return tuple(dict.fromkeys(found))
 
     def best(self) -> list[Link]:
         """Each word's partner, or the word that it clashes with, or the nearest word of the other side."""
