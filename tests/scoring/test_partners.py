@@ -213,7 +213,7 @@ def test_a_backend_without_token_vectors_has_none(model):
 
 def test_they_stand_in_the_explanation(model):
     """In text, page and JSON; a pair with an unusable text has none."""
-    one, none = explain(model, [FIRST[0], " "], [SECOND[0], "pay"])
+    one, none, same = explain(model, [FIRST[0], " ", "pay"], [SECOND[0], "pay", "pay"])
     said = "clash: enable | disable; only in the first: tonight"
     assert one.partners == of(model, FIRST[0], SECOND[0])
     assert str(one).endswith(f"  differ  {said}")
@@ -224,6 +224,8 @@ def test_they_stand_in_the_explanation(model):
     assert (told["alone_first"], told["alone_second"], told["moved"]) == (["tonight"], [], [])
     assert len(told["pairs"]) == 7
     assert none.partners is none.to_json()["partners"] is None
+    assert same.to_json()["partners"]["text"] == ""
+    assert "differ" not in str(same)
 
 
 def test_a_moved_word_in_two_forms_is_shown_in_both():

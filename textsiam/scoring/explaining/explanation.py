@@ -152,7 +152,7 @@ class Explanation:
             "words_first": words(self.words_first),
             "words_second": words(self.words_second),
             "differences": self.differences.to_json(),
-            "partners": self.partners and self.partners.to_json(),
+            "partners": None if self.partners is None else self.partners.to_json(),
         }
 
 
