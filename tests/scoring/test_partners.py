@@ -74,6 +74,8 @@ def judged(model, rarity):
         ("I do not understand it", "I don’t understand it", ""),
         ("Can five people share it?", "(Can 5 people share it)", ""),
         ("It costs $5", "It costs 5", ""),
+        ("It costs $5", "It costs €5", "clash: $5 | €5"),
+        ("Can I pay? 😀", "Can't I pay? 😀", "clash: Can | Can't"),
         ("Pay now", "Pay now", ""),
         ("?!", "- + -", ""),
     ],

@@ -334,7 +334,7 @@ def _named_by_rules(first: _Side, second: _Side) -> tuple[set[int], set[int]]:
     for rule in VETOES.values():
         _, _, reason = rule(first.text, second.text).partition(": ")
         for words, side in zip(told, reason.split(" | "), strict=False):
-            words.update(_bare(_key(word)) for word in side.split())
+            words.update(filter(None, (_bare(_key(word)) for word in side.split())))
     return tuple(  # type: ignore[return-value]
         {n for n, key in enumerate(side.keys) if words and not words.isdisjoint(map(_bare, (key, *numbers_of(key))))}
         for side, words in zip((first, second), told, strict=True)
