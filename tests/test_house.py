@@ -24,7 +24,6 @@ MODULES = {name: path for name, path in house.modules(ROOT).items() if path.stem
 SMALL_BY_RIGHT = {
     "textsiam.interfaces.estimators.pair_scorer": "a public estimator",
     "textsiam.interfaces.estimators.sentence_encoder": "a public estimator",
-    "textsiam.encoding.backends": "the table BACKENDS",
     "textsiam.scoring.explaining.features": "the table FEATURES",
 }
 HEAVY = ("torch", "transformers", "sklearn", "scipy.stats", "datasets")

@@ -20,8 +20,8 @@ NAMES = {
     "Clusters": "cluster columns groups ids keeper n_dropped score_to_keeper texts weakest",
     "Encoder": "backend_name count_lost embed encode fingerprint is_cut load name precision prompt_text release tokens",
     "Evaluation": "baseline differences measured_on metrics model notes report save slices suspects to_json worst",
-    "Explanation": "decision differences fault first html largest probability reason score second to_json verdict words_first "
-    "words_second",
+    "Explanation": "decision differences differing fault first html largest partners probability reason score second to_json "
+    "verdict words_first words_second",
     "Index": "add approximate close clusters columns compact counts create dim export matches_of merges model open rebuild "
     "remove search settings threshold update verify",
     "LOSSES": "",

@@ -245,7 +245,7 @@ class Siamese(Scorer):
         return replace(self, vetoes=tuple(vetoes), threshold=None, reject_threshold=None, rescorer=None)
 
     def explain(self, first: Any, second: Any) -> "list[Explanation]":
-        """Why each pair has its score: what each word adds to it, and the numbers, negations and names that differ.
+        """Why each pair has its score: what each word adds to it, what only one text has, and which words clash or moved.
 
         See `textsiam.scoring.explaining.explanation.explain`; two strings count as one pair.
 

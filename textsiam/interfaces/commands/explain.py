@@ -1,4 +1,4 @@
-"""``textsiam explain``: shows what each word adds to a pair's score, and the differences that matter."""
+"""``textsiam explain``: shows what each word adds to a pair's score, the differences that matter, and words that clash."""
 
 import sys
 from html import escape
@@ -46,7 +46,7 @@ def explain(
     model: ModelOptions,
     as_json: options.AsJson = False,
 ) -> None:
-    """Explain a pair's score: what each word adds, and which numbers, negations and names only one text has.
+    """Explain a pair's score: what each word adds, what only one text has, and which words clash or moved.
 
     `textsiam explain "How do I pay?" "How can I pay?"` leaves out each word in turn: + raises the score, - lowers it.
 
@@ -133,8 +133,8 @@ def _show_coloured(console: Any, one: "Explanation") -> None:
             line.append(visible(word.text), style=_style(word, one.largest()))
             line.append(" ")
         console.print(line)
-    if one.differences:
-        console.print(Text(f"  {visible(str(one.differences))}"))
+    if one.differing:
+        console.print(Text(f"  {one.differing}"))
 
 
 def _style(word: "Word", largest: float) -> str:
@@ -156,7 +156,8 @@ def _write_page(target: Path, told: "list[Explanation]") -> None:
         f'<meta name="viewport" content="width=device-width"><title>{title}</title></head>\n'
         '<body style="font-family:system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em">\n'
         f"<h1>{title}</h1>\n<p>Green words raise the score of a pair, red words lower it: each word was left out and the pair "
-        "scored again. Point at a word to see its contribution.</p>\n"
+        "scored again. Point at a word to see its contribution. Below them: what only one text has, words that "
+        "clash (same place, other meaning), and words that moved.</p>\n"
     )
     with replacing(target) as temporary:
         temporary.write_text(page + "\n".join(one.html() for one in told) + "\n</body></html>\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Explanations of a score: what each word adds to it, and the differences that matter.
+"""Explanations of a score: what each word adds to it, the differences that matter, and words without an equal partner.
 
 The method is erasure (Li, Monroe & Jurafsky 2016, "Understanding neural networks through representation erasure",
 arXiv:1612.08220): the contribution of a word is the score of the pair minus its score without the word. It needs only the
@@ -20,6 +20,7 @@ from textsiam.data.texts import as_list
 from textsiam.encoding.encoder import Progress
 from textsiam.scoring.explaining.differences import Differences, differences
 from textsiam.scoring.explaining.erasure import Word, erase
+from textsiam.scoring.explaining.partners import Partners, partners_of
 from textsiam.scoring.scorer import Column, Scorer
 
 logger = logging.getLogger("textsiam")
@@ -48,6 +49,9 @@ class Explanation:
         Numbers, negations and names that only one text has.
     reason
         Why the pair was not accepted although it scores high enough; None for all others.
+    partners
+        Which words clash, have no partner or moved; None for a pair with an unusable text, and where the model has no vectors of
+        tokens or does not compare by cosine.
 
     Examples
     --------
@@ -68,6 +72,7 @@ class Explanation:
     words_second: tuple[Word, ...]
     differences: Differences
     reason: str | None = None
+    partners: Partners | None = None
 
     @property
     def fault(self) -> str:
@@ -83,14 +88,19 @@ class Explanation:
         decision = f", {self.decision}" if self.decision else ""
         return f"score {self.score:.4f}{probability}{decision}" + (f" ({visible(self.reason)})" if self.reason else "")
 
+    @property
+    def differing(self) -> str:
+        """What differs, in one line: numbers, negations and names, then words that clash, have no partner or moved."""
+        return "; ".join(visible(str(found)) for found in (self.differences, self.partners) if found)
+
     def __str__(self) -> str:
         """Lines for a terminal, without colour or control characters: each word with its contribution."""
         if self.fault:
             return self.verdict
         sides = (("first ", self.words_first), ("second", self.words_second))
         lines = [self.verdict, *(f"  {name}  {' '.join(map(_signed, words))}".rstrip() for name, words in sides)]
-        if self.differences:
-            lines.append(f"  differ  {visible(str(self.differences))}")
+        if self.differing:
+            lines.append(f"  differ  {self.differing}")
         return "\n".join(lines)
 
     def html(self) -> str:
@@ -104,7 +114,7 @@ class Explanation:
             f'<div dir="auto" style="white-space:pre-wrap;overflow-wrap:anywhere">{self._tinted(text, words)}</div>'
             for text, words in sides
         ]
-        note = f'<div style="opacity:.75">{_html(str(self.differences))}</div>' if self.differences else ""
+        note = f'<div style="opacity:.75">{_html(self.differing)}</div>' if self.differing else ""
         verdict = f'<div style="font-weight:600">{_html(self.verdict)}</div>'
         return f'<div style="line-height:1.7;margin:1em 0">{verdict}{"".join(texts)}{note}</div>'
 
@@ -142,6 +152,7 @@ class Explanation:
             "words_first": words(self.words_first),
             "words_second": words(self.words_second),
             "differences": self.differences.to_json(),
+            "partners": None if self.partners is None else self.partners.to_json(),
         }
 
 
@@ -152,8 +163,9 @@ def explain(
 
     A word is all between two whitespaces, with its punctuation; in scripts without spaces, a character. Its contribution is the
     score with the word minus the score without it: in [-2, 2] for cosine, mostly within ±0.3. So n words cost n texts to encode;
-    all pairs share large batches. Swapping the texts swaps the sides. In fp32 contributions are exact to 1e-5; in bf16 those
-    below 1e-2 are noise.
+    all pairs share large batches. Each text is encoded once more for the partners of its words (see
+    `textsiam.scoring.explaining.partners`). Swapping the texts swaps the sides. In fp32 contributions are exact to 1e-5; in bf16
+    those below 1e-2 are noise.
 
     The model cuts long texts. Words after the cut contribute 0, and leaving out a word before the cut lets the next one in. A
     warning logs how many pairs have such a text.
@@ -194,6 +206,7 @@ def explain(
     erased = erase(exact, pairs, prompt=prompt, progress=progress)
     words = dict(zip(pairs.rows, ((one.first, one.second) for one in erased), strict=True))
     differing = {row: differences(a, b) for row, a, b in zip(pairs.rows, pairs.first, pairs.second, strict=True)}
+    partners = dict(zip(pairs.rows, partners_of(exact, pairs, prompt=prompt), strict=True))
     scores = np.full(len(first), np.nan, dtype=np.float32)
     scores[np.array(pairs.rows, dtype=np.int64) - 1] = (
         model.score(pairs.first, pairs.second, prompt=prompt) if rescorer else [one.score for one in erased]
@@ -209,6 +222,7 @@ def explain(
             *words.get(row, ((), ())),
             differing.get(row, differences("", "")),
             reason,
+            partners.get(row),
         )
         for row, (a, b, score, probability, decision, reason) in enumerate(
             zip(first, second, scores.tolist(), *judged, strict=True), 1
