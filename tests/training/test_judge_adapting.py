@@ -104,7 +104,7 @@ def test_families_and_what_is_refused(judged, model):
         fit_judge(judged, Pairs([*few.first, "x"], [*few.second, "y"], labels=[1] * 30 + [0]))
     with pytest.raises(ValueError, match="corrects cosine"):
         fit_judge(Siamese(model.encoder, "dot"), pairs)
-    assert candidates_of(np.array([0.9]), np.array([-1.0]), np.array([1])) == 0.0
+    assert candidates_of(np.array([0.9]), np.array([-1.0]), np.array([1.0])) == 0.0
 
 
 def test_a_twin_gets_a_judge_of_its_own(judged, tmp_path):

@@ -27,6 +27,7 @@ from textsiam.encoding.token_vectors import TokenVectors
 from textsiam.scoring.explaining.differences import difference, negations_of
 from textsiam.scoring.explaining.erasure import Span, spans_of
 from textsiam.scoring.explaining.numerals import NUMBER_WORDS, numbers_of, plain
+from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.judging.pair_blocks import Rarity
 from textsiam.scoring.judging.vetoes import VETOES
 from textsiam.scoring.scorer import Scorer
@@ -131,7 +132,7 @@ def partners_of(model: Scorer, pairs: Pairs, *, prompt: str | None = None) -> li
     """
     if model.similarity != "cosine" or not isinstance(model.encoder.backend, TokenBackend):
         return [None] * len(pairs)
-    rarity = model.judge.rarity if model.judge else None
+    rarity = model.judge.rarity if isinstance(model.judge, Judge) else None
     found: list[Partners | None] = []
     for start in range(0, len(pairs), N_PAIRS):
         texts, left, right = pairs.take(range(start, min(start + N_PAIRS, len(pairs)))).unique()

@@ -172,7 +172,7 @@ def candidates_of(
 
     Examples
     --------
-    >>> candidates_of(np.array([0.9, 0.8, 0.5]), np.array([1.0, 2.0, -1.0]), np.array([1, 1, 1]))
+    >>> candidates_of(np.array([0.9, 0.8, 0.5]), np.array([1.0, 2.0, -1.0]), np.ones(3))
     0.8
     """
     sure = (log_odds >= 0) & (labels >= 0.5)  # noqa: PLR2004  a label, or the probability that one states
