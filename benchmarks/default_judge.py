@@ -70,8 +70,12 @@ def left_out(component: np.ndarray) -> np.ndarray:
 def fitted(model: Siamese, whole: JudgePairs, rows: np.ndarray) -> Judge:
     some = whole.take(rows)
     judge = fit_network_judge(model.encoder, some, weights=WEIGHTS, seed=SEED)
-    log_odds = judge.log_odds(some.cosines, some.words, some.left, some.right)
     card = judge.card | {"terms": {name: TERMS[name] for name in judge.card["sets"]}}
+    if (
+        some.sets == (number := some.names.index("qqp_pairs"))
+    ).any():  # questions are what the default promises something for
+        some = some.take(np.flatnonzero(some.sets == number))
+    log_odds = judge.log_odds(some.cosines, some.words, some.left, some.right)
     return replace(judge, candidates=candidates_of(some.cosines, log_odds, some.targets), card=card)
 
 

@@ -24,6 +24,7 @@ from textsiam.training.judges.judge_pairs import JudgePairs, halved
 MIN_LABELS = 20  # of each kind
 STRENGTHS = (np.inf, 1_000.0, 300.0, 100.0, 30.0, 10.0, 3.0)
 N_FOLDS = 5
+SURE = 1.0  # log-odds from which a pair may come to be accepted: odds of 2.7 to 1
 # How far each number may move, as a standard deviation of a Gaussian prior at strength 1.
 _PRIOR = {"start": 1.0, "network": 1.0, "linear": 0.3}
 
@@ -166,17 +167,17 @@ def fit_linear_judge(encoder: Encoder, pairs: Pairs, *, seed: int = 0, progress:
 def candidates_of(
     cosines: Float[np.ndarray, " n"], log_odds: Float[np.ndarray, " n"], labels: Float[np.ndarray, " n"]
 ) -> float:
-    """The candidate threshold: the cosine that 99 % of the pairs have that are the same and that the judge holds for it.
+    """The candidate threshold: the cosine that 98 % of the pairs have that are the same and that the judge is sure of.
 
-    Held for the same: at least even odds. Rounded down to two digits; 0 if there are no such pairs.
+    Sure: log-odds of at least `SURE`. Rounded down to two digits; 0 if there are no such pairs.
 
     Examples
     --------
     >>> candidates_of(np.array([0.9, 0.8, 0.5]), np.array([1.0, 2.0, -1.0]), np.ones(3))
     0.8
     """
-    sure = (log_odds >= 0) & (labels >= 0.5)  # noqa: PLR2004  a label, or the probability that one states
-    return float(np.floor(100 * np.quantile(cosines[sure], 0.01) + 1e-6) / 100) if sure.any() else 0.0
+    sure = (log_odds >= SURE) & (labels >= 0.5)  # noqa: PLR2004  a label, or the probability that one states
+    return float(np.floor(100 * np.quantile(cosines[sure], 0.02) + 1e-6) / 100) if sure.any() else 0.0
 
 
 def _chosen(of: AdaptingPairs, centre: Float[np.ndarray, " p"], seed: int) -> tuple[float, dict[float, float]]:
