@@ -19,7 +19,7 @@ from default_judge import left_out
 from judge import DEV, of_columns
 from record import ROOT, SHARED, record
 
-from textsiam import Pairs, Siamese, Threshold, admit, read_pairs
+from textsiam import Encoder, Pairs, Siamese, Threshold, admit, read_pairs
 from textsiam.encoding.model_folder.finding import embedded_model
 from textsiam.scoring.evidence.certification import draw
 from textsiam.scoring.evidence.choosing import choose
@@ -37,7 +37,7 @@ JUDGE = ROOT / "textsiam" / "scoring" / "default_judge.safetensors"
 
 
 def main() -> None:
-    plain = Siamese.load(embedded_model(), dtype="float32").with_judge(None).with_vetoes(())
+    plain = Siamese(Encoder.load(embedded_model(), dtype="float32"))
     model = plain.with_judge(Judge.from_file(JUDGE)).with_vetoes((*VETOES, CUT))
     held, dev = certification_part(), read_pairs(SHARED / "qqp_pairs.parquet", split="dev")
     figures = {

@@ -14,7 +14,7 @@ from judge import DEV, TEST, TRAIN, WEIGHTS, Set, gains, read, said
 from record import ROOT, record
 from sklearn.metrics import average_precision_score
 
-from textsiam import Siamese
+from textsiam import Encoder, Siamese
 from textsiam.data.readers import read_pairs
 from textsiam.encoding.model_folder.finding import embedded_model
 from textsiam.samples import PAIRS
@@ -38,7 +38,7 @@ TERMS = {
 
 
 def main() -> None:
-    model = Siamese.load(embedded_model(), dtype="float32", device="cpu")
+    model = Siamese(Encoder.load(embedded_model(), dtype="float32", device="cpu"))
     sets = {name: of for name, of in read(model) if name != "edits"}
     of = sets["qqp_pairs"]
     sets["qqp_pairs"] = replace(of, part=np.where(of.part == DEV, DEV, np.where(left_out(of.component), TEST, TRAIN)))

@@ -52,7 +52,7 @@ def test_files_out_hold_what_python_finds(ending, tmp_path, model):
     run("duplicates", QUESTIONS, "--threshold", "0.8", "--dtype", "float32", "-o", pairs, "--clusters", clusters)
     expected = find_duplicates(model, read_texts(QUESTIONS), threshold=0.8)
     rows = read_rows(pairs)
-    assert list(rows[0]) == ["id_a", "id_b", "score", "probability", "decision", "reason"]
+    assert list(rows[0]) == ["id_a", "id_b", "score", "log_odds", "probability", "decision", "reason"]
     assert [row["id_a"] for row in rows] == expected.id_columns()[0]
     assert [row["id_b"] for row in rows] == expected.id_columns()[1]
     np.testing.assert_allclose([float(row["score"]) for row in rows], expected.score, atol=1e-6)
@@ -112,7 +112,7 @@ def test_repeats_need_no_model(tmp_path, monkeypatch):
 def test_csv_on_standard_output_is_only_csv():
     """`-o -` can be piped on."""
     lines = run("duplicates", "--sample", "-o", "-").stdout.splitlines()
-    assert lines[0] == "id_a,id_b,score,probability,decision,reason"
+    assert lines[0] == "id_a,id_b,score,log_odds,probability,decision,reason"
     assert all(line.count(",") == 4 for line in lines)
 
 
@@ -120,7 +120,7 @@ def test_score_a_file_and_a_pair(tmp_path):
     """Score, probability and decision of each pair, in the file's order."""
     run("score", PAIRS, "-o", tmp_path / "scored.parquet")
     table = pq.read_table(tmp_path / "scored.parquet")
-    assert table.column_names == ["row", "first", "second", "score", "probability", "decision", "reason"]
+    assert table.column_names == ["row", "first", "second", "score", "log_odds", "probability", "decision", "reason"]
     assert table.column("row").to_pylist() == list(range(1, 81))
     answer = json.loads(run("score", "--pair", "How do I pay?", "how do i pay?", "--json").stdout)
     assert answer["pairs"][0]["decision"] == "accept"

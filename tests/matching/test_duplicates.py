@@ -82,7 +82,7 @@ def test_the_default_finds_the_paraphrase_with_probability_and_decision(model):
     assert (matches.score >= np.float32(model.threshold.value)).all()
     assert set(matches.decision) == {"accept"}
     assert ((matches.probability > 0.5) & (matches.probability <= 1)).all()
-    assert list(matches.columns()) == ["id_a", "id_b", "score", "probability", "decision", "reason"]
+    assert list(matches.columns()) == ["id_a", "id_b", "score", "log_odds", "probability", "decision", "reason"]
     assert ("a", "d") in set(zip(*matches.id_columns(), strict=True))
     assert "How do I reset my password?  |" in repr(matches)
     assert matches.top(2).score.tolist() == sorted(matches.score.tolist(), reverse=True)[:2]

@@ -28,12 +28,14 @@ from textsiam.auditing.sampling import AUDIT, N_LABELS, N_STRATA, TRAINING, Desi
 from textsiam.data.pairs import Pairs
 from textsiam.errors import EncoderMismatch, UnreadableInput
 from textsiam.matching.matches import Matches
+from textsiam.scoring.thresholds import LOG_ODDS
 
 if TYPE_CHECKING:
     from textsiam.auditing.result import AuditResult
     from textsiam.scoring.siamese import Siamese
 
 TOLERANCE = 0.02  # scores in bf16 on a GPU differ from those in fp32 by less
+_ODDS_A_COSINE = 10  # log-odds move by as much where cosine moves by 1
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -160,8 +162,14 @@ class Audit:
             As `finish` does.
         """
         threshold = self.finish(precision, confidence).threshold
-        own = model.score(self.pairs.text_a, self.pairs.text_b)
-        if len(other := np.flatnonzero(~(np.abs(own - self.pairs.score) <= TOLERANCE))):
+        if self.join["similarity"] != model.scale:
+            raise EncoderMismatch(
+                f"The join was cut by {self.join['similarity']}, but this model decides by {model.scale}. Audit a join that was "
+                "made without --threshold, or take the model without its judge (with_judge(None))."
+            )
+        own = model.judgement(self.pairs.text_a, self.pairs.text_b).deciding
+        tolerance = TOLERANCE * (_ODDS_A_COSINE if model.judge else 1)
+        if len(other := np.flatnonzero(~(np.abs(own - self.pairs.score) <= tolerance))):
             place = int(other[0])
             raise EncoderMismatch(
                 f"The join was made with another model: with this one {len(other):,} of {len(own):,} pairs score otherwise "
@@ -220,7 +228,8 @@ def start_audit(
     Parameters
     ----------
     matches
-        All matches of the join, with texts.
+        All matches of the join, with texts. Where a judge has read them, its log-odds are what is sampled and cut; pairs that a
+        veto holds are left out, for they are never accepted.
     n
         How many matches to draw; all of them if there are fewer. See `textsiam.auditing.labelling.plan_labels`.
     n_strata, allocation
@@ -255,6 +264,9 @@ def start_audit(
         raise UnreadableInput("People label texts, but these matches have none. Join texts, or give the texts by id.")
     if n_informative < 0:
         raise ValueError(f"The number of informative pairs is 0 or more, but got {n_informative}. Give another number.")
+    matches, scale = _acceptable(matches), "cosine" if model is None else model.similarity
+    if matches.log_odds is not None:
+        matches, scale = replace(matches, score=matches.log_odds), LOG_ODDS
     design = draw_sample(matches.score, n, n_strata=n_strata, allocation=allocation, seed=seed)
     lowest = float(matches.score.min())
     if threshold is not None and np.float32(threshold) > np.float32(lowest):
@@ -274,11 +286,18 @@ def start_audit(
     sampled = Sampled(id_a, id_b, text_a, text_b, taken.score, cell)
     join = {
         "threshold": lowest if threshold is None else threshold,
-        "similarity": "cosine" if model is None else model.similarity,
-        "encoder": "" if model is None else model.encoder.fingerprint,
+        "similarity": scale,
+        "encoder": "" if model is None else model.decision_fingerprint,
         "n_texts": [matches.n_left] if matches.n_right is None else [matches.n_left, matches.n_right],
     }
     return Audit(design, sampled, join)
+
+
+def _acceptable(matches: Matches) -> Matches:
+    """The matches that no veto holds."""
+    if matches.reason is None or not (matches.reason != "").any():
+        return matches
+    return matches.take(np.flatnonzero(matches.reason == ""))
 
 
 def _informative(

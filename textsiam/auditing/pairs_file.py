@@ -11,11 +11,12 @@ from textsiam.data.pairs import fault_of_row
 from textsiam.data.readers import read_texts
 from textsiam.data.sources import open_source
 from textsiam.data.tables import Record, Table
-from textsiam.data.texts import Fault, SetAside, Texts
+from textsiam.data.texts import Fault, SetAside, Texts, is_missing
 from textsiam.errors import UnreadableInput
 from textsiam.matching.matches import Matches
 
 N_SHOWN = 5  # unknown ids in a message
+_TOLD = ("log_odds", "probability", "reason")  # columns that a pairs file may have
 
 
 def read_matches(
@@ -30,7 +31,7 @@ def read_matches(
     ----------
     source
         A file that `textsiam duplicates -o` wrote (csv, jsonl, parquet, …), or a data frame or mapping with its columns
-        ``id_a``, ``id_b``, ``score`` and, optionally, ``probability``.
+        ``id_a``, ``id_b``, ``score`` and, optionally, ``log_odds``, ``probability`` and ``reason``.
     texts, against
         The texts that were joined, and those they were compared with if others; ids find them. Default: the source's own
         columns ``text_a`` and ``text_b``.
@@ -47,7 +48,8 @@ def read_matches(
     with closing(open_source(source)) as table:
         columns = _columns(table, texts is not None)
         sides = _Sides(table.name, texts, against, reading or {})
-        score, probability = array("f"), array("f")
+        score, numbers = array("f"), {name: array("f") for name in ("log_odds", "probability")}
+        reasons: list[str] = []
         faults = []
         for record in table.records(columns):
             fault, value = _score(record)
@@ -56,14 +58,19 @@ def read_matches(
                 faults.append(Fault(table.name, record.row, fault))
                 continue
             score.append(value)
-            probability.append(_number(record.values.get("probability")))
+            for name, column in numbers.items():
+                column.append(_number(record.values.get(name)))
+            reasons.append("" if is_missing(reason := record.values.get("reason")) else str(reason))
     sides.refuse_unknown()
     if not len(score):
         aside = f" ({SetAside(tuple(faults))})" if faults else ""
         raise UnreadableInput(f"{table.name} holds no match{aside}. Join with a lower threshold, then audit that.")
-    chances = np.array(probability, dtype=np.float32)
-    scores = np.array(score, dtype=np.float32)
-    return sides.matches(scores, None if np.isnan(chances).any() else chances), SetAside(tuple(faults))
+    told: dict[str, Any] = {}
+    for name, values in numbers.items():
+        filled = np.array(values, dtype=np.float32)
+        told[name] = None if np.isnan(filled).any() else filled
+    told["reason"] = np.array([*reasons, None], dtype=object)[:-1] if any(reasons) else None
+    return sides.matches(np.array(score, dtype=np.float32), **told), SetAside(tuple(faults))
 
 
 def _columns(table: Table, has_texts: bool) -> list[str]:  # noqa: FBT001
@@ -77,7 +84,7 @@ def _columns(table: Table, has_texts: bool) -> list[str]:  # noqa: FBT001
         raise UnreadableInput(
             f"{table.name} holds ids and no texts, but labellers read texts. Give the file that was searched (--texts, texts=)."
         )
-    return ["id_a", "id_b", "score", *own, *(["probability"] if "probability" in table.columns else [])]
+    return ["id_a", "id_b", "score", *own, *(name for name in _TOLD if name in table.columns)]
 
 
 def _score(record: Record) -> tuple[str, float]:
@@ -134,18 +141,18 @@ class _Sides:
                 "Give the files that were searched, with the same --column and --id-column."
             )
 
-    def matches(self, score: np.ndarray, probability: np.ndarray | None) -> Matches:
+    def matches(self, score: np.ndarray, **told: Any) -> Matches:
         """All matches that were added."""
         if self.texts is None:
             id_a, id_b, text_a, text_b = self.own
             rows = np.arange(len(id_a))
             sides: dict[str, Any] = dict(left_ids=id_a, right_ids=id_b, left_texts=text_a, right_texts=text_b)
-            return Matches(rows, rows, score, len(rows), len(rows), probability, **sides)
+            return Matches(rows, rows, score, len(rows), len(rows), **sides, **told)
         left, right = (np.array(rows, dtype=np.int64) for rows in (self.left, self.right))
         sides = dict(left_ids=self.texts.ids, left_texts=self.texts)
         if self.others is not None:
             sides |= dict(right_ids=self.others.ids, right_texts=self.others, n_right=len(self.others))
-        return Matches(left, right, score, len(self.texts), probability=probability, **sides)
+        return Matches(left, right, score, len(self.texts), **sides, **told)
 
 
 def _places(texts: Texts | None) -> dict[str, int]:

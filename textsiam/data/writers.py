@@ -12,7 +12,7 @@ Columns = Mapping[str, Any]
 Write = Callable[[Columns], None]
 
 # Columns that hold no strings → their types in parquet.
-_TYPES = dict.fromkeys(("score", "probability", "score_to_keeper"), "float32") | dict.fromkeys(
+_TYPES = dict.fromkeys(("score", "log_odds", "probability", "score_to_keeper"), "float32") | dict.fromkeys(
     ("cluster", "row"), "int64"
 )
 

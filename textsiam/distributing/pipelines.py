@@ -81,7 +81,7 @@ class DistributedMatches:
             for start in range(0, part.n, n):
                 of = found.take(np.arange(start, min(start + n, part.n)))
                 id_a, id_b = self.texts.of(of.left), self.texts.of(of.right)
-                yield pair_columns(id_a, id_b, of.score, of.probability, of.decision, of.reason)
+                yield pair_columns(id_a, id_b, of.score, of.log_odds, of.probability, of.decision, of.reason)
         for part in () if self.is_judged else self.parts:
             told = self.texts.work.read(part.name)
             for start in range(0, part.n, n):
@@ -97,7 +97,7 @@ class DistributedMatches:
     def _pairs(self, left: Rows, right: Rows, scores: Scores) -> dict[str, Any]:
         texts = (self.texts.of(rows, "text") for rows in (left, right)) if needs_texts(self.model) else ((), ())
         _, judged = decided(self.model, scores, *texts, by_score=True)
-        of = (judged.probability, judged.decision, judged.reason)
+        of = (judged.log_odds, judged.probability, judged.decision, judged.reason)
         return pair_columns(self.texts.of(left), self.texts.of(right), scores, *of)
 
 

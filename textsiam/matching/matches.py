@@ -181,8 +181,8 @@ class Matches:
             yield self.take(np.arange(start, min(start + n, len(self)))).columns()
 
     def columns(self) -> dict[str, Any]:
-        """The columns of a pairs file: ``id_a, id_b, score, probability, decision, reason``; None where there is no value."""
-        return pair_columns(*self.id_columns(), self.score, self.probability, self.decision, self.reason)
+        """The columns of a pairs file: ``id_a, id_b, score, log_odds, probability, decision, reason``; None where no value is."""
+        return pair_columns(*self.id_columns(), self.score, self.log_odds, self.probability, self.decision, self.reason)
 
     def __repr__(self) -> str:
         shown = self if len(self) <= 20 else self.take(np.arange(20))  # noqa: PLR2004  a screenful
@@ -196,6 +196,7 @@ def pair_columns(
     id_a: list[str],
     id_b: list[str],
     score: Float[np.ndarray, " n"],
+    log_odds: Float[np.ndarray, " n"] | None,
     probability: Float[np.ndarray, " n"] | None,
     decision: Shaped[np.ndarray, " n"] | None,
     reason: Shaped[np.ndarray, " n"] | None,
@@ -206,6 +207,7 @@ def pair_columns(
         "id_a": id_a,
         "id_b": id_b,
         "score": score,
+        "log_odds": nothing if log_odds is None else log_odds.astype(np.float32),
         "probability": nothing if probability is None else probability.astype(np.float32),
         "decision": nothing if decision is None else decision,
         "reason": nothing if reason is None else [why or None for why in reason.tolist()],

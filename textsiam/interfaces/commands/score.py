@@ -114,6 +114,7 @@ def _scored(siamese: "Siamese", parts: "dict[str, Pairs]", prompt: str | None) -
         "first": firsts,
         "second": seconds,
         "score": judged.score,
+        "log_odds": [None] * len(judged.score) if judged.log_odds is None else judged.log_odds,
         "probability": probability if judged.probability is None else judged.probability.astype("float32"),
         "decision": decision,
         "reason": reason,

@@ -177,7 +177,7 @@ def candidates_of(
     0.8
     """
     sure = (log_odds >= SURE) & (labels >= 0.5)  # noqa: PLR2004  a label, or the probability that one states
-    return float(np.floor(100 * np.quantile(cosines[sure], 0.02) + 1e-6) / 100) if sure.any() else 0.0
+    return float(np.floor(100 * float(np.quantile(cosines[sure], 0.02)) + 1e-6)) / 100 if sure.any() else 0.0
 
 
 def _chosen(of: AdaptingPairs, centre: Float[np.ndarray, " p"], seed: int) -> tuple[float, dict[float, float]]:
