@@ -1,6 +1,7 @@
 """Shared fixtures. Shapes in signatures are checked at run time, so a wrong shape fails by name."""
 
 import gc
+import json
 import os
 import signal
 import subprocess
@@ -154,6 +155,16 @@ def model():
     from textsiam import Siamese
 
     return Siamese.load(dtype="float32", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def cosine(model):
+    """The default's encoder as it decided before it had a judge: by cosine alone, calibrated and certified."""
+    from textsiam import Calibrator, Siamese, Threshold
+
+    record = json.loads((Path(__file__).parent / "samples" / "cosine_evidence.json").read_text(encoding="utf-8"))
+    thresholds = (Threshold.from_json(record[name]) for name in ("threshold", "reject_threshold"))
+    return Siamese(model.encoder, "cosine", Calibrator.from_json(record["calibrator"]), *thresholds)
 
 
 @pytest.fixture(scope="session")
