@@ -158,13 +158,14 @@ def model():
 
 
 @pytest.fixture(scope="session")
-def cosine(model):
+def cosine():
     """The default's encoder as it decided before it had a judge: by cosine alone, calibrated and certified."""
     from textsiam import Calibrator, Siamese, Threshold
 
     record = json.loads((Path(__file__).parent / "samples" / "cosine_evidence.json").read_text(encoding="utf-8"))
     thresholds = (Threshold.from_json(record[name]) for name in ("threshold", "reject_threshold"))
-    return Siamese(model.encoder, "cosine", Calibrator.from_json(record["calibrator"]), *thresholds)
+    encoder = Siamese.load(dtype="float32", device="cpu").encoder
+    return Siamese(encoder, "cosine", Calibrator.from_json(record["calibrator"]), *thresholds)
 
 
 @pytest.fixture(scope="session")

@@ -135,14 +135,14 @@ def test_informative_pairs_are_the_least_sure_ones_and_no_drawn_ones(matches):
     assert [pairs.purpose(number) for number in (100, 101)] == ["audit", "training"]
 
 
-def test_informative_pairs_without_probability_need_a_threshold(model, matches):
-    """That of the model, which is also remembered."""
+def test_informative_pairs_without_probability_need_a_threshold(cosine, matches):
+    """That of the cosine, which is also remembered."""
     bare = replace(matches, probability=None)
     audit = start_audit(
-        bare, n=20, n_informative=5, model=replace(model, threshold=Threshold(0.85), reject_threshold=None)
+        bare, n=20, n_informative=5, model=replace(cosine, threshold=Threshold(0.85), reject_threshold=None)
     )
     assert np.abs(audit.pairs.score[-5:] - 0.85).max() < 0.002
-    assert audit.join["encoder"] == model.encoder.fingerprint
+    assert audit.join["encoder"] == cosine.encoder.fingerprint
     with pytest.raises(ValueError, match="no probability"):
         start_audit(bare, n=20, n_informative=5)
 
@@ -240,17 +240,17 @@ def test_finishing_without_a_label_is_refused(matches):
             labelled.finish()
 
 
-def test_a_model_gets_the_threshold_only_if_it_made_the_join(model):
+def test_a_model_gets_the_threshold_only_if_it_made_the_join(cosine):
     """Its scores of the sample are compared with the join's."""
-    matches = find_duplicates(model, read_texts(QUESTIONS), threshold=0.6)
+    matches = find_duplicates(cosine, read_texts(QUESTIONS), threshold=0.6)
     audit = start_audit(matches, n=60)
     audit = audit.label(dict.fromkeys(range(1, 61), 1))
-    certified = audit.certify(model, 0.9)
+    certified = audit.certify(cosine, 0.9)
     assert certified.threshold.value is not None
-    assert certified.threshold.encoder == model.encoder.fingerprint
+    assert certified.threshold.encoder == cosine.encoder.fingerprint
     other = replace(audit, pairs=replace(audit.pairs, score=audit.pairs.score - np.float32(0.05)))
     with pytest.raises(EncoderMismatch, match="60 of 60 pairs score otherwise"):
-        other.certify(model, 0.9)
+        other.certify(cosine, 0.9)
 
 
 @pytest.mark.parametrize(
@@ -491,12 +491,12 @@ def test_fewer_matches_than_labels_are_said(run):
     assert "fewer than 500: label all of them" in run(*START, "-n", 500).output
 
 
-def test_a_model_is_saved_with_the_threshold(run, model, tmp_path):
-    """By `finish --model -o`; the model then decides with it."""
+def test_a_model_is_saved_with_the_threshold(run, cosine, tmp_path):
+    """By `finish --cosine -o`; the cosine then decides with it."""
     from textsiam.interfaces.shell.terminal import write_columns
 
-    model.save(tmp_path / "model")
-    write_columns(tmp_path / "found.csv", find_duplicates(model, read_texts(QUESTIONS), threshold=0.6).blocks())
+    cosine.save(tmp_path / "model")
+    write_columns(tmp_path / "found.csv", find_duplicates(cosine, read_texts(QUESTIONS), threshold=0.6).blocks())
     assert run("start", "found.csv", "--texts", QUESTIONS, "-o", "audit", "-n", 60).exit_code == 0
     Audit.open("audit").label(dict.fromkeys(range(1, 61), 1)).save("audit")
     done = run("finish", "audit", "--precision", 0.9, "--model", "model", "-o", "certified", "--dtype", "float32")

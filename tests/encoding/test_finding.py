@@ -124,7 +124,7 @@ def test_a_threshold_of_another_similarity_is_refused(tiny_transformer, tmp_path
     encoder = Siamese.load(tiny_transformer("bert")).encoder
     for name in ("threshold", "reject_threshold"):
         with pytest.raises(
-            EncoderMismatch, match="compares by dot, but its .*threshold is of scores of cosine. Calibrate"
+            EncoderMismatch, match="decides by dot, but its .*threshold is of scores of cosine. Calibrate"
         ):
             Siamese(encoder, "dot", **{name: Threshold(0.5)})
     Siamese(encoder, "dot").save(tmp_path / "dot")

@@ -20,6 +20,12 @@ QUICK = dict(n_draws=40, n_worst=1)
 
 
 @pytest.fixture(scope="module")
+def model(cosine):
+    """Decides by cosine alone: what is tested here does not depend on what decides."""
+    return cosine
+
+
+@pytest.fixture(scope="module")
 def samples():
     return read_pairs(PAIRS)
 

@@ -18,6 +18,12 @@ from textsiam.scoring.evidence.scored_pairs import ScoredPairs, score_pairs
 
 
 @pytest.fixture(scope="module")
+def model(cosine):
+    """Decides by cosine alone: what is tested here does not depend on what decides."""
+    return cosine
+
+
+@pytest.fixture(scope="module")
 def samples():
     return read_pairs(PAIRS)
 

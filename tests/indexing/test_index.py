@@ -50,13 +50,13 @@ def test_add_tells_each_pair_once_when_its_later_text_comes(tmp_path, model):
     assert rest.text_columns()[1][0] == QUESTIONS["q1"]
 
 
-def test_find_duplicates_compares_with_an_index(index, model):
+def test_find_duplicates_compares_with_an_index(index, cosine):
     """`against` may be an index; it is not changed, and repeats among the new texts are all told."""
     new = ["How could I reset my password?", "Is there a job for me?", "How could I reset my password?"]
-    found = find_duplicates(model, new, against=index, ids=["a", "b", "c"])
+    found = find_duplicates(cosine, new, against=index, ids=["a", "b", "c"])
     assert set(names(found)) == {(a, b) for a in "ac" for b in ("q1", "q3", "q5")}
     assert len(index) == 5
-    expected = find_duplicates(model, new, against=list(QUESTIONS.values()), threshold=0.8)
+    expected = find_duplicates(cosine, new, against=list(QUESTIONS.values()), threshold=0.8)
     assert found.score.tolist() == pytest.approx(expected.score.tolist(), abs=1e-6)
     assert found.decision is not None
     assert found.probability is not None

@@ -105,18 +105,18 @@ def answered(threads):
         assert not thread.is_alive()
 
 
-def test_pairs_scored_again_wait_in_the_same_queue(batched, model):
+def test_pairs_scored_again_wait_in_the_same_queue(batched, cosine):
     """The finer encoder is asked by the queue's thread alone, and its scores are those of the package."""
-    rescorer, finer = rescoring(model)
+    rescorer, finer = rescoring(cosine)
     answers, coarse = batched(rescorer)
     asked = bodies.PairsRequest(pairs=[["How do I pay?", "How can I pay?"], ["Where is it?", "Where?"]])
     told = answers.pairs(asked)
-    expected = model.score(*zip(*asked.pairs, strict=True))
+    expected = cosine.score(*zip(*asked.pairs, strict=True))
     assert [one.score for one in told.pairs] == pytest.approx(expected.tolist(), abs=1e-5)
     assert len(finer.calls) == len(coarse.calls) == 1
     assert {name for name, _ in finer.calls + coarse.calls} == {"textsiam-encode"}
-    alone = replace(model, rescorer=rescorer)
-    assert answers.model.decide(["How do I pay?"], ["How can I pay?"]) == alone.decide(
+    alone = replace(cosine, rescorer=rescorer)
+    assert answers.cosine.decide(["How do I pay?"], ["How can I pay?"]) == alone.decide(
         ["How do I pay?"], ["How can I pay?"]
     )
 

@@ -79,13 +79,15 @@ def test_the_default_finds_the_paraphrase_with_probability_and_decision(model):
     """The embedded default brings threshold, probability and decision; texts and ids are shown."""
     texts = Texts([str(q) for q in QUESTIONS if q and q.strip()], ids=list("abcdefgh"))
     matches = find_duplicates(model, texts)
-    assert (matches.score >= np.float32(model.threshold.value)).all()
-    assert set(matches.decision) == {"accept"}
-    assert ((matches.probability > 0.5) & (matches.probability <= 1)).all()
+    assert ((matches.log_odds >= np.float32(model.threshold.value)) == (matches.decision == "accept")).all()
+    assert set(matches.decision) <= {"accept", "review"}
+    assert (matches.probability[matches.matching] > 0.5).all()
+    assert ((matches.probability >= 0) & (matches.probability <= 1)).all()
     assert list(matches.columns()) == ["id_a", "id_b", "score", "log_odds", "probability", "decision", "reason"]
     assert ("a", "d") in set(zip(*matches.id_columns(), strict=True))
     assert "How do I reset my password?  |" in repr(matches)
-    assert matches.top(2).score.tolist() == sorted(matches.score.tolist(), reverse=True)[:2]
+    accepted = matches.log_odds[matches.matching].tolist()
+    assert matches.top(2).log_odds.tolist() == sorted(accepted, reverse=True)[:2]
     assert len(matches.clusters()) == 2
 
 

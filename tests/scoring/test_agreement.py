@@ -20,9 +20,17 @@ pytestmark = pytest.mark.skipif(not can_compute("int8"), reason="this processor 
 
 
 @pytest.fixture(scope="module")
-def coarse():
-    """The embedded default in int8."""
-    return Siamese.load(dtype="int8")
+def model(cosine):
+    """The default's encoder, deciding by cosine alone."""
+    return cosine
+
+
+@pytest.fixture(scope="module")
+def coarse(cosine, tmp_path_factory):
+    """The same in int8."""
+    folder = tmp_path_factory.mktemp("coarse") / "model"
+    cosine.save(folder)
+    return Siamese.load(folder, dtype="int8")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from textsiam.scoring.explaining import partners
 from textsiam.scoring.explaining.explanation import explain
 from textsiam.scoring.explaining.partners import Couple, Partners, partners_of
 from textsiam.scoring.judging.judge import Judge
-from textsiam.scoring.judging.network import Network
 from textsiam.scoring.similarity import SIMILARITIES
 
 FIRST = [
@@ -37,6 +36,12 @@ SECOND = [
 ODD = st.text("how do pay 15 not n't. \u200b\u3000中文ก็\U0001f600\n", max_size=30) | st.text(max_size=12)
 
 
+@pytest.fixture(scope="module")
+def model(cosine):
+    """Decides by cosine alone: what is tested here does not depend on what decides."""
+    return cosine
+
+
 def of(model, first, second, **options):
     (found,) = partners_of(model, Pairs([first], [second]), **options)
     return found
@@ -44,13 +49,8 @@ def of(model, first, second, **options):
 
 def judged(model, rarity):
     """The model with a judge that adds nothing to cosine and says how rare words are."""
-    shapes = {"project": (model.encoder.dim, 2), "sharpness": (), "compare": (6, 3), "compare_bias": 3, "join": (7, 4)}
-    shapes |= {"join_bias": 4, "out": 4, "out_bias": ()}
-    one, network = (
-        np.ones(1, np.float32),
-        Network({name: np.zeros(shape, np.float32) for name, shape in shapes.items()}),
-    )
-    judge = Judge(model.encoder.fingerprint, 8.0, -6.0, 0.0, rarity, ("inversions",), one, one, network, {})
+    one = np.ones(1, np.float32)
+    judge = Judge(model.encoder.fingerprint, 8.0, -6.0, 0.0, rarity, ("inversions",), one, one, None, {})
     return Siamese(model.encoder, judge=judge)
 
 

@@ -17,6 +17,12 @@ FIRST = ["How do I reset my password?", "Where is my parcel?", None, "a"]
 SECOND = ["I forgot my password, how do I change it?", "What is the weather in Lima?", "x", "a"]
 
 
+@pytest.fixture(scope="module")
+def model(cosine):
+    """Decides by cosine alone: what is tested here does not depend on what decides."""
+    return cosine
+
+
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_score_is_the_similarity_of_the_embeddings(model, similarity):
     """For every similarity: (n,) fp32, NaN where a text is unusable, symmetric."""

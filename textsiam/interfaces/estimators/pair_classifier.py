@@ -57,7 +57,7 @@ class PairClassifier(ClassifierMixin, OfModel):
     calibrator_
         The calibrator with its evidence (`Siamese.calibrate`).
     judge_
-        The judge that decides; None if cosine does.
+        The judge that was fitted; None if none was.
     source_
         The folder of the fine-tuned model; None without fine-tuning.
 
@@ -116,7 +116,7 @@ class PairClassifier(ClassifierMixin, OfModel):
         fitted = self._tuned(pairs, grouped) if is_tuned else self._calibrated(pairs, grouped)
         # All at the end: a fit that fails keeps the previous one.
         self.classes_, self.calibrator_, self.boundary_ = classes, fitted.calibrator, _boundary(fitted)
-        self.judge_ = fitted.judge
+        self.judge_ = fitted.judge if self.judge else None  # else it is in the model folder
         self._keep(fitted, X, 2)
         self.source_ = str(fitted.encoder.folder.path.resolve()) if is_tuned else None
         self._passing = self.source_ if self.folder is None else None  # a temporary folder
@@ -165,7 +165,8 @@ class PairClassifier(ClassifierMixin, OfModel):
     def _fitted(self) -> Siamese:
         check_is_fitted(self)
         if self.source_ is None:
-            return replace(self._siamese().with_judge(self.judge_), calibrator=self.calibrator_)
+            model = self._siamese() if self.judge_ is None else self._siamese().with_judge(self.judge_)
+            return replace(model, calibrator=self.calibrator_)
         if not Path(self.source_).is_dir():
             raise ModelNotFound(
                 f"The model that this classifier fine-tuned was in {self.source_}, which is not here. Bring that folder, and set "
