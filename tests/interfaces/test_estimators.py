@@ -219,17 +219,17 @@ def test_columns_of_a_table_are_chosen_by_name(frame, pairs):
         fitted.predict(frame.rename(columns={"first": "third"}))
 
 
-def test_the_classifier_is_the_models_calibration(cosine, pairs):
+def test_the_classifier_is_the_models_calibration(model, pairs):
     """Calibrated as `Siamese.calibrate` does; predictions, probabilities and decision function agree."""
     fitted = PairClassifier(**FP32).fit(pairs, pairs.labels)
-    expected = cosine.calibrate(pairs).probability(pairs.first, pairs.second)
+    expected = model.calibrate(pairs).probability(pairs.first, pairs.second)
     told = fitted.predict_proba(pairs)
     assert told[:, 1] == pytest.approx(expected, abs=1e-3)
     assert told.sum(axis=1) == pytest.approx(1)
     decided = fitted.decision_function(pairs)
     assert ((decided > 0) == (told[:, 1] >= 0.5)).all()
     assert (fitted.predict(pairs) == (decided > 0)).all()
-    assert (np.argsort(decided) == np.argsort(cosine.score(pairs.first, pairs.second))).all()
+    assert (np.argsort(decided) == np.argsort(model.judgement(pairs.first, pairs.second).log_odds)).all()
     unusable = [(None, "a"), ("How do I pay?", "How do I pay?")]
     assert fitted.predict(unusable).tolist() == [0, 1]
     assert np.isnan(fitted.predict_proba(unusable)[0]).all()
@@ -270,7 +270,7 @@ def test_what_cannot_be_is_refused(pairs):
         PairScorer(**FP32).fit_transform(csr_array([[1.0, 2.0]]))
 
 
-def test_folds_do_not_leak(pairs, frame, cosine):
+def test_folds_do_not_leak(pairs, frame, model):
     """As `textsiam.folds` parts them; groups stay together; in scikit-learn's own functions."""
     expected = [(train.rows, test.rows) for train, test in folds(pairs, 3, seed=1)]
     told = [(train + 1, test + 1) for train, test in PairKFold(3, random_state=1).split(frame, pairs.labels)]
@@ -279,7 +279,7 @@ def test_folds_do_not_leak(pairs, frame, cosine):
     for train, test in PairKFold(3).split(frame, pairs.labels, groups):
         assert not set(groups[train]) & set(groups[test])
     found = cross_val_score(PairClassifier(**FP32), frame, pairs.labels, cv=PairKFold(3), scoring="average_precision")
-    scores = cosine.score(pairs.first, pairs.second)
+    scores = model.judgement(pairs.first, pairs.second).log_odds
     parts = [test for _, test in PairKFold(3).split(frame, pairs.labels)]
     assert found == pytest.approx([average_precision_score(pairs.labels[test], scores[test]) for test in parts])
 

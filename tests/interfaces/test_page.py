@@ -21,8 +21,16 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium h
 
 
 @pytest.fixture(scope="module")
-def service(serving):
-    made = serving()
+def model(cosine):
+    """Decides by cosine alone, so that there are scores to move a threshold among."""
+    return cosine
+
+
+@pytest.fixture(scope="module")
+def service(serving, cosine, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cosine") / "model"
+    cosine.save(folder)
+    made = serving(folder)
     yield made
     made.stop()
 

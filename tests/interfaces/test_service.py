@@ -86,7 +86,9 @@ def test_pairs_are_decided_and_explained(service, model):
     answer = told(service.client.post("/v1/pairs", json={"pairs": pairs, "explain": True}))
     scores = model.score(*zip(*pairs, strict=True))
     assert answer["pairs"][0]["score"] == pytest.approx(float(scores[0]), abs=1e-5)
-    assert answer["pairs"][0]["probability"] == pytest.approx(float(model.calibrated(scores)[0]), abs=1e-3)
+    assert answer["pairs"][0]["probability"] == pytest.approx(
+        float(model.probability(*zip(*pairs, strict=True))[0]), abs=1e-3
+    )
     assert answer["pairs"][0]["decision"] == model.decide(*zip(*pairs, strict=True))[0]
     assert "numbers" in json.dumps(answer["pairs"][0]["explanation"]["differences"])
     assert (answer["pairs"][1]["score"], answer["pairs"][1]["fault"]) == (None, "only whitespace")

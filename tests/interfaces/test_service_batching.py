@@ -108,7 +108,7 @@ def answered(threads):
 def test_pairs_scored_again_wait_in_the_same_queue(batched, cosine):
     """The finer encoder is asked by the queue's thread alone, and its scores are those of the package."""
     rescorer, finer = rescoring(cosine)
-    answers, coarse = batched(rescorer)
+    answers, coarse = batched(rescorer, cosine)
     asked = bodies.PairsRequest(pairs=[["How do I pay?", "How can I pay?"], ["Where is it?", "Where?"]])
     told = answers.pairs(asked)
     expected = cosine.score(*zip(*asked.pairs, strict=True))
@@ -116,7 +116,7 @@ def test_pairs_scored_again_wait_in_the_same_queue(batched, cosine):
     assert len(finer.calls) == len(coarse.calls) == 1
     assert {name for name, _ in finer.calls + coarse.calls} == {"textsiam-encode"}
     alone = replace(cosine, rescorer=rescorer)
-    assert answers.cosine.decide(["How do I pay?"], ["How can I pay?"]) == alone.decide(
+    assert answers.model.decide(["How do I pay?"], ["How can I pay?"]) == alone.decide(
         ["How do I pay?"], ["How can I pay?"]
     )
 
@@ -292,9 +292,9 @@ def test_the_one_thread_outlives_whatever_happens(batched, monkeypatch, place, f
     assert answers.embeddings(bodies.EmbeddingsRequest(input="And now?")).data
 
 
-def test_nothing_is_tokenised_twice(batched):
+def test_nothing_is_tokenised_twice(batched, cosine):
     """Tokens used, and texts cut, come with the vectors; a text that repeats is counted as often as it was sent."""
-    answers, encoder = batched()
+    answers, encoder = batched(of=cosine)
     counting = encoder.tokenizer = Counting(encoder.tokenizer)
     told = answers.embeddings(bodies.EmbeddingsRequest(input=["How do I pay?", "", LONG, "How do I pay?"]))
     assert sorted(counting.texts) == sorted(["How do I pay?", LONG])
