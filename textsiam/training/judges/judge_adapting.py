@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from textsiam.data.linking import dependence, link
 from textsiam.data.pairs import Pairs
@@ -108,12 +108,7 @@ def adapt_judge(
     """
     check_seed(seed)
     of = pairs if isinstance(pairs, AdaptingPairs) else AdaptingPairs.of(judge, encoder, pairs, progress=progress)
-    n_of = [int((of.labels == label).sum()) for label in (0, 1)]
-    if min(n_of) < MIN_LABELS:
-        raise UnreadableInput(
-            f"A judge is adapted to at least {MIN_LABELS} labels of each kind, but got {n_of[1]} of pairs that mean the same and "
-            f"{n_of[0]} of others. Label more, or keep the judge as it is."
-        )
+    check_labels(of.labels)
     own = np.zeros(len(judge.columns)) if judge.linear is None else judge.linear.astype(np.float64)
     centre = np.concatenate([[1.0, 1.0], own])
     strength, losses = _chosen(of, centre, seed)
@@ -132,6 +127,16 @@ def adapt_judge(
         card={**judge.card, "adapted": told},
     )
     return replace(moved, candidates=candidates_of(of.cosines, _log_odds(of.parts, intercept, weights), of.labels))
+
+
+def check_labels(labels: Shaped[np.ndarray, " n"]) -> None:
+    """Raise UnreadableInput if there are too few labels of one kind."""
+    n_of = [int((labels == label).sum()) for label in (0, 1)]
+    if min(n_of) < MIN_LABELS:
+        raise UnreadableInput(
+            f"A judge is adapted to at least {MIN_LABELS} labels of each kind, but got {n_of[1]} of pairs that mean the same and "
+            f"{n_of[0]} of others. Label more, or keep the judge as it is."
+        )
 
 
 def fit_linear_judge(encoder: Encoder, pairs: Pairs, *, seed: int = 0, progress: Progress | None = None) -> Judge:

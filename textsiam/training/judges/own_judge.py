@@ -17,7 +17,7 @@ from textsiam.scoring.evidence.scored_pairs import without_seen
 from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.siamese import Siamese
 from textsiam.training.examples import Source
-from textsiam.training.judges.judge_adapting import adapt_judge, fit_linear_judge
+from textsiam.training.judges.judge_adapting import adapt_judge, check_labels, fit_linear_judge
 
 logger = logging.getLogger("textsiam")
 
@@ -113,7 +113,7 @@ def kept_for_judge(sources: Sequence[Source], seed: int, link_score: float | Non
 
     A text of a set's fifth is in no other part of that set; pairs with a text that another set taught are set aside later.
 
-    Raises UnreadableInput if no set has labels.
+    Raises UnreadableInput if no set has labels, or the fifth too few of one kind.
     """
     left, kept = list(sources), []
     for place, source in enumerate(sources):
@@ -125,5 +125,6 @@ def kept_for_judge(sources: Sequence[Source], seed: int, link_score: float | Non
         raise UnreadableInput(
             "A judge is fitted to labels of 0 and 1, but no data set has them. Train without a judge."
         )
+    check_labels(np.concatenate([np.asarray(pairs.labels) for pairs in kept]))  # before the slow work
     first, second = ([text for pairs in kept for text in getattr(pairs, side)] for side in ("first", "second"))
     return left, Pairs(first, second, labels=np.concatenate([np.asarray(pairs.labels) for pairs in kept]))
