@@ -169,14 +169,15 @@ def cosine():
 
 
 @pytest.fixture(scope="session")
-def judged(model):
+def judged():
     """The embedded default with a judge of its own, all vetoes, probabilities, and thresholds that nobody certified."""
-    from textsiam import Threshold, read_pairs
+    from textsiam import Siamese, Threshold, read_pairs
     from textsiam.samples import PAIRS
     from textsiam.scoring.calibration import Calibrator
     from textsiam.scoring.judging.vetoes import CUT, VETOES
     from textsiam.training.judges.judge_fitting import fit_network_judge
 
+    model = Siamese.load(dtype="float32", device="cpu")
     judge = replace(fit_network_judge(model.encoder, {"sample": read_pairs(PAIRS)}, n_epochs=1), candidates=0.6)
     made = model.with_judge(judge).with_vetoes([*VETOES, CUT])
     made = replace(made, calibrator=Calibrator((-4.0, -1.0, 0.5, 2.5, 4.0), (0.01, 0.2, 0.5, 0.95, 1.0)))
