@@ -214,7 +214,8 @@ class Siamese(Scorer):
 
         Examples
         --------
-        >>> Siamese.load().with_thresholds(Threshold(0.9), None).decide(["How do I pay?"], ["Where are you?"])
+        >>> own = Siamese.load().with_thresholds(Threshold(1.0, "log-odds"), None)  # Threshold(0.9) where cosine decides
+        >>> own.decide(["How do I pay?"], ["Where are you?"])
         array(['review'], dtype='<U6')
         """
         return replace(self, threshold=accept, reject_threshold=reject, rescorer=None)
