@@ -5,6 +5,7 @@ import pytest
 
 from textsiam import Siamese, find_duplicates, read_pairs, read_texts
 from textsiam.encoding.model_folder.finding import embedded_model
+from textsiam.scoring.evidence.scored_pairs import score_pairs
 
 pytestmark = pytest.mark.shared
 
@@ -46,12 +47,12 @@ def test_the_default_keeps_its_promise_on_held_out_pairs(shared, model):
     from scipy.stats import binomtest
 
     dev = read_pairs(shared / "qqp_pairs.parquet", split="dev")
-    scores = model.score(dev.first, dev.second)
-    accepted = dev.labels[scores >= model.threshold.value]
+    scored = score_pairs(model, dev)
+    accepted = dev.labels[(scored.scores >= model.threshold.value) & ~scored.held]
     assert binomtest(int(accepted.sum()), len(accepted), 0.85, alternative="less").pvalue > 0.01
-    rejected = dev.labels[scores < model.reject_threshold.value]
+    rejected = dev.labels[scored.scores < model.reject_threshold.value]
     assert binomtest(int((rejected == 0).sum()), len(rejected), 0.95, alternative="less").pvalue > 0.01
-    probabilities = model.calibrated(scores)
+    probabilities = model.calibrated(scored.scores)
     bins = np.array_split(np.argsort(probabilities, kind="stable"), 10)
     error = sum(len(rows) * abs(probabilities[rows].mean() - dev.labels[rows].mean()) for rows in bins) / len(dev)
     assert error < 0.05
