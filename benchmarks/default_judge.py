@@ -1,6 +1,6 @@
 """Fit the judge that comes with the embedded default, and a second one on free data alone, for comparison.
 
-On the train parts of ``judge.py``, but for four tenths of the components of QQP's train split: they are left to
+On the train parts of ``judge.py``, but for three tenths of the components of QQP's train split: they are left to
 ``default_evidence.py``, which calibrates and certifies on them. QQP's dev split chose the recipe. Writes
 ``textsiam/scoring/default_judge.safetensors`` and ``results/default_judge.json``.
 
@@ -23,7 +23,7 @@ from textsiam.training.judges.judge_adapting import candidates_of
 from textsiam.training.judges.judge_fitting import fit_network_judge
 from textsiam.training.judges.judge_pairs import JudgePairs
 
-SEED, LEFT_OUT = 0, 0.4
+SEED, LEFT_OUT = 0, 0.3
 FREE = ("paws_wiki", "samples")
 TERMS = {
     "qqp_pairs": "Quora Question Pairs; Quora's terms, non-commercial",

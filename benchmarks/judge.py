@@ -8,12 +8,15 @@ count as the same from three quarters of their scale on. Intervals: 200 resample
 sets, the one-sided 95 % bound. No pair is fitted that shares a text with the set left out. Never fitted on:
 ``minimal_edits.csv``, written by hand, 30 pairs of each of eight kinds of edit that change the meaning and of eight that keep it;
 AUC of all, and of each changing kind against all that keep it.
-How rare tokens are is counted over all texts, also those that are not fitted.
+How rare tokens are is counted over all texts, also those that are not fitted. Each seed's run is kept in a cache folder, so an
+interrupted benchmark goes on where it stopped, and two may run side by side with different seeds.
 
-    python benchmarks/judge.py [--seeds 3]
+    python benchmarks/judge.py [--seeds 0 1 2] [--cache FOLDER]
 """
 
 import argparse
+import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +39,7 @@ LEFT_OUT = ("mrpc", "twitter_url", "paws_wiki", "stsb", "sick", "covid_faq")
 EDITS = Path(__file__).with_name("minimal_edits.csv")
 SCALES = {"stsb": (0, 5), "sick": (1, 5)}
 HELD_OUT = {"qqp_pairs": 0.1, "paws_wiki": 0.3}  # shares of their components
-WEIGHTS = {"qqp_pairs": 2.0}
+WEIGHTS = {"qqp_pairs": 4.0}
 N_TWITTER, N_COVID, N_RESAMPLES = 14_000, 2_500, 200
 TRAIN, TEST, DEV = 0, 1, 2
 
@@ -53,41 +56,49 @@ class Set:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=3)
-    seeds = range(parser.parse_args().seeds)
-    model = Siamese.load(dtype="float32", device="cpu")
-    sets = dict(read(model))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "textsiam-benchmark")
+    asked = parser.parse_args()
+    files = {seed: asked.cache / f"judge-{seed}.json" for seed in asked.seeds}
+    if missing := [seed for seed, file in files.items() if not file.exists()]:
+        asked.cache.mkdir(parents=True, exist_ok=True)
+        model = Siamese.load(dtype="float32", device="cpu")
+        sets = dict(read(model))
+        whole = JudgePairs.of(model.encoder, {name: of.pairs for name, of in sets.items()}, progress=said)
+        for seed in missing:
+            files[seed].write_text(json.dumps(run(model, sets, whole, seed)))
+    runs = [{float(share): of for share, of in json.loads(files[seed].read_text()).items()} for seed in asked.seeds]
+    figures = {"weights": WEIGHTS, "seeds": asked.seeds, "by_share": summary(runs), "runs": runs}
+    record("judge", "What a judge gains where it was fitted and loses where it was not, by its share", figures, 0)
+
+
+def run(model: Siamese, sets: dict[str, Set], whole: JudgePairs, seed: int) -> dict[float, dict]:
+    """The gains and losses by share, of judges fitted with this seed."""
     names = list(sets)
-    whole = JudgePairs.of(model.encoder, {name: of.pairs for name, of in sets.items()}, progress=said)
     same, part, component = (
         np.concatenate([getattr(of, name) for of in sets.values()]) for name in ("same", "part", "component")
     )
     number = {name: names.index(name) for name in names}
-    train = part == TRAIN
-    runs = []
-    for seed in seeds:
-        told = {}
-        corrected = by_share(model, whole, np.flatnonzero(train), np.arange(len(whole)), seed)
-        for share, scores in corrected.items():
-            told[share] = gains(scores, same, whole.sets, part, number) | edits(scores[whole.sets == number["edits"]])
-        losses = {share: {} for share in SHARES}
-        for name in LEFT_OUT:
-            at = np.flatnonzero(whole.sets == number[name])
-            texts = np.union1d(whole.left[at], whole.right[at])
-            shares_text = np.isin(whole.left, texts) | np.isin(whole.right, texts)
-            scores = by_share(model, whole, np.flatnonzero(train & ~shares_text), at, seed)
-            for share in SHARES:
-                losses[share][name] = loss(name, same[at], scores[0.0], scores[share], component[at])
-            print(seed, name, {share: losses[share][name]["loss"] for share in SHARES}, flush=True)
+    train, told = part == TRAIN, {}
+    corrected = by_share(model, whole, np.flatnonzero(train), np.arange(len(whole)), seed)
+    for share, scores in corrected.items():
+        told[share] = gains(scores, same, whole.sets, part, number) | edits(scores[whole.sets == number["edits"]])
+    losses = {share: {} for share in SHARES}
+    for name in LEFT_OUT:
+        at = np.flatnonzero(whole.sets == number[name])
+        texts = np.union1d(whole.left[at], whole.right[at])
+        shares_text = np.isin(whole.left, texts) | np.isin(whole.right, texts)
+        scores = by_share(model, whole, np.flatnonzero(train & ~shares_text), at, seed)
         for share in SHARES:
-            draws = np.mean([losses[share][name]["draws"] for name in LEFT_OUT], axis=0)
-            told[share]["loss"] = {name: losses[share][name]["loss"] for name in LEFT_OUT}
-            told[share]["mean_loss"] = round(float(np.mean([losses[share][name]["loss"] for name in LEFT_OUT])), 4)
-            told[share]["mean_loss_at_most"] = round(float(np.quantile(draws, 0.95)), 4)
-            print(seed, share, told[share], flush=True)
-        runs.append(told)
-        figures = {"sets": {name: len(of.pairs) for name, of in sets.items()}, "by_share": summary(runs), "runs": runs}
-        record("judge", "What a judge gains where it was fitted and loses where it was not, by its share", figures, 0)
+            losses[share][name] = loss(name, same[at], scores[0.0], scores[share], component[at])
+        print(seed, name, {share: losses[share][name]["loss"] for share in SHARES}, flush=True)
+    for share in SHARES:
+        draws = np.mean([losses[share][name]["draws"] for name in LEFT_OUT], axis=0)
+        told[share]["loss"] = {name: losses[share][name]["loss"] for name in LEFT_OUT}
+        told[share]["mean_loss"] = round(float(np.mean([losses[share][name]["loss"] for name in LEFT_OUT])), 4)
+        told[share]["mean_loss_at_most"] = round(float(np.quantile(draws, 0.95)), 4)
+        print(seed, share, told[share], flush=True)
+    return told
 
 
 def said(done: int, total: int) -> None:

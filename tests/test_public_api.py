@@ -81,7 +81,7 @@ TABLES = {
     ("textsiam.indexing.search.searching", "SEARCHERS"): "approximate auto exact",
     ("textsiam.matching.matches", "LINKAGES"): "complete keeper",
     ("textsiam.matching.join.exact", "SEARCHERS"): "exact",
-    ("textsiam.scoring.judging.vetoes", "VETOES"): "dates negation numbers roles units",
+    ("textsiam.scoring.judging.vetoes", "VETOES"): "dates negation numbers opposites roles units",
     ("textsiam.training.judges.own_judge", "FAMILY"): "adapted linear network",
     ("textsiam.scoring.explaining.features", "FEATURES"): "characters entities length negation numbers overlap",
     ("textsiam.scoring.similarity", "SIMILARITIES"): "cosine dot euclidean manhattan",

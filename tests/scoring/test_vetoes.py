@@ -78,6 +78,16 @@ DIFFERENT = {
         ("Fiction is boring", "Non fiction is boring", "negation: – | Non fiction"),
         ("People who like dogs and don't bite", "People who don't like dogs and don't bite", "negation: – | don't"),
     ],
+    "opposites": [
+        ("Where can I buy books?", "Where do I sell my books?", "opposite: buy | sell"),
+        ("How do I turn it on?", "How do I turn it off?", "opposite: on | off"),
+        ("Can I eat before a run?", "Can I eat after a run?", "opposite: before | after"),
+        ("How do I log in to it?", "How do I log out of it?", "opposite: log in | log out"),
+        ("Which students passed?", "Which students fail?", "opposite: passed | fail"),
+        ("Which lake is the largest?", "Which lake is the smallest?", "opposite: largest | smallest"),
+        ("More sugar", "Less sugar", "opposite: More | Less"),
+        ("Why did the price rise?", "Why did the price fall?", "opposite: rise | fall"),
+    ],
     "roles": [
         ("From Rome to Paris", "From Paris to Rome", "roles: Rome, Paris | Paris, Rome"),
         ("Why do cats hate dogs?", "Why does a dog hate cats?", "roles: cats, dogs | dog, cats"),
@@ -133,6 +143,11 @@ SAME = {
         ("I'm unsure", "I'm not sure"), ("Should or shouldn't I pay?", "Should I pay?"),
         ("Why isn't my order here?", "Why is my order not here?"), ("There is nothing in it", "There isn't anything in it"),
         ("non-traditional", "nontraditional"),
+    ],
+    "opposites": [
+        ("Buy or sell?", "Sell?"), ("Is it cheap?", "Is it inexpensive?"), ("Is it hard to learn?", "Is it easy to learn?"),
+        ("The best hotel in Rome", "Which hotel should I check out in Rome?"), ("It opened", "Open it"),
+        ("I lost my card", "My card was lost"), ("The pros and cons of it", "What are its advantages and disadvantages?"),
     ],
     "roles": [
         ("In May, is it open?", "Is it open in May?"), ("Cats and dogs", "Dogs and cats"),
@@ -190,9 +205,9 @@ def test_each_plain_date_is_read():
 
 
 def test_hand_written_edits_are_told_from_each_other():
-    """Numbers, units, dates, negations and swapped roles of the benchmark are vetoed, and nothing that keeps the meaning."""
+    """What the rules are made for in the benchmark is vetoed, and nothing that keeps the meaning."""
     rows = list(csv.DictReader(EDITS.read_text(encoding="utf-8").splitlines()))
-    for kind in ("number", "unit", "date", "negation", "roles"):
+    for kind in ("number", "unit", "date", "negation", "opposite", "roles"):
         of_kind = [row for row in rows if row["kind"] == kind]
         reasons = vetoed([row["sentence1"] for row in of_kind], [row["sentence2"] for row in of_kind])
         assert sum(map(bool, reasons)) >= 0.9 * len(of_kind), kind
@@ -221,7 +236,8 @@ def test_swapping_the_texts_never_changes_whether_a_rule_speaks():
 WORDS = st.sampled_from(
     re.findall(
         r"\S+",
-        "5 7 km miles 5km a week per day not no unlock lock May in on Mon 80s the 10 am to half twice - , 10:00 ½ m² or from see",
+        "5 7 km miles 5km a week per day not no unlock lock May in on Mon 80s the 10 am to half twice - , 10:00 ½ m² or from see "
+        "buy sold log out",
     )
 )
 
@@ -244,7 +260,9 @@ def test_the_first_rule_that_speaks_counts_and_the_table_can_be_edited(monkeypat
     assert vetoed(first, second) == ["date: Monday | Tuesday", "", "mine"]
     monkeypatch.delitem(vetoes.VETOES, "dates")
     assert vetoed(first, second)[0] == "negation: Not | –"
-    with pytest.raises(ValueError, match="no veto 'dates'. Use one of numbers, units, negation, roles, mine"):
+    with pytest.raises(
+        ValueError, match="no veto 'dates'. Use one of numbers, units, negation, opposites, roles, mine"
+    ):
         vetoed(first, second, ["dates"])
 
 

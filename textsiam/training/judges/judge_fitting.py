@@ -45,7 +45,7 @@ def fit_network_judge(
     sets: Mapping[str, Pairs] | JudgePairs,
     *,
     weights: Mapping[str, float] | None = None,
-    share: float = 0.3,
+    share: float = 0.4,
     n_nets: int = 3,
     n_epochs: int = 3,
     learning_rate: float = 2e-3,
@@ -88,7 +88,7 @@ def fit_network_judge(
     >>> from textsiam.samples import PAIRS
     >>> judge = fit_network_judge(Encoder.load(), {"samples": read_pairs(PAIRS)}, n_epochs=1)
     >>> judge.share, judge.card["sets"]["samples"]["pairs"] == len(read_pairs(PAIRS))
-    (0.3, True)
+    (0.4, True)
     """
     of = sets if isinstance(sets, JudgePairs) else JudgePairs.of(encoder, sets)
     weights = weights or {}
