@@ -10,13 +10,12 @@ scored: average precision of the adapted judge less that of the shipped one. "re
 import argparse
 
 import numpy as np
-import pyarrow.parquet as pq
 from default_evidence import certification_part
-from judge import N_TWITTER
-from record import SHARED, record
+from judged_evidence import unsampled
+from record import record
 from sklearn.metrics import average_precision_score
 
-from textsiam import Pairs, Siamese
+from textsiam import Siamese
 from textsiam.scoring.judging.judge import Judge
 from textsiam.training.judges import judge_adapting
 from textsiam.training.judges.judge_adapting import AdaptingPairs, adapt_judge
@@ -57,14 +56,6 @@ def main() -> None:
             figures[name][str(size)] = told
             print(name, size, told, flush=True)
     record("adapt", "What a judge gains or loses when it is adapted to few labels of other data", figures, SEED)
-
-
-def unsampled() -> Pairs:
-    rows = pq.read_table(SHARED / "twitter_url.parquet").to_pandas().drop_duplicates(["sentence1", "sentence2"])
-    used = rows.sample(N_TWITTER, random_state=0)
-    seen = {*used.sentence1, *used.sentence2}
-    rest = rows[~rows.sentence1.isin(seen) & ~rows.sentence2.isin(seen)]
-    return Pairs(rest.sentence1.tolist(), rest.sentence2.tolist(), labels=rest.label.to_numpy())
 
 
 def precision_of(judge: Judge, shipped: Judge, of: AdaptingPairs) -> float:

@@ -46,22 +46,32 @@ def main() -> None:
     record("certify_real", "Certified thresholds hold on held-out components of real pairs", figures, SEED)
 
 
-def over_splits(scores: np.ndarray, labels: np.ndarray, components: np.ndarray, level: float, n_splits: int) -> dict:
+def over_splits(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    components: np.ndarray,
+    level: float,
+    n_splits: int,
+    held: np.ndarray | None = None,
+) -> dict:
+    """`held`: the pairs that a veto keeps from being accepted, however high they score."""
+    held = np.zeros(len(scores), dtype=bool) if held is None else held
     issued, broken, below, recalls, covered = [], [], [], [], []
     for k in range(n_splits):
         rng = np.random.default_rng([SEED, k])
         side = (rng.permutation(int(components.max()) + 1) % 2)[components]
         ours, theirs = np.flatnonzero(side == 0), np.flatnonzero(side == 1)
-        certificate = certify_scores(scores[ours], labels[ours], components[ours], level=level, seed=k)
+        certificate = certify_scores(scores[ours], labels[ours], components[ours], level=level, seed=k, held=held[ours])
         issued.append(certificate.value is not None)
         if certificate.value is not None:
             rows = theirs[draw(components[theirs], len(theirs), k)]
-            beyond = rows[scores[rows] >= certificate.value]
+            is_accepted = (scores >= certificate.value) & ~held
+            beyond = rows[is_accepted[rows]]
             found = binomial_interval(int(labels[beyond].sum()), len(beyond), 0.90)  # one-sided 95 % each
             broken.append(found.high < level)
             below.append(found.value < level)
             positive = rows[labels[rows] == 1]
-            recalls.append(float((scores[positive] >= certificate.value).mean()))
+            recalls.append(float(is_accepted[positive].mean()))
             covered.append(certificate.recall.low <= recalls[-1] <= certificate.recall.high)
     n = len(broken)
     return {

@@ -3,8 +3,8 @@
 ``minimal_edits.csv``: 30 pairs of each of sixteen kinds of edit, half of which change the meaning; how many of each kind are
 vetoed. Real pairs (graded ones are the same from score 4 on): the share of positives that each rule vetoes, and its precision,
 the share of vetoed pairs that are no positives, beside the share of all pairs that are none. The rules were mended by reading
-the edits, and pairs of all these sets but twitter_url. Time: one pair at a time, nothing remembered; ``silent`` pairs have no
-number, unit, date and negation.
+the edits, and pairs of all these sets (of twitter_url only for opposites). Time: one pair at a time, nothing remembered;
+``silent`` pairs have no number, unit, date and negation.
 
     python benchmarks/vetoes.py
 """

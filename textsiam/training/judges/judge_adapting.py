@@ -24,7 +24,8 @@ from textsiam.training.judges.judge_pairs import JudgePairs, halved
 MIN_LABELS = 20  # of each kind
 STRENGTHS = (np.inf, 1_000.0, 300.0, 100.0, 30.0, 10.0, 3.0)
 N_FOLDS = 5
-SURE = 1.0  # log-odds from which a pair may come to be accepted: odds of 2.7 to 1
+SURE = 1.5  # log-odds from which a pair may come to be accepted: odds of 4.5 to 1
+MISSED = 0.03  # the share of such pairs that a join may miss
 # How far each number may move, as a standard deviation of a Gaussian prior at strength 1.
 _PRIOR = {"start": 1.0, "network": 1.0, "linear": 0.3}
 
@@ -172,7 +173,7 @@ def fit_linear_judge(encoder: Encoder, pairs: Pairs, *, seed: int = 0, progress:
 def candidates_of(
     cosines: Float[np.ndarray, " n"], log_odds: Float[np.ndarray, " n"], labels: Float[np.ndarray, " n"]
 ) -> float:
-    """The candidate threshold: the cosine that 98 % of the pairs have that are the same and that the judge is sure of.
+    """The candidate threshold: the cosine that 97 % of the pairs have that are the same and that the judge is sure of.
 
     Sure: log-odds of at least `SURE`. Rounded down to two digits; 0 if there are no such pairs.
 
@@ -182,7 +183,7 @@ def candidates_of(
     0.8
     """
     sure = (log_odds >= SURE) & (labels >= 0.5)  # noqa: PLR2004  a label, or the probability that one states
-    return float(np.floor(100 * float(np.quantile(cosines[sure], 0.02)) + 1e-6)) / 100 if sure.any() else 0.0
+    return float(np.floor(100 * float(np.quantile(cosines[sure], MISSED)) + 1e-6)) / 100 if sure.any() else 0.0
 
 
 def _chosen(of: AdaptingPairs, centre: Float[np.ndarray, " p"], seed: int) -> tuple[float, dict[float, float]]:
