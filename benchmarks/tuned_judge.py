@@ -32,11 +32,11 @@ def main() -> None:
     before = kept(asked.cache / "untuned.npz", lambda: scored(untuned(), tests))
     runs: dict[str, list[dict]] = {}
     for seed in asked.seeds:
-        for system in SYSTEMS:
+        for system, has_judge in SYSTEMS.items():
             file = asked.cache / f"{system}-{seed}.npz"
-            run = kept(file, lambda system=system, seed=seed: fitted(learn, tests, seed, judge=SYSTEMS[system]))
+            run = kept(file, lambda judge=has_judge, seed=seed: fitted(learn, tests, seed, judge=judge))
             runs.setdefault(system, []).append({name: run[name] for name in tests})
-            if SYSTEMS[system]:
+            if has_judge:
                 runs.setdefault("judged_cosine", []).append({name: run[f"{name} cosine"] for name in tests})
             print(system, seed, {n: round(metric(t)[1](truth(t), run[n]), 4) for n, t in tests.items()}, flush=True)
     dev = truth(tests["qqp_pairs"])
