@@ -40,14 +40,12 @@ def main() -> None:
     plain = Siamese(Encoder.load(embedded_model(), dtype="float32"))
     model = plain.with_judge(Judge.from_file(JUDGE)).with_vetoes((*VETOES, CUT))
     held, dev = certification_part(), read_pairs(SHARED / "qqp_pairs.parquet", split="dev")
-    figures = {
-        "with_vetoes": evidence(model, held, dev)[1],
-        "without_vetoes": evidence(model.with_vetoes(()), held, dev)[1],
-    }
+    certified, with_vetoes = evidence(model, held, dev)
+    figures = {"with_vetoes": with_vetoes, "without_vetoes": evidence(model.with_vetoes(()), held, dev)[1]}
     whole = read_pairs(SHARED / "qqp_pairs.parquet", split="train")
     figures["cosine_on_all"] = evidence(plain, whole, dev)[1]
     figures["cosine_on_the_same"] = evidence(plain, held, dev)[1]
-    model = evidence(model, held, dev)[0]
+    model = certified
     told = {
         "fingerprint": model.encoder.fingerprint,
         "judge": model.judge.fingerprint,

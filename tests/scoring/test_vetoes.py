@@ -77,6 +77,11 @@ DIFFERENT = {
         ("Is fiction boring?", "Is non-fiction boring?", "negation: – | non-fiction"),
         ("Fiction is boring", "Non fiction is boring", "negation: – | Non fiction"),
         ("People who like dogs and don't bite", "People who don't like dogs and don't bite", "negation: – | don't"),
+        (
+            "Why is it marked as delivered when I have not received it?",
+            "Why is it not marked as delivered when I have received it?",
+            "negation: not received | not marked",
+        ),
     ],
     "opposites": [
         ("Where can I buy books?", "Where do I sell my books?", "opposite: buy | sell"),
@@ -96,6 +101,7 @@ DIFFERENT = {
         ("I cry because I laugh", "I laugh because I cry", "roles: cry, laugh | laugh, cry"),
         ("Is New York bigger than Los Angeles?", "Is Los Angeles bigger than New York?", "roles: New, Los | Los, New"),
         ("Why does Ann love me?", "Why do I love Ann?", "roles: Ann, me | I, Ann"),
+        ("How do I log in after I change it?", "How do I change it after logging in?", "roles: log, change | change, logging"),
         ("Is water heavier than oil?", "Oil: is it heavier than water?", "roles: water, oil | Oil, water"),
     ],
 }  # fmt: skip
@@ -143,6 +149,7 @@ SAME = {
         ("I'm unsure", "I'm not sure"), ("Should or shouldn't I pay?", "Should I pay?"),
         ("Why isn't my order here?", "Why is my order not here?"), ("There is nothing in it", "There isn't anything in it"),
         ("non-traditional", "nontraditional"),
+        ("He is not tall but strong", "He is strong but not tall"), ("What is not allowed?", "What may I not do?"),
     ],
     "opposites": [
         ("Buy or sell?", "Sell?"), ("Is it cheap?", "Is it inexpensive?"), ("Is it hard to learn?", "Is it easy to learn?"),

@@ -141,8 +141,10 @@ def opposed(first: str, second: str) -> tuple[str, str] | None:
     return None
 
 
-def _stem(word: str) -> str:
-    return _ENDING.sub("", _ENDING.sub("", word))  # passed, pass, pas
+def stem(word: str) -> str:
+    """The word in lower case without a regular ending, by rule: passed, passing and pass are pas, logging and log are log."""
+    word = _ENDING.sub("", _ENDING.sub("", word.lower()))
+    return word[:-1] if len(word) > 3 and word[-1] == word[-2] else word  # noqa: PLR2004  "add" stays
 
 
 def _table() -> dict[str, list[tuple[int, int]]]:
@@ -151,7 +153,7 @@ def _table() -> dict[str, list[tuple[int, int]]]:
     for line, pair in enumerate(_PAIRS.splitlines()):
         for side, words in enumerate(pair.split("|")):
             for word in words.split():
-                found.setdefault(_stem(word), []).append((line, side))
+                found.setdefault(stem(word), []).append((line, side))
     return found
 
 
@@ -162,9 +164,9 @@ def _sides_of(text: str) -> _Sides:
     words = _TOKEN.findall(plain(text))
     found: _Sides = {}
     for word in words:
-        for at in _AT.get(_stem(word.lower()), ()):
+        for at in _AT.get(stem(word), ()):
             found.setdefault(at, word)
     for before, word in pairwise(words):
         if word.lower() in _IN or word.lower() == "out":
-            found.setdefault((_stem(before.lower()), int(word.lower() == "out")), f"{before} {word}")
+            found.setdefault((stem(before), int(word.lower() == "out")), f"{before} {word}")
     return found

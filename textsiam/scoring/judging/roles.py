@@ -1,4 +1,4 @@
-"""Who does what to whom: words of both texts that have exchanged their places.
+"""Who does what to whom, and what is not done: words of both texts that have exchanged their places, or a "not" its word.
 
 "from Rome to Paris" and "from Paris to Rome", "Why do cats hate dogs?" and "Why do dogs hate cats?" hold the same words, so
 embeddings hardly tell them apart. But most changes of order change nothing: a phrase that moves as a whole ("In Spain, what is
@@ -16,6 +16,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from textsiam.scoring.explaining.numerals import plain
+from textsiam.scoring.judging.opposites import stem
 
 _LINKS = frozenset(
     re.findall(
@@ -44,8 +45,8 @@ _MUTUAL = re.compile(
     r"|met|meets?|synonym\w*|related|relat(?:e|ion|ionship)|confus\w*|mix(?:ed|ing)?)\b",
     re.IGNORECASE,
 )
+_NOT = re.compile(r"\bnot\b", re.IGNORECASE)
 _TOKEN = re.compile(r"[^\W_]+(?:['.-][^\W_]+)*|[&+/,]")
-_ENDING = re.compile(r"(?<=\w{3})(?:ing|ed|es|s|e|d)$")
 _LONGEST = 64  # words that both texts have; longer ones are no questions about who does what
 _SHARED = 0.5  # of the words of either text, so that they speak of the same
 
@@ -86,6 +87,37 @@ def exchanged(first: str, second: str) -> tuple[tuple[str, str], tuple[str, str]
     return (here[u].written, here[v].written), (there[places[v]].written, there[places[u]].written)
 
 
+def denied_otherwise(first: str, second: str) -> tuple[str, str] | None:
+    """What each text denies and the other has without "not", as they are written; None if there is no such pair.
+
+    Examples
+    --------
+    >>> denied_otherwise("It was delivered and I have not seen it", "It was not delivered and I have seen it")
+    ('not seen', 'not delivered')
+    """
+    if not (_NOT.search(first) and _NOT.search(second)):
+        return None
+    (here, words), (there, others) = _denied_in(first), _denied_in(second)
+    ours = [name for name in here if name in others and name not in there]
+    theirs = [name for name in there if name in words and name not in here]
+    return (f"not {here[ours[0]]}", f"not {there[theirs[0]]}") if ours and theirs else None
+
+
+def _denied_in(text: str) -> tuple[dict[str, str], set[str]]:
+    """The word behind each "not", by its stem; and the stems of all words."""
+    denied, is_denied, stems = {}, False, set()
+    for written in _TOKEN.findall(plain(text)):
+        word = written.lower()
+        if word == "not":
+            is_denied = True
+        elif word not in _LINKS and word not in _EMPTY and word not in _SAME.values():
+            stems.add(stem(word))
+            if is_denied:
+                denied[stem(word)] = written
+            is_denied = False
+    return denied, stems
+
+
 def _has_exchanged(here: list[_Word], there: list[_Word], places: list[int], u: int, v: int) -> bool:
     """Whether these two words of the first text, which stand the other way round in the second, have exchanged their places."""
     links = here[u].link, here[v].link
@@ -105,7 +137,7 @@ def _words_of(text: str) -> list[_Word]:
             link = word
         elif word not in _EMPTY:
             same = _SAME.get(word, word)
-            words.append(_Word(_ENDING.sub("", same), written, link))
+            words.append(_Word(stem(same), written, link))
             link = link if same in _PRONOUNS else ""  # "because I laugh": because belongs to both
         elif link == ",":  # a comma joins two words of a list, and not two clauses
             link = ""

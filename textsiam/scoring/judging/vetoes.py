@@ -17,7 +17,7 @@ from textsiam.scoring.explaining.numerals import is_amount_among, words_of
 from textsiam.scoring.judging.dates import TWO_SIDED, dates_of
 from textsiam.scoring.judging.denials import denials_of, one_sided
 from textsiam.scoring.judging.opposites import opposed
-from textsiam.scoring.judging.roles import exchanged
+from textsiam.scoring.judging.roles import denied_otherwise, exchanged
 from textsiam.scoring.judging.units import Amounts, Measure, amounts_of
 
 Veto = Callable[[str, str], str]
@@ -112,14 +112,17 @@ def dates(first: str, second: str) -> str:
 
 
 def negation(first: str, second: str) -> str:
-    """A negation that only one text has, or an opposite by a prefix.
+    """A negation that only one text has, an opposite by a prefix, or a "not" that stands before another word.
 
     Examples
     --------
     >>> negation("Why can I log in?", "Why can't I log in?"), negation("How do I lock it?", "How do I unlock it?")
     ("negation: – | can't", 'negation: lock | unlock')
     """
-    return _reason("negation", *one_sided(denials_of(first), denials_of(second)))
+    only = one_sided(denials_of(first), denials_of(second))
+    if not any(only) and (moved := denied_otherwise(first, second)):
+        only = [moved[0]], [moved[1]]
+    return _reason("negation", *only)
 
 
 def opposites(first: str, second: str) -> str:
