@@ -52,6 +52,26 @@ def test_where_labels_say_otherwise_it_moves(judged):
     assert errors[1] < 0.3
 
 
+@pytest.mark.parametrize("strength", [3.0, 100.0])
+def test_the_weights_are_the_least_cost_however_far_the_start_is_off(judged, strength):
+    """Oracle: scipy's quasi-Newton on the same cost. Whole Newton steps would run away here."""
+    from scipy.optimize import minimize
+
+    of, centre = made(judged.judge, 2_000, as_it_was(judged.judge), 4), as_it_was(judged.judge)
+    parts = of.parts.copy()
+    parts[:, 0] = 12 + 8 * parts[:, 0]  # far too sure, and wrong in half of all pairs
+    scales = np.array([1.0, 1.0, *[0.3] * len(judged.judge.columns)])
+
+    def cost(moved):
+        odds = moved[0] + parts @ (centre + moved[1:])
+        return (np.logaddexp(0, odds) - of.labels * odds).sum() + (strength * (moved[1:] / scales) ** 2).sum() / 2
+
+    wanted = minimize(cost, np.zeros(1 + len(centre)), method="L-BFGS-B", options={"maxiter": 5_000, "maxfun": 500_000})
+    intercept, weights = judge_adapting._fitted(parts, of.labels, centre, strength)
+    assert cost(np.array([intercept, *(weights - centre)])) <= wanted.fun + 1e-6
+    assert np.abs(weights).max() < 10
+
+
 def test_a_network_that_misleads_is_silenced(judged):
     """Its share falls towards zero where labels contradict it."""
     wanted = as_it_was(judged.judge)

@@ -24,6 +24,7 @@ from textsiam.training.judges.judge_pairs import JudgePairs, halved
 MIN_LABELS = 20  # of each kind
 STRENGTHS = (np.inf, 1_000.0, 300.0, 100.0, 30.0, 10.0, 3.0)
 N_FOLDS = 5
+_SMALL = 1e-8
 SURE = 1.5  # log-odds from which a pair may come to be accepted: odds of 4.5 to 1
 MISSED = 0.03  # the share of such pairs that a join may miss
 # How far each number may move, as a standard deviation of a Gaussian prior at strength 1.
@@ -213,22 +214,32 @@ def _chosen(of: AdaptingPairs, centre: Float[np.ndarray, " p"], seed: int) -> tu
 def _fitted(
     parts: Design, labels: Float[np.ndarray, " n"], centre: Float[np.ndarray, " p"], strength: float
 ) -> tuple[float, Float[np.ndarray, " p"]]:
-    """Intercept and weights of the penalised logistic regression, by Newton's method; at infinite strength only the intercept."""
+    """Intercept and weights of the penalised logistic regression; at infinite strength only the intercept.
+
+    By Newton's method with halved steps: from a start that is far off whole ones run away.
+    """
+    from scipy.special import expit
+
     scales = np.array([_PRIOR["start"], _PRIOR["network"], *[_PRIOR["linear"]] * (len(centre) - 2)])
     is_fixed = np.isinf(strength)
     design = np.ones((len(labels), 1)) if is_fixed else np.column_stack([np.ones(len(labels)), parts])
     offset = parts @ centre
     penalty = np.zeros(design.shape[1])
     penalty[1:] = 0 if is_fixed else strength / scales**2
+
+    def cost(moved: Float[np.ndarray, " p"]) -> float:
+        return float(_loss(offset + design @ moved, labels).sum() + (penalty * moved**2).sum() / 2)
+
     moved = np.zeros(design.shape[1])
-    for _ in range(30):
-        odds = np.clip(offset + design @ moved, -30, 30)
-        p = 1 / (1 + np.exp(-odds))
+    for _ in range(100):
+        p = expit(offset + design @ moved)
         gradient = design.T @ (p - labels) + penalty * moved
         curvature = (design * (p * (1 - p))[:, None]).T @ design + np.diag(penalty + 1e-9)
-        step = np.linalg.solve(curvature, gradient)
-        moved -= step
-        if np.abs(step).max() < 1e-8:  # noqa: PLR2004
+        step, before = np.linalg.solve(curvature, gradient), cost(moved)
+        while cost(moved - step) > before and np.abs(step).max() > _SMALL:
+            step = step / 2
+        moved = moved - step
+        if np.abs(step).max() < _SMALL:
             break
     return float(moved[0]), centre if is_fixed else centre + moved[1:]
 
