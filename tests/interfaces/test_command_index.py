@@ -263,7 +263,7 @@ def test_an_interrupted_rebuild_goes_on(place, monkeypatch):
         assert "run the same command again" in run("rebuild", place, "--device", "cpu", code=130).stderr
     assert json.loads(run("info", place, "--json").stdout)["summary"]["threshold"] == 0.8
     told = " ".join(run("rebuild", place, "--device", "cpu").stderr.split())
-    assert "the threshold was 0.8 and will be 0.74" in told
+    assert "the threshold was 0.8 and will be 0.75" in told
     assert "going on after 3 texts" in told
     assert "computed 3 vectors with sentence-transformers/all-MiniLM-L6-v2 in float32" in told
 
