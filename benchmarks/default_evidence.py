@@ -2,7 +2,8 @@
 
 On the 30 % of the components of ``qqp_pairs``' train split (curated question pairs) that ``default_judge.py`` did not fit on, by
 the package's own `calibrate` and `certify`: the higher of two levels of precision that can be certified. Looking at two costs, so
-they share the risk of 5 % (Bonferroni): 4 % for the higher, 1 % for the lower, fixed before any label was seen.
+they share the risk of 5 % (Bonferroni): 4 % for the higher, 1 % for the lower. Not untouched by people: the rules of the vetoes
+were mended by reading all of the train split, and an earlier judge was certified on components that include these (LOG.md).
 Checked on the dev split, which shares no question with it, but chose the judge's recipe. The same is done without the vetoes, and
 without the judge on all of the train split, for comparison. Writes ``textsiam/scoring/default.json`` (plain numbers) and
 ``results/default_evidence.json``.

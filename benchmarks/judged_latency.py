@@ -48,7 +48,7 @@ def main() -> None:
             for name, blocks in times.items()
         }
         print(dtype, figures[dtype], flush=True)
-    record("judged_latency", "One pair is decided by the judge in little more time than by cosine alone", figures, SEED)
+    record("judged_latency", "The latency of one pair decided by the judge, beside cosine alone", figures, SEED)
 
 
 if __name__ == "__main__":

@@ -115,6 +115,7 @@ def road_of(model):
         if event == "call" and package in path.parents and path not in files:
             files.append(path)
 
+    model.decide(["Where is it?"], ["Where was it?"])  # the first one also builds the encoder's graph
     sys.setprofile(follow)
     try:
         model.decide(["How do I pay?"], ["How can I pay?"])

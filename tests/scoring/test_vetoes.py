@@ -217,7 +217,7 @@ def test_hand_written_edits_are_told_from_each_other():
     for kind in ("number", "unit", "date", "negation", "opposite", "roles"):
         of_kind = [row for row in rows if row["kind"] == kind]
         reasons = vetoed([row["sentence1"] for row in of_kind], [row["sentence2"] for row in of_kind])
-        assert sum(map(bool, reasons)) >= 0.9 * len(of_kind), kind
+        assert sum(map(bool, reasons)) >= 0.95 * len(of_kind), kind
     keepers = [row for row in rows if row["label"] == "1"]
     reasons = vetoed([row["sentence1"] for row in keepers], [row["sentence2"] for row in keepers])
     assert sum(map(bool, reasons)) <= 0.02 * len(keepers), [reason for reason in reasons if reason]

@@ -120,9 +120,8 @@ _IN = frozenset(("in", "into"))  # opposites behind the same word: "log in", "lo
 _TOKEN = re.compile(r"[^\W\d_]+")
 _ENDING = re.compile(r"(?<=\w{3})(?:ing|ed|es|s|e|d)$")
 
-_Sides = dict[
-    tuple[int | str, int], str
-]  # (line of the table, or the word before a particle; side) → the word as it is written
+# (line of the table, or the word before a particle; side) → the word as it is written.
+_Sides = dict[tuple[int | str, int], str]
 
 
 def opposed(first: str, second: str) -> tuple[str, str] | None:

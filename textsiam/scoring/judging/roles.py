@@ -146,4 +146,4 @@ def _words_of(text: str) -> list[_Word]:
 
 def _once(words: list[_Word]) -> set[str]:
     """The stems that stand once among them."""
-    return {stem for stem, count in Counter(word.stem for word in words).items() if count == 1}
+    return {name for name, count in Counter(word.stem for word in words).items() if count == 1}

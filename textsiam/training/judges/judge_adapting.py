@@ -24,7 +24,7 @@ from textsiam.training.judges.judge_pairs import JudgePairs, halved
 MIN_LABELS = 20  # of each kind
 STRENGTHS = (np.inf, 1_000.0, 300.0, 100.0, 30.0, 10.0, 3.0)
 N_FOLDS = 5
-_SMALL = 1e-8
+_SMALL = 1e-8  # a step that changes nothing
 SURE = 1.5  # log-odds from which a pair may come to be accepted: odds of 4.5 to 1
 MISSED = 0.03  # the share of such pairs that a join may miss
 # How far each number may move, as a standard deviation of a Gaussian prior at strength 1.
