@@ -1,9 +1,9 @@
-"""What a judge adds to a fine-tuned twin: `train(judge=True)` beside `train`, on held-out QQP pairs and on other sets.
+"""What a judge adds to a fine-tuned twin: `train(judge=True)`, on held-out QQP pairs and on other sets.
 
-The mixture ``qqp`` of ``fine_tune.py``, the default recipe. ``twin``: cosine of the twin that learns all of it. ``judged``: the
-log-odds of the twin with a judge; ``judged_cosine``: that twin's cosine alone. The judge starts from the shipped one, which has
-learnt parts of the other sets, so only QQP dev compares. Average precision, and recall at which the empirical precision is still
-.90; 95 % intervals over components of the mean over the seeds.
+The mixture ``qqp`` of ``fine_tune.py``, the default recipe. ``judged``: the log-odds of the twin with its judge; ``twin``: its
+cosine alone, which is that of `train` without a judge, weight for weight. The judge starts from the shipped one, which has learnt
+parts of the other sets, so only QQP dev compares. Average precision, and recall at which the empirical precision is still .90;
+95 % intervals over components of the mean over the seeds.
 
     python benchmarks/tuned_judge.py [--seeds 0 1 2] [--cache FOLDER]
 """
@@ -19,8 +19,6 @@ from record import record
 
 from textsiam import Pairs, Siamese, train
 
-SYSTEMS = {"twin": False, "judged": True}
-
 
 def main() -> None:
     parser = argparse.ArgumentParser()
@@ -32,13 +30,11 @@ def main() -> None:
     before = kept(asked.cache / "untuned.npz", lambda: scored(untuned(), tests))
     runs: dict[str, list[dict]] = {}
     for seed in asked.seeds:
-        for system, has_judge in SYSTEMS.items():
-            file = asked.cache / f"{system}-{seed}.npz"
-            run = kept(file, lambda judge=has_judge, seed=seed: fitted(learn, tests, seed, judge=judge))
-            runs.setdefault(system, []).append({name: run[name] for name in tests})
-            if has_judge:
-                runs.setdefault("judged_cosine", []).append({name: run[f"{name} cosine"] for name in tests})
-            print(system, seed, {n: round(metric(t)[1](truth(t), run[n]), 4) for n, t in tests.items()}, flush=True)
+        run = kept(asked.cache / f"{seed}.npz", lambda seed=seed: fitted(learn, tests, seed))
+        for system, prefix in (("twin", "cosine "), ("judged", "")):
+            told = {name: run[prefix + name] for name in tests}
+            runs.setdefault(system, []).append(told)
+            print(system, seed, {n: round(metric(t)[1](truth(t), told[n]), 4) for n, t in tests.items()}, flush=True)
     dev = truth(tests["qqp_pairs"])
     recalls = {
         name: [round(recall_at(dev, run["qqp_pairs"]), 4) for run in of]
@@ -53,12 +49,11 @@ def untuned() -> Siamese:
     return Siamese.load(dtype="float32", device="cpu")
 
 
-def fitted(learn: dict[str, Pairs], tests: dict[str, Pairs], seed: int, *, judge: bool) -> dict:
-    tuned = train(untuned(), learn, validation=False, seed=seed, judge=judge)
-    if not judge:
-        return scored(tuned, tests)
+def fitted(learn: dict[str, Pairs], tests: dict[str, Pairs], seed: int) -> dict:
+    tuned = train(untuned(), learn, validation=False, seed=seed, judge=True)
+    print(tuned.judge.card, flush=True)
     log_odds = {name: tuned.judgement(of.first, of.second).log_odds.astype(np.float64) for name, of in tests.items()}
-    return log_odds | {f"{name} cosine": scores for name, scores in scored(tuned, tests).items()}
+    return log_odds | {f"cosine {name}": scores for name, scores in scored(tuned, tests).items()}
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ TABLES = {
     ("textsiam.matching.matches", "LINKAGES"): "complete keeper",
     ("textsiam.matching.join.exact", "SEARCHERS"): "exact",
     ("textsiam.scoring.judging.vetoes", "VETOES"): "dates negation numbers opposites roles units",
-    ("textsiam.training.judges.own_judge", "FAMILY"): "adapted linear network",
+    ("textsiam.training.judges.own_judge", "FAMILY"): "adapted auto linear network tuned",
     ("textsiam.scoring.explaining.features", "FEATURES"): "characters entities length negation numbers overlap",
     ("textsiam.scoring.similarity", "SIMILARITIES"): "cosine dot euclidean manhattan",
     (

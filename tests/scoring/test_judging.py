@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from textsiam.arrays import N_ALONE, product
 from textsiam.encoding.encoder import Encoder
 from textsiam.errors import BrokenModel, EncoderMismatch
 from textsiam.scoring.judging import pair_blocks
@@ -149,6 +150,18 @@ def test_blocks_change_nothing(judge, tokens, monkeypatch):
     np.testing.assert_allclose(judge(tokens, FIRST, SECOND), whole, atol=1e-4)
     alone = [judge(tokens, FIRST[[pair]], SECOND[[pair]])[0] for pair in range(len(FIRST))]
     np.testing.assert_allclose(alone, whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 7, 23, 90, 3_000])
+@pytest.mark.parametrize(("k", "m"), [(0, 3), (3, 0), (5, 4), (384, 96), (194, 96), (N_ALONE, 2)])
+def test_small_products_are_products(rows, k, m):
+    """Whatever the pieces, of matrices, of stacks of them and of transposed ones."""
+    rng = np.random.default_rng(0)
+    rows = min(rows, 3) if k == N_ALONE else rows
+    a, b = rng.normal(size=(rows, k)), rng.normal(size=(k, m))
+    np.testing.assert_allclose(product(a, b), a @ b, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(product(np.stack([a, -a]), np.stack([b, b])), np.stack([a @ b, -a @ b]), atol=1e-9)
+    np.testing.assert_allclose(product(a, b.T.copy().T), a @ b, rtol=1e-10, atol=1e-10)
 
 
 def test_the_network_equals_pytorch(judge, tokens, rarity):

@@ -9,7 +9,10 @@ from textsiam import Pairs, Siamese, fit_judge, read_pairs, train
 from textsiam.errors import UnreadableInput
 from textsiam.samples import PAIRS
 from textsiam.training.judges import judge_adapting
+from textsiam.training.judges.cross_fitting import joined
 from textsiam.training.judges.judge_adapting import AdaptingPairs, adapt_judge, candidates_of
+from textsiam.training.judges.judge_pairs import JudgePairs
+from textsiam.training.run import Run
 
 
 def made(judge, n, weights, seed):
@@ -127,17 +130,91 @@ def test_families_and_what_is_refused(judged, model):
     assert candidates_of(np.array([0.9]), np.array([-1.0]), np.array([1.0])) == 0.0
 
 
-def test_a_twin_gets_a_judge_of_its_own(judged, tmp_path):
-    """Fitted to pairs that the twin did not learn, bound to the twin, saved with it."""
+@pytest.fixture(scope="module")
+def many():
+    """The sample pairs four times, with a number after each text."""
     pairs = read_pairs(PAIRS)
     first, second = ([f"{text} ({n})" for n in range(4) for text in side] for side in (pairs.first, pairs.second))
-    many = Pairs(first, second, labels=np.tile(pairs.labels, 4))
-    tuned = train(judged, many, judge=True, max_steps=2, batch_size=8, output=tmp_path / "twin", validation=False)
+    return Pairs(first, second, labels=np.tile(pairs.labels, 4))
+
+
+SHORT = {"max_steps": 4, "batch_size": 8, "validation": False}
+
+
+def test_a_twin_gets_a_judge_of_its_own(judged, many, tmp_path):
+    """Fitted to all pairs, each read by a twin that has not learnt it; bound to the twin, saved with it."""
+    tuned = train(judged, many, judge=True, output=tmp_path / "twin", **SHORT)
     assert tuned.judge.encoder == tuned.encoder.fingerprint != judged.encoder.fingerprint
-    assert 0 < tuned.judge.card["adapted"]["pairs"] < len(many) / 3
+    assert tuned.judge.card["adapted"]["pairs"] == len(many)
+    assert tuned.training["data"]["pairs"]["rows"] == len(many)
     again = Siamese.load(tmp_path / "twin", dtype="float32", device="cpu")
     assert again.judge.fingerprint == tuned.judge.fingerprint
-    assert train(judged, many, max_steps=1, batch_size=8, validation=False).judge is None
-    with pytest.raises(UnreadableInput, match="no data set has them"):
-        train(judged, Pairs(pairs.first, pairs.second), judge=True, max_steps=1)
+    assert not (tmp_path / "twin.checkpoints").exists()
+    alone = train(judged, many, **SHORT)
+    assert alone.judge is None
+    assert (
+        alone.encoder.fingerprint == tuned.encoder.fingerprint
+    )  # the twin is the one that it would be without a judge
+    with pytest.raises(UnreadableInput, match="the model was trained on"):
+        tuned.calibrate(many)
     assert replace(tuned, judge=None).scale == "cosine"
+
+
+def test_a_twins_judge_goes_on_after_an_interruption(judged, many, tmp_path, monkeypatch):
+    """What an interrupted run has learnt is not learnt again, and the judge is the same."""
+    fit, fitted = Run.fit, []
+
+    def interrupted(self):
+        if len(fitted) == 2:
+            raise KeyboardInterrupt
+        fitted.append(self)
+        return fit(self)
+
+    monkeypatch.setattr(Run, "fit", lambda self: (fitted.append(self), fit(self))[1])
+    wanted = train(judged, many, judge=True, output=tmp_path / "whole", **SHORT)
+    assert len(fitted) == 3
+    fitted.clear()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Run, "fit", interrupted)
+        train(judged, many, judge=True, output=tmp_path / "twin", **SHORT)
+    assert (tmp_path / "twin.checkpoints" / "half-1").is_dir()
+    assert not (tmp_path / "twin").exists()
+    fitted.clear()
+    tuned = train(judged, many, judge=True, output=tmp_path / "twin", **SHORT)
+    assert len(fitted) == 2  # the whole, from its last checkpoint, and the second half
+    assert tuned.judge.fingerprint == wanted.judge.fingerprint
+    assert tuned.encoder.fingerprint == wanted.encoder.fingerprint
+
+
+def test_a_twins_judge_is_refused_before_the_slow_work(judged, many, monkeypatch):
+    """Without labels, with too few, or where no half would have both kinds, nothing is trained."""
+    monkeypatch.setattr(Run, "fit", lambda _: pytest.fail("it was trained"))
+    unlabelled = Pairs(many.first, many.second)
+    with pytest.raises(UnreadableInput, match="no data set has them"):
+        train(judged, unlabelled, judge=True, **SHORT)
+    with pytest.raises(UnreadableInput, match="at least 20 labels of each kind"):
+        train(judged, {"few": many.take(np.arange(12)), "rest": unlabelled}, judge=True, **SHORT)
+    chained = Pairs(["hub"] * 40 + many.first[:40], many.second[:40] + many.first[40:80], labels=[1] * 40 + [0] * 40)
+    with pytest.raises(UnreadableInput, match="cannot be halved"):
+        train(judged, chained, judge=True, **SHORT)
+    with pytest.raises(ValueError, match="corrects cosine"):
+        train(Siamese(judged.encoder, "dot"), many, judge=True, **SHORT)
+
+
+def test_what_was_read_in_parts_is_joined(judged):
+    """Pairs that were read in two parts are what was read at once: words, places, components."""
+    pairs = read_pairs(PAIRS)
+    components = JudgePairs.of(judged.encoder, {"pairs": pairs}).components
+    halves = [pairs.take(np.flatnonzero(components % 2 == side)) for side in (0, 1)]
+    read_apart = joined([JudgePairs.of(judged.encoder, {"pairs": half}) for half in halves])
+    both = Pairs(
+        *([text for half in halves for text in getattr(half, side)] for side in ("first", "second")),
+        labels=np.concatenate([half.labels for half in halves]),
+    )
+    whole = JudgePairs.of(judged.encoder, {"pairs": both})
+    for name in ("cosines", "targets", "sets", "rarity"):
+        np.testing.assert_allclose(getattr(read_apart, name), getattr(whole, name), atol=1e-6)
+    same = (read_apart.components[:, None] == read_apart.components, whole.components[:, None] == whole.components)
+    assert (same[0] == same[1]).all()
+    said = [judged.judge.log_odds(of.cosines, of.words, of.left, of.right) for of in (read_apart, whole)]
+    np.testing.assert_allclose(*said, atol=0.02)  # vectors are in half precision

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from textsiam import fit_judge
 from textsiam.data.pairs import Pairs
 from textsiam.encoding.encoder import Encoder
 from textsiam.errors import UnreadableInput
 from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.judging.network import Network
-from textsiam.training.judges.judge_fitting import fit_network_judge
+from textsiam.training.judges import own_judge
+from textsiam.training.judges.judge_fitting import fit_network_judge, tune_judge
 from textsiam.training.judges.judge_pairs import JudgePairs
 
 NAMES = [
@@ -127,6 +129,47 @@ def test_progress_and_card_say_what_happened(encoder, material):
         "nets": 3, "epochs": 2, "learning_rate": 2e-3, "seed": 0,
     }  # fmt: skip
     assert judge.encoder == encoder.fingerprint
+
+
+def test_a_fitted_network_is_fitted_further(encoder, material):
+    """It begins where the judge is, learns what that one does not know, and its features are measured as before."""
+    begun = fit_network_judge(encoder, material, share=1.0, n_nets=2, n_epochs=1)
+    still = tune_judge(begun, encoder, material, share=1.0, n_epochs=1, learning_rate=1e-9)
+    for name, weights in begun.network.weights.items():
+        np.testing.assert_allclose(still.network.weights[name], weights, atol=2e-3, rtol=2e-2)
+    assert (still.columns, still.rarity is begun.rarity, still.card["sets"]) == (
+        begun.columns,
+        True,
+        begun.card["sets"],
+    )
+    opposite = fit_network_judge(encoder, replace(material, targets=1 - material.targets), share=1.0, n_epochs=1)
+    tuned = tune_judge(opposite, encoder, who_does_what(NAMES[:10]), share=1.0, n_epochs=4)
+    unseen = who_does_what(NAMES[10:])
+    areas = [
+        roc_auc_score(labels, found) for found, labels in (scored(one, encoder, unseen) for one in (opposite, tuned))
+    ]
+    assert areas[0] < 0.4
+    assert areas[1] > 0.6
+    assert tuned.card["tuned"]["pairs"] == len(material)
+    with pytest.raises(ValueError, match="no network that can be fitted further"):
+        tune_judge(replace(begun, network=None), encoder, material)
+
+
+def test_held_out_components_choose_how_a_judge_is_fitted(judged, monkeypatch):
+    """With few labels a few numbers are adapted; with many, what ranks a held-out fifth better, by the figures in its card."""
+    pairs = who_does_what(NAMES[:6])
+    first, second = ([f"{text} ({n})" for n in range(4) for text in side] for side in (pairs.first, pairs.second))
+    many = Pairs(first, second, labels=np.tile(pairs.labels, 4))
+    adapted = fit_judge(judged, many).judge
+    assert "held_out_average_precision" not in adapted.card
+    assert "tuned" not in adapted.card
+    monkeypatch.setattr(own_judge, "MIN_TO_TUNE", len(many))
+    chosen = fit_judge(judged, many).judge
+    found = chosen.card["held_out_average_precision"]
+    assert set(found) == {"adapted", "tuned"}
+    assert ("tuned" in chosen.card) == (found["tuned"] > found["adapted"])
+    assert {"adapted", "tuned"} & set(fit_judge(judged, pairs, family="tuned").judge.card) == {"tuned"}
+    assert fit_judge(judged.with_judge(None), pairs, family="tuned").judge.card["nets"] == 3
 
 
 def test_one_set_can_be_left_out(encoder):

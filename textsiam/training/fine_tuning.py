@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +28,7 @@ from textsiam.scoring.siamese import Siamese
 from textsiam.training.checkpoints import RUN, claim, wait
 from textsiam.training.embedded_batch import Loss
 from textsiam.training.examples import part, sources_of, taught
-from textsiam.training.judges.own_judge import fit_judge, kept_for_judge
+from textsiam.training.judges.cross_fitting import cross_fitted, halves_of
 from textsiam.training.negatives import mine_negatives
 from textsiam.training.recipe import Recipe
 from textsiam.training.run import Run, random_state_kept
@@ -94,8 +94,8 @@ def train(
     link_score
         Graded pairs at or above it mean the same when data is divided (see `split`).
     judge
-        Also fit a judge: a fifth of the labelled pairs, with no text in common with the rest, is kept from training for it.
-        It starts from the start model's judge, if that has one (`textsiam.fit_judge`).
+        Also fit a judge, which starts from the start model's, if that has one. It is fitted to what two further twins, which
+        learn half of the data each, say of the labelled pairs of the other half: training takes twice as long.
     recipe, **changes
         Hyper-parameters: a `textsiam.training.recipe.Recipe`, or single ones, such as ``epochs=1``.
     arguments
@@ -142,9 +142,8 @@ def train(
     place = _place(output)
     _check_arguments({} if arguments is None else arguments)
     start = _start(model, place)
-    sources, kept = sources_of(pairs, loss), None
-    if judge:
-        sources, kept = kept_for_judge(sources, seed, link_score)
+    sources = sources_of(pairs, loss)
+    halves = halves_of(start, sources, seed, link_score) if judge else []
     mine = partial(mine_negatives, start, n=recipe.hard_negatives, link_score=link_score)
     parted = part(sources, validation, seed, link_score, mine if recipe.hard_negatives else None)
     if recipe.patience and not parted.validation:
@@ -160,16 +159,18 @@ def train(
     training["hyperparameters"] |= {"teacher": _name(teacher), "link_score": link_score}
     # The model also depends on the texts that chose the best checkpoint.
     texts = TextHashes.of(text for task in (*parted.train, *parted.validation) for text in task.inputs)
+    texts |= TextHashes.of(text for half in halves for text in (*half.read.first, *half.read.second))
     tuned = Tuned(twin, training, texts | (start.training_texts or TextHashes()))
-    finished = _finished(start, tuned, place, checkpoints, is_writer=run.trainer.args.should_save)
-    if kept is None:
-        return finished
-    own = start.judge if isinstance(start.judge, Judge) else None
-    judged = fit_judge(finished, kept, start=own, seed=seed)
-    if run.trainer.args.should_save:
-        judged.save(place)
-    wait()
-    return judged
+    is_writer = run.trainer.args.should_save
+    del run
+    if halves:
+        plain = Siamese(start.encoder, start.similarity, training_texts=start.training_texts)
+        same = {"validation": validation, "seed": seed, "teacher": teacher, "link_score": link_score}
+        teach = partial(train, plain, **same, recipe=recipe.halved(), arguments=arguments)
+        own = start.judge if isinstance(start.judge, Judge) else None
+        fitted = cross_fitted(halves, teach, checkpoints, start=own, device=_device_of(start), seed=seed)
+        tuned = tuned._replace(judge=fitted)
+    return _finished(start, tuned, place, checkpoints, is_writer=is_writer)
 
 
 def _place(output: str | Path | None) -> Path:
@@ -193,11 +194,12 @@ def _start(model: Siamese | str | Path | None, place: Path) -> Siamese:
 
 
 class Tuned(NamedTuple):
-    """The result of training: the twin, the record, and the hashes of the texts it saw."""
+    """The result of training: the twin, the record, the hashes of the texts it saw, and its judge."""
 
     twin: Twin
     record: dict[str, Any]
     texts: TextHashes
+    judge: Judge | None = None
 
 
 def _finished(start: Siamese, tuned: Tuned, place: Path, checkpoints: Path, *, is_writer: bool) -> Siamese:
@@ -208,13 +210,15 @@ def _finished(start: Siamese, tuned: Tuned, place: Path, checkpoints: Path, *, i
         remove(weights)
         folder = write_transformer(tuned.twin.transformer, start.encoder.folder, weights)
         encoder = Encoder(folder, device=_device_of(start), dtype="float32")
-        Siamese(encoder, start.similarity, training=tuned.record, training_texts=tuned.texts).save(place)
+        made = Siamese(encoder, start.similarity, training=tuned.record, training_texts=tuned.texts)
+        made.with_judge(tuned.judge and replace(tuned.judge, encoder=encoder.fingerprint)).save(place)
         remove(checkpoints)
     wait()
     precision = start.encoder.precision  # the caller's own backend may have one that ours do not know
     loaded = Siamese.load(place, device=_device_of(start), dtype=precision if precision in (*DTYPES, "int8") else None)
     if start.threshold or start.calibrator or start.judge:
-        told = "the calibration and thresholds" if not start.judge else "the judge, calibration and thresholds"
+        is_judge_lost = start.judge and not tuned.judge
+        told = "the judge, calibration and thresholds" if is_judge_lost else "the calibration and thresholds"
         logger.warning("%s of the start model do not hold for new vectors: calibrate and certify this model", told)
     return loaded
 

@@ -120,6 +120,10 @@ class Recipe:
             raise ValueError(f"There is no hyper-parameter {', '.join(unknown)}. There are: {', '.join(names)}.")
         return replace(self, **changes)
 
+    def halved(self) -> "Recipe":
+        """The recipe for half of the data: as many epochs; of a given number of steps, half."""
+        return self if self.max_steps is None else replace(self, max_steps=-(-self.max_steps // 2))
+
     def arguments(self, n_steps: int, n_an_epoch: float, *, is_validated: bool) -> dict[str, Any]:
         """Transformers' TrainingArguments, as keywords, for a run of `n_steps` updates, `n_an_epoch` per epoch."""
         every = -(-n_steps // self.evaluations)

@@ -118,7 +118,9 @@ class RunOptions:
 
     teacher: Annotated[str | None, Option(help="Model folder or name whose embeddings distillation imitates.")] = None
     link_score: options.LinkScore = None
-    judge: Annotated[bool, Option("--judge", help="Also fit a judge, to a fifth of the labelled pairs.")] = False
+    judge: Annotated[bool, Option("--judge", help="Also fit a judge, by two more runs on half of the data each.")] = (
+        False
+    )
     seed: options.Seed = 0
     report_to: Annotated[str | None, Option(help="Tracker: tensorboard, wandb, mlflow, …")] = None
     restart: Annotated[bool, Option("--restart", help="Delete the checkpoints of an unfinished run.")] = False

@@ -40,8 +40,8 @@ class PairClassifier(ClassifierMixin, OfModel):
     method
         The calibration method, as for `Siamese.calibrate`.
     judge
-        Fit a judge too, to half of the pairs (with ``fine_tuning`` to a fifth of them), which then do not calibrate
-        (`textsiam.fit_judge`). Without it the model's own judge, if it has one, decides as it is.
+        Fit a judge too: to half of the pairs, which then do not calibrate (`textsiam.fit_judge`); with ``fine_tuning``, to those
+        that it learns (`textsiam.train`). Without it the model's own judge, if it has one, decides as it is.
     training
         More arguments of `textsiam.train`, such as ``{"epochs": 2}``.
     folder

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from textsiam.arrays import product
 from textsiam.scoring.judging.pair_blocks import Block, Side
 
 Column = Float[np.ndarray, " b"]
@@ -129,7 +130,7 @@ def _rest(block: Block) -> Features:
 
 
 def _bag(side: Side, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b dim"]:
-    return np.asarray((weights[:, None, :] @ side.units)[:, 0])
+    return np.asarray(product(weights[:, None, :], side.units)[:, 0])
 
 
 def _cosine(one: Float[np.ndarray, "b dim"], other: Float[np.ndarray, "b dim"]) -> Column:

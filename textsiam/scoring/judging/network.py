@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from textsiam.arrays import product, slices
 from textsiam.scoring.judging.pair_blocks import Block, Side
 
 Weights = Float[np.ndarray, "..."]
+N_CELLS_AT_ONCE = 4_096  # similarities between tokens in a block that all nets read at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +58,11 @@ class Network:
 
     def __call__(self, block: Block, features: Float[np.ndarray, "b f"]) -> Float[np.ndarray, " b"]:
         """What the network adds to the log-odds of each pair."""
-        nets = ({name: self.weights[name][k] for name in NAMES} for k in range(len(self.weights["out_bias"])))
-        return agreed(np.stack([_one(of, block, features) for of in nets]))
+        n = len(self.weights["out_bias"])
+        # All nets in one pass cost fewer calls; of many pairs one net after another needs less memory.
+        at_once = slices(n, n if block.cosines.size <= N_CELLS_AT_ONCE else 1)
+        told = [_told({name: self.weights[name][nets] for name in NAMES}, block, features) for nets in at_once]
+        return agreed(np.concatenate(told))
 
 
 NAMES = ("project", "sharpness", "compare", "compare_bias", "join", "join_bias", "out", "out_bias")
@@ -74,42 +79,53 @@ def agreed(corrections: Float[np.ndarray, "n b"]) -> Float[np.ndarray, " b"]:
     return np.asarray(np.maximum(corrections.min(0), 0) + np.minimum(corrections.max(0), 0))
 
 
-def _one(of: Mapping[str, Weights], block: Block, features: Float[np.ndarray, "b f"]) -> Float[np.ndarray, " b"]:
-    """What one net says."""
+def _told(of: Mapping[str, Weights], block: Block, features: Float[np.ndarray, "b f"]) -> Float[np.ndarray, "nets b"]:
+    """What each net says."""
     left, right, cosines = block.left, block.right, block.cosines
     one, other = (_projected(side.units, of["project"]) for side in (left, right))
-    weights = np.exp((cosines - 1) * of["sharpness"]) * (cosines > -1)  # a softmax, before it is divided by its sums
+    # A softmax, before it is divided by its sums.
+    weights = np.exp((cosines - 1) * of["sharpness"][:, None, None, None]) * (cosines > -1)
     sum_one, top_one = _compared(of, left, one, _mixture(weights, other), cosines.max(2))
-    transposed = weights.transpose(0, 2, 1)
+    transposed = weights.transpose(0, 1, 3, 2)
     sum_other, top_other = _compared(of, right, other, _mixture(transposed, one), cosines.max(1))
-    joined = np.concatenate([sum_one + sum_other, np.maximum(top_one, top_other), features], axis=1)
-    return np.asarray(gelu(joined @ of["join"] + of["join_bias"]) @ of["out"] + of["out_bias"])
+    described = np.broadcast_to(features, (len(one), *features.shape))
+    joined = np.concatenate([sum_one + sum_other, np.maximum(top_one, top_other), described], axis=2)
+    found = gelu(product(joined, of["join"]) + of["join_bias"][:, None])
+    return np.asarray((found * of["out"][:, None]).sum(2) + of["out_bias"][:, None])
 
 
-def _projected(units: Float[np.ndarray, "b n dim"], project: Float[np.ndarray, "dim d"]) -> Float[np.ndarray, "b n d"]:
-    # As one product: NumPy multiplies arrays of three axes one matrix after another.
-    return np.asarray((units.reshape(-1, len(project)) @ project).reshape(*units.shape[:2], -1))
+def _projected(
+    units: Float[np.ndarray, "b n dim"], project: Float[np.ndarray, "nets dim d"]
+) -> Float[np.ndarray, "nets b n d"]:
+    # As one product for each net: NumPy multiplies arrays of more axes one matrix after another.
+    rows = units.reshape(-1, units.shape[2])
+    return np.asarray(product(rows, project).reshape(len(project), *units.shape[:2], -1))
 
 
-def _mixture(weights: Float[np.ndarray, "b n m"], others: Float[np.ndarray, "b m d"]) -> Float[np.ndarray, "b n d"]:
+def _mixture(
+    weights: Float[np.ndarray, "nets b n m"], others: Float[np.ndarray, "nets b m d"]
+) -> Float[np.ndarray, "nets b n d"]:
     """What each token attends to; a token that sees nothing gets zeros."""
-    return np.asarray(weights @ others / np.maximum(weights.sum(2, keepdims=True), np.float32(1e-30)))
+    return np.asarray(product(weights, others) / np.maximum(weights.sum(3, keepdims=True), np.float32(1e-30)))
 
 
 def _compared(
     of: Mapping[str, Weights],
     side: Side,
-    tokens: Float[np.ndarray, "b n d"],
-    mixtures: Float[np.ndarray, "b n d"],
+    tokens: Float[np.ndarray, "nets b n d"],
+    mixtures: Float[np.ndarray, "nets b n d"],
     tops: Float[np.ndarray, "b n"],
-) -> tuple[Float[np.ndarray, "b h"], Float[np.ndarray, "b h"]]:
+) -> tuple[Float[np.ndarray, "nets b h"], Float[np.ndarray, "nets b h"]]:
     """Each token beside the mixture of the other text that it attends to: weighted sum and positive maximum over tokens."""
-    token, mixture = tokens[side.mask], mixtures[side.mask]
-    told = [token * mixture, np.abs(token - mixture), tops[side.mask][:, None], side.weights[side.mask][:, None]]
-    found = np.zeros((*side.mask.shape, of["compare_bias"].shape[0]), dtype=np.float32)
-    found[side.mask] = gelu(np.concatenate(told, axis=1) @ of["compare"] + of["compare_bias"])
-    sums = (side.weights[:, None, :] @ found)[:, 0]
-    return sums / np.sqrt(side.n)[:, None].astype(np.float32), np.maximum(found.max(1), 0)
+    token, mixture = tokens[:, side.mask], mixtures[:, side.mask]
+    n_nets, n, d = token.shape
+    told = np.empty((n_nets, n, 2 * d + 2), dtype=np.float32)
+    told[..., :d], told[..., d : 2 * d] = token * mixture, np.abs(token - mixture)
+    told[..., -2], told[..., -1] = tops[side.mask], side.weights[side.mask]
+    found = np.zeros((n_nets, *side.mask.shape, of["compare_bias"].shape[1]), dtype=np.float32)
+    found[:, side.mask] = gelu(product(told, of["compare"]) + of["compare_bias"][:, None])
+    sums = product(side.weights[:, None, :], found)[:, :, 0]
+    return sums / np.sqrt(side.n)[:, None].astype(np.float32), np.maximum(found.max(2), 0)
 
 
 def gelu(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

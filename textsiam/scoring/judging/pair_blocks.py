@@ -8,6 +8,7 @@ from typing import IO, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from textsiam.arrays import product
 from textsiam.encoding.token_vectors import TokenVectors
 from textsiam.encoding.tokenizing import places_of
 
@@ -57,7 +58,7 @@ class Block:
     def cosines(self) -> Float[np.ndarray, "b n m"]:
         """-1 where one of the two is padding."""
         both = self.left.mask[:, :, None] & self.right.mask[:, None, :]
-        return np.where(both, self.left.units @ self.right.units.transpose(0, 2, 1), np.float32(-1))
+        return np.where(both, product(self.left.units, self.right.units.transpose(0, 2, 1)), np.float32(-1))
 
     @cached_property
     def same(self) -> Bool[np.ndarray, "b n m"]:

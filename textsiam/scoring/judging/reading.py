@@ -97,7 +97,7 @@ def read_texts_in(
             if progress:
                 progress(stop, len(texts))
 
-    if in_memory:
+    if in_memory or len(texts) <= N_TEXTS_AT_ONCE:  # one part is in memory anyway
         return KnownTexts(texts, Words.of(parts(), np.float16), encoded)
     file = stack.enter_context(tempfile.TemporaryFile(prefix="textsiam-words-"))  # noqa: SIM115  the stack closes it
     return KnownTexts(texts, Words.of(parts(), np.float16, file=file, n_bytes=N_BYTES), encoded)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from textsiam.data.linking import dependence, link
 from textsiam.data.pairs import Pairs
 from textsiam.data.splitting import check_seed
 from textsiam.encoding.encoder import Encoder, Progress
@@ -50,15 +49,15 @@ class AdaptingPairs:
         """These pairs, read by the encoder and the judge."""
         if pairs.labels is None:
             raise UnreadableInput("A judge is adapted to labels of 0 and 1, but these pairs have none. Give them.")
-        return cls.read(judge, JudgePairs.of(encoder, {"pairs": pairs}, progress=progress), pairs)
+        return cls.read(judge, JudgePairs.of(encoder, {"pairs": pairs}, progress=progress))
 
     @classmethod
-    def read(cls, judge: Judge, of: JudgePairs, pairs: Pairs) -> "AdaptingPairs":
+    def read(cls, judge: Judge, of: JudgePairs) -> "AdaptingPairs":
         """The same pairs, whose texts were read."""
         network, described = judge.parts(of.words, of.left, of.right)
         start = judge.slope * of.cosines + judge.offset
         parts = np.column_stack([start, judge.share * network, described]).astype(np.float64)
-        return cls(parts, of.cosines, of.targets.astype(np.float64), dependence(link([pairs]).texts[0]))
+        return cls(parts, of.cosines, of.targets.astype(np.float64), of.components)
 
     def take(self, rows: Int[np.ndarray, " m"]) -> "AdaptingPairs":
         """These pairs, in this order."""
@@ -71,7 +70,7 @@ class AdaptingPairs:
 def adapt_judge(
     judge: Judge,
     encoder: Encoder,
-    pairs: Pairs | AdaptingPairs,
+    pairs: Pairs | JudgePairs | AdaptingPairs,
     *,
     seed: int = 0,
     progress: Progress | None = None,
@@ -86,7 +85,8 @@ def adapt_judge(
         Reads the texts. It may be another one than the judge was fitted to, such as one fine-tuned from it: the result is bound
         to this one.
     pairs
-        With labels, at least `MIN_LABELS` of each kind, that the encoder was not trained on. Calibrate and certify on others.
+        With labels, at least `MIN_LABELS` of each kind, that the encoder was not trained on; or what was read of them. Calibrate
+        and certify on others.
     seed
         Of the folds.
     progress
@@ -109,7 +109,10 @@ def adapt_judge(
     True
     """
     check_seed(seed)
-    of = pairs if isinstance(pairs, AdaptingPairs) else AdaptingPairs.of(judge, encoder, pairs, progress=progress)
+    if isinstance(pairs, Pairs):
+        of = AdaptingPairs.of(judge, encoder, pairs, progress=progress)
+    else:
+        of = pairs if isinstance(pairs, AdaptingPairs) else AdaptingPairs.read(judge, pairs)
     check_labels(of.labels)
     own = np.zeros(len(judge.columns)) if judge.linear is None else judge.linear.astype(np.float64)
     centre = np.concatenate([[1.0, 1.0], own])
@@ -126,9 +129,15 @@ def adapt_judge(
         linear=None
         if np.array_equal(weights[2:], np.zeros(len(own)))
         else weights[2:].astype(np.float16).astype(np.float32),
-        card={**judge.card, "adapted": told},
+        card=told_of(judge, "adapted", told),
     )
     return replace(moved, candidates=candidates_of(of.cosines, _log_odds(of.parts, intercept, weights), of.labels))
+
+
+def told_of(judge: Judge, how: str, told: dict[str, Any]) -> dict[str, Any]:
+    """The judge's card after it was ``adapted`` or ``tuned``; what was done last stands last."""
+    kept = {name: of for name, of in judge.card.items() if name not in (how, "held_out_average_precision")}
+    return kept | {how: told}
 
 
 def check_labels(labels: Shaped[np.ndarray, " n"]) -> None:
@@ -141,7 +150,9 @@ def check_labels(labels: Shaped[np.ndarray, " n"]) -> None:
         )
 
 
-def fit_linear_judge(encoder: Encoder, pairs: Pairs, *, seed: int = 0, progress: Progress | None = None) -> Judge:
+def fit_linear_judge(
+    encoder: Encoder, pairs: Pairs | JudgePairs, *, seed: int = 0, progress: Progress | None = None
+) -> Judge:
     """A judge without a network, for a model that has none: cosine, and what the alignment's features add to it.
 
     Parameters, errors and what becomes of few labels are those of `adapt_judge`, which it is: it starts from cosine alone.
@@ -154,7 +165,7 @@ def fit_linear_judge(encoder: Encoder, pairs: Pairs, *, seed: int = 0, progress:
     >>> judge.network is None, judge.slope > 0
     (True, True)
     """
-    of = JudgePairs.of(encoder, {"pairs": pairs}, progress=progress)
+    of = JudgePairs.of(encoder, {"pairs": pairs}, progress=progress) if isinstance(pairs, Pairs) else pairs
     columns, values = of.features()
     start = Judge(
         encoder=encoder.fingerprint,
@@ -168,7 +179,7 @@ def fit_linear_judge(encoder: Encoder, pairs: Pairs, *, seed: int = 0, progress:
         network=None,
         card={"sets": {}},
     )
-    return adapt_judge(start, encoder, AdaptingPairs.read(start, of, pairs), seed=seed)
+    return adapt_judge(start, encoder, AdaptingPairs.read(start, of), seed=seed)
 
 
 def candidates_of(

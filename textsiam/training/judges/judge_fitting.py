@@ -23,6 +23,7 @@ from textsiam.errors import UnreadableInput
 from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.judging.network import Network, Weights
 from textsiam.scoring.judging.pair_blocks import Block, Side
+from textsiam.training.judges.judge_adapting import candidates_of, told_of
 from textsiam.training.judges.judge_pairs import JudgePairs, halved
 
 N_PAIRS_A_STEP, N_PAIRS_A_POOL = 64, 2_048  # the pairs of a step are of similar length: neighbours in a sorted pool
@@ -118,6 +119,63 @@ def fit_network_judge(
     return replace(begun, **_together(nets))
 
 
+def tune_judge(
+    judge: Judge,
+    encoder: Encoder,
+    pairs: Pairs | JudgePairs,
+    *,
+    share: float = 0.5,
+    n_epochs: int = 2,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Judge:
+    """The judge with its network fitted further, on these pairs: for thousands of labels, of one kind of text.
+
+    Parameters are those of `fit_network_judge`, `judge` the one to begin with; its rarity and its features' scales stay. What it
+    knew of other kinds of text fades.
+
+    Raises
+    ------
+    ValueError
+        If the judge has no network, or one of other widths than those of this version.
+
+    Examples
+    --------
+    >>> from textsiam import Siamese, read_pairs
+    >>> from textsiam.samples import PAIRS
+    >>> model = Siamese.load()
+    >>> tuned = tune_judge(model.judge, model.encoder, read_pairs(PAIRS), n_epochs=1)
+    >>> tuned.columns == model.judge.columns, tuned.card["tuned"]["epochs"]
+    (True, 1)
+    """
+    network = judge.network
+    if network is None or not can_tune(judge, encoder):
+        raise ValueError("The judge has no network that can be fitted further. Fit a new one (family 'network').")
+    of = JudgePairs.of(encoder, {"pairs": pairs}) if isinstance(pairs, Pairs) else pairs
+    of = replace(of, rarity=judge.rarity)
+    columns, values = of.features()
+    described, weighted = judge.described(dict(zip(columns, values.T, strict=True))), _weighted(of, {})
+    nets, n_nets = [], len(network.weights["out_bias"])
+    for net in range(n_nets):
+        start = _Net({name: of_all[net] for name, of_all in network.weights.items()}, judge.slope, judge.offset)
+        follow = progress and partial(_told, progress, net, n_nets)
+        nets.append(_fit(of, described, weighted, n_epochs, learning_rate, seed * n_nets + net, follow, start))
+    told = {"pairs": len(of), "positive": round(float(of.targets.mean()), 4), "epochs": n_epochs}
+    card = told_of(judge, "tuned", told | {"learning_rate": learning_rate, "seed": seed})
+    tuned = replace(judge, encoder=encoder.fingerprint, share=share, linear=None, card=card, **_together(nets))
+    log_odds = tuned.log_odds(of.cosines, of.words, of.left, of.right)
+    return replace(tuned, candidates=candidates_of(of.cosines, log_odds, of.targets))
+
+
+def can_tune(judge: Judge | None, encoder: Encoder) -> bool:
+    """Whether the judge has a network that `tune_judge` can begin with."""
+    if judge is None or judge.network is None:
+        return False
+    module = _Module(encoder.dim, len(judge.columns), 1).weights()
+    return all(weight.shape == judge.network.weights[name].shape[1:] for name, weight in module.items())
+
+
 def _told(progress: Progress, net: int, n_nets: int, done: int, total: int) -> None:
     progress(net * total + done, n_nets * total)
 
@@ -196,10 +254,20 @@ class _Module(nn.Module):
 
     def weights(self) -> dict[str, Weights]:
         """As the network takes them."""
+        return {name: weight.detach().numpy().copy() for name, weight in self._by_name().items()}
+
+    def begin(self, net: _Net) -> None:
+        """Begin as this net was fitted, on every data set."""
+        with torch.no_grad():
+            for name, weight in self._by_name().items():
+                weight.copy_(torch.as_tensor(net.weights[name]))
+            self.slopes.fill_(net.slope)
+            self.offsets.fill_(net.offset + net.slope * _START["cosine"])
+
+    def _by_name(self) -> dict[str, Tensor]:
         found = {"project": self.project.weight.T, "sharpness": self.sharpness, "compare": self.compare.weight.T}
         found |= {"compare_bias": self.compare.bias, "join": self.join.weight.T, "join_bias": self.join.bias}
-        found |= {"out": self.out.weight[0], "out_bias": self.out.bias[0]}
-        return {name: weight.detach().numpy().copy() for name, weight in found.items()}
+        return found | {"out": self.out.weight[0], "out_bias": self.out.bias[0]}
 
 
 def _fit(
@@ -210,10 +278,13 @@ def _fit(
     learning_rate: float,
     seed: int,
     progress: Progress | None,
+    start: _Net | None = None,
 ) -> _Net:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     module = _Module(of.words.units.shape[1], described.shape[1], len(of.names))
+    if start is not None:
+        module.begin(start)
     steps = [rows for _ in range(n_epochs) for rows in _steps(of, rng)]
     own = [module.slopes, module.offsets]
     shared = [weight for name, weight in module.named_parameters() if name not in ("slopes", "offsets")]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
+from textsiam.data.linking import dependence, link
 from textsiam.data.pairs import Pairs
 from textsiam.data.texts import distinct
 from textsiam.encoding.encoder import Encoder, Progress
@@ -15,6 +16,8 @@ from textsiam.scoring.judging.alignment import features
 from textsiam.scoring.judging.pair_blocks import Rarity, Rows, Words, blocks
 from textsiam.scoring.judging.reading import read_texts_in
 from textsiam.scoring.similarity import scores_of
+
+COLUMNS = ("left", "right", "cosines", "targets", "sets", "components")  # those that hold a value for each pair
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,8 @@ class JudgePairs:
         (k,) fp32: of the embeddings; the probability of the same meaning that the label or score states.
     sets
         (k,) the number of each pair's set.
+    components
+        (k,) the number of each pair's component: pairs that share a text, directly or through others, have the same.
     rarity
         (vocabulary,) fp32: how rare each token is among all texts (see `textsiam.scoring.judging.judge.Judge`).
     """
@@ -44,6 +49,7 @@ class JudgePairs:
     cosines: Float[np.ndarray, " k"]
     targets: Float[np.ndarray, " k"]
     sets: Rows
+    components: Rows
     rarity: Rarity
 
     @classmethod
@@ -63,7 +69,8 @@ class JudgePairs:
         words, vectors = known.words, known.encoded.embeddings
         cosines = scores_of("cosine", vectors, vectors, left, right)
         numbers = np.repeat(np.arange(len(sets)), [len(pairs) for pairs in sets.values()])
-        return cls(tuple(sets), words, left, right, cosines, np.concatenate(targets), numbers, _rarity(words))
+        linked = dependence(link([Pairs(first, second)]).texts[0])
+        return cls(tuple(sets), words, left, right, cosines, np.concatenate(targets), numbers, linked, rarity_of(words))
 
     def features(self) -> tuple[tuple[str, ...], Float[np.ndarray, "k f"]]:
         """The names of the alignment's features, and those of each pair."""
@@ -75,8 +82,7 @@ class JudgePairs:
 
     def take(self, rows: Rows) -> "JudgePairs":
         """Only these pairs; texts, rarity and the numbers of the sets stay."""
-        parts = {name: getattr(self, name)[rows] for name in ("left", "right", "cosines", "targets", "sets")}
-        return replace(self, **parts)
+        return replace(self, **{name: getattr(self, name)[rows] for name in COLUMNS})
 
     def __len__(self) -> int:
         """The number of pairs."""
@@ -103,7 +109,7 @@ def _targets(name: str, pairs: Pairs) -> Float[np.ndarray, " n"]:
     return targets
 
 
-def _rarity(words: Words) -> Rarity:
+def rarity_of(words: Words) -> Rarity:
     """The logarithm of the inverse share of texts that hold each token, smoothed by one text."""
     owners = np.repeat(np.arange(len(words.n)), words.n)
     held = np.unique(np.stack([owners, words.ids]), axis=1)[1]

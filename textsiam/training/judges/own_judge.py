@@ -1,8 +1,9 @@
 """A model's own judge: fitted to a user's labelled pairs, from the one that the model has, or from none."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -10,45 +11,86 @@ import numpy as np
 from textsiam.data.hashes import TextHashes
 from textsiam.data.pairs import Pairs
 from textsiam.data.readers import read_pairs
-from textsiam.data.splitting import split
-from textsiam.encoding.encoder import Progress
+from textsiam.encoding.encoder import Encoder, Progress
 from textsiam.errors import UnreadableInput
+from textsiam.evaluation.metrics import average_precision
 from textsiam.scoring.evidence.scored_pairs import without_seen
 from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.siamese import Siamese
-from textsiam.training.examples import Source
-from textsiam.training.judges.judge_adapting import adapt_judge, check_labels, fit_linear_judge
+from textsiam.training.judges.judge_adapting import adapt_judge, candidates_of, check_labels, fit_linear_judge
+from textsiam.training.judges.judge_pairs import JudgePairs
 
 logger = logging.getLogger("textsiam")
 
-SHARE = 0.2  # of the labelled pairs to train on that a twin's judge is fitted to instead
+
+MIN_TO_TUNE = 2_000  # pairs from which fitting a network may be worth while
+HELD = 0.2  # the share of the components that says whether it is
 
 
-def _adapted(model: Siamese, pairs: Pairs, judge: Judge | None, **how: Any) -> Judge:
-    if judge is None:
-        return fit_linear_judge(model.encoder, pairs, **how)
-    return adapt_judge(judge, model.encoder, pairs, **how)
+def _adapted(encoder: Encoder, pairs: Pairs | JudgePairs, start: Judge | None, **how: Any) -> Judge:
+    if start is None:
+        return fit_linear_judge(encoder, pairs, **how)
+    return adapt_judge(start, encoder, pairs, **how)
 
 
-def _linear(model: Siamese, pairs: Pairs, _judge: Judge | None, **how: Any) -> Judge:
-    return fit_linear_judge(model.encoder, pairs, **how)
+def _tuned(encoder: Encoder, pairs: Pairs | JudgePairs, start: Judge | None, **how: Any) -> Judge:
+    from textsiam.training.judges.judge_fitting import can_tune, tune_judge  # the only ones that need torch
+
+    if start is None or not can_tune(start, encoder):
+        return _network(encoder, pairs, start, **how)
+    return tune_judge(start, encoder, pairs, **how)
 
 
-def _network(model: Siamese, pairs: Pairs, _judge: Judge | None, **how: Any) -> Judge:
-    from textsiam.training.judges.judge_fitting import fit_network_judge  # the only one that needs torch
-
-    return fit_network_judge(model.encoder, {"pairs": pairs}, **how)
+def _linear(encoder: Encoder, pairs: Pairs | JudgePairs, _start: Judge | None, **how: Any) -> Judge:
+    return fit_linear_judge(encoder, pairs, **how)
 
 
-# How a judge is fitted → (model, labelled pairs, the judge to start from) → judge.
-FAMILY: dict[str, Callable[..., Judge]] = {"adapted": _adapted, "linear": _linear, "network": _network}
+def _network(encoder: Encoder, pairs: Pairs | JudgePairs, _start: Judge | None, **how: Any) -> Judge:
+    from textsiam.training.judges.judge_fitting import fit_network_judge
+
+    of = pairs if isinstance(pairs, JudgePairs) else JudgePairs.of(encoder, {"pairs": pairs})
+    fitted = fit_network_judge(encoder, of, **how)
+    log_odds = fitted.log_odds(of.cosines, of.words, of.left, of.right)
+    return replace(fitted, candidates=candidates_of(of.cosines, log_odds, of.targets))
+
+
+def _auto(
+    encoder: Encoder,
+    pairs: Pairs | JudgePairs,
+    start: Judge | None,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Judge:
+    """``adapted``, or with labels enough ``tuned`` if it ranks a fifth of the components, held out from both, better."""
+    if len(pairs) < MIN_TO_TUNE or not find_spec("torch"):
+        return _adapted(encoder, pairs, start, seed=seed, progress=progress)
+    of = pairs if isinstance(pairs, JudgePairs) else JudgePairs.of(encoder, {"pairs": pairs}, progress=progress)
+    check_labels(of.targets)
+    names, numbers = np.unique(of.components, return_inverse=True)
+    is_held = (np.random.default_rng(seed).random(len(names)) < HELD)[numbers]
+    rest, held = of.take(np.flatnonzero(~is_held)), of.take(np.flatnonzero(is_held))
+    found = {}
+    for family in ("adapted", "tuned"):
+        fitted = FAMILY[family](encoder, rest, start, seed=seed, progress=progress)
+        log_odds = fitted.log_odds(held.cosines, held.words, held.left, held.right)
+        found[family] = round(average_precision(held.targets, log_odds), 4)
+    family = "tuned" if found["tuned"] > found["adapted"] else "adapted"
+    judge = FAMILY[family](encoder, of, start, seed=seed, progress=progress)
+    return replace(judge, card=judge.card | {"held_out_average_precision": found})
+
+
+# How a judge is fitted → (encoder, labelled pairs, the judge to start from) → judge.
+FAMILY: dict[str, Callable[..., Judge]] = {
+    "auto": _auto, "adapted": _adapted, "tuned": _tuned, "linear": _linear, "network": _network,
+}  # fmt: skip
 
 
 def fit_judge(
     model: Siamese,
     pairs: Any,
     *,
-    family: str = "adapted",
+    family: str = "auto",
     start: Judge | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -65,11 +107,12 @@ def fit_judge(
         With labels, anything that `read_pairs` reads. Pairs with a text that the model was trained on are set aside, for there
         its scores are too good.
     family
-        A name from `FAMILY`. ``adapted``: the model's own judge, moved as far as held-out components say that it helps, and
-        hardly with few labels; ``linear`` for a model that has none. ``linear``: cosine and the alignment's features alone.
-        ``network``: a new network, which needs thousands of labels.
+        A name from `FAMILY`. ``auto``: ``adapted``, or with 2,000 pairs and more ``tuned`` if that ranks held-out components
+        better. ``adapted``: a few numbers of the model's own judge, moved as far as held-out components say that it helps, and
+        hardly with few labels; ``linear`` for a model that has none. ``tuned``: its network fitted further, which needs torch
+        and thousands of labels. ``linear``: cosine and the alignment's features alone. ``network``: a new network.
     start
-        The judge that ``adapted`` starts from. Default: the model's own.
+        The judge that ``adapted`` and ``tuned`` start from. Default: the model's own.
     seed
         Of folds, first weights and order.
     progress
@@ -93,38 +136,20 @@ def fit_judge(
     """
     if family not in FAMILY:
         raise ValueError(f"There is no family {family!r} of judges. Use one of {', '.join(FAMILY)}.")
-    if model.similarity != "cosine":
-        raise ValueError(f"A judge corrects cosine, but the model compares by {model.similarity}. Use cosine.")
+    check_similarity(model)
     pairs = pairs if isinstance(pairs, Pairs) else read_pairs(pairs)
     if pairs.labels is None:
         raise UnreadableInput(
             "A judge is fitted to labels of 0 and 1, but these pairs have none. Give a column of labels."
         )
     pairs, _ = without_seen(model, pairs)
-    judge = FAMILY[family](
-        model, pairs, start or (model.judge if isinstance(model.judge, Judge) else None), seed=seed, progress=progress
-    )
+    own = start or (model.judge if isinstance(model.judge, Judge) else None)
+    judge = FAMILY[family](model.encoder, pairs, own, seed=seed, progress=progress)
     seen = TextHashes.of([*pairs.first, *pairs.second]) | (model.training_texts or TextHashes())
     return replace(model.with_judge(judge), training_texts=seen)
 
 
-def kept_for_judge(sources: Sequence[Source], seed: int, link_score: float | None) -> tuple[list[Source], Pairs]:
-    """The data sets to train a twin on, and the labelled pairs to fit its judge to: a fifth of each set that has labels.
-
-    A text of a set's fifth is in no other part of that set; pairs with a text that another set taught are set aside later.
-
-    Raises UnreadableInput if no set has labels, or the fifth too few of one kind.
-    """
-    left, kept = list(sources), []
-    for place, source in enumerate(sources):
-        if isinstance(source.examples, Pairs) and source.examples.labels is not None:
-            parts = split(source.examples, seed=seed, shares=(1 - SHARE, SHARE, 0.0), link_score=link_score)
-            left[place] = source._replace(examples=parts.train)
-            kept.append(parts.calibration)
-    if not kept:
-        raise UnreadableInput(
-            "A judge is fitted to labels of 0 and 1, but no data set has them. Train without a judge."
-        )
-    check_labels(np.concatenate([np.asarray(pairs.labels) for pairs in kept]))  # before the slow work
-    first, second = ([text for pairs in kept for text in getattr(pairs, side)] for side in ("first", "second"))
-    return left, Pairs(first, second, labels=np.concatenate([np.asarray(pairs.labels) for pairs in kept]))
+def check_similarity(model: Siamese) -> None:
+    """Raise ValueError if the model compares by another similarity than cosine."""
+    if model.similarity != "cosine":
+        raise ValueError(f"A judge corrects cosine, but the model compares by {model.similarity}. Use cosine.")
