@@ -136,8 +136,7 @@ def adapt_judge(
 
 def told_of(judge: Judge, how: str, told: dict[str, Any]) -> dict[str, Any]:
     """The judge's card after it was ``adapted`` or ``tuned``; what was done last stands last."""
-    kept = {name: of for name, of in judge.card.items() if name not in (how, "held_out_average_precision")}
-    return kept | {how: told}
+    return {name: of for name, of in judge.card.items() if name != how} | {how: told}
 
 
 def check_labels(labels: Shaped[np.ndarray, " n"]) -> None:

@@ -23,7 +23,7 @@ from textsiam.errors import UnreadableInput
 from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.judging.network import Network, Weights
 from textsiam.scoring.judging.pair_blocks import Block, Side
-from textsiam.training.judges.judge_adapting import candidates_of, told_of
+from textsiam.training.judges.judge_adapting import told_of
 from textsiam.training.judges.judge_pairs import JudgePairs, halved
 
 N_PAIRS_A_STEP, N_PAIRS_A_POOL = 64, 2_048  # the pairs of a step are of similar length: neighbours in a sorted pool
@@ -124,16 +124,16 @@ def tune_judge(
     encoder: Encoder,
     pairs: Pairs | JudgePairs,
     *,
-    share: float = 0.5,
+    share: float = 1.0,
     n_epochs: int = 2,
     learning_rate: float = 2e-3,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Judge:
-    """The judge with its network fitted further, on these pairs: for thousands of labels, of one kind of text.
+    """The judge with its network fitted further, on these pairs. What it knew of other kinds of text fades.
 
-    Parameters are those of `fit_network_judge`, `judge` the one to begin with; its rarity and its features' scales stay. What it
-    knew of other kinds of text fades.
+    Parameters are those of `fit_network_judge`, `judge` the one to begin with; its rarity, the scales of its features and its
+    candidate threshold stay. How much the network counts is for pairs to say that it has not learnt: `textsiam.fit_judge`.
 
     Raises
     ------
@@ -163,9 +163,7 @@ def tune_judge(
         nets.append(_fit(of, described, weighted, n_epochs, learning_rate, seed * n_nets + net, follow, start))
     told = {"pairs": len(of), "positive": round(float(of.targets.mean()), 4), "epochs": n_epochs}
     card = told_of(judge, "tuned", told | {"learning_rate": learning_rate, "seed": seed})
-    tuned = replace(judge, encoder=encoder.fingerprint, share=share, linear=None, card=card, **_together(nets))
-    log_odds = tuned.log_odds(of.cosines, of.words, of.left, of.right)
-    return replace(tuned, candidates=candidates_of(of.cosines, log_odds, of.targets))
+    return replace(judge, encoder=encoder.fingerprint, share=share, linear=None, card=card, **_together(nets))
 
 
 def can_tune(judge: Judge | None, encoder: Encoder) -> bool:

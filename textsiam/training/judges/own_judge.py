@@ -8,23 +8,28 @@ from typing import Any
 
 import numpy as np
 
+from textsiam.arrays import Rows
 from textsiam.data.hashes import TextHashes
 from textsiam.data.pairs import Pairs
 from textsiam.data.readers import read_pairs
 from textsiam.encoding.encoder import Encoder, Progress
 from textsiam.errors import UnreadableInput
-from textsiam.evaluation.metrics import average_precision
 from textsiam.scoring.evidence.scored_pairs import without_seen
 from textsiam.scoring.judging.judge import Judge
 from textsiam.scoring.siamese import Siamese
-from textsiam.training.judges.judge_adapting import adapt_judge, candidates_of, check_labels, fit_linear_judge
+from textsiam.training.judges.judge_adapting import AdaptingPairs, adapt_judge, check_labels, fit_linear_judge
 from textsiam.training.judges.judge_pairs import JudgePairs
 
 logger = logging.getLogger("textsiam")
 
 
-MIN_TO_TUNE = 2_000  # pairs from which fitting a network may be worth while
-HELD = 0.2  # the share of the components that says whether it is
+MIN_TO_TUNE = 2_000  # pairs from which fitting a network further is worth while (benchmarks/LOG.md)
+N_FOLDS = 3
+
+
+def _auto(encoder: Encoder, pairs: Pairs | JudgePairs, start: Judge | None, **how: Any) -> Judge:
+    is_enough = len(pairs) >= MIN_TO_TUNE and find_spec("torch")
+    return (_tuned if is_enough else _adapted)(encoder, pairs, start, **how)
 
 
 def _adapted(encoder: Encoder, pairs: Pairs | JudgePairs, start: Judge | None, **how: Any) -> Judge:
@@ -33,28 +38,7 @@ def _adapted(encoder: Encoder, pairs: Pairs | JudgePairs, start: Judge | None, *
     return adapt_judge(start, encoder, pairs, **how)
 
 
-def _tuned(encoder: Encoder, pairs: Pairs | JudgePairs, start: Judge | None, **how: Any) -> Judge:
-    from textsiam.training.judges.judge_fitting import can_tune, tune_judge  # the only ones that need torch
-
-    if start is None or not can_tune(start, encoder):
-        return _network(encoder, pairs, start, **how)
-    return tune_judge(start, encoder, pairs, **how)
-
-
-def _linear(encoder: Encoder, pairs: Pairs | JudgePairs, _start: Judge | None, **how: Any) -> Judge:
-    return fit_linear_judge(encoder, pairs, **how)
-
-
-def _network(encoder: Encoder, pairs: Pairs | JudgePairs, _start: Judge | None, **how: Any) -> Judge:
-    from textsiam.training.judges.judge_fitting import fit_network_judge
-
-    of = pairs if isinstance(pairs, JudgePairs) else JudgePairs.of(encoder, {"pairs": pairs})
-    fitted = fit_network_judge(encoder, of, **how)
-    log_odds = fitted.log_odds(of.cosines, of.words, of.left, of.right)
-    return replace(fitted, candidates=candidates_of(of.cosines, log_odds, of.targets))
-
-
-def _auto(
+def _tuned(
     encoder: Encoder,
     pairs: Pairs | JudgePairs,
     start: Judge | None,
@@ -62,22 +46,39 @@ def _auto(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Judge:
-    """``adapted``, or with labels enough ``tuned`` if it ranks a fifth of the components, held out from both, better."""
-    if len(pairs) < MIN_TO_TUNE or not find_spec("torch"):
-        return _adapted(encoder, pairs, start, seed=seed, progress=progress)
+    """The network fitted further, and adapted to what networks that were fitted to the other folds say of each pair.
+
+    What a network says of the pairs that it learnt is too good to decide how much it counts (stacked generalization: Wolpert
+    1992, doi:10.1016/S0893-6080(05)80023-1).
+    """
+    from textsiam.training.judges.judge_fitting import can_tune, fit_network_judge, tune_judge  # all that needs torch
+
     of = pairs if isinstance(pairs, JudgePairs) else JudgePairs.of(encoder, {"pairs": pairs}, progress=progress)
     check_labels(of.targets)
+
+    def fitted(rows: Rows) -> Judge:
+        some = of.take(rows)
+        if start is None or not can_tune(start, encoder):
+            return fit_network_judge(encoder, some, share=1.0, seed=seed, progress=progress)
+        return tune_judge(start, encoder, some, seed=seed, progress=progress)
+
     names, numbers = np.unique(of.components, return_inverse=True)
-    is_held = (np.random.default_rng(seed).random(len(names)) < HELD)[numbers]
-    rest, held = of.take(np.flatnonzero(~is_held)), of.take(np.flatnonzero(is_held))
-    found = {}
-    for family in ("adapted", "tuned"):
-        fitted = FAMILY[family](encoder, rest, start, seed=seed, progress=progress)
-        log_odds = fitted.log_odds(held.cosines, held.words, held.left, held.right)
-        found[family] = round(average_precision(held.targets, log_odds), 4)
-    family = "tuned" if found["tuned"] > found["adapted"] else "adapted"
-    judge = FAMILY[family](encoder, of, start, seed=seed, progress=progress)
-    return replace(judge, card=judge.card | {"held_out_average_precision": found})
+    folds = (np.random.default_rng(seed).permutation(len(names)) % N_FOLDS)[numbers]
+    whole = fitted(np.arange(len(of)))
+    parts = np.zeros((len(of), 2 + len(whole.columns)))
+    for fold in np.unique(folds).tolist():
+        held = np.flatnonzero(folds == fold)
+        parts[held] = AdaptingPairs.read(fitted(np.flatnonzero(folds != fold)), of.take(held)).parts
+    unseen = AdaptingPairs(parts, of.cosines, of.targets.astype(np.float64), of.components)
+    return adapt_judge(whole, encoder, unseen, seed=seed)
+
+
+def _linear(encoder: Encoder, pairs: Pairs | JudgePairs, _start: Judge | None, **how: Any) -> Judge:
+    return fit_linear_judge(encoder, pairs, **how)
+
+
+def _network(encoder: Encoder, pairs: Pairs | JudgePairs, _start: Judge | None, **how: Any) -> Judge:
+    return _tuned(encoder, pairs, None, **how)
 
 
 # How a judge is fitted → (encoder, labelled pairs, the judge to start from) → judge.
@@ -107,10 +108,10 @@ def fit_judge(
         With labels, anything that `read_pairs` reads. Pairs with a text that the model was trained on are set aside, for there
         its scores are too good.
     family
-        A name from `FAMILY`. ``auto``: ``adapted``, or with 2,000 pairs and more ``tuned`` if that ranks held-out components
-        better. ``adapted``: a few numbers of the model's own judge, moved as far as held-out components say that it helps, and
-        hardly with few labels; ``linear`` for a model that has none. ``tuned``: its network fitted further, which needs torch
-        and thousands of labels. ``linear``: cosine and the alignment's features alone. ``network``: a new network.
+        A name from `FAMILY`. ``auto``: ``adapted``, from 2,000 pairs on ``tuned``. ``adapted``: a few numbers of the model's own
+        judge, moved as far as held-out components say that it helps, and hardly with few labels; ``linear`` for a model that has
+        none. ``tuned``: its network is fitted further too, which needs torch and thousands of labels. ``linear``: cosine and the
+        alignment's features alone. ``network``: as ``tuned``, but a new network.
     start
         The judge that ``adapted`` and ``tuned`` start from. Default: the model's own.
     seed
