@@ -154,7 +154,7 @@ def train(
     if restart and run.trainer.args.should_save and (checkpoints / RUN).exists():
         remove(checkpoints)
     wait()
-    claim(checkpoints, run.settings())
+    claim(checkpoints, run.settings() | {"link_score": link_score})
     twin, training = run.fit()
     training["hyperparameters"] |= {"teacher": _name(teacher), "link_score": link_score}
     # The model also depends on the texts that chose the best checkpoint.
