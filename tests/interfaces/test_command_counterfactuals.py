@@ -21,8 +21,12 @@ def test_what_is_written_is_read_as_labelled_pairs(tmp_path, ending):
     answer = run(QUESTIONS, "-o", file, "--seed", 3, "--json")
     assert answer.exit_code == 0, answer.output
     made, read = counterfactuals(read_texts(QUESTIONS), seed=3), read_pairs(file)
-    assert (read.first, read.second, read.labels.tolist()) == (made.pairs.first, made.pairs.second, made.pairs.labels.tolist())
-    assert json.loads(answer.stdout)["counts"] == made.counts()
+    assert (read.first, read.second, read.labels.tolist()) == (
+        made.pairs.first,
+        made.pairs.second,
+        made.pairs.labels.tolist(),
+    )
+    assert json.loads(answer.stdout)["summary"]["counts"] == made.counts()
 
 
 def test_other_languages_are_said_to_have_no_rules(tmp_path):

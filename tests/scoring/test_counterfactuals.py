@@ -22,7 +22,7 @@ WANTED = [
     ("time order", "Do I rinse rice before cooking?", "Do I rinse rice after cooking?"),
     ("comparison", "Is cork more durable than foam?", "Is cork less durable than foam?"),
     ("comparison", "Which is the largest lake?", "Which is the smallest lake?"),
-    ("opposite", "Where did she buy the boat?", "Where did she sell the boat?".replace("sell", "sell")),
+    ("opposite", "Where did she buy the boat?", "Where did she sell the boat?"),
     ("roles", "Is there a ferry from Corsica to Elba?", "Is there a ferry from Elba to Corsica?"),
     ("roles", "Did Anna pay Peter?", "Did Peter pay Anna?"),
     ("direction", "Why is my left shoe tight? My left foot hurts.", "Why is my left shoe tight? My right foot hurts."),

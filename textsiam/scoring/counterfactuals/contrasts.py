@@ -14,17 +14,17 @@ from textsiam.scoring.counterfactuals.word_lists import COMPARED, OPPOSITES
 _PRONOUN = "I|you|we|they|he|she|people"
 _ASKED = re.compile(
     r"(?:^|[.?!,] )(?:how|why|what|which(?: \w+)?|who|where)(?! (?:much|many|long|often|far|else))\s"
-    rf"(?:do|does|did|can|could|should|would|will) (?:{_PRONOUN})(?= (?!(?:not|think|feel|mean|know|call|say|believe|have|get to|ever|never"
+    rf"(?:do|does|did|can|could|should|would|will) (?:{_PRONOUN})(?= (?!(?:not|think|feel|mean|know|call|say|believe|have|get to|ever|never"  # noqa: E501
     r"|really|to|top|all|just|also|still|always|actually|best|go about|it|with|like|find|who|in|most)\b)[a-z]+ [a-z])",
     re.IGNORECASE,
 )
 _STATED = re.compile(
     r"(?<!if )(?<!whether )(?<!what )(?<!how )(?<!where )(?<!when )(?<!who )(?<!that )"
-    r"\b(?:(?:he|she|it|this) (?:is|was|can|will|should)|(?:we|you|they) (?:are|were|can|will|should)|I (?:am|was|can|will|should))"
+    r"\b(?:(?:he|she|it|this) (?:is|was|can|will|should)|(?:we|you|they) (?:are|were|can|will|should)|I (?:am|was|can|will|should))"  # noqa: E501
     r"(?= (?!not\b|no\b|never\b|be\b|being\b|going\b|supposed\b)[a-z]{3,})",
 )
 _DENIED = re.compile(
-    r"(?<=\w )(?:(?:is|are|was|were|do|does|did|should|would|could|has|have|had)(?P<short>n['’]t)|(?P<can>can)['’]t"
+    r"(?<=\w )(?:(?:is|are|was|were|do|does|did|should|would|could|has|have|had)(?P<short>n['\u2019]t)|(?P<can>can)['\u2019]t"
     r"|(?P<cannot>cannot)|(?:is|are|was|were|does|did|can|should|will|would|could)(?P<not> not))\b(?! (?:only|you|it|he|they)\b)",
     re.IGNORECASE,
 )
@@ -33,29 +33,36 @@ _POLAR = re.compile(
     r"|\bcare\b|\?.*\?",
     re.IGNORECASE,
 )
-_NEGATED = re.compile(r"\b(?:not|cannot|never|no|nobody|nothing|none|without)\b|n['’]t\b", re.IGNORECASE)
-_WITHOUT = re.compile(r"(?<!do )\bwithout\b(?! (?:any\w*|\w+ing|even|it|having|them|him|her|me|you|which|ever|a doubt|doubt)\b)", re.IGNORECASE)
+_NEGATED = re.compile(r"\b(?:not|cannot|never|no|nobody|nothing|none|without)\b|n['\u2019]t\b", re.IGNORECASE)
+_WITHOUT = re.compile(
+    r"(?<!do )\bwithout\b(?! (?:any\w*|\w+ing|even|it|having|them|him|her|me|you|which|ever|a doubt|doubt)\b)",
+    re.IGNORECASE,
+)
 _WITH = re.compile(
-    r"\b(?P<before>live|cook|travel|study|sleep|drink|eat|go|walk|write|build|fly|drive|learn|survive|open|pay|run|swim|coffee|tea|phone"
+    r"\b(?P<before>live|cook|travel|study|sleep|drink|eat|go|walk|write|build|fly|drive|learn|survive|open|pay|run|swim|coffee|tea|phone"  # noqa: E501
     r"|car|house|laptop|room|home|login|log in|account|engineer|person|man|woman|apply|enter|use)"
     r" (?P<word>with)(?= (?:an?|my|his|her|milk|sugar|money|parents|salt|experience|children|kids)\b)",
     re.IGNORECASE,
 )
 _ORDER = re.compile(
-    r"(?<!look )(?<!looking )(?<!looked )(?<!looks )(?<!named )(?<!day )(?<!ever )(?<!never )(?<!and )(?<!go )(?<!take )(?<!called )"
+    r"(?<!look )(?<!looking )(?<!looked )(?<!looks )(?<!named )(?<!day )(?<!ever )(?<!never )(?<!and )(?<!go )(?<!take )(?<!called )"  # noqa: E501
     r"(?<!right )(?<!soon )(?<!run )(?<!long )(?<!year )(?<!like )(?<!seek )\b(?P<word>before|after)\b"
-    r"(?= (?!and\b|or\b|all\b|effects?\b|hours\b|that\b|market\b|life\b|party\b|it\b|yesterday\b|tomorrow\b|\d+ [a-z]+\b)[\w'’]+)(?!-)",
+    r"(?= (?!and\b|or\b|all\b|effects?\b|hours\b|that\b|market\b|life\b|party\b|it\b|yesterday\b|tomorrow\b|\d+ [a-z]+\b)[\w'\u2019]+)(?!-)",  # noqa: E501
     re.IGNORECASE,
 )
 _ORDERS = {"before": ["after"], "after": ["before"]}
 _GRADED = r"(?= \w+(?:ful|ive|able|ible|ous|ant|ent(?<!ment)(?<!student)|ic|ical|ing|ed|ular|ult)\b)"
-_MORE = re.compile(rf"(?<!any )(?<!no )(?<!once )(?<!the )\b(?:more|less)\b(?:(?= than (?!once\b|just\b))|{_GRADED}(?! \w+s\b))", re.IGNORECASE)
+_MORE = re.compile(
+    rf"(?<!any )(?<!no )(?<!once )(?<!the )\b(?:more|less)\b(?:(?= than (?!once\b|just\b))|{_GRADED}(?! \w+s\b))",
+    re.IGNORECASE,
+)
 _MOST = re.compile(rf"(?<=\bthe )(?:most|least)\b{_GRADED}", re.IGNORECASE)
 _AT_MOST = re.compile(r"(?<=\bat )(?:most|least)\b(?= (?:\d|two|three|four|five|ten))", re.IGNORECASE)
 _DEGREES = {"more": ["less"], "less": ["more"], "most": ["least"], "least": ["most"]}
 _COMPARED = either_way(COMPARED)
 _COMPARISON = re.compile(
-    rf"{any_of(_COMPARED)}(?<!no longer)(?<!any longer)(?! (?:be|off|seller|selling|friends?|known|man|brother|sister|half|and|or|case)\b)", re.IGNORECASE
+    rf"{any_of(_COMPARED)}(?<!no longer)(?<!any longer)(?! (?:be|off|seller|selling|friends?|known|man|brother|sister|half|and|or|case)\b)",  # noqa: E501
+    re.IGNORECASE,
 )
 
 
@@ -79,7 +86,7 @@ _OPPOSED = re.compile(
 )
 
 
-def negation(text: str, draw: Random) -> Iterator[Edit]:
+def negation(text: str, draw: Random) -> Iterator[Edit]:  # noqa: ARG001  all rules take it
     """A "not" put in behind the subject of a question or the auxiliary of a statement, or taken out.
 
     Examples
@@ -93,8 +100,11 @@ def negation(text: str, draw: Random) -> Iterator[Edit]:
     if text.count("?") < 2 and not negations and not re.search(r"\bany\w*\b", text):
         for pattern in (_ASKED, _STATED):
             for found in pattern.finditer(text):
-                yield Edit(f"{text[: found.end()]} not{text[found.end() :]}", f"{found[0].split()[-1]} → {found[0].split()[-1]} not")
-    if len(negations) == 1 and not _POLAR.search(text.replace("n't", "").replace("n’t", "")):
+                yield Edit(
+                    f"{text[: found.end()]} not{text[found.end() :]}",
+                    f"{found[0].split()[-1]} → {found[0].split()[-1]} not",
+                )
+    if len(negations) == 1 and not _POLAR.search(text.replace("n't", "").replace("n\u2019t", "")):
         for found in _DENIED.finditer(text):
             short = found["short"] or found["not"] or ""
             bare = found[0][: -len(short)] if short else found[0][:3]
@@ -110,7 +120,7 @@ def inclusion(text: str, draw: Random) -> Iterator[Edit]:
     ['Can I drink tea with sugar?']
     """
     if len(re.findall(r"\bwith(?:out)?\b", text, re.IGNORECASE)) == 1:
-        yield from other_words(text, draw, _WITHOUT, {"without": ["with "]}, lambda new, like: like[:4])
+        yield from other_words(text, draw, _WITHOUT, {"without": ["with "]}, lambda _, like: like[:4])
         for found in _WITH.finditer(text):
             yield replaced(text, found.start("word"), found.end(), f"{found['word']}out")
 

@@ -72,7 +72,7 @@ def among(groups: Iterable[Sequence[str]]) -> dict[str, list[str]]:
 def any_of(words: Iterable[str]) -> str:
     """A pattern for whole words, longer ones first; a hyphen or an apostrophe beside them makes another word."""
     ordered = sorted(words, key=lambda word: (-len(word), word))
-    return rf"(?<![\w'’.@#/-])(?:{'|'.join(map(re.escape, ordered))})(?![\w@/-])(?!\.\w)(?!['’](?!s\b))"
+    return rf"(?<![\w'\u2019.@#/-])(?:{'|'.join(map(re.escape, ordered))})(?![\w@/-])(?!\.\w)(?!['\u2019](?!s\b))"
 
 
 def other_words(

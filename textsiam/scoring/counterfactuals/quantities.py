@@ -11,14 +11,18 @@ from random import Random
 from textsiam.scoring.counterfactuals.edits import Edit, among, any_of, cased, chosen, other_words, replaced
 from textsiam.scoring.counterfactuals.word_lists import MONTHS, SMALL_NUMBERS, UNIT_ROWS, VERSIONS, WEEKDAYS
 
-_ALONE = r"(?<![\w.,:/^+*=<>#'’-])(?<![-–+*=x×/<>] )"
+_ALONE = r"(?<![\w.,:/^+*=<>#'\u2019-])(?<![-\u2013+*=x\u00d7/<>] )"
 _DIGITS = re.compile(
     rf"{_ALONE}(?P<sign>[$€£₹]?)(?P<digits>[1-9]\d{{0,2}}(?:,\d{{3}})+|[1-9]\d*(?:\.\d{{1,2}})?)(?P<end>st|nd|rd|th)?"
-    r"(?![\w:/^+*=<>-])(?![.,]\d)(?! ?[-–+*=×/<>])(?!\s?(?:[ap]\.?m\b|o'clock))"
+    r"(?![\w:/^+*=<>-])(?![.,]\d)(?! ?[-\u2013+*=\u00d7/<>])(?!\s?(?:[ap]\.?m\b|o'clock))"
 )
 _WORD = re.compile(any_of(SMALL_NUMBERS.values()), re.IGNORECASE)
-_NEXT_NUMBER = re.compile(r"\s*(?:-|–|to|and|or|vs\.?|,|out of|of|in)\s+(?:the\s+)?[$€£₹]?(?:\d|two|three|four|five|six|ten)", re.IGNORECASE)
-_LAST_NUMBER = re.compile(r"(?:\d\w*|one|two|three|four|five|six)[%]?\s*(?:-|–|to|and|or|vs\.?|,|out of|of|in)\s+(?:the\s+)?$", re.IGNORECASE)
+_NEXT_NUMBER = re.compile(
+    r"\s*(?:-|\u2013|to|and|or|vs\.?|,|out of|of|in)\s+(?:the\s+)?[$€£₹]?(?:\d|two|three|four|five|six|ten)", re.IGNORECASE
+)
+_LAST_NUMBER = re.compile(
+    r"(?:\d\w*|one|two|three|four|five|six)[%]?\s*(?:-|\u2013|to|and|or|vs\.?|,|out of|of|in)\s+(?:the\s+)?$", re.IGNORECASE
+)
 _YEARS = range(1900, 2031)
 _YEAR = re.compile(rf"{_ALONE}(?:19|20)\d\d(?![\w/:-])(?![.,]\d)")
 _NO_YEAR = re.compile(r"\s+(?:rupees?|dollars?|euros?|notes?|km|miles|calories|words|people|users|rs)\b", re.IGNORECASE)
@@ -27,10 +31,13 @@ _CLOCK = re.compile(r"(?<![\w:.-])(1[0-2]|[1-9])(?=(?::[0-5]\d)?\s?[ap]\.?m\b)",
 _DAY = re.compile(rf"(?<!black )(?<!good )(?<!cyber )(?<!super ){any_of(WEEKDAYS)}", re.IGNORECASE)
 _MONTH = re.compile(rf"{any_of(MONTHS)}(?! fool)", re.IGNORECASE)
 _SEASON = re.compile(r"\b(?:summer|winter)\b(?! (?:olympic|war))")
-_NAMED = re.compile(rf"\b(?:{'|'.join(VERSIONS)}|galaxy|lumia|ps|xbox|chapter|moto g|redmi|mi|note|galaxy note|bmw|class)\s$", re.IGNORECASE)
+_NAMED = re.compile(
+    rf"\b(?:{'|'.join(VERSIONS)}|galaxy|lumia|ps|xbox|chapter|moto g|redmi|mi|note|galaxy note|bmw|class)\s$",
+    re.IGNORECASE,
+)
 _UNIT_OF = {unit: [row for row in UNIT_ROWS if unit in row] for row in UNIT_ROWS for unit in row}
 _UNIT = re.compile(
-    rf"(?<=\d)(?P<gap>[\s-]?)(?P<unit>{'|'.join(sorted(_UNIT_OF, key=lambda unit: (-len(unit), unit)))})\b(?![-/'’²³])"
+    rf"(?<=\d)(?P<gap>[\s-]?)(?P<unit>{'|'.join(sorted(_UNIT_OF, key=lambda unit: (-len(unit), unit)))})\b(?![-/'\u2019²³])"
     r"(?![\s-](?:olds?|per|an hour|and|degree)\b)"
 )
 _VERSION = re.compile(rf"\b({'|'.join(VERSIONS)}) (\d+(?:\.\d+)?)(?![\w-])(?!\.\d)", re.IGNORECASE)
@@ -44,7 +51,7 @@ def number(text: str, draw: Random) -> Iterator[Edit]:
     Examples
     --------
     >>> [edit.change for edit in number("Can 3,000 people come on the 2nd?", Random(0))]
-    ['3,000 → 9,000', '2nd → 8th']
+    ['3,000 → 8,000', '2nd → 8th']
     """
     for found in _DIGITS.finditer(text):
         if not _in_list(text, found) and not _NAMED.search(text, 0, found.start()) and not _is_year(text, found):
@@ -56,7 +63,9 @@ def number(text: str, draw: Random) -> Iterator[Edit]:
                     yield replaced(text, found.start("digits"), found.end(), new + ending)
     for found in _WORD.finditer(text):
         if not _in_list(text, found):
-            others = [word for word in SMALL_NUMBERS.values() if word not in text.lower() and word not in ("eight", "eleven")]
+            others = [
+                word for word in SMALL_NUMBERS.values() if word not in text.lower() and word not in ("eight", "eleven")
+            ]
             if found[0].lower() not in ("eight", "eleven"):
                 yield replaced(text, found.start(), found.end(), cased(chosen(others, draw), found[0]))
 
@@ -87,7 +96,7 @@ def date(text: str, draw: Random) -> Iterator[Edit]:
     Examples
     --------
     >>> [edit.change for edit in date("Will it open on Monday at 9 am?", Random(0))]
-    ['Monday → Sunday', '9 → 8']
+    ['Monday → Sunday', '9 → 10']
     """
     yield from other_words(text, draw, _DAY, among([WEEKDAYS]))
     yield from other_words(text, draw, _MONTH, among([MONTHS]))
@@ -145,7 +154,9 @@ def _others(digits: str, text: str, before: str) -> list[str]:
         leads = range(2 if step == 1 and digits.isdigit() else 1, 10)
     else:
         every = 5 if lead % 5 == 0 else 1
-        leads = range(-(-max(10 ** (len(str(lead)) - 1), lead // 2) // every) * every, min(10 ** len(str(lead)), lead * 2), every)
+        leads = range(
+            -(-max(10 ** (len(str(lead)) - 1), lead // 2) // every) * every, min(10 ** len(str(lead)), lead * 2), every
+        )
     found = [_as_written(other * step, digits) for other in leads if other != lead and (step > 1 or other % 10)]
     found = [other for other in found if not re.search(rf"(?<!\d){re.escape(other)}(?!\d)", text)]
     if re.search(r"\ban?\s[$€£₹]?$", before, re.IGNORECASE):
