@@ -14,13 +14,13 @@ from textsiam.scoring.counterfactuals.word_lists import COMPARED, OPPOSITES
 _PRONOUN = "I|you|we|they|he|she|people"
 _ASKED = re.compile(
     r"(?:^|[.?!,] )(?:how|why|what|which(?: \w+)?|who|where)(?! (?:much|many|long|often|far|else))\s"
-    rf"(?:do|does|did|can|could|should|would|will) (?:{_PRONOUN})(?= (?!(?:not|think|feel|mean|know|call|say|believe|have|get to|ever|never"  # noqa: E501
+    rf"(?:do|does|did|can|could|should|would|will) (?:{_PRONOUN})(?= (?!(?:not|think|feel|mean|know|call|say|believe|have|get to|ever|never"
     r"|really|to|top|all|just|also|still|always|actually|best|go about|it|with|like|find|who|in|most)\b)[a-z]+ [a-z])",
     re.IGNORECASE,
 )
 _STATED = re.compile(
     r"(?<!if )(?<!whether )(?<!what )(?<!how )(?<!where )(?<!when )(?<!who )(?<!that )"
-    r"\b(?:(?:he|she|it|this) (?:is|was|can|will|should)|(?:we|you|they) (?:are|were|can|will|should)|I (?:am|was|can|will|should))"  # noqa: E501
+    r"\b(?:(?:he|she|it|this) (?:is|was|can|will|should)|(?:we|you|they) (?:are|were|can|will|should)|I (?:am|was|can|will|should))"
     r"(?= (?!not\b|no\b|never\b|be\b|being\b|going\b|supposed\b)[a-z]{3,})",
 )
 _DENIED = re.compile(
@@ -39,15 +39,15 @@ _WITHOUT = re.compile(
     re.IGNORECASE,
 )
 _WITH = re.compile(
-    r"\b(?P<before>live|cook|travel|study|sleep|drink|eat|go|walk|write|build|fly|drive|learn|survive|open|pay|run|swim|coffee|tea|phone"  # noqa: E501
+    r"\b(?P<before>live|cook|travel|study|sleep|drink|eat|go|walk|write|build|fly|drive|learn|survive|open|pay|run|swim|coffee|tea|phone"
     r"|car|house|laptop|room|home|login|log in|account|engineer|person|man|woman|apply|enter|use)"
     r" (?P<word>with)(?= (?:an?|my|his|her|milk|sugar|money|parents|salt|experience|children|kids)\b)",
     re.IGNORECASE,
 )
 _ORDER = re.compile(
-    r"(?<!look )(?<!looking )(?<!looked )(?<!looks )(?<!named )(?<!day )(?<!ever )(?<!never )(?<!and )(?<!go )(?<!take )(?<!called )"  # noqa: E501
+    r"(?<!look )(?<!looking )(?<!looked )(?<!looks )(?<!named )(?<!day )(?<!ever )(?<!never )(?<!and )(?<!go )(?<!take )(?<!called )"
     r"(?<!right )(?<!soon )(?<!run )(?<!long )(?<!year )(?<!like )(?<!seek )\b(?P<word>before|after)\b"
-    r"(?= (?!and\b|or\b|all\b|effects?\b|hours\b|that\b|market\b|life\b|party\b|it\b|yesterday\b|tomorrow\b|\d+ [a-z]+\b)[\w'\u2019]+)(?!-)",  # noqa: E501
+    r"(?= (?!and\b|or\b|all\b|effects?\b|hours\b|that\b|market\b|life\b|party\b|it\b|yesterday\b|tomorrow\b|\d+ [a-z]+\b)[\w'\u2019]+)(?!-)",
     re.IGNORECASE,
 )
 _ORDERS = {"before": ["after"], "after": ["before"]}
@@ -61,7 +61,7 @@ _AT_MOST = re.compile(r"(?<=\bat )(?:most|least)\b(?= (?:\d|two|three|four|five|
 _DEGREES = {"more": ["less"], "less": ["more"], "most": ["least"], "least": ["most"]}
 _COMPARED = either_way(COMPARED)
 _COMPARISON = re.compile(
-    rf"{any_of(_COMPARED)}(?<!no longer)(?<!any longer)(?! (?:be|off|seller|selling|friends?|known|man|brother|sister|half|and|or|case)\b)",  # noqa: E501
+    rf"{any_of(_COMPARED)}(?<!no longer)(?<!any longer)(?! (?:be|off|seller|selling|friends?|known|man|brother|sister|half|and|or|case)\b)",
     re.IGNORECASE,
 )
 
@@ -86,7 +86,7 @@ _OPPOSED = re.compile(
 )
 
 
-def negation(text: str, draw: Random) -> Iterator[Edit]:  # noqa: ARG001  all rules take it
+def negation(text: str, draw: Random) -> Iterator[Edit]:
     """A "not" put in behind the subject of a question or the auxiliary of a statement, or taken out.
 
     Examples
@@ -97,7 +97,7 @@ def negation(text: str, draw: Random) -> Iterator[Edit]:  # noqa: ARG001  all ru
     ['Why is my phone slow if it is old?']
     """
     negations = list(_NEGATED.finditer(text))
-    if text.count("?") < 2 and not negations and not re.search(r"\bany\w*\b", text):
+    if text.count("?") <= 1 and not negations and not re.search(r"\bany\w*\b", text):
         for pattern in (_ASKED, _STATED):
             for found in pattern.finditer(text):
                 yield Edit(

@@ -173,7 +173,8 @@ def _checked(kinds: Iterable[str] | None, n_per_text: int) -> list[str]:
         raise ValueError(f"There is no kind {unknown[0]!r}. Use some of {', '.join(KINDS)}.")
     if CHANGES.keys().isdisjoint(asked) or KEPT.keys().isdisjoint(asked):
         raise ValueError(
-            f"Edits that change a meaning and edits that keep it come from the same text, but got {', '.join(asked) or 'no kind'}. "
+            f"Edits that change a meaning and edits that keep it come from the same text, but got "
+            f"{', '.join(asked) or 'no kind'}. "
             f"Name at least one of {', '.join(CHANGES)}, and one of {', '.join(KEPT)}."
         )
     if n_per_text < 1:
@@ -214,6 +215,6 @@ def _of_text(text: str, asked: Sequence[str], n: int, seed: int, counts: Counter
 
 def _edit(kind: str, text: str, seed: int, known: set[str]) -> Edit | None:
     """One edit of a kind that is usable and unlike all known texts; None if the rule makes none."""
-    draw = Random(_hashed(seed, kind, text))  # noqa: S311  no secret
+    draw = Random(_hashed(seed, kind, text))
     edits = [edit for edit in KINDS[kind](text, draw) if normalise(edit.text) not in known and not fault_of(edit.text)]
     return edits[int(draw.random() * len(edits))] if edits else None

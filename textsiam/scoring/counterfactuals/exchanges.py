@@ -14,18 +14,18 @@ from textsiam.scoring.counterfactuals.word_lists import NAMES, PLACES, PRODUCTS
 _THING = r"[A-Za-z][\w+#]*(?:\.\w+)?"
 _STOP = r"(?=\s*[?.!,;]|\s*$| (?:in|by|on|using|with|for|at|without|via)\b)"
 _NO_THING = re.compile(
-    r"(?:scratch|here|there|it|them|this|that|these|those|me|you|us|him|her|one|time|home|work|day|be|get|the|a|an|my|your|other|others|end"  # noqa: E501
-    r"|start|beginning|another|each|within|where|which|what|date|left|right|top|bottom|back|front|head|toe|bad|worse|good|better|i|we|they|"  # noqa: E501
+    r"(?:scratch|here|there|it|them|this|that|these|those|me|you|us|him|her|one|time|home|work|day|be|get|the|a|an|my|your|other|others|end"
+    r"|start|beginning|another|each|within|where|which|what|date|left|right|top|bottom|back|front|head|toe|bad|worse|good|better|i|we|they|"
     r"he|she|[a-z]+ing|most|any|all|now|zero|hero|basic|basics|advanced|beginner|usual|ever|his|their)",
     re.IGNORECASE,
 )
 _FROM_TO = re.compile(rf"\bfrom (?P<a>{_THING}) to (?P<b>{_THING}){_STOP}", re.IGNORECASE)
 _INTO = re.compile(
-    rf"\b(?:convert|converting|converted|translate|translating|transform|turn|migrate|exchange|change) (?P<a>{_THING}) (?:in)?to (?P<b>{_THING}){_STOP}",  # noqa: E501
+    rf"\b(?:convert|converting|converted|translate|translating|transform|turn|migrate|exchange|change) (?P<a>{_THING}) (?:in)?to (?P<b>{_THING}){_STOP}",
     re.IGNORECASE,
 )
 _THAN = re.compile(
-    rf"(?:^|\b(?:why|how|that|if) )(?:is|are|was) (?P<a>{_THING}(?: [A-Z]\w+)?) (?:much |so |far )?(?:\w+er|better|worse|(?:more|less) \w+) than (?P<b>{_THING}(?: [A-Z]\w+)?){_STOP}",  # noqa: E501
+    rf"(?:^|\b(?:why|how|that|if) )(?:is|are|was) (?P<a>{_THING}(?: [A-Z]\w+)?) (?:much |so |far )?(?:\w+er|better|worse|(?:more|less) \w+) than (?P<b>{_THING}(?: [A-Z]\w+)?){_STOP}",
     re.IGNORECASE,
 )
 _NAME = any_of(name for group in (*NAMES, *PLACES) for name in group)
@@ -34,12 +34,12 @@ _DID = re.compile(
 )
 _MUTUAL = re.compile(r"\b(?:differ\w*|distance|far|between|long does it take|similar)\b", re.IGNORECASE)
 _SIDES = re.compile(
-    r"(?<=turn )(?:left|right)(?! (?:in|on|off|into|now|away)\b)|\b(?:left|right)(?= (?:hand|arm|leg|eye|ear|foot|knee|shoulder|side|hip|wrist|breast|lung|kidney|brain|lane)s?\b)"  # noqa: E501
+    r"(?<=turn )(?:left|right)(?! (?:in|on|off|into|now|away)\b)|\b(?:left|right)(?= (?:hand|arm|leg|eye|ear|foot|knee|shoulder|side|hip|wrist|breast|lung|kidney|brain|lane)s?\b)"
     r"|(?<=top )(?:left|right)|(?<=bottom )(?:left|right)|(?<=on the )left\b",
     re.IGNORECASE,
 )
 _COMPASS = re.compile(
-    r"\b(?:north|south)(?= (?:korea|india|carolina|dakota|america|pole|delhi|london|side|coast)\b)|\b(?:northern|southern|eastern|western)\b"  # noqa: E501
+    r"\b(?:north|south)(?= (?:korea|india|carolina|dakota|america|pole|delhi|london|side|coast)\b)|\b(?:northern|southern|eastern|western)\b"
     r"(?! (?:union|digital|railways?|ireland|lights)\b)"
     r"|\b(?:east|west)(?= (?:coast|side|africa|bengal|germany|berlin|london|of)\b)",
     re.IGNORECASE,
@@ -67,7 +67,7 @@ _ONE_PRODUCT = re.compile(
 )
 
 
-def roles(text: str, draw: Random) -> Iterator[Edit]:  # noqa: ARG001  all rules take it
+def roles(text: str, draw: Random) -> Iterator[Edit]:
     """Two things in each other's place: from A to B, A into B, A better than B, did A pay B.
 
     Examples
@@ -102,7 +102,7 @@ def name(text: str, draw: Random) -> Iterator[Edit]:
     Examples
     --------
     >>> [edit.change for edit in name("Is Anna at home?", Random(0))]
-    ['Anna → Anita']
+    ['Anna → Priya']
     """
     for edit in other_words(text, draw, _ONE_NAME, _OTHER_NAMES, named):
         if not _IN_NAME.search(text[: text.index(edit.change.split(" → ")[0])]):

@@ -18,10 +18,12 @@ _DIGITS = re.compile(
 )
 _WORD = re.compile(any_of(SMALL_NUMBERS.values()), re.IGNORECASE)
 _NEXT_NUMBER = re.compile(
-    r"\s*(?:-|\u2013|to|and|or|vs\.?|,|out of|of|in)\s+(?:the\s+)?[$€£₹]?(?:\d|two|three|four|five|six|ten)", re.IGNORECASE
+    r"\s*(?:-|\u2013|to|and|or|vs\.?|,|out of|of|in)\s+(?:the\s+)?[$€£₹]?(?:\d|two|three|four|five|six|ten)",
+    re.IGNORECASE,
 )
 _LAST_NUMBER = re.compile(
-    r"(?:\d\w*|one|two|three|four|five|six)[%]?\s*(?:-|\u2013|to|and|or|vs\.?|,|out of|of|in)\s+(?:the\s+)?$", re.IGNORECASE
+    r"(?:\d\w*|one|two|three|four|five|six)[%]?\s*(?:-|\u2013|to|and|or|vs\.?|,|out of|of|in)\s+(?:the\s+)?$",
+    re.IGNORECASE,
 )
 _YEARS = range(1900, 2031)
 _YEAR = re.compile(rf"{_ALONE}(?:19|20)\d\d(?![\w/:-])(?![.,]\d)")
@@ -138,7 +140,7 @@ def _in_list(text: str, found: re.Match[str]) -> bool:
 
 def _is_year(text: str, found: re.Match[str]) -> bool:
     digits = found["digits"]
-    return len(digits) == 4 and digits.isdigit() and int(digits) in _YEARS and not _NO_YEAR.match(text, found.end())  # noqa: PLR2004
+    return len(digits) == 4 and digits.isdigit() and int(digits) in _YEARS and not _NO_YEAR.match(text, found.end())
 
 
 def _others(digits: str, text: str, before: str) -> list[str]:
@@ -150,7 +152,7 @@ def _others(digits: str, text: str, before: str) -> list[str]:
     while value % (step * 10) == 0:
         step *= 10
     lead = value // step
-    if lead < 10:  # noqa: PLR2004  a digit
+    if lead < 10:
         leads = range(2 if step == 1 and digits.isdigit() else 1, 10)
     else:
         every = 5 if lead % 5 == 0 else 1
