@@ -14,13 +14,13 @@ from textsiam.scoring.counterfactuals.word_lists import COMPARED, OPPOSITES
 _PRONOUN = "I|you|we|they|he|she|people"
 _ASKED = re.compile(
     r"(?:^|[.?!,] )(?:how|why|what|which(?: \w+)?|who|where)(?! (?:much|many|long|often|far|else))\s"
-    rf"(?:do|does|did|can|could|should|would|will) (?:{_PRONOUN})(?= (?!(?:not|think|feel|mean|know|call|say|believe|have|get to|ever|never"
+    rf"(?:do|does|did|can|could|should|would|will) (?:{_PRONOUN})(?= (?!(?:not|think|feel|mean|know|call|say|believe|have|get to|ever|never"  # noqa: E501
     r"|really|to|top|all|just|also|still|always|actually|best|go about|it|with|like|find|who|in|most)\b)[a-z]+ [a-z])",
     re.IGNORECASE,
 )
 _STATED = re.compile(
     r"(?<!if )(?<!whether )(?<!what )(?<!how )(?<!where )(?<!when )(?<!who )(?<!that )"
-    r"\b(?:(?:he|she|it|this) (?:is|was|can|will|should)|(?:we|you|they) (?:are|were|can|will|should)|I (?:am|was|can|will|should))"
+    r"\b(?:(?:he|she|it|this) (?:is|was|can|will|should)|(?:we|you|they) (?:are|were|can|will|should)|I (?:am|was|can|will|should))"  # noqa: E501
     r"(?= (?!not\b|no\b|never\b|be\b|being\b|going\b|supposed\b)[a-z]{3,})",
 )
 _DENIED = re.compile(
@@ -45,9 +45,9 @@ _WITH = re.compile(
     re.IGNORECASE,
 )
 _ORDER = re.compile(
-    r"(?<!look )(?<!looking )(?<!looked )(?<!looks )(?<!named )(?<!day )(?<!ever )(?<!never )(?<!and )(?<!go )(?<!take )(?<!called )"
+    r"(?<!look )(?<!looking )(?<!looked )(?<!looks )(?<!named )(?<!day )(?<!ever )(?<!never )(?<!and )(?<!go )(?<!take )(?<!called )"  # noqa: E501
     r"(?<!right )(?<!soon )(?<!run )(?<!long )(?<!year )(?<!like )(?<!seek )\b(?P<word>before|after)\b"
-    r"(?= (?!and\b|or\b|all\b|effects?\b|hours\b|that\b|market\b|life\b|party\b|it\b|yesterday\b|tomorrow\b|\d+ [a-z]+\b)[\w'\u2019]+)(?!-)",
+    r"(?= (?!and\b|or\b|all\b|effects?\b|hours\b|that\b|market\b|life\b|party\b|it\b|yesterday\b|tomorrow\b|\d+ [a-z]+\b)[\w'\u2019]+)(?!-)",  # noqa: E501
     re.IGNORECASE,
 )
 _ORDERS = {"before": ["after"], "after": ["before"]}
@@ -61,7 +61,7 @@ _AT_MOST = re.compile(r"(?<=\bat )(?:most|least)\b(?= (?:\d|two|three|four|five|
 _DEGREES = {"more": ["less"], "less": ["more"], "most": ["least"], "least": ["most"]}
 _COMPARED = either_way(COMPARED)
 _COMPARISON = re.compile(
-    rf"{any_of(_COMPARED)}(?<!no longer)(?<!any longer)(?! (?:be|off|seller|selling|friends?|known|man|brother|sister|half|and|or|case)\b)",
+    rf"{any_of(_COMPARED)}(?<!no longer)(?<!any longer)(?! (?:be|off|seller|selling|friends?|known|man|brother|sister|half|and|or|case)\b)",  # noqa: E501
     re.IGNORECASE,
 )
 
@@ -86,7 +86,7 @@ _OPPOSED = re.compile(
 )
 
 
-def negation(text: str, draw: Random) -> Iterator[Edit]:
+def negation(text: str, draw: Random) -> Iterator[Edit]:  # noqa: ARG001
     """A "not" put in behind the subject of a question or the auxiliary of a statement, or taken out.
 
     Examples

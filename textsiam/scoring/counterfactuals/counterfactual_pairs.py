@@ -215,6 +215,6 @@ def _of_text(text: str, asked: Sequence[str], n: int, seed: int, counts: Counter
 
 def _edit(kind: str, text: str, seed: int, known: set[str]) -> Edit | None:
     """One edit of a kind that is usable and unlike all known texts; None if the rule makes none."""
-    draw = Random(_hashed(seed, kind, text))
+    draw = Random(_hashed(seed, kind, text))  # noqa: S311
     edits = [edit for edit in KINDS[kind](text, draw) if normalise(edit.text) not in known and not fault_of(edit.text)]
     return edits[int(draw.random() * len(edits))] if edits else None

@@ -21,11 +21,11 @@ _NO_THING = re.compile(
 )
 _FROM_TO = re.compile(rf"\bfrom (?P<a>{_THING}) to (?P<b>{_THING}){_STOP}", re.IGNORECASE)
 _INTO = re.compile(
-    rf"\b(?:convert|converting|converted|translate|translating|transform|turn|migrate|exchange|change) (?P<a>{_THING}) (?:in)?to (?P<b>{_THING}){_STOP}",
+    rf"\b(?:convert|converting|converted|translate|translating|transform|turn|migrate|exchange|change) (?P<a>{_THING}) (?:in)?to (?P<b>{_THING}){_STOP}",  # noqa: E501
     re.IGNORECASE,
 )
 _THAN = re.compile(
-    rf"(?:^|\b(?:why|how|that|if) )(?:is|are|was) (?P<a>{_THING}(?: [A-Z]\w+)?) (?:much |so |far )?(?:\w+er|better|worse|(?:more|less) \w+) than (?P<b>{_THING}(?: [A-Z]\w+)?){_STOP}",
+    rf"(?:^|\b(?:why|how|that|if) )(?:is|are|was) (?P<a>{_THING}(?: [A-Z]\w+)?) (?:much |so |far )?(?:\w+er|better|worse|(?:more|less) \w+) than (?P<b>{_THING}(?: [A-Z]\w+)?){_STOP}",  # noqa: E501
     re.IGNORECASE,
 )
 _NAME = any_of(name for group in (*NAMES, *PLACES) for name in group)
@@ -34,12 +34,12 @@ _DID = re.compile(
 )
 _MUTUAL = re.compile(r"\b(?:differ\w*|distance|far|between|long does it take|similar)\b", re.IGNORECASE)
 _SIDES = re.compile(
-    r"(?<=turn )(?:left|right)(?! (?:in|on|off|into|now|away)\b)|\b(?:left|right)(?= (?:hand|arm|leg|eye|ear|foot|knee|shoulder|side|hip|wrist|breast|lung|kidney|brain|lane)s?\b)"
+    r"(?<=turn )(?:left|right)(?! (?:in|on|off|into|now|away)\b)|\b(?:left|right)(?= (?:hand|arm|leg|eye|ear|foot|knee|shoulder|side|hip|wrist|breast|lung|kidney|brain|lane)s?\b)"  # noqa: E501
     r"|(?<=top )(?:left|right)|(?<=bottom )(?:left|right)|(?<=on the )left\b",
     re.IGNORECASE,
 )
 _COMPASS = re.compile(
-    r"\b(?:north|south)(?= (?:korea|india|carolina|dakota|america|pole|delhi|london|side|coast)\b)|\b(?:northern|southern|eastern|western)\b"
+    r"\b(?:north|south)(?= (?:korea|india|carolina|dakota|america|pole|delhi|london|side|coast)\b)|\b(?:northern|southern|eastern|western)\b"  # noqa: E501
     r"(?! (?:union|digital|railways?|ireland|lights)\b)"
     r"|\b(?:east|west)(?= (?:coast|side|africa|bengal|germany|berlin|london|of)\b)",
     re.IGNORECASE,
@@ -67,7 +67,7 @@ _ONE_PRODUCT = re.compile(
 )
 
 
-def roles(text: str, draw: Random) -> Iterator[Edit]:
+def roles(text: str, draw: Random) -> Iterator[Edit]:  # noqa: ARG001
     """Two things in each other's place: from A to B, A into B, A better than B, did A pay B.
 
     Examples

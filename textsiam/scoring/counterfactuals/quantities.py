@@ -140,7 +140,7 @@ def _in_list(text: str, found: re.Match[str]) -> bool:
 
 def _is_year(text: str, found: re.Match[str]) -> bool:
     digits = found["digits"]
-    return len(digits) == 4 and digits.isdigit() and int(digits) in _YEARS and not _NO_YEAR.match(text, found.end())
+    return len(digits) == 4 and digits.isdigit() and int(digits) in _YEARS and not _NO_YEAR.match(text, found.end())  # noqa: PLR2004
 
 
 def _others(digits: str, text: str, before: str) -> list[str]:
@@ -152,7 +152,7 @@ def _others(digits: str, text: str, before: str) -> list[str]:
     while value % (step * 10) == 0:
         step *= 10
     lead = value // step
-    if lead < 10:
+    if lead < 10:  # noqa: PLR2004
         leads = range(2 if step == 1 and digits.isdigit() else 1, 10)
     else:
         every = 5 if lead % 5 == 0 else 1
