@@ -156,6 +156,7 @@ def _others(digits: str, text: str, before: str) -> list[str]:
         leads = range(2 if step == 1 and digits.isdigit() else 1, 10)
     else:
         every = 5 if lead % 5 == 0 else 1
+        every *= max(1, lead // (every * 100))  # about a hundred candidates, however long the number is
         leads = range(
             -(-max(10 ** (len(str(lead)) - 1), lead // 2) // every) * every, min(10 ** len(str(lead)), lead * 2), every
         )

@@ -3,7 +3,7 @@
 Left out on purpose: words with a second meaning (Will, May, Turkey, Apple), and synonyms that only some contexts allow.
 """
 
-# ruff: noqa: SIM905, E501  words are read more easily without a quotation mark around each  # noqa: RUF100
+# ruff: noqa: SIM905  words are read more easily without a quotation mark around each  # noqa: RUF100
 
 # A line: the forms of one word | the same forms of its opposite. Each pair is in the table of `judging.opposites` too.
 OPPOSITES = """
