@@ -75,7 +75,7 @@ def _opposite_forms() -> dict[str, list[str]]:
             forms.setdefault(one, []).append(other)
             forms.setdefault(other, []).append(one)
     forms["lose"], forms["loses"], forms["losing"] = ["gain"], ["gains"], ["gaining"]
-    return {form: of for form, of in forms.items() if form not in ("lost", "shows", "pulled")}
+    return {form: of for form, of in forms.items() if form != "lost"}
 
 
 _OPPOSITE = _opposite_forms()

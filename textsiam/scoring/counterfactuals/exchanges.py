@@ -16,7 +16,7 @@ _STOP = r"(?=\s*[?.!,;]|\s*$| (?:in|by|on|using|with|for|at|without|via)\b)"
 _NO_THING = re.compile(
     r"(?:scratch|here|there|it|them|this|that|these|those|me|you|us|him|her|one|time|home|work|day|be|get|the|a|an|my|your|other|others|end"
     r"|start|beginning|another|each|within|where|which|what|date|left|right|top|bottom|back|front|head|toe|bad|worse|good|better|i|we|they|"
-    r"he|she|[a-z]+ing|most|any|all|now|zero|hero|basic|basics|advanced|beginner|usual|ever|his|their)",
+    r"he|she|[a-z]+ing|most|any|all|now|zero|hero|basic|basics|advanced|birth|death|beginner|usual|ever|his|their)",
     re.IGNORECASE,
 )
 _FROM_TO = re.compile(rf"\bfrom (?P<a>{_THING}) to (?P<b>{_THING}){_STOP}", re.IGNORECASE)
@@ -25,7 +25,7 @@ _INTO = re.compile(
     re.IGNORECASE,
 )
 _THAN = re.compile(
-    rf"(?:^|\b(?:why|how|that|if) )(?:is|are|was) (?P<a>{_THING}(?: [A-Z]\w+)?) (?:much |so |far )?(?:\w+er|better|worse|(?:more|less) \w+) than (?P<b>{_THING}(?: [A-Z]\w+)?){_STOP}",  # noqa: E501
+    rf"(?:^|\b(?:why|how|that|if) )(?:is|are|was) (?P<a>{_THING}(?: [A-Z]\w+)?) (?:much |so |far )?(?:(?!other\b)\w+er|worse|(?:more|less) \w+) than (?P<b>{_THING}(?: [A-Z]\w+)?){_STOP}",  # noqa: E501
     re.IGNORECASE,
 )
 _NAME = any_of(name for group in (*NAMES, *PLACES) for name in group)
@@ -57,12 +57,12 @@ _OTHER_NAMES, _OTHER_PLACES, _OTHER_PRODUCTS = among(NAMES), among(PLACES), amon
 _ONE_NAME = re.compile(rf"(?-i:{any_of(name for group in NAMES for name in group)})(?! [A-Z0-9]|['\u2019]s)")
 _IN_NAME = re.compile(r"\w\W+[A-Z][\w.]*\s$")  # a capital before it, other than at the beginning of the text
 _ONE_PLACE = re.compile(
-    rf"(?<!new )(?<!south )(?<!north )(?<!east )(?<!west )(?<!university of )(?<!bank of ){any_of(_OTHER_PLACES)}"
+    rf"(?<!new )(?<!south )(?<!north )(?<!east )(?<!west )(?<!university of )(?<!bank of )(?<!plaster of ){any_of(_OTHER_PLACES)}"
     r"(?! (?-i:[A-Z])| (?:university|times|hilton|keys|fc|united|post|vs)\b)",
     re.IGNORECASE,
 )
 _ONE_PRODUCT = re.compile(
-    rf"(?<!google ){any_of(_OTHER_PRODUCTS)}(?! ?(?:\d|(?-i:[A-Z])|vs|s\d|script|phone|messenger|plus|note))",
+    rf"(?<!google )(?<!kali ){any_of(_OTHER_PRODUCTS)}(?! ?(?:\d|(?-i:[A-Z])|vs|s\d|script|phone|messenger|plus|note))",
     re.IGNORECASE,
 )
 

@@ -20,10 +20,10 @@ _SYNONYM = re.compile(
     rf"{any_of(_SYNONYMS)}(?<!why till)(?! (?:else's|general|in the|potato|more than not|of philosophy|noir|strange|who)\b)",
     re.IGNORECASE,
 )
-_SPELLING = re.compile(any_of(_SPELLINGS), re.IGNORECASE)
+_SPELLING = re.compile(rf"{any_of(_SPELLINGS)}(?!['\u2019])", re.IGNORECASE)  # not in names: Grey's
 _DIGITS = re.compile(
     r"(?<=[a-z] )(?<!version )(?<!class )(?<!grade )(?<!level )(?<!chapter )(?<!part )(?<!type )(?<!is )(?<!number )(?<!in )(?<!than )(?<!at )"  # noqa: E501
-    r"(?<!planet )(?<!war )(?<!note )(?<!lite )(?<!iphone )(?<!windows )(?<!python )(?<!and )(?<!\bor )(?<!\bto )(?<!by )"
+    r"(?<!planet )(?<!war )(?<!War )(?<!group )(?<!lesson )(?<!digit )(?<!note )(?<!lite )(?<!iphone )(?<!windows )(?<!python )(?<!and )(?<!\bor )(?<!\bto )(?<!by )"
     r"(?<!angular )(?<!ios )(?<!android )(?P<number>[2-9]|1[0-2])"
     r"(?= (?!and\b|or\b|to\b|in\b|on\b|with\b|for\b|of\b|out\b|from\b|plus\b|lakh|crore|million|billion|then\b|than\b|when\b|free\b|into\b)[a-z]{4,})"  # noqa: E501
 )
@@ -67,6 +67,9 @@ _EITHER = re.compile(
 _IF = re.compile(
     r"(?P<if>[Ii]f (?:(?!\bthen\b)[^,?.!;:\"])+), (?!then\b)(?P<main>(?:how|what|why|which|who|where|can|do|does|did|should|will|would|could|is|are)\b[^,?.!;:\"]+)(?P<end>\?)"  # noqa: E501
 )
+
+# It would stand before the name that it means.
+_PRONOUN = re.compile(r"\b(?:it|its|they|them|their|he|him|his|she|her|this|that|these|those|then|each|such|one)\b", re.IGNORECASE)
 
 
 def synonym(text: str, draw: Random) -> Iterator[Edit]:
@@ -163,7 +166,8 @@ def order(text: str, draw: Random) -> Iterator[Edit]:  # noqa: ARG001
         for found in pattern.finditer(text):
             if found["a"].lower() != found["b"].lower():
                 yield swapped(text, found.span("a"), found.span("b"))
-    if whole := _IF.fullmatch(text.strip()):
+    whole = _IF.fullmatch(text.strip())
+    if whole and not _PRONOUN.search(whole["main"]):
         main, condition = whole["main"], whole["if"]
         yield Edit(
             f"{cased(main, 'If')} {condition[:1].lower()}{condition[1:]}{whole['end']}", f"{condition} → at the end"

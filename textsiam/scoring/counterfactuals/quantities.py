@@ -39,7 +39,7 @@ _NAMED = re.compile(
 )
 _UNIT_OF = {unit: [row for row in UNIT_ROWS if unit in row] for row in UNIT_ROWS for unit in row}
 _UNIT = re.compile(
-    rf"(?<=\d)(?P<gap>[\s-]?)(?P<unit>{'|'.join(sorted(_UNIT_OF, key=lambda unit: (-len(unit), unit)))})\b(?![-/'\u2019²³])"
+    rf"(?<=\d)(?P<gap>[\s-]?)(?!(?<=\D[2-6])g\b)(?P<unit>{'|'.join(sorted(_UNIT_OF, key=lambda unit: (-len(unit), unit)))})\b(?![-/'\u2019²³])"  # noqa: E501
     r"(?![\s-](?:olds?|per|an hour|and|degree)\b)"
 )
 _VERSION = re.compile(rf"\b({'|'.join(VERSIONS)}) (\d+(?:\.\d+)?)(?![\w-])(?!\.\d)", re.IGNORECASE)

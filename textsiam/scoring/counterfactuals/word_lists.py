@@ -12,21 +12,18 @@ lend lends lending lent | borrow borrows borrowing borrowed
 win wins winning won | lose loses losing lost
 send sends sending sent | receive receives receiving received
 arrive arrives arriving arrived | depart departs departing departed
-push pushes pushing pushed | pull pulls pulling pulled
 accept accepts accepting accepted | reject rejects rejecting rejected
 allow allows allowing allowed | forbid forbids forbidding forbidden
 increase increases increasing increased | decrease decreases decreasing decreased
-add adds adding added | remove removes removing removed
 upload uploads uploading uploaded | download downloads downloading downloaded
 upgrade upgrades upgrading upgraded | downgrade downgrades downgrading downgraded
 encrypt encrypts encrypting encrypted | decrypt decrypts decrypting decrypted
-hide hides hiding hidden | show shows showing shown
 deposit deposits depositing deposited | withdraw withdraws withdrawing withdrawn
 attack attacks attacking attacked | defend defends defending defended
 gain gains gaining gained | lose loses losing lost
 improve improves improving improved | worsen worsens worsening worsened
 advantage advantages | disadvantage disadvantages
-cheap cheapest | expensive costly
+cheap | expensive
 maximum | minimum
 ascending | descending
 horizontal | vertical
@@ -111,7 +108,7 @@ PRODUCTS = (
     "Chrome Firefox Safari".split(),
     "Facebook Twitter Instagram LinkedIn Snapchat Pinterest".split(),
     "WhatsApp Telegram Viber".split(),
-    ["Gmail", "Outlook"],
+    ["Gmail", "Hotmail"],
     "Python Java JavaScript Ruby PHP Kotlin".split(),
     "Windows Linux macOS Ubuntu".split(),
     ["iPhone", "iPad"],
@@ -145,7 +142,6 @@ anyone|anybody
 everyone|everybody
 nearly|almost
 maybe|perhaps
-largest|biggest
 sofa|couch
 lawyer|attorney
 lawyers|attorneys
@@ -158,8 +154,6 @@ movie|film
 movies|films
 physician|doctor
 physicians|doctors
-bicycle|bike
-bicycles|bikes
 """.strip()
 
 SPELLINGS = """
