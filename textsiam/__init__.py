@@ -34,6 +34,7 @@ _MODULES = {
     "admit": "textsiam.scoring.precision.agreement",
     "certify_decisions": "textsiam.scoring.evidence.verifying",
     "cluster": "textsiam.matching.matches",
+    "counterfactuals": "textsiam.scoring.counterfactuals.counterfactual_pairs",
     "encode_to_parquet": "textsiam.encoding.shards",
     "evaluate": "textsiam.evaluation.evaluation",
     "find_duplicates": "textsiam.matching.duplicates",
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from textsiam.matching.join.exact import threshold_join, top_k_join
     from textsiam.matching.matches import Clusters, Matches, cluster
     from textsiam.scoring.calibration import Calibrator
+    from textsiam.scoring.counterfactuals.counterfactual_pairs import counterfactuals
     from textsiam.scoring.evidence.scored_pairs import ScoredPairs, score_pairs
     from textsiam.scoring.evidence.verifying import certify_decisions
     from textsiam.scoring.explaining.explanation import Explanation
@@ -98,6 +100,7 @@ __all__ = [
     "admit",
     "certify_decisions",
     "cluster",
+    "counterfactuals",
     "encode_to_parquet",
     "evaluate",
     "find_duplicates",

@@ -13,7 +13,7 @@ Write = Callable[[Columns], None]
 
 # Columns that hold no strings → their types in parquet.
 _TYPES = dict.fromkeys(("score", "log_odds", "probability", "score_to_keeper"), "float32") | dict.fromkeys(
-    ("cluster", "row"), "int64"
+    ("cluster", "row", "label"), "int64"
 )
 
 

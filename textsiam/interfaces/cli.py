@@ -16,6 +16,7 @@ from typer import Option
 from textsiam.interfaces.commands import audit, index, index_care, judge
 from textsiam.interfaces.commands.calibrate import calibrate
 from textsiam.interfaces.commands.certify import certify
+from textsiam.interfaces.commands.counterfactuals import counterfactuals
 from textsiam.interfaces.commands.duplicates import duplicates
 from textsiam.interfaces.commands.encode import encode
 from textsiam.interfaces.commands.evaluate import evaluate
@@ -26,7 +27,7 @@ from textsiam.interfaces.commands.split import split
 from textsiam.interfaces.commands.train import train
 from textsiam.interfaces.shell.terminal import BAD_INPUT, say
 
-VERBS = (duplicates, score, encode, split, train, calibrate, certify, evaluate, explain, serve)
+VERBS = (duplicates, score, encode, split, train, calibrate, certify, evaluate, explain, counterfactuals, serve)
 GROUPS = {
     "audit": (
         "Certify a threshold for a join from a random sample of its own pairs: plan, start, label, finish.",

@@ -1,0 +1,1 @@
+"""Edits of texts by rule: some change the meaning, some keep it."""
