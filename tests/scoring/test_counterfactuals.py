@@ -30,7 +30,7 @@ WANTED = [
     ("number word", "I have 3 hamsters.", "I have three hamsters."),
     ("contraction", "They do not bark.", "They don't bark."),
     ("order", "What lies between Malta and Sicily?", "What lies between Sicily and Malta?"),
-    ("order", "If it rains, will they play?", "Will they play if it rains?"),
+    ("order", "If it rains, will the band play?", "Will the band play if it rains?"),
 ]
 NOTHING = [
     ("number", "Is the 1 left from 3 to 5, or 9/11?"),
@@ -44,6 +44,11 @@ NOTHING = [
     ("roles", "How far is it from Rome to Paris?"),
     ("roles", "I start from scratch to finish."),
     ("name", "Is David Hume dead?"),
+    ("order", "If the baker is ill, will she open?"),
+    ("direction", "Is it an eastern habit?"),
+    ("opposite", "Is that an advantage?"),
+    ("spelling", "Where is Grey's hat?"),
+    ("number word", "Who won World War 2 then?"),
     ("courtesy", "No question."),
     ("typo", "Short words only, twenty."),
     ("contraction", "Why don't you go? Who is it?"),

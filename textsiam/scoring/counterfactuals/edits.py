@@ -18,6 +18,9 @@ class Edit(NamedTuple):
 
 Rule = Callable[[str, Random], Iterator[Edit]]
 
+_ARTICLE = re.compile(r"\ban?\s$", re.IGNORECASE)
+_VOWEL = re.compile("[aeiou]", re.IGNORECASE)  # of letters, not of sounds: the lists hold no "hour" and no "user"
+
 
 def replaced(text: str, start: int, end: int, new: str) -> Edit:
     """The text with one span replaced.
@@ -82,11 +85,20 @@ def other_words(
     table: Mapping[str, Sequence[str]],
     case: Callable[[str, str], str] = cased,
 ) -> Iterator[Edit]:
-    """An edit for each word of a table that a pattern finds: one of its partners that the text does not hold yet."""
+    """An edit for each word of a table that a pattern finds: a partner that the text does not hold yet, and that fits its article.
+
+    Examples
+    --------
+    >>> animals = {"cat": ["owl", "dog"]}
+    >>> [edit.text for edit in other_words("Is it a cat?", Random(0), re.compile("cat"), animals)]
+    ['Is it a dog?']
+    """  # noqa: E501
     lower = text.lower()
     if not any(word in lower for word in table):  # a cheap first look: most texts have none
         return
     for found in pattern.finditer(text):
         partners = [word for word in table[found[0].lower()] if word.lower() not in lower]
+        if _ARTICLE.search(text, 0, found.start()):
+            partners = [word for word in partners if bool(_VOWEL.match(word)) == bool(_VOWEL.match(found[0]))]
         if partners:
             yield replaced(text, found.start(), found.end(), case(chosen(partners, draw), found[0]))

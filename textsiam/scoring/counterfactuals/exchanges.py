@@ -121,15 +121,11 @@ def place(text: str, draw: Random) -> Iterator[Edit]:
 
 
 def product(text: str, draw: Random) -> Iterator[Edit]:
-    """Another product of the same class, with the article that it needs.
+    """Another product of the same class.
 
     Examples
     --------
     >>> [edit.change for edit in product("Can I use an iPhone?", Random(0))]
     ['iPhone → iPad']
     """
-    for edit in other_words(text, draw, _ONE_PRODUCT, _OTHER_PRODUCTS, named):
-        old, new = edit.change.split(" → ")
-        has_article = re.search(rf"\ban? {re.escape(new)}\b", edit.text, re.IGNORECASE)
-        if not has_article or (old[0].lower() in "aeio") == (new[0].lower() in "aeio"):
-            yield edit
+    yield from other_words(text, draw, _ONE_PRODUCT, _OTHER_PRODUCTS, named)

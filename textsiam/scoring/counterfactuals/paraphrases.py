@@ -23,7 +23,7 @@ _SYNONYM = re.compile(
 _SPELLING = re.compile(rf"{any_of(_SPELLINGS)}(?!['\u2019])", re.IGNORECASE)  # not in names: Grey's
 _DIGITS = re.compile(
     r"(?<=[a-z] )(?<!version )(?<!class )(?<!grade )(?<!level )(?<!chapter )(?<!part )(?<!type )(?<!is )(?<!number )(?<!in )(?<!than )(?<!at )"  # noqa: E501
-    r"(?<!planet )(?<!war )(?<!War )(?<!group )(?<!lesson )(?<!digit )(?<!note )(?<!lite )(?<!iphone )(?<!windows )(?<!python )(?<!and )(?<!\bor )(?<!\bto )(?<!by )"
+    r"(?<!planet )(?<!war )(?<!War )(?<!group )(?<!lesson )(?<!digit )(?<!note )(?<!lite )(?<!iphone )(?<!windows )(?<!python )(?<!and )(?<!\bor )(?<!\bto )(?<!by )"  # noqa: E501
     r"(?<!angular )(?<!ios )(?<!android )(?P<number>[2-9]|1[0-2])"
     r"(?= (?!and\b|or\b|to\b|in\b|on\b|with\b|for\b|of\b|out\b|from\b|plus\b|lakh|crore|million|billion|then\b|than\b|when\b|free\b|into\b)[a-z]{4,})"  # noqa: E501
 )
@@ -69,7 +69,9 @@ _IF = re.compile(
 )
 
 # It would stand before the name that it means.
-_PRONOUN = re.compile(r"\b(?:it|its|they|them|their|he|him|his|she|her|this|that|these|those|then|each|such|one)\b", re.IGNORECASE)
+_PRONOUN = re.compile(
+    r"\b(?:it|its|they|them|their|he|him|his|she|her|this|that|these|those|then|each|such|one)\b", re.IGNORECASE
+)
 
 
 def synonym(text: str, draw: Random) -> Iterator[Edit]:
