@@ -28,7 +28,7 @@ _DIGITS = re.compile(
     r"(?= (?!and\b|or\b|to\b|in\b|on\b|with\b|for\b|of\b|out\b|from\b|plus\b|lakh|crore|million|billion|then\b|than\b|when\b|free\b|into\b)[a-z]{4,})"  # noqa: E501
 )
 _NUMBER_WORD = re.compile(
-    rf"(?<=[a-z] )(?<!the )(?<!and )(?<!\bor )(?<!\bto ){any_of(SMALL_NUMBERS.values())}(?= (?!and\b|or\b|to\b|hundred|thousand|million|billion)[a-z]{{4,}})"  # noqa: E501
+    rf"(?<=[a-z] )(?<!the )(?<!and )(?<!\bor )(?<!\bto ){any_of(SMALL_NUMBERS.values())}(?= (?!and\b|or\b|to\b|two|three|four|five|hundred|thousand|million|billion)[a-z]{{4,}})"  # noqa: E501
 )
 _NUMBERS = {str(value): word for value, word in SMALL_NUMBERS.items()}
 _VALUES = {word: number for number, word in _NUMBERS.items()}
