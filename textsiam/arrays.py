@@ -26,7 +26,7 @@ def product(a: Float[np.ndarray, "... rows k"], b: Float[np.ndarray, "... k m"])
     """``a @ b``; a small one on one thread.
 
     BLAS wakes its threads for a product that takes 20 microseconds, and they then wait for the next one in a busy loop: on two
-    cores that makes the encoder's next pass twice as long (benchmarks/judged_latency.py).
+    cores that made the encoder's next pass up to twice as long (benchmarks/LOG.md).
 
     Examples
     --------

@@ -95,7 +95,7 @@ def train(
         Graded pairs at or above it mean the same when data is divided (see `split`).
     judge
         Also fit a judge, which starts from the start model's, if that has one. It is fitted to what two further twins, which
-        learn half of the data each, say of the labelled pairs of the other half: training takes twice as long.
+        learn half of the data each, say of the labelled pairs of the other half: two more runs, on half of the data each.
     recipe, **changes
         Hyper-parameters: a `textsiam.training.recipe.Recipe`, or single ones, such as ``epochs=1``.
     arguments

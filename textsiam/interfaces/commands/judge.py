@@ -32,6 +32,7 @@ def fit(
 
     `textsiam judge fit parts/train.csv --model my-model -o my-model` starts from the judge that the model has. With few labels it
     stays near that one; how far it moves is decided on held-out components of the pairs.
+    From 2,000 pairs on its network is fitted further.
 
     Then calibrate and certify the model on other pairs: those that a judge was fitted to are set aside there.
     """
